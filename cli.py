@@ -1,0 +1,3 @@
+from irbench.cli import main
+
+main()

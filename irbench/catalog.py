@@ -1,0 +1,42 @@
+"""Every class that a recipe can name, in one place. Adding an algorithm adds one line here."""
+
+from irbench.registry import Registry
+
+LAYOUTS = Registry(
+    "layout",
+    {
+        "arrays": "irbench.layouts.arrays:DigitsLayout",
+    },
+)
+
+ENCODERS = Registry(
+    "encoder",
+    {
+        "pixels": "irbench.encoders.pixels:PixelEncoder",
+    },
+)
+
+SEARCHERS = Registry(
+    "searcher",
+    {
+        "linear": "irbench.searchers.linear:LinearSearcher",
+        "ivfpq": "irbench.searchers.ivfpq:IvfPqSearcher",
+        "scann": "irbench.searchers.scann:ScannSearcher",
+        "spann": "irbench.searchers.spann:SpannSearcher",
+    },
+)
+
+IDENTIFIERS = Registry(
+    "identifier",
+    {
+        "semantic": "irbench.irgen.tokenizer:SemanticTokenizer",
+    },
+)
+
+RETRIEVERS = Registry(
+    "retriever",
+    {
+        "dense": "irbench.retrievers.dense:DenseRetriever",
+        "irgen": "irbench.retrievers.irgen:IrgenRetriever",
+    },
+)

@@ -1,0 +1,72 @@
+"""The harness's clock. A retriever only says which stage it is in; it never holds a stopwatch.
+
+    with stage("encode"):
+        embeddings = self.encoder.encode(queries)
+
+Outside a measurement `stage` does nothing. While a *live* clock runs, caches are to be left aside (`is_live()`):
+a timed answer is never a remembered one. Under any other clock a cache hit is charged what the work cost when it was
+done (`charge`), so that a price does not vanish because somebody else has paid it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import perf_counter
+
+
+class Clock:
+    """Seconds spent in each named stage while this clock runs."""
+
+    def __init__(self, *, live: bool, synchronize: Callable[[], None] = lambda: None) -> None:
+        self.live = live
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._synchronize = synchronize  # waits for the device, whose work is asynchronous
+
+    @contextmanager
+    def run(self) -> Iterator["Clock"]:
+        """Make this the clock that `stage` writes to; the time of the whole is in `seconds["total"]`."""
+        token = _running.set(self)
+        try:
+            with self.measure("total"):
+                yield self
+        finally:
+            _running.reset(token)
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Add the time of the block to stage `name`, the device's outstanding work included."""
+        self._synchronize()
+        start = perf_counter()
+        try:
+            yield
+            self._synchronize()
+        finally:
+            self.seconds[name] += perf_counter() - start
+
+
+_running: ContextVar[Clock | None] = ContextVar("clock", default=None)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Count the time of the block as stage `name` of the running clock, if one is running."""
+    clock = _running.get()
+    if clock is None:
+        yield
+    else:
+        with clock.measure(name):
+            yield
+
+
+def charge(name: str, seconds: float) -> None:
+    """Add to stage `name` what a remembered piece of work cost when it was done."""
+    clock = _running.get()
+    if clock is not None:
+        clock.seconds[name] += seconds
+
+
+def is_live() -> bool:
+    """Tell whether a timed measurement is under way, in which nothing may be answered from a cache."""
+    clock = _running.get()
+    return clock is not None and clock.live

@@ -1,0 +1,68 @@
+"""Every error that irbench raises on purpose.
+
+IrbenchError                 the request cannot be carried out as given: one message, exit status 2
+├── UsageError               an option or a name that does not exist, or options that do not go together
+├── RecipeError              a recipe file that cannot be understood
+├── DataError                images or annotations that are missing, broken or empty
+├── StoreError               a folder that cannot be written, a stored file from a newer irbench
+├── ContractError            a plug-in returned something that its protocol does not allow
+└── Unavailable              this cell cannot be run here; in a grid it is skipped and the reason is kept
+    ├── NotApplicable        by design: there is nothing to run at this scale
+    ├── MissingLibrary       an optional library is not installed, or broken
+    └── MissingWeights       pretrained weights are neither on disk nor to be had
+
+A message says what is wrong, where (file, key, row), and what to do. Anything else that is raised is a bug of
+irbench, and keeps its traceback.
+"""
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class IrbenchError(Exception):
+    """The request cannot be carried out as given; `str(error)` is the whole message for the user."""
+
+
+class UsageError(IrbenchError):
+    """An option or a name that does not exist, or options that do not go together."""
+
+
+class RecipeError(IrbenchError):
+    """A recipe file that cannot be understood."""
+
+
+class DataError(IrbenchError):
+    """Images or annotations that are missing, broken or empty."""
+
+
+class StoreError(IrbenchError):
+    """A folder that cannot be written, or a stored file that cannot be read."""
+
+
+class ContractError(IrbenchError):
+    """A plug-in returned something that its protocol does not allow."""
+
+
+class Unavailable(IrbenchError):  # noqa: N818 -- reads as the state of the cell that it ends
+    """This cell cannot be run here; in a grid it is skipped and the reason is kept."""
+
+
+class NotApplicable(Unavailable):
+    """By design there is nothing to run, such as an off-the-shelf encoder at a scale without weights."""
+
+
+class MissingLibrary(Unavailable):
+    """An optional library is not installed, or is installed and broken."""
+
+
+class MissingWeights(Unavailable):
+    """Pretrained weights are neither on disk nor to be had."""
+
+
+def nearest(name: str, known: "Iterable[str]") -> str:
+    """Return "; did you mean 'x'?" for the known name closest to `name`, or an empty string when none is close."""
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

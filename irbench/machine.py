@@ -1,0 +1,161 @@
+"""The machine that a number was made on, and how a run is to use it."""
+
+import hashlib
+import os
+import platform
+import random
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import irbench
+from irbench.errors import UsageError
+from irbench.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how a part of a method computes: given to every class that the catalog builds."""
+
+    store: Store
+    seed: int = 0
+    device: str = "cpu"  # "cpu" or "cuda", decided
+    precision: str = "fp32"  # "fp32" or "bf16", decided
+    weights: Path | None = None  # a file of pretrained weights that the user pointed to
+    on_bad_image: str = "fail"  # or "skip"
+
+    @property
+    def synchronize(self) -> Callable[[], None]:
+        """A function that waits until the device has done all it was told."""
+        if self.device == "cpu":
+            return lambda: None
+        import torch
+
+        return torch.cuda.synchronize
+
+    def autocast(self) -> "torch.autocast":
+        """Return the context in which networks run: bfloat16 for matrix products where that is the precision."""
+        import torch
+
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def choose_device(wish: str) -> str:
+    """Decide "cpu" or "cuda"; a GPU that is asked for and absent is an error, never silently the CPU."""
+    import torch
+
+    if wish == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no CUDA device that torch can use; try --device cpu")
+    return wish
+
+
+def choose_precision(wish: str, device: str) -> str:
+    """Decide "fp32" or "bf16": the latter where the hardware multiplies bfloat16 matrices (CUDA, AMX)."""
+    if wish != "auto":
+        return wish
+    import torch
+
+    fast = torch.cuda.is_bf16_supported() if device == "cuda" else "amx_bf16" in cpu_flags()
+    return "bf16" if fast else "fp32"
+
+
+def seed_everything(seed: int) -> None:
+    """Start every global random generator from `seed`."""
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 -- libraries draw from the global generator
+    torch.manual_seed(seed)
+
+
+def environment(runtime: Runtime) -> dict[str, object]:
+    """Return what a result has to tell of the machine and the software; no paths, names or secrets of the user."""
+    import torch
+
+    return {
+        "irbench": irbench.__version__,
+        "code": code_digest()[:16],
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: _version(*packages) for name, packages in _LIBRARIES.items()},
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if runtime.device == "cuda" else None,
+        "precision": runtime.precision,
+    }
+
+
+_LIBRARIES = {
+    "faiss": ("faiss-gpu", "faiss-cpu"),
+    "scann": ("scann",),
+    "sptag": ("sptag",),
+    "timm": ("timm",),
+    "torchvision": ("torchvision",),
+}
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 over the Python files that can change what a run computes: part of the key of every stored thing."""
+    root = Path(__file__).parent
+    files = sorted(path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in _SHOWS_ONLY)
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+_SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "commands"}
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Return the instruction sets that the processor announces; empty where the system does not tell."""
+    return frozenset(_cpuinfo("flags").split())
+
+
+def _cpu_name() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(field: str) -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+    lines = (line.partition(":") for line in text.splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == field), "")
+
+
+def _version(*packages: str) -> str | None:
+    for package in packages:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

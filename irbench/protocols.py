@@ -1,0 +1,91 @@
+"""The seams of irbench: what a method has to be able to do, and nothing else.
+
+A class of any kind is built as `Class(config, runtime)`: `config` is its own frozen `Config`, read from a recipe, and
+`runtime` (irbench.machine.Runtime) says where and how to compute. Building does no work.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from irbench.collection import ImageSet
+from irbench.embeddings import Embeddings
+from irbench.identifiers import Identifiers
+from irbench.ranking import Ranking
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """The network behind a method, so that a table can say what was really run."""
+
+    name: str
+    weights: str  # origin and SHA-256: "trained from nothing", "hub: timm/resnet101.tv_in1k sha256:…", "file: …"
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a built retriever tells of itself."""
+
+    backbone: Backbone | None = None
+    model_bytes: int = 0
+    index_bytes: int = 0
+    details: Mapping[str, object] = field(default_factory=dict)  # index kind, code use, collisions … as JSON values
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """Something that learns from labelled images before it can be used."""
+
+    def train(self, images: ImageSet) -> None:
+        """Learn from `images`, or take up what an equal recipe, data set and seed has learnt before."""
+
+
+class Encoder(Protocol):
+    """Turns images into vectors. One that learns is `Trainable` too."""
+
+    def encode(self, images: ImageSet) -> Embeddings:
+        """Return E[N,D], row i for image i, the same whatever the batch; `unit()` where the metric is the cosine."""
+
+    def describe(self) -> Description:
+        """Tell the backbone and its size."""
+
+
+class Searcher(Protocol):
+    """Finds near vectors by Euclidean distance."""
+
+    def build(self, gallery: Embeddings) -> None:
+        """Index every row of the gallery; building again starts afresh."""
+
+    def search(self, queries: Embeddings, k: int) -> Ranking:
+        """Return up to `k` gallery rows for each query, scored by minus the squared distance as the index knows it."""
+
+    def describe(self) -> Description:
+        """Tell the kind of index and its bytes."""
+
+
+class Identifier(Protocol):
+    """Gives every image a sequence of codes. One that learns is `Trainable` too."""
+
+    def encode(self, images: ImageSet) -> Identifiers:
+        """Return codes[N,M], row i for image i."""
+
+    def describe(self) -> Description:
+        """Tell the network behind the codes, if there is one."""
+
+
+class Retriever(Protocol):
+    """Finds gallery images for query images: the one thing that the harness knows. One that learns is `Trainable` too.
+
+    It marks the stages of its work with `irbench.clock.stage`: "encode" and "build" in `index`, "encode" and "search"
+    in `search`. The harness holds the clock.
+    """
+
+    def index(self, gallery: ImageSet) -> None:
+        """Make the gallery searchable; indexing again starts afresh."""
+
+    def search(self, queries: ImageSet, k: int) -> Ranking:
+        """Return up to `k` gallery rows for each query, best first; a query's own photograph is not left out."""
+
+    def describe(self) -> Description:
+        """Tell backbone, bytes and whatever else explains the result; called after `index`."""

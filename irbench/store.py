@@ -1,0 +1,164 @@
+"""Content-addressed cache of everything that is costly to make: decoded images, trained models, embeddings.
+
+An entry is a folder `<root>/<kind>/<digest>/` named by a hash of everything that its content depends on. It is
+written beside its place, flushed, listed with the hash of each file in `entry.json`, and renamed: an entry is there
+whole, or not at all. On opening, the files are checked against that list; what does not match is set aside and made
+again, never used.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+
+from filelock import FileLock
+
+from irbench.clock import charge
+from irbench.errors import StoreError
+
+_LISTING = "entry.json"
+_HASHED_UP_TO = 1 << 30  # bytes; of a larger file only the size is checked, so that opening it stays quick
+
+
+@dataclass(frozen=True)
+class Key:
+    """What an entry depends on. `parts` are JSON values; their order does not matter."""
+
+    kind: str  # "pixels", "model", "embeddings" …: the folder
+    parts: Mapping[str, object]
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hexadecimal digits: the entry's folder name."""
+        text = json.dumps({"kind": self.kind, **self.parts}, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished entry: its folder, what making it cost, and the hash of each file."""
+
+    path: Path
+    seconds: float
+    hashes: Mapping[str, str]
+
+    @property
+    def content(self) -> str:
+        """SHA-256 over the hashes of its files: equal for equal content, whatever it was made from."""
+        return hashlib.sha256(json.dumps(self.hashes, sort_keys=True).encode()).hexdigest()
+
+
+class Store:
+    """The cache below one work folder, safe for several processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def ensure(self, key: Key, make: Callable[[Path], None], *, stage: str) -> Entry:
+        """Return the entry of `key`; `make(folder)` fills it if it is not there, and is charged to clock `stage`.
+
+        A second process that wants the same entry waits for the first.
+        """
+        place = self._place(key)
+        with self._locked(place):
+            entry = self.find(key)
+            if entry is None:
+                entry = self._make(key, place, make)
+        charge(stage, entry.seconds)
+        return entry
+
+    def find(self, key: Key) -> Entry | None:
+        """Return the entry of `key`, or None where it is missing or damaged (damaged ones are set aside)."""
+        place = self._place(key)
+        if not place.is_dir():
+            return None
+        try:
+            listing = json.loads((place / _LISTING).read_text())
+            entry = Entry(place, float(listing["seconds"]), {n: f["sha256"] for n, f in listing["files"].items()})
+            intact = all(_matches(place / name, facts) for name, facts in listing["files"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            intact = False
+        if intact:
+            return entry
+        place.replace(tempfile.mkdtemp(prefix=f"{place.name}.damaged-", dir=place.parent))
+        return None
+
+    def scratch(self, key: Key) -> Path:
+        """Return a folder that outlives a killed process: the place for checkpoints of `key` until it is finished."""
+        path = self._place(key).with_suffix(".partial")
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _place(self, key: Key) -> Path:
+        return self.root / key.kind / key.digest
+
+    def _make(self, key: Key, place: Path, make: Callable[[Path], None]) -> Entry:
+        folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
+        try:
+            start = perf_counter()
+            make(folder)
+            seconds = perf_counter() - start
+            files = {p.name: _facts(p) for p in sorted(folder.iterdir())}
+            write_atomically(folder / _LISTING, json.dumps({"key": key.parts, "seconds": seconds, "files": files}))
+            folder.replace(place)
+            flush(place.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(place.with_suffix(".partial"), ignore_errors=True)
+        return Entry(place, seconds, {name: str(facts["sha256"]) for name, facts in files.items()})
+
+    @contextmanager
+    def _locked(self, place: Path) -> Iterator[None]:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write to the work folder {self.root}: {error.strerror}; see --work") from error
+        with FileLock(place.with_suffix(".lock")):  # the kernel frees it when its holder dies
+            yield
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a reader, or a crash at any moment, sees the old file or the new one, whole."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+        flush(path.parent)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def flush(path: Path) -> None:
+    """Force a file, or a folder's list of names, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _facts(path: Path) -> dict[str, object]:
+    flush(path)
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _matches(path: Path, facts: Mapping[str, object]) -> bool:
+    size = path.stat().st_size
+    return size == facts["bytes"] and (size > _HASHED_UP_TO or sha256(path) == facts["sha256"])
