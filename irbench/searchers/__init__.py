@@ -1,0 +1,1 @@
+"""Searchers: exact and approximate nearest neighbours, one file for each algorithm."""
