@@ -56,7 +56,9 @@ class Judged:
     def summed_precision(self) -> Values:
         """[Q',1+K] sum of the precision at each hit among the first 0, 1 … K answers."""
         at_hits = self.counts[:, 1:] * self.hits / np.arange(1, 1 + self.depth)
-        return np.pad(np.cumsum(at_hits, axis=1), ((0, 0), (1, 0)))
+        summed = np.zeros((len(self.hits), 1 + self.depth))
+        np.cumsum(at_hits, axis=1, out=summed[:, 1:])
+        return summed
 
     def hits_in(self, k: int) -> NDArray[np.int32]:
         """[Q'] number of hits among the first `k` answers."""

@@ -124,12 +124,12 @@ class Store:
             yield
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader, or a crash at any moment, sees the old file or the new one, whole."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash at any moment, sees the old file or the new one, whole."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
