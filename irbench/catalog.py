@@ -5,7 +5,7 @@ from irbench.registry import Registry
 LAYOUTS = Registry(
     "layout",
     {
-        "arrays": "irbench.layouts.arrays:DigitsLayout",
+        "digits": "irbench.layouts.digits:DigitsLayout",
     },
 )
 

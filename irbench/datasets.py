@@ -1,0 +1,255 @@
+"""Data sets by name, or anyone's own images by path, made into a `Benchmark` under a protocol."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench import recipes
+from irbench.catalog import LAYOUTS
+from irbench.collection import Benchmark, ImageSet
+from irbench.errors import DataError, RecipeError, UsageError, nearest
+from irbench.layouts import Collection, Layout, Split
+
+PROTOCOLS = ("closed-set", "metric-learning")
+CROPS = ("none", "bbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What stands at the top of a data set's recipe."""
+
+    layout: str
+    folders: tuple[str, ...]  # looked for below --data, in this order; then --data itself. Empty: needs no files
+    page: str  # where to get it
+    scale: str  # "tiny", "small" or "paper": how large a model suits it
+    ks: tuple[int, ...]  # answers at these K are scored
+    depth: int  # answers kept
+    mirror: bool  # is a mirrored image still the same thing?
+
+    def __post_init__(self) -> None:
+        if self.scale not in recipes.SCALES:
+            raise RecipeError(f"data set of scale '{self.scale}'{nearest(self.scale, recipes.SCALES)}")
+        if not self.ks or min(self.ks) < 1 or max(self.ks) > self.depth:
+            raise RecipeError(f"ks {list(self.ks)} of a data set lie between 1 and depth {self.depth}")
+
+
+_OWN = Head(layout="folders", folders=(), page="", scale="small", ks=(1, 2, 4, 8), depth=100, mirror=True)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that is known by name or by path, not yet looked for."""
+
+    name: str
+    head: Head
+    layout: Layout
+    own: Path | None = None  # anyone's own folder or .csv file
+
+    def places(self, data: Path) -> list[Path]:
+        """Where it is looked for."""
+        if self.own is not None:
+            return [self.own]
+        return [data / folder for folder in self.head.folders] + [data] if self.head.folders else [Path()]
+
+    def locate(self, data: Path) -> Path:
+        """Return the first place that holds the layout's marker."""
+        places = self.places(data)
+        for place in places:
+            if (place / self.layout.marker).exists():
+                return place
+        looked = ", ".join(str(place / self.layout.marker) for place in places)
+        raise DataError(f"{self.name} not found: looked for {looked}. {self.hint}")
+
+    @property
+    def hint(self) -> str:
+        """What its folder has to look like, and where to get it."""
+        hint = f"What is needed: {self.layout.shape}."
+        if self.own is None:
+            hint += f" Get it from {self.head.page} and point --data at its folder or the folder above."
+        return hint
+
+    def collect(self, data: Path) -> tuple[Path, Collection]:
+        """Return its root and what the layout reads there."""
+        root = self.locate(data)
+        try:
+            return root, self.layout.read(root)
+        except FileNotFoundError as error:
+            raise DataError(f"{self.name}: {error.filename} is missing. {self.hint}") from None
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot read {error.filename}: {error.strerror}") from None
+
+
+def find(name: str | Path) -> Dataset:
+    """Return the data set of a recipe's name, or of a path to a folder of images or a .csv list."""
+    if _is_path(str(name)):
+        return _own(Path(name))
+    recipe = recipes.find("datasets", str(name))
+    head = recipe.head(Head)
+    layout = LAYOUTS.load(head.layout)
+    return Dataset(str(name), head, layout(recipe.config(_schema(layout), scale=head.scale, dataset=str(name))))
+
+
+def load(
+    name: str | Path,
+    *,
+    data: Path | None = None,
+    crop: str = "none",
+    protocol: str = "closed-set",
+    max_queries: int | None = None,
+    files_must_exist: bool = True,
+) -> Benchmark:
+    """Return data set `name` (or the images at a path) as a benchmark.
+
+    `max_queries` asks an even spread of so many queries only. With `files_must_exist` false, images that are listed
+    and absent are noticed when they are decoded, not here.
+    """
+    for value, known, option in ((crop, CROPS, "--crop"), (protocol, PROTOCOLS, "--protocol")):
+        if value not in known:
+            raise UsageError(f"unknown {option} '{value}'{nearest(value, known)} ({', '.join(known)})")
+    dataset = find(name)
+    root, collection = dataset.collect(data or Path("data"))
+    benchmark = _benchmark(dataset, root, collection, crop=crop, protocol=protocol)
+    if files_must_exist:
+        _check_files(dataset, benchmark)
+    return benchmark if max_queries is None else shorten(benchmark, max_queries)
+
+
+def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
+    """Return the benchmark with an even spread of at most `max_queries` queries, and that fact stamped on it."""
+    if max_queries < 1:
+        raise UsageError(f"--max-queries {max_queries}: at least one query has to be asked")
+    asked = len(benchmark.queries)
+    if max_queries >= asked:
+        return benchmark
+    rows = np.arange(max_queries) * asked // max_queries
+    shortened = benchmark.shortened | {"max_queries": max_queries}
+    return replace(benchmark, queries=benchmark.queries.take(rows), shortened=shortened)
+
+
+def summary(benchmark: Benchmark) -> dict[str, object]:
+    """Return what `irbench data info` tells, as JSON values."""
+    positives = benchmark.positives
+    splits = {s.name: s for s in (benchmark.train, benchmark.gallery, benchmark.queries)}
+    return {
+        "name": benchmark.name,
+        "protocol": benchmark.protocol,
+        "crop": benchmark.crop,
+        "images": {name: len(split) for name, split in splits.items()},
+        "classes": {name: len(np.unique(split.labels)) for name, split in splits.items()} | {"all": benchmark.classes},
+        "positives": {"min": int(positives.min()), "mean": float(positives.mean()), "max": int(positives.max())},
+        "queries_without_positives": int((positives == 0).sum()),
+        "queries_in_gallery": int((benchmark.own_rows >= 0).sum()),
+        "ks": list(benchmark.ks),
+        "depth": benchmark.depth,
+        "shortened": dict(benchmark.shortened),
+        "fingerprint": benchmark.fingerprint,
+    }
+
+
+def _schema(layout: type) -> type[Any]:
+    """Return the `Config` that the layout's constructor asks for."""
+    return get_type_hints(layout.__init__)["config"]  # type: ignore[misc] -- of the class, not of an object
+
+
+def _is_path(name: str) -> bool:
+    separators = {"/", os.sep}
+    if name.endswith(".csv") or any(separator in name for separator in separators):
+        return True
+    return Path(name).is_dir() and name not in recipes.names("datasets")
+
+
+def _own(path: Path) -> Dataset:
+    kind = "csv" if path.suffix == ".csv" else "folders"
+    layout = LAYOUTS.load(kind)
+    stem = path.resolve().stem if kind == "csv" else path.resolve().name
+    name = re.sub(r"[^\w.-]+", "-", stem)[:80].strip("-.") or "images"
+    if name in recipes.names("datasets"):  # its results are not to be mistaken for the data set's of that name
+        name = f"own-{name}"
+    return Dataset(name, replace(_OWN, layout=kind), layout(_schema(layout)()), own=path)
+
+
+def _benchmark(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
+    boxes = _boxes(dataset, collection) if crop == "bbox" else None
+    split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection.labels)
+    labels = _dense(collection.labels, split)
+
+    def images(name: str, rows: NDArray[np.int64]) -> ImageSet:
+        return ImageSet(
+            name=name,
+            ids=tuple(collection.ids[row] for row in rows),
+            labels=labels[rows],
+            root=root.parent if root.is_file() else root,
+            boxes=None if boxes is None else boxes[rows],
+            arrays=None if collection.arrays is None else collection.arrays[rows],
+            mirror=dataset.head.mirror,
+        )
+
+    return Benchmark(
+        name=dataset.name,
+        protocol=protocol,
+        crop=crop,
+        train=images("train", split.train),
+        gallery=images("gallery", split.gallery),
+        queries=images("queries", split.queries),
+        ks=dataset.head.ks,
+        depth=dataset.head.depth,
+    )
+
+
+def _boxes(dataset: Dataset, collection: Collection) -> NDArray[np.int32]:
+    if collection.boxes is None:
+        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out")
+    try:
+        return collection.boxes()
+    except FileNotFoundError as error:
+        raise DataError(f"{dataset.name}: --crop bbox needs {error.filename}. {dataset.hint}") from None
+
+
+def _halves(labels: NDArray[np.int64]) -> Split:
+    """Divide by class: the first half is trained on, the second asks and is searched (an image never for itself)."""
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise DataError(f"--protocol metric-learning divides the classes in two, and there is only {len(classes)}")
+    seen = labels < classes[len(classes) // 2]
+    unseen = np.flatnonzero(~seen)
+    return Split(train=np.flatnonzero(seen), gallery=unseen, queries=unseen)
+
+
+def _dense(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
+    """Number the classes of the benchmark from 0, those of the training split first: a classifier's outputs."""
+    trained = np.unique(labels[split.train])
+    others = np.setdiff1d(labels[np.concatenate([split.gallery, split.queries])], trained)
+    order = np.concatenate([trained, others])
+    sorter = np.argsort(order)
+    position = np.searchsorted(order, labels, sorter=sorter)
+    return sorter[np.minimum(position, len(order) - 1)].astype(np.int64)
+
+
+def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
+    """Compare ids with the names in their folders: one listing for each folder, not one look-up for each image."""
+    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    paths = {str(split.root / id_) for split in splits if split.arrays is None for id_ in split.ids}
+    absent = sorted(_absent(paths))
+    if absent:
+        raise DataError(
+            f"{dataset.name}: {len(absent):,} of {len(paths):,} listed images are not on disk, the first is "
+            f"{absent[0]}. {dataset.hint} (--on-bad-image skip leaves absent images out)"
+        )
+
+
+def _absent(paths: set[str]) -> Iterator[str]:
+    listed: dict[str, set[str]] = {}
+    for path in paths:
+        if ".zip/" in path:  # the layout took it from the archive's own list
+            continue
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = {entry.name for entry in os.scandir(folder)} if Path(folder).is_dir() else set()
+        if name not in listed[folder]:
+            yield path

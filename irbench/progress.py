@@ -1,0 +1,33 @@
+"""A progress bar on standard error for work that takes long, and nothing at all for work that does not."""
+
+import os
+from collections.abc import Iterable, Iterator, Sized
+from time import perf_counter
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_PATIENCE = 1.5  # seconds of silence before a bar appears
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield `items` one by one; a bar appears once they have taken a while, unless IRBENCH_QUIET=1."""
+    if os.environ.get("IRBENCH_QUIET") == "1":
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    start, shown, total = perf_counter(), False, _length(items) if total is None else total
+    with Progress(console=Console(stderr=True), disable=True) as progress:
+        task = progress.add_task(description, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+            if not shown and perf_counter() - start > _PATIENCE:
+                shown, progress.disable = True, False
+                progress.start()
+
+
+def _length(items: Iterable[object]) -> int | None:
+    return len(items) if isinstance(items, Sized) else None
