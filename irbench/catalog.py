@@ -6,6 +6,14 @@ LAYOUTS = Registry(
     "layout",
     {
         "digits": "irbench.layouts.digits:DigitsLayout",
+        "omniglot": "irbench.layouts.omniglot:OmniglotLayout",
+        "cars196": "irbench.layouts.cars196:CarsLayout",
+        "cub200": "irbench.layouts.cub200:CubLayout",
+        "inshop": "irbench.layouts.inshop:InshopLayout",
+        "imagenet": "irbench.layouts.imagenet:ImagenetLayout",
+        "places365": "irbench.layouts.places365:PlacesLayout",
+        "folders": "irbench.layouts.folders:FoldersLayout",
+        "csv": "irbench.layouts.csv:CsvLayout",
     },
 )
 

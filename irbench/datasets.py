@@ -4,8 +4,9 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ class Dataset:
         except FileNotFoundError as error:
             raise DataError(f"{self.name}: {error.filename} is missing. {self.hint}") from None
         except OSError as error:
-            raise DataError(f"{self.name}: cannot read {error.filename}: {error.strerror}") from None
+            raise DataError(f"{self.name}: cannot read {error.filename or root}: {error.strerror}") from None
 
 
 def find(name: str | Path) -> Dataset:
@@ -154,7 +155,7 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
 
 def _schema(layout: type) -> type[Any]:
     """Return the `Config` that the layout's constructor asks for."""
-    return get_type_hints(layout.__init__)["config"]  # type: ignore[misc] -- of the class, not of an object
+    return signature(layout, eval_str=True).parameters["config"].annotation
 
 
 def _is_path(name: str) -> bool:
@@ -250,6 +251,14 @@ def _absent(paths: set[str]) -> Iterator[str]:
             continue
         folder, name = os.path.split(path)
         if folder not in listed:
-            listed[folder] = {entry.name for entry in os.scandir(folder)} if Path(folder).is_dir() else set()
+            listed[folder] = _names_in(folder)
         if name not in listed[folder]:
             yield path
+
+
+def _names_in(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except (OSError, ValueError):  # not there, not a folder, not even a possible name
+        return set()

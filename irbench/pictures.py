@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from irbench.errors import DataError
 
@@ -26,7 +26,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
 MAX_PIXELS = 89_478_485  # Pillow's own line between a photograph and an attack
 MAX_BYTES = 1 << 29
 
-_SLACK = 0.05  # annotators overshoot the edge a little; more than this share means boxes of another size of picture
+_SLACK = 0.1  # annotators overshoot the edge a little; more than this share means boxes of other pictures
 # what Pillow lets through for a damaged file
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
@@ -67,7 +67,7 @@ def decode(data: bytes) -> Image.Image:
             _check_size(image)
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(f"not a {', '.join(FORMATS)} image, or its beginning is damaged") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"more than {MAX_PIXELS / 1e6:.0f} million pixels") from None
