@@ -1,0 +1,112 @@
+"""What a table can be about: a metric at each K, the time of a query, or the bytes that answering takes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from irbench.errors import UsageError, nearest
+from irbench.metrics import METRICS, Measure, parse
+from irbench.results import QueryTimes, Result
+
+PRICES = ("latency", "footprint")
+CHOICES = (*METRICS, *PRICES)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one result says of a quantity, in the unit that is printed; `reason` where it cannot say."""
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column. `better` is 1 where more is better, -1 where less is, 0 where neither."""
+
+    key: str  # "precision@10", "p50_ms"
+    label: str
+    read: Callable[[Result], Reading]
+    digits: int = 1
+    better: int = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a table is about, in words."""
+
+    title: str
+    caption: str
+
+
+def subject(metric: str) -> Subject:
+    """Return the words for a metric or a price; an unknown one is the user's error."""
+    if metric in METRICS:
+        known = METRICS[metric]
+        return Subject(f"{known.label}, percent", f"{known.name} = {known.formula}, mean over the queries")
+    if metric in PRICES:
+        return _SUBJECTS[metric]
+    raise UsageError(f"unknown metric '{metric}'{nearest(metric, CHOICES)} (one of {', '.join(CHOICES)})")
+
+
+_SUBJECTS = {
+    "latency": Subject(
+        "Time of a query", "one query at a time; queries/s in batches; shares of the median time; fewer ms are better"
+    ),
+    "footprint": Subject("Bytes", "MB = 10⁶ bytes; B/image = index bytes for each gallery image; fewer are better"),
+}
+
+
+def quantities(metric: str, results: Sequence[Result], ks: Sequence[int] = ()) -> tuple[Quantity, ...]:
+    """Return the columns for `metric`: every K that a result or the paper (`ks`) knows, or the price's own."""
+    if metric in PRICES:
+        return _LATENCY if metric == "latency" else _FOOTPRINT
+    measured = {parse(name) for result in results for name in result.metrics if name.partition("@")[0] == metric}
+    wanted = measured | {Measure(METRICS[metric], k) for k in ks}
+    return tuple(_at(measure) for measure in sorted(wanted, key=lambda measure: measure.k))
+
+
+def _at(measure: Measure) -> Quantity:
+    def read(result: Result) -> Reading:
+        estimate = result.metrics.get(str(measure))
+        if estimate is None:
+            return Reading(None)
+        if estimate.mean is None:
+            return Reading(None, reason=estimate.reason or "")
+        low, high = estimate.ci95 or (None, None)
+        interval = None if low is None or high is None else (100 * low, 100 * high)
+        return Reading(100 * estimate.mean, interval)
+
+    label = f"@{measure.k}" if measure.metric.at_k else measure.metric.label
+    return Quantity(str(measure), label, read, better=1 if measure.metric.higher_is_better else -1)
+
+
+def _price(key: str, label: str, value: Callable[[Result], float | None], *, digits: int, better: int) -> Quantity:
+    return Quantity(key, label, lambda result: Reading(value(result)), digits, better)
+
+
+def _times(result: Result) -> QueryTimes:
+    return result.cost.query_ms or QueryTimes(batch=0)
+
+
+def _ratio(part: float | None, whole: float | None, scale: float = 1) -> float | None:
+    return None if part is None or not whole else scale * part / whole
+
+
+_LATENCY = (
+    _price("p50_ms", "p50 ms", lambda r: _times(r).total_p50, digits=2, better=-1),
+    _price("p95_ms", "p95 ms", lambda r: _times(r).total_p95, digits=2, better=-1),
+    _price("p99_ms", "p99 ms", lambda r: _times(r).total_p99, digits=2, better=-1),
+    _price("queries_per_s", "queries/s", lambda r: r.cost.queries_per_s, digits=0, better=1),
+    _price("encode_percent", "encode %", lambda r: _ratio(_times(r).encode_p50, _times(r).total_p50, 100),
+           digits=0, better=0),
+    _price("search_percent", "search %", lambda r: _ratio(_times(r).search_p50, _times(r).total_p50, 100),
+           digits=0, better=0),
+)  # fmt: skip
+_FOOTPRINT = (
+    _price("model_mb", "model MB", lambda r: _ratio(r.cost.model_bytes, 1e6), digits=2, better=-1),
+    _price("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
+    _price("bytes_per_image", "B/image", lambda r: _ratio(r.cost.index_bytes, r.dataset.gallery), digits=0, better=-1),
+    _price("peak_host_mb", "peak host MB", lambda r: _ratio(r.cost.peak_host_bytes, 1e6), digits=0, better=-1),
+    _price("peak_device_mb", "peak GPU MB", lambda r: _ratio(r.cost.peak_device_bytes, 1e6), digits=0, better=-1),
+)
