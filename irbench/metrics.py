@@ -18,6 +18,7 @@ from irbench.errors import ContractError, UsageError, nearest
 from irbench.ranking import Ranking
 
 Values = NDArray[np.float64]  # [Q'] one number for each query that has a right answer
+NEVER = np.iinfo(np.int64).max  # a rank beyond every K
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +45,14 @@ class Judged:
 
     @cached_property
     def first(self) -> NDArray[np.int64]:
-        """[Q'] rank of the first hit, counted from 1; K + 1 where there is none."""
-        return 1 + (self.counts[:, 1:] == 0).sum(axis=1)
+        """[Q'] rank of the first hit, counted from 1; NEVER where there is none."""
+        return np.where(self.counts[:, -1] > 0, 1 + (self.counts[:, 1:] == 0).sum(axis=1), NEVER)
 
     @cached_property
     def last(self) -> NDArray[np.int64]:
-        """[Q'] rank at which the last of all n positives stands; K + 1 where not all were retrieved."""
-        return 1 + (self.counts[:, 1:] < self.positives[:, None]).sum(axis=1)
+        """[Q'] rank at which the last of all n positives stands; NEVER where not all were retrieved."""
+        complete = self.counts[:, -1] == self.positives
+        return np.where(complete, 1 + (self.counts[:, 1:] < self.positives[:, None]).sum(axis=1), NEVER)
 
     @cached_property
     def summed_precision(self) -> Values:

@@ -1,0 +1,64 @@
+"""The paper's numbers, spot-checked against its text, and offered only to the metric they are numbers of."""
+
+import csv
+from importlib.resources import files
+
+import pytest
+
+from irbench import metrics, paper
+
+
+@pytest.mark.parametrize(
+    ("metric", "dataset", "key", "percent"),
+    [
+        ("precision_irgen", "inshop", ("irgen", None, 10), 87.0),
+        ("precision", "cub200", ("irgen", None, 4), 83.0),
+        ("precision", "cars196", ("ft-clip", "linear", 2), 87.7),
+        ("recall", "inshop", ("res101-img", "linear", 30), 66.8),
+        ("recall", "cub200", ("irt-r", "scann", 2), 86.8),
+        ("map", "places365", ("irgen", None, 100), 44.3),
+        ("precision_irgen", "inshop-fresh", ("irgen", None, 30), 12.4),
+    ],
+)
+def test_printed_numbers(metric, dataset, key, percent):
+    assert paper.published(metric, dataset)[paper.Key(*key)].percent == percent
+
+
+def test_inshop_precision_is_the_published_codes_and_no_other():
+    assert not paper.published("precision", "inshop")
+    assert not paper.published("precision", "inshop-fresh")
+    assert len(paper.published("precision_irgen", "inshop")) == 60
+    for dataset in ("cub200", "cars196"):
+        assert paper.published("precision", dataset) == paper.published("precision_irgen", dataset)
+    assert not any(paper.published(metric, "inshop") for metric in ("mrr", "true_recall", "r_precision", "map"))
+
+
+def test_numbers_from_other_papers_say_so():
+    recall = paper.published("recall", "inshop")
+    assert "own paper" in recall[paper.Key("cgd", "linear", 1)].source
+    assert recall[paper.Key("cgd", "spann", 1)].source == "Table 2"
+
+
+def test_no_line_of_the_tables_is_lost():
+    def lines(name):
+        return list(csv.DictReader(files("irbench.paper").joinpath(name).read_text().splitlines()))
+
+    total = sum(len(paper.published("precision_irgen", dataset)) for dataset in paper.DATASETS)
+    assert total == len(lines("table1_precision.csv"))
+    assert sum(len(paper.published("recall", dataset)) for dataset in paper.DATASETS) == len(lines("table2_recall.csv"))
+    for table, name in ((3, "table3_identifiers_inshop.csv"), (4, "table4_length_inshop.csv")):
+        assert len(paper.ablation(table, "precision_irgen")) + len(paper.ablation(table, "recall")) == len(lines(name))
+    assert paper.seconds_per_query() == {10: 0.07, 30: 0.19}
+
+
+def test_tables_1_3_and_4_agree_on_irgen_itself():
+    for k in (1, 10, 20, 30):
+        published = paper.published("precision_irgen", "inshop")[paper.Key("irgen", None, k)].percent
+        for table in (3, 4):
+            assert paper.ablation(table, "precision_irgen")[paper.Ablation("semantic", 4, k)].percent == published
+
+
+def test_every_number_is_a_percentage_of_a_known_metric():
+    for metric in metrics.METRICS:
+        for dataset in (*paper.DATASETS, "inshop-fresh"):
+            assert all(0 < number.percent <= 100 for number in paper.published(metric, dataset).values())
