@@ -2,16 +2,17 @@
 
 An entry is a folder `<root>/<kind>/<digest>/` named by a hash of everything that its content depends on. It is
 written beside its place, flushed, listed with the hash of each file in `entry.json`, and renamed: an entry is there
-whole, or not at all. On opening, the files are checked against that list; what does not match is set aside and made
-again, never used.
+whole, or not at all. On opening, the list and the files are checked against their hashes; what does not match is set
+aside and made again, never used.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from irbench.clock import charge
 from irbench.errors import StoreError
 
 _LISTING = "entry.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # what a maker meets through no fault of its own
 _HASHED_UP_TO = 1 << 30  # bytes; of a larger file only the size is checked, so that opening it stays quick
 
 
@@ -37,8 +39,7 @@ class Key:
     @cached_property
     def digest(self) -> str:
         """32 hexadecimal digits: the entry's folder name."""
-        text = json.dumps({"kind": self.kind, **self.parts}, sort_keys=True, allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return _digest({"kind": self.kind, "parts": self.parts})[:32]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Entry:
     @property
     def content(self) -> str:
         """SHA-256 over the hashes of its files: equal for equal content, whatever it was made from."""
-        return hashlib.sha256(json.dumps(self.hashes, sort_keys=True).encode()).hexdigest()
+        return _digest(self.hashes)
 
 
 class Store:
@@ -81,34 +82,40 @@ class Store:
             return None
         try:
             listing = json.loads((place / _LISTING).read_text())
-            entry = Entry(place, float(listing["seconds"]), {n: f["sha256"] for n, f in listing["files"].items()})
-            intact = all(_matches(place / name, facts) for name, facts in listing["files"].items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            intact = listing.pop("sha256") == _digest(listing)
+            intact = intact and all(_matches(place / name, facts) for name, facts in listing["files"].items())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             intact = False
         if intact:
-            return entry
-        place.replace(tempfile.mkdtemp(prefix=f"{place.name}.damaged-", dir=place.parent))
+            return Entry(place, listing["seconds"], {name: f["sha256"] for name, f in listing["files"].items()})
+        with self._writing():
+            place.replace(tempfile.mkdtemp(prefix=f"{place.name}.damaged-", dir=place.parent))
         return None
 
     def scratch(self, key: Key) -> Path:
         """Return a folder that outlives a killed process: the place for checkpoints of `key` until it is finished."""
         path = self._place(key).with_suffix(".partial")
-        path.mkdir(parents=True, exist_ok=True)
+        with self._writing():
+            path.mkdir(parents=True, exist_ok=True)
         return path
 
     def _place(self, key: Key) -> Path:
         return self.root / key.kind / key.digest
 
     def _make(self, key: Key, place: Path, make: Callable[[Path], None]) -> Entry:
-        folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
+        with self._writing():
+            folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
         try:
             start = perf_counter()
-            make(folder)
+            with self._writing(only=_FULL):
+                make(folder)
             seconds = perf_counter() - start
-            files = {p.name: _facts(p) for p in sorted(folder.iterdir())}
-            write_atomically(folder / _LISTING, json.dumps({"key": key.parts, "seconds": seconds, "files": files}))
-            folder.replace(place)
-            flush(place.parent)
+            with self._writing():
+                files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
+                listing = {"key": dict(key.parts), "seconds": seconds, "files": files}
+                write_atomically(folder / _LISTING, json.dumps(listing | {"sha256": _digest(listing)}))
+                folder.replace(place)
+                flush(place.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(place.with_suffix(".partial"), ignore_errors=True)
@@ -116,12 +123,24 @@ class Store:
 
     @contextmanager
     def _locked(self, place: Path) -> Iterator[None]:
-        try:
+        lock = FileLock(place.with_suffix(".lock"))  # the kernel frees it when its holder dies
+        with self._writing():
             place.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot write to the work folder {self.root}: {error.strerror}; see --work") from error
-        with FileLock(place.with_suffix(".lock")):  # the kernel frees it when its holder dies
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _writing(self, *, only: Collection[int] = ()) -> Iterator[None]:
+        """Tell the user where the work folder cannot be written; `only` for these error numbers, if any are given."""
+        try:
+            yield
+        except OSError as error:
+            if only and error.errno not in only:
+                raise
+            raise StoreError(f"cannot write to the work folder {self.root}: {error.strerror}; see --work") from error
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -152,6 +171,11 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(value: object) -> str:
+    """SHA-256 of a JSON value; the order of its keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _facts(path: Path) -> dict[str, object]:
