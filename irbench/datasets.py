@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from irbench import recipes
 from irbench.catalog import LAYOUTS
 from irbench.collection import Benchmark, ImageSet
-from irbench.errors import DataError, RecipeError, UsageError, nearest
+from irbench.errors import DataError, UsageError, nearest
 from irbench.layouts import Collection, Layout, Split
 
 PROTOCOLS = ("closed-set", "metric-learning")
@@ -35,9 +35,9 @@ class Head:
 
     def __post_init__(self) -> None:
         if self.scale not in recipes.SCALES:
-            raise RecipeError(f"data set of scale '{self.scale}'{nearest(self.scale, recipes.SCALES)}")
+            raise ValueError(f"unknown scale '{self.scale}'{nearest(self.scale, recipes.SCALES)}")
         if not self.ks or min(self.ks) < 1 or max(self.ks) > self.depth:
-            raise RecipeError(f"ks {list(self.ks)} of a data set lie between 1 and depth {self.depth}")
+            raise ValueError(f"ks {list(self.ks)} are not all between 1 and depth {self.depth}")
 
 
 _OWN = Head(layout="folders", folders=(), page="", scale="small", ks=(1, 2, 4, 8), depth=100, mirror=True)

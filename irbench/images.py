@@ -63,7 +63,7 @@ def pixels(images: ImageSet, view: View, runtime: Runtime) -> Pixels:
     if is_live() or len(images) < _SMALL:
         return _InMemory(source, view) if size <= _IN_MEMORY else _OnDemand(source, view)
     key = _key("pixels", source, side=view.side, fit=view.fit)
-    if runtime.store.find(key) is None and size > _FREE_SHARE * _free_disk(runtime.store.root):
+    if size > _FREE_SHARE * _free_disk(runtime.store.root) and runtime.store.find(key) is None:
         return _OnDemand(source, view)
     entry = runtime.store.ensure(key, partial(_decode_into, source=source, view=view), stage="decode")
     return _Stored(np.load(entry.path / "pixels.npy", mmap_mode="r", allow_pickle=False), entry.content)
@@ -184,7 +184,7 @@ def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.
 
 
 def _square(source: Source, view: View, row: int) -> NDArray[np.uint8]:
-    return fit(source.picture(row), view)
+    return fit(source.seen(row), view)
 
 
 def _damaged(source: Source) -> Iterator[tuple[int, str]]:

@@ -41,18 +41,29 @@ class Source:
         return digest.hexdigest()
 
     def picture(self, row: int) -> Image.Image:
-        """Return the RGB picture of a row, cut to its box; `DataError` names the file and says what is wrong."""
+        """Return the whole RGB picture of a row; `DataError` names the file and says what is wrong."""
+        if self.images.arrays is not None:
+            return Image.fromarray(self.images.arrays[row])
         try:
-            if self.images.arrays is not None:
-                image = Image.fromarray(self.images.arrays[row])
-            else:
-                image = decode(self._bytes(row))
-            return image if self.images.boxes is None else cut(image, self.images.boxes[row])
+            return decode(self._bytes(row))
         except DataError as error:
-            raise DataError(
-                f"{self.images.root / self.images.ids[row]} (row {row} of {self.images.name}): {error}; "
-                "--on-bad-image skip leaves it out"
-            ) from None
+            raise DataError(f"{self._where(row)}: {error}; --on-bad-image skip leaves it out") from None
+
+    def seen(self, row: int) -> Image.Image:
+        """Return the part of the picture inside its box, or all of it where there are no boxes.
+
+        A box that does not fit is never skipped: it means that the boxes were drawn on other pictures.
+        """
+        picture = self.picture(row)
+        if self.images.boxes is None:
+            return picture
+        try:
+            return cut(picture, self.images.boxes[row])
+        except DataError as error:
+            raise DataError(f"{self._where(row)}: {error}; get boxes for these pictures, or leave --crop out") from None
+
+    def _where(self, row: int) -> str:
+        return f"{self.images.root / self.images.ids[row]} (row {row} of {self.images.name})"
 
     def _bytes(self, row: int) -> bytes:
         archive, member = self._archive_and_member(row)

@@ -1,5 +1,6 @@
 """CUB-200-2011 (Wah et al. 2011): birds, in its official folder. Recipe: datasets/cub200.toml."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from irbench.errors import DataError
 from irbench.layouts import Collection, Split
-from irbench.layouts.files import check_labels, lines
+from irbench.layouts.files import check_labels, lines, whole
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,11 @@ class CubLayout:
     def read(self, root: Path) -> Collection:
         """Read the four lists, which are joined by the image's number."""
         paths = {number: path for number, (path,) in _keyed(root / "images.txt", str).items()}
-        labels = _joined(paths, root / "image_class_labels.txt", int)[:, 0].astype(np.int64)
-        check_labels(labels, 1, sum(1 for _ in lines(root / "classes.txt", int, str)), root / "image_class_labels.txt")
-        is_train = _joined(paths, root / "train_test_split.txt", int)[:, 0] == 1
+        labels = _joined(paths, root / "image_class_labels.txt", whole)[:, 0].astype(np.int64)
+        check_labels(
+            labels, 1, sum(1 for _ in lines(root / "classes.txt", whole, str)), root / "image_class_labels.txt"
+        )
+        is_train = _joined(paths, root / "train_test_split.txt", whole)[:, 0] == 1
         train = np.flatnonzero(is_train)
         return Collection(
             ids=tuple(f"images/{path}" for path in paths.values()),
@@ -49,18 +52,18 @@ def _boxes(paths: dict[int, str], path: Path) -> NDArray[np.int32]:
     return np.rint(np.stack([x, y, x + width, y + height], axis=1)).astype(np.int32)
 
 
-def _joined(paths: dict[int, str], path: Path, *kinds: type[float]) -> NDArray[np.float64]:
+def _joined(paths: dict[int, str], path: Path, *kinds: Callable[[str], float]) -> NDArray[np.float64]:
     """Return the columns after the image's number, in the order of images.txt."""
     found = _keyed(path, *kinds)
     missing = paths.keys() - found.keys()
     if missing:
         raise DataError(f"{path}: image {min(missing)} of images.txt is not in it; the file is cut short, get it again")
-    return np.array([found[number] for number in paths], dtype=np.float64)
+    return np.array([found[number] for number in paths], dtype=np.float64).reshape(len(paths), len(kinds))
 
 
-def _keyed(path: Path, *kinds: type[Any]) -> dict[int, list[Any]]:
+def _keyed(path: Path, *kinds: Callable[[str], Any]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {}
-    for number, *values in lines(path, int, *kinds):
+    for number, *values in lines(path, whole, *kinds):
         if number in found:
             raise DataError(f"{path}: image {number} is listed twice; get the file again")
         found[number] = values

@@ -28,6 +28,14 @@ def lines(path: Path, *kinds: Callable[[str], Any], skip: int = 0) -> Iterator[t
         raise DataError(f"{path}: not a text file ({error.reason}); get it again") from None
 
 
+def whole(text: str) -> int:
+    """Convert to a whole number of less than 32 bits, which every label, count and pixel is."""
+    number = int(text)
+    if abs(number) >> 31:
+        raise ValueError(text)
+    return number
+
+
 def _convert(columns: list[str], kinds: tuple[Callable[[str], Any], ...], where: str) -> tuple[Any, ...]:
     try:
         return tuple(kind(text) for kind, text in zip(kinds, columns, strict=True))
@@ -57,7 +65,7 @@ def column(table: NDArray[np.void], name: str, path: Path) -> NDArray[np.int64]:
         raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?")
     try:
         return np.array([int(value) for value in table[name]], dtype=np.int64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{path}: field '{name}' holds something that is not a number; get the file again") from None
 
 
@@ -70,9 +78,14 @@ def check_labels(labels: NDArray[np.int64], low: int, high: int, path: Path) -> 
 
 
 def folders(root: Path) -> list[str]:
-    """Return the names of the folders in `root`, sorted; links to folders count, hidden ones do not."""
+    """Return the names of the folders in `root`, sorted.
+
+    Links to folders count, but for those that lead back to `root` or above it; hidden folders do not count.
+    """
+    above = {root.resolve(), *root.resolve().parents}
     with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if _is_folder(entry) and not entry.name.startswith("."))
+        found = [entry for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
+    return sorted(entry.name for entry in found if not entry.is_symlink() or Path(entry).resolve() not in above)
 
 
 def pictures(folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from irbench.errors import DataError
 from irbench.layouts import Collection, Split
-from irbench.layouts.files import classes_of, folders, lines, matlab, numbered, pictures
+from irbench.layouts.files import classes_of, folders, lines, matlab, numbered, pictures, whole
 
 _DEVKIT = "ILSVRC2012_devkit_t12/data"
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -56,7 +56,7 @@ def _flat(root: Path) -> list[tuple[str, str]]:
     synsets: Any = matlab(root / _DEVKIT / "meta.mat", "synsets")
     name_of = {int(number): str(name) for number, name in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)}
     path = root / _DEVKIT / _TRUTH
-    truth = [number for (number,) in lines(path, int)]
+    truth = [number for (number,) in lines(path, whole)]
     files = pictures(root / "val")
     if len(truth) != len(files):
         raise DataError(f"{path}: {len(truth):,} labels for the {len(files):,} images in val; both are needed whole")

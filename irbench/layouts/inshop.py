@@ -1,5 +1,6 @@
 """DeepFashion In-shop Clothes Retrieval (Liu et al. 2016), in its official folders. Recipe: datasets/inshop.toml."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from irbench.errors import DataError
 from irbench.layouts import Collection, Split
-from irbench.layouts.files import lines, numbered
+from irbench.layouts.files import lines, numbered, whole
 
 _PARTITION = "Eval/list_eval_partition.txt"
 _BOXES = "Anno/list_bbox_inshop.txt"
@@ -54,16 +55,16 @@ class InshopLayout:
 
 
 def _boxes(names: tuple[str, ...], path: Path) -> NDArray[np.int32]:
-    found = {name: box for name, _, _, *box in _counted(path, str, int, int, int, int, int, int)}
+    found = {name: box for name, _, _, *box in _counted(path, str, whole, whole, whole, whole, whole, whole)}
     for name in names:
         if name not in found:
             raise DataError(f"{path}: no box for {name}; get the file again")
     return np.array([found[name] for name in names], dtype=np.int32)
 
 
-def _counted(path: Path, *kinds: type[Any]) -> list[tuple[Any, ...]]:
+def _counted(path: Path, *kinds: Callable[[str], Any]) -> list[tuple[Any, ...]]:
     """Return the rows below a count and a header; a file with fewer or more rows than it says is damaged."""
-    (count,) = next(lines(path, int), (0,))
+    (count,) = next(lines(path, whole), (0,))
     rows = list(lines(path, *kinds, skip=2))
     if len(rows) != count:
         raise DataError(f"{path}: its first line says {count:,} images, and it lists {len(rows):,}; get it again")

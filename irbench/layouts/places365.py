@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.layouts import Collection, Split
-from irbench.layouts.files import check_labels, lines
+from irbench.layouts.files import check_labels, lines, whole
 
 _CLASSES = 365
 
@@ -47,7 +47,7 @@ class PlacesLayout:
 
 
 def _read(path: Path, folder: str) -> tuple[list[str], NDArray[np.int64]]:
-    rows = list(lines(path, str, int))
+    rows = list(lines(path, str, whole))
     labels = np.array([label for _, label in rows], dtype=np.int64)
     check_labels(labels, 0, _CLASSES - 1, path)
     return [f"{folder}/{name.lstrip('/')}" for name, _ in rows], labels
