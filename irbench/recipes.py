@@ -20,6 +20,30 @@ _TABLES = {"params", "at", "on"}
 C = TypeVar("C")
 
 
+@dataclass(frozen=True, kw_only=True)
+class MethodHead:
+    """What stands above the tables of methods/NAME.toml: an encoder that a searcher completes, or a whole retriever."""
+
+    encoder: str | None = None
+    retriever: str = "dense"
+    identifier: str | None = None  # the usual recipe of methods/identifier, for a retriever that writes identifiers
+    scales: tuple[str, ...] = SCALES  # where there is something to run
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchHead:
+    """What stands above the tables of methods/search/NAME.toml."""
+
+    searcher: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentifierHead:
+    """What stands above the tables of methods/identifier/NAME.toml."""
+
+    identifier: str
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One file, read but not yet applied to a scale and a data set."""
@@ -81,6 +105,8 @@ def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C
     known = [field.name for field in fields(schema)]  # type: ignore[arg-type]
     for key in values.keys() - set(known):
         raise RecipeError(f"{where}: unknown key '{key}'{nearest(key, known)}")
+    for key, value in values.items():
+        _check_value(value, f"{where}: {key}")
     try:
         # through JSON, whose strict mode takes an array for a tuple but never "3" for 3
         return TypeAdapter(schema).validate_json(json.dumps(dict(values)), strict=True)
@@ -90,11 +116,18 @@ def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C
         raise RecipeError(f"{where}: {key}: {first['msg']}") from None
 
 
+def _check_value(value: object, where: str) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise RecipeError(f"{where}: {value} is not a finite number, text, true or false, or a list of them") from None
+
+
 def find(family: str, name: str) -> Recipe:
     """Read recipe `name` of `family`: "methods", "methods/search", "methods/identifier" or "datasets"."""
     for folder in _folders():
         path = folder / family / f"{name}.toml"
-        if path.is_file():
+        if path.is_file() and path.stem == name:  # "search/linear" is no method
             return read(path)
     known = names(family)
     raise UsageError(f"unknown {_SINGULAR[family]} '{name}'{nearest(name, known)} (irbench list {_PLURAL[family]})")
@@ -114,9 +147,16 @@ def read(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: {error}") from None
     for key in _TABLES & table.keys():
-        if not isinstance(table[key], dict):
-            raise RecipeError(f"{path}: [{key}] is a table, not a value")
+        _check_table(table[key], f"{path}: [{key}]")
+    for family in ("at", "on"):
+        for choice, overrides in table.get(family, {}).items():
+            _check_table(overrides, f"{path}: [{family}.{choice}]")
     return Recipe(path.stem, path, text, table)
+
+
+def _check_table(value: object, where: str) -> None:
+    if not isinstance(value, dict):
+        raise RecipeError(f"{where} is a table, not a value")
 
 
 def names(family: str) -> list[str]:

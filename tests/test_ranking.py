@@ -57,3 +57,12 @@ def test_own_rows_are_removed_by_identity_wherever_they_rank(answers, data):
 def test_a_plug_in_that_breaks_the_contract_is_told_how(rows, scores, message):
     with pytest.raises(ContractError, match=message):
         Ranking(np.array(rows), np.array(scores, np.float32))
+
+
+@given(answers(), st.data())
+def test_cut_and_stack_undo_batching(answers, data):
+    whole = Ranking.from_topk(*answers)
+    at = data.draw(st.integers(0, len(whole)))
+    parts = [Ranking(whole.rows[part], whole.scores[part]) for part in (slice(at), slice(at, None))]
+    assert (Ranking.stack(parts).rows == whole.rows).all()
+    assert (whole.cut(2).rows == whole.rows[:, :2]).all()

