@@ -1,6 +1,6 @@
 """Each metric against cases worked by hand, a plain loop, and trec_eval where both define the same thing."""
 
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -224,8 +224,8 @@ def test_ten_thousand_queries_are_scored_in_little_time():
     metrics.score(answers, bench, names)
     seconds = []
     for _ in range(7):
-        start = perf_counter()
+        start = process_time()
         metrics.score(answers, bench, names)
-        seconds.append(perf_counter() - start)
+        seconds.append(process_time() - start)
     print(f"{len(names)} metrics of 10,000 queries with 100 answers: {1e3 * min(seconds):.1f} ms")
     assert min(seconds) < 0.09  # 0.03 is the goal on a core of one's own; a shared machine gets three times that
