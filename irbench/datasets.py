@@ -4,9 +4,8 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from inspect import signature
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +91,8 @@ def find(name: str | Path) -> Dataset:
         return _own(Path(name))
     recipe = recipes.find("datasets", str(name))
     head = recipe.head(Head)
-    layout = LAYOUTS.load(head.layout)
-    return Dataset(str(name), head, layout(recipe.config(_schema(layout), scale=head.scale, dataset=str(name))))
+    layout, schema = LAYOUTS.load(head.layout), LAYOUTS.schema(head.layout)
+    return Dataset(str(name), head, layout(recipe.config(schema, scale=head.scale, dataset=str(name))))
 
 
 def load(
@@ -153,11 +152,6 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
     }
 
 
-def _schema(layout: type) -> type[Any]:
-    """Return the `Config` that the layout's constructor asks for."""
-    return signature(layout, eval_str=True).parameters["config"].annotation
-
-
 def _is_path(name: str) -> bool:
     separators = {"/", os.sep}
     if name.endswith(".csv") or any(separator in name for separator in separators):
@@ -167,12 +161,12 @@ def _is_path(name: str) -> bool:
 
 def _own(path: Path) -> Dataset:
     kind = "csv" if path.suffix == ".csv" else "folders"
-    layout = LAYOUTS.load(kind)
+    layout, schema = LAYOUTS.load(kind), LAYOUTS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
     name = re.sub(r"[^\w.-]+", "-", stem)[:80].strip("-.") or "images"
     if name in recipes.names("datasets"):  # its results are not to be mistaken for the data set's of that name
         name = f"own-{name}"
-    return Dataset(name, replace(_OWN, layout=kind), layout(_schema(layout)()), own=path)
+    return Dataset(name, replace(_OWN, layout=kind), layout(schema()), own=path)
 
 
 def _benchmark(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
@@ -183,7 +177,7 @@ def _benchmark(dataset: Dataset, root: Path, collection: Collection, *, crop: st
     def images(name: str, rows: NDArray[np.int64]) -> ImageSet:
         return ImageSet(
             name=name,
-            ids=tuple(collection.ids[row] for row in rows),
+            ids=tuple(collection.ids[row] for row in rows.tolist()),
             labels=labels[rows],
             root=root.parent if root.is_file() else root,
             boxes=None if boxes is None else boxes[rows],
@@ -234,8 +228,10 @@ def _dense(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
 
 def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
     """Compare ids with the names in their folders: one listing for each folder, not one look-up for each image."""
-    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
-    paths = {str(split.root / id_) for split in splits if split.arrays is None for id_ in split.ids}
+    paths: set[str] = set()
+    for split in (benchmark.train, benchmark.gallery, benchmark.queries):
+        if split.arrays is None:
+            paths.update(map(partial(os.path.join, str(split.root)), split.ids))
     absent = sorted(_absent(paths))
     if absent:
         raise DataError(
