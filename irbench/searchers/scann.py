@@ -49,6 +49,7 @@ class ScannSearcher:
     def build(self, gallery: Embeddings) -> None:
         """Train and fill the index."""
         builder = library().builder(as_gallery(gallery), 1, "squared_l2")
+        builder.set_n_training_threads(1)  # sums over vectors are then always taken in one order
         stages = self._add_tree(builder, len(gallery)) + self._add_scoring(builder, len(gallery))
         with silenced(STDERR):
             self._index = builder.build()
@@ -60,7 +61,8 @@ class ScannSearcher:
             return []
         leaves = math.isqrt(size)
         searched = max(1, round(self.config.leaves_searched * leaves))
-        builder.tree(leaves, searched, training_sample_size=self.config.training_sample)
+        # the library's default, random starting points, comes out differently on every call
+        builder.tree(leaves, searched, training_sample_size=self.config.training_sample, random_init=False)
         return [f"tree ({searched} of {leaves} leaves searched)"]
 
     def _add_scoring(self, builder: Any, size: int) -> list[str]:  # noqa: ANN401 -- ScaNN carries no types

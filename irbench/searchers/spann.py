@@ -1,0 +1,130 @@
+"""SPANN: a graph over a part of the vectors in memory, everything else in lists on disk (engine of `sptag`).
+
+Recipe: methods/search/spann.toml. Parameters carry the engine's own names (microsoft/SPTAG:
+AnnService/inc/Core/SPANN/ParameterDefinitionList.h).
+"""
+
+import os
+import shutil
+import tempfile
+import weakref
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.embeddings import Embeddings
+from irbench.machine import Runtime
+from irbench.protocols import Description
+from irbench.ranking import Ranking
+from irbench.searchers import _sptag
+from irbench.searchers._answers import as_gallery, as_queries, as_ranking
+from irbench.searchers.linear import Config as LinearConfig
+from irbench.searchers.linear import LinearSearcher
+
+_FEWEST = 256  # distinct vectors: the engine fails to build, or crashes, on a dozen; a scan of these is as quick
+
+
+def _engine(section: str, name: str) -> Any:  # noqa: ANN401 -- as dataclasses.field
+    return field(metadata={"section": section, "name": name})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The recipe's [params]."""
+
+    threads: int  # 0: one for each core
+    # which vectors become heads, the ones in memory
+    ratio: float = _engine("SelectHead", "Ratio")  # heads / gallery
+    head_tree_k: int = _engine("SelectHead", "BKTKmeansK")
+    head_tree_leaf: int = _engine("SelectHead", "BKTLeafSize")
+    head_samples: int = _engine("SelectHead", "SamplesNumber")
+    select_threshold: int = _engine("SelectHead", "SelectThreshold")
+    split_factor: int = _engine("SelectHead", "SplitFactor")
+    split_threshold: int = _engine("SelectHead", "SplitThreshold")
+    # the graph over the heads
+    neighborhood: int = _engine("BuildHead", "NeighborhoodSize")
+    graph_trees: int = _engine("BuildHead", "TPTNumber")
+    graph_tree_leaf: int = _engine("BuildHead", "TPTLeafSize")
+    graph_check: int = _engine("BuildHead", "MaxCheckForRefineGraph")
+    refine_iterations: int = _engine("BuildHead", "RefineIterations")
+    # the lists on disk
+    replicas: int = _engine("BuildSSDIndex", "ReplicaCount")  # lists that a vector may stand in
+    posting_pages: int = _engine("BuildSSDIndex", "PostingPageLimit")  # of 4 KiB, the longest list
+    build_heads: int = _engine("BuildSSDIndex", "InternalResultNum")
+    # the search
+    search_heads: int = _engine("BuildSSDIndex", "SearchInternalResultNum")  # lists that a query reads
+    search_pages: int = _engine("BuildSSDIndex", "SearchPostingPageLimit")
+    max_check: int = _engine("BuildSSDIndex", "MaxCheck")
+
+
+class SpannSearcher:
+    """SPANN with its lists in a temporary folder, or an exact scan of a gallery that is too small for it."""
+
+    _index: _sptag.Index | None  # None: scanned
+    _scan: LinearSearcher
+
+    def __init__(self, config: Config, runtime: Runtime) -> None:
+        self.config = config
+        self.runtime = runtime
+        self._resources = ExitStack()
+        weakref.finalize(self, self._resources.close)
+
+    def build(self, gallery: Embeddings) -> None:
+        """Index the gallery; what an earlier build left on disk is removed."""
+        _sptag.library()
+        vectors = as_gallery(gallery)
+        self._resources.close()
+        self._size, self._dim = vectors.shape
+        self._index = None
+        if _distinct(vectors, _FEWEST) < _FEWEST:
+            self._scan = LinearSearcher(LinearConfig(), self.runtime)
+            self._scan.build(gallery)
+            return
+        folder = Path(tempfile.mkdtemp(prefix="irbench-spann-"))
+        self._resources.callback(shutil.rmtree, folder, ignore_errors=True)
+        _sptag.build(vectors, self._sections(), seed=self.runtime.seed, folder=folder)
+        self._index = _sptag.Index(folder)
+        self._resources.callback(self._index.close)
+
+    def _sections(self) -> _sptag.Sections:
+        """The recipe's values by the engine's own names."""
+        common = {"isExecute": "true", "NumberOfThreads": str(self.config.threads or os.cpu_count())}
+        sections = {
+            "Base": {"IndexAlgoType": "BKT", "DistCalcMethod": "L2"},
+            "SelectHead": common | {"SelectHeadType": "BKT", "TreeNumber": "1"},
+            "BuildHead": dict(common),
+            "BuildSSDIndex": common | {"BuildSsdIndex": "true"},
+        }
+        for item in fields(self.config):
+            if item.metadata:
+                sections[item.metadata["section"]][item.metadata["name"]] = str(getattr(self.config, item.name))
+        return sections
+
+    def search(self, queries: Embeddings, k: int) -> Ranking:
+        """Return up to `k` gallery rows out of the lists that the query reads, by exact distance."""
+        if self._index is None:
+            return self._scan.search(queries, k)
+        rows, distances = self._index.search(as_queries(queries, self._dim), min(k, self._size))
+        return as_ranking(rows, distances, k)
+
+    def describe(self) -> Description:
+        """Tell the kind of index, and the bytes of its files."""
+        if self._index is None:
+            kind = f"exact scan: SPANN's engine needs {_FEWEST} distinct vectors"
+            return Description(index_bytes=self._scan.describe().index_bytes, details={"index": kind})
+        details = {"index": "SPANN, Euclidean, lists on disk", "heads": self._index.heads}
+        return Description(index_bytes=self._index.bytes, details=details)
+
+
+def _distinct(vectors: NDArray[np.float32], enough: int) -> int:
+    """Count the vectors [N,D] that differ from each other; counting ends at `enough`."""
+    seen: set[bytes] = set()
+    for vector in vectors:
+        seen.add(vector.tobytes())
+        if len(seen) == enough:
+            break
+    return len(seen)
