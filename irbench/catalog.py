@@ -21,6 +21,7 @@ ENCODERS = Registry(
     "encoder",
     {
         "pixels": "irbench.encoders.pixels:PixelEncoder",
+        "ft-clip": "irbench.encoders.ft_clip:FtClipEncoder",
     },
 )
 

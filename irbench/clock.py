@@ -21,6 +21,7 @@ class Clock:
     def __init__(self, *, live: bool, synchronize: Callable[[], None] = lambda: None) -> None:
         self.live = live
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.charged: set[str] = set()
         self._synchronize = synchronize  # waits for the device, whose work is asynchronous
 
     @contextmanager
@@ -59,10 +60,11 @@ def stage(name: str) -> Iterator[None]:
             yield
 
 
-def charge(name: str, seconds: float) -> None:
-    """Add to stage `name` what a remembered piece of work cost when it was done."""
+def charge(name: str, seconds: float, work: str) -> None:
+    """Add to stage `name` what a remembered piece of work cost when it was done: once for each `work`."""
     clock = _running.get()
-    if clock is not None:
+    if clock is not None and work not in clock.charged:
+        clock.charged.add(work)
         clock.seconds[name] += seconds
 
 

@@ -28,6 +28,7 @@ class ImageSet:
     root: Path = Path()
     boxes: NDArray[np.int32] | None = None  # [N,4] x1, y1, x2, y2 in pixels: only this part of the image is seen
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3]
+    mirror: bool = True  # is a mirrored image still the same thing? False for anything written
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -63,6 +64,7 @@ class ImageSet:
             root=self.root,
             boxes=None if self.boxes is None else self.boxes[index],
             arrays=None if self.arrays is None else self.arrays[index],
+            mirror=self.mirror,
         )
 
 
@@ -81,7 +83,6 @@ class Benchmark:
     queries: ImageSet
     ks: tuple[int, ...]
     depth: int
-    mirror: bool = True  # is a mirrored image still the same thing? False for anything written
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} when only a part is asked
 
     @cached_property

@@ -1,5 +1,6 @@
 """What a generative retriever writes: a short sequence of codes for each image."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,3 +32,8 @@ class Identifiers:
     def length(self) -> int:
         """M, the number of codes in an identifier."""
         return self.codes.shape[1]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of codes and codebook size."""
+        return hashlib.sha256(f"{self.codes.shape} {self.codebook_size}".encode() + self.codes.tobytes()).hexdigest()

@@ -1,17 +1,21 @@
 """The seams of irbench: what a method has to be able to do, and nothing else.
 
-A class of any kind is built as `Class(config, runtime)`: `config` is its own frozen `Config`, read from a recipe, and
-`runtime` (irbench.machine.Runtime) says where and how to compute. Building does no work.
+Encoders and searchers are built as `Class(config, runtime)`, identifiers and retrievers, which are made of other
+parts, as `Class(config, runtime, parts)`. `config` is the class's own frozen `Config`, read from a recipe; `runtime`
+(irbench.machine.Runtime) says where and how to compute. Building does no work.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from irbench.collection import ImageSet
 from irbench.embeddings import Embeddings
 from irbench.identifiers import Identifiers
 from irbench.ranking import Ranking
+
+if TYPE_CHECKING:
+    from irbench.backbones import VisionNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +76,22 @@ class Identifier(Protocol):
 
     def describe(self) -> Description:
         """Tell the network behind the codes, if there is one."""
+
+
+class Parts(Protocol):
+    """What a retriever or an identifier of one cell can be made of, each part built from its recipe."""
+
+    def encoder(self, method: str | None = None) -> Encoder:
+        """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
+
+    def trained_network(self, method: str, images: ImageSet) -> "tuple[VisionNetwork, str]":
+        """Return the network that method `method` trains on `images`, and the SHA-256 of what it has learnt."""
+
+    def searcher(self) -> Searcher:
+        """Return the cell's searcher."""
+
+    def identifier(self) -> Identifier:
+        """Return the cell's identifier."""
 
 
 class Retriever(Protocol):

@@ -1,5 +1,6 @@
 """What a retriever answers: for each query the gallery rows it found, best first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,6 +49,11 @@ class Ranking:
         rows = np.where(rows < 0, MISSING, rows)
         order = np.lexsort((rows, -scores, rows < 0), axis=1)
         return cls(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
+
+    @classmethod
+    def stack(cls, parts: Sequence["Ranking"]) -> Self:
+        """Join the rankings of batches of queries, one after the other."""
+        return cls(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
 
     def __len__(self) -> int:
         return len(self.rows)

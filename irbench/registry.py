@@ -1,6 +1,7 @@
 """Names for classes: a visible table of "module:Class", imported when asked for, open to other packages."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -37,7 +38,7 @@ class Registry(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._table)
 
-    def load(self, name: str) -> type[Any]:
+    def load(self, name: str) -> Any:
         """Import and return the class registered as `name`."""
         module, _, attribute = self[name].partition(":")
         try:
@@ -47,3 +48,13 @@ class Registry(Mapping[str, str]):
         if not isinstance(found, type):
             raise RecipeError(f"{self.kind} '{name}': {self[name]} is not a class")
         return found
+
+    def schema(self, name: str) -> Any:
+        """Return the frozen dataclass `Config` that stands beside the class of `name` in its module."""
+        module = self[name].partition(":")[0]
+        config = getattr(import_module(module), "Config", None)
+        if not is_dataclass(config):
+            raise RecipeError(
+                f"{self.kind} '{name}': module {module} has no dataclass Config, the schema of its recipe"
+            )
+        return config

@@ -72,7 +72,7 @@ class Store:
             entry = self.find(key)
             if entry is None:
                 entry = self._make(key, place, make)
-        charge(stage, entry.seconds)
+        charge(stage, entry.seconds, key.digest)
         return entry
 
     def find(self, key: Key) -> Entry | None:

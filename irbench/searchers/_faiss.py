@@ -6,7 +6,7 @@ from typing import Any
 from irbench.errors import MissingLibrary
 
 
-def library() -> Any:  # noqa: ANN401 -- Faiss carries no types
+def library() -> Any:
     """Import Faiss, or tell how to install it."""
     try:
         return import_module("faiss")
@@ -14,7 +14,7 @@ def library() -> Any:  # noqa: ANN401 -- Faiss carries no types
         raise MissingLibrary(f"this search needs Faiss ({error}): pip install faiss-cpu") from error
 
 
-def index_bytes(index: Any) -> int:  # noqa: ANN401 -- a Faiss index
+def index_bytes(index: Any) -> int:
     """Size of the index as Faiss writes it to disk, counted without keeping a copy."""
     faiss = library()
     total = 0

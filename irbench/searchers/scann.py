@@ -56,7 +56,7 @@ class ScannSearcher:
         self._dim = gallery.dim
         self._details = {"index": ", ".join(stages)}
 
-    def _add_tree(self, builder: Any, size: int) -> list[str]:  # noqa: ANN401 -- ScaNN carries no types
+    def _add_tree(self, builder: Any, size: int) -> list[str]:
         if size < self.config.tree_from:
             return []
         leaves = math.isqrt(size)
@@ -65,7 +65,7 @@ class ScannSearcher:
         builder.tree(leaves, searched, training_sample_size=self.config.training_sample, random_init=False)
         return [f"tree ({searched} of {leaves} leaves searched)"]
 
-    def _add_scoring(self, builder: Any, size: int) -> list[str]:  # noqa: ANN401 -- ScaNN carries no types
+    def _add_scoring(self, builder: Any, size: int) -> list[str]:
         if size < _CENTROIDS:
             builder.score_brute_force()
             return [f"brute force: fewer than {_CENTROIDS} images cannot train the quantiser"]
@@ -92,7 +92,7 @@ class ScannSearcher:
         return Description(index_bytes=size, details=self._details)
 
 
-def library() -> Any:  # noqa: ANN401 -- ScaNN carries no types
+def library() -> Any:
     """Import ScaNN's operations, or tell how to install them."""
     try:
         return import_module("scann.scann_ops.py.scann_ops_pybind")

@@ -28,7 +28,7 @@ from irbench.searchers.linear import LinearSearcher
 _FEWEST = 256  # distinct vectors: the engine fails to build, or crashes, on a dozen; a scan of these is as quick
 
 
-def _engine(section: str, name: str) -> Any:  # noqa: ANN401 -- as dataclasses.field
+def _engine(section: str, name: str) -> Any:
     return field(metadata={"section": section, "name": name})
 
 

@@ -1,0 +1,50 @@
+"""One cell of the grid: a method on a data set, with a seed. Everything that a run can be asked to vary."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What is run; a plain value that can cross into another process."""
+
+    method: str
+    search: str | None = None  # for methods that search among vectors
+    identifier: str | None = None  # for methods that write identifiers
+    dataset: str
+    scale: str
+    seed: int = 0
+    crop: str = "none"
+    protocol: str = "closed-set"
+    epochs: int | None = None  # instead of the recipes' epochs: a shortened training
+    max_queries: int | None = None  # ask only so many: a shortened evaluation
+    usual_identifier: str | None = None  # what the variant does not mention: the recipe's own choice …
+    usual_scale: str | None = None  # … and the data set's
+
+    @property
+    def name(self) -> str:
+        """The method as it is written on the command line and in tables: "ft-clip+scann", "irgen"."""
+        return f"{self.method}+{self.search}" if self.search else self.method
+
+    @property
+    def variant(self) -> str | None:
+        """Everything that differs from the usual run of this method on this data set, as part of a file name."""
+        parts = [
+            self.identifier if self.identifier != self.usual_identifier else None,
+            self.scale if self.scale != self.usual_scale else None,
+            f"crop-{self.crop}" if self.crop != "none" else None,
+            self.protocol if self.protocol != "closed-set" else None,
+            f"epochs-{self.epochs}" if self.epochs is not None else None,
+            f"queries-{self.max_queries}" if self.max_queries is not None else None,
+        ]
+        return ",".join(part for part in parts if part) or None
+
+    @property
+    def shortened(self) -> dict[str, int]:
+        """What was cut short; results that say anything here stay out of tables unless asked for."""
+        wishes = {"epochs": self.epochs, "max_queries": self.max_queries}
+        return {name: value for name, value in wishes.items() if value is not None}
+
+    def __str__(self) -> str:
+        """The cell as progress and summaries name it."""
+        variant = f" ({self.variant})" if self.variant else ""
+        return f"{self.name}{variant} on {self.dataset}, seed {self.seed}"

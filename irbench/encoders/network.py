@@ -1,0 +1,77 @@
+"""What encoders with a network share: learning before, embedding, describing after."""
+
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from irbench.backbones import VisionNetwork, run_network
+from irbench.collection import ImageSet
+from irbench.embeddings import Embeddings
+from irbench.errors import ContractError
+from irbench.images import View
+from irbench.machine import Runtime, seed_everything
+from irbench.protocols import Description
+from irbench.training.config import TrainingConfig
+from irbench.training.loop import Task, learn
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+class EncoderTask(Task):
+    """A task that trains `features`, the module from pictures to the vectors that are searched."""
+
+    features: nn.Module
+
+
+class TrainedEncoder(Generic[C]):
+    """Base of the encoders that learn: a subclass says with which task."""
+
+    unit = False  # are vectors scaled to length one?
+
+    def __init__(self, config: C, runtime: Runtime) -> None:
+        self.config, self.runtime = config, runtime
+        self._network: VisionNetwork | None = None
+        self._features: nn.Module | None = None
+        self._learnt = ""
+
+    def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> EncoderTask:
+        """Return what is trained; `classes` [N] holds the class of every training image, from 0 without gaps."""
+        raise NotImplementedError
+
+    def train(self, images: ImageSet) -> None:
+        """Fine-tune the network on `images`."""
+        seed_everything(self.runtime.seed)
+        network = VisionNetwork(self.config, weights=self.runtime.weights)
+        task = self.task(network, np.unique(images.labels, return_inverse=True)[1])
+        self._learnt = learn(task, images, self.config, self.runtime, also=network.weights).content
+        self._network, self._features = network, task.features
+
+    @property
+    def network(self) -> VisionNetwork:
+        """The trained network, for others to start from; `train` comes first."""
+        if self._network is None:
+            raise ContractError(f"{type(self).__name__} was used before it was trained")
+        return self._network
+
+    @property
+    def learnt(self) -> str:
+        """SHA-256 of the trained model."""
+        return self._learnt
+
+    def encode(self, images: ImageSet) -> Embeddings:
+        """Return the features of the images; `train` comes first."""
+        view = View(self.config.decoded_side, self.config.fit)
+        module = self._features or self.network
+        vectors = Embeddings(run_network(module, images, view, side=self.config.side, runtime=self.runtime))
+        return vectors.unit() if self.unit else vectors
+
+    def describe(self) -> Description:
+        """Tell the backbone and the bytes of the network."""
+        return describe_network(self.network, self._features or self.network)
+
+
+def describe_network(network: VisionNetwork, module: nn.Module) -> Description:
+    """Return the description of a network and of the module that runs it, its parameters kept as float32."""
+    return Description(backbone=network.facts(), model_bytes=4 * sum(p.numel() for p in module.parameters()))

@@ -1,0 +1,152 @@
+"""The decoder (section 3.2): a transformer that writes an identifier, code by code, looking at an image's tokens.
+
+Each block is causal self-attention, cross-attention to the image and an MLP, all with the norm before and the
+residual around. One embedding of the L codes and one output layer serve every position.
+
+Shape letters: B images, T image tokens, M codes, L codebook size, K beams, H heads, E width of a head, D = H·E.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The size of a decoder."""
+
+    memory_dim: int  # dimensions of the image's tokens
+    length: int  # M
+    codes: int  # L
+    depth: int  # blocks
+    width: int  # D
+    heads: int  # H
+
+
+@dataclass
+class Cache:
+    """What a block keeps while beams are extended."""
+
+    memory: tuple[Tensor, Tensor]  # keys and values of the image, [B,H,T,E]: one copy, shared by all beams of a query
+    past: tuple[Tensor, Tensor] | None = None  # keys and values of the codes so far, [B,K,H,m,E]
+
+    def follow(self, parents: Tensor) -> None:
+        """Keep, for each beam of [B,K'], what its parent among the K beams has kept."""
+        if self.past is not None:
+            batch = torch.arange(len(parents), device=parents.device)[:, None]
+            self.past = (self.past[0][batch, parents], self.past[1][batch, parents])
+
+
+class Decoder(nn.Module):
+    """p(l_m | image, l_1 … l_{m-1}) for every position m (equation 5)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.memory = nn.Linear(shape.memory_dim, shape.width) if shape.memory_dim != shape.width else nn.Identity()
+        self.start = nn.Parameter(0.02 * torch.randn(1, 1, shape.width))
+        self.code = nn.Embedding(shape.codes, shape.width)
+        self.position = nn.Parameter(0.02 * torch.randn(shape.length, shape.width))
+        self._blocks = [Block(shape.width, shape.heads) for _ in range(shape.depth)]
+        self.blocks = nn.ModuleList(self._blocks)
+        self.norm = nn.LayerNorm(shape.width)
+        self.head = nn.Linear(shape.width, shape.codes)
+        self.apply(_initialize)
+
+    def forward(self, tokens: Tensor, codes: Tensor) -> Tensor:
+        """Logits [B,M,L] for each code of identifiers [B,M], given tokens [B,T,memory_dim] and the codes before it."""
+        memory = self.memory(tokens)
+        start = self.start.expand(len(codes), 1, -1)
+        x = torch.cat([start, self.code(codes[:, :-1])], dim=1) + self.position
+        for block in self._blocks:
+            x = block(x, memory)
+        logits: Tensor = self.head(self.norm(x))
+        return logits.float()
+
+    def look(self, tokens: Tensor) -> list[Cache]:
+        """Read the images once: what every later `step` needs of tokens [B,T,memory_dim]."""
+        memory = self.memory(tokens)
+        return [Cache(block.cross.keys_values(memory)) for block in self._blocks]
+
+    def step(self, caches: list[Cache], codes: Tensor | None, position: int) -> Tensor:
+        """Logits [B,K,L] for the code at `position`, after the latest codes [B,K] of each beam (None at the start)."""
+        x = self.start.expand(len(caches[0].memory[0]), 1, -1) if codes is None else self.code(codes)
+        x = x + self.position[position]
+        for block, cache in zip(self._blocks, caches, strict=True):
+            x = block.step(x, cache)
+        logits: Tensor = self.head(self.norm(x))
+        return logits.float()
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention, MLP."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+        self.itself = Attention(width, heads)
+        self.cross = Attention(width, heads)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """All M positions at once: x [B,M,D], memory [B,T,D]."""
+        h = self.norms[0](x)
+        x = x + self.itself(h, self.itself.keys_values(h), causal=True)
+        x = x + self.cross(self.norms[1](x), self.cross.keys_values(memory))
+        return x + self.mlp(self.norms[2](x))
+
+    def step(self, x: Tensor, cache: Cache) -> Tensor:
+        """One more position of K beams: x [B,K,D]. Beams are the rows of one attention to the image."""
+        h = self.norms[0](x)
+        x = x + self.itself.step(h, cache)
+        x = x + self.cross(self.norms[1](x), cache.memory)
+        return x + self.mlp(self.norms[2](x))
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose keys and values are made apart from its queries, so that they can be kept."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], *, causal: bool = False) -> Tensor:
+        """Attend from x [B,Q,D] to keys and values [B,H,T,E]."""
+        keys, values = keys_values
+        y = functional.scaled_dot_product_attention(self._split(self.query(x)), keys, values, is_causal=causal)
+        attended: Tensor = self.out(y.transpose(1, 2).flatten(2))  # [B,H,Q,E] -> [B,Q,D]
+        return attended
+
+    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B,H,T,E] of x [B,T,D]."""
+        keys, values = self.key_value(x).chunk(2, dim=-1)
+        return self._split(keys), self._split(values)
+
+    def step(self, x: Tensor, cache: Cache) -> Tensor:
+        """Attend from the newest code of each beam, x [B,K,D], to that beam's own past, which grows by it."""
+        B, K, D = x.shape
+        keys, values = (t.transpose(1, 2).unsqueeze(3) for t in self.keys_values(x))  # [B,K,H,1,E]
+        if cache.past is not None:
+            keys, values = torch.cat([cache.past[0], keys], dim=3), torch.cat([cache.past[1], values], dim=3)
+        cache.past = (keys, values)
+        query = self.query(x).view(B * K, self.heads, 1, -1)
+        y = functional.scaled_dot_product_attention(query, keys.flatten(0, 1), values.flatten(0, 1))
+        attended: Tensor = self.out(y.view(B, K, D))
+        return attended
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # [B,Q,D] -> [B,H,Q,E]
+
+
+def _initialize(module: nn.Module) -> None:
+    """Xavier, as the published code has it (yakt00/IRGen:model/model.py)."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)

@@ -1,0 +1,54 @@
+"""Residual quantisation: a vector as a sum of M codebook entries (equations 1 and 2).
+
+Shape letters: B vectors, N training vectors, D dimensions, M codebooks, L entries.
+"""
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+class ResidualQuantizer(nn.Module):
+    """M codebooks of L entries; each quantises what the ones before it left over."""
+
+    codebooks: Tensor  # [M,L,D]
+
+    def __init__(self, length: int, codes: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("codebooks", torch.zeros(length, codes, dim))
+
+    @torch.no_grad()
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes [B,M] of features [B,D], and the sums of the entries up to each code [B,M,D]."""
+        residual, codes, sums = features.float(), [], []
+        for codebook in self.codebooks:
+            nearest = torch.cdist(residual, codebook, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
+            residual = residual - codebook[nearest]
+            codes.append(nearest)
+            sums.append(features - residual)
+        return torch.stack(codes, dim=1), torch.stack(sums, dim=1)
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, seed: int) -> None:
+        """Set the codebooks by k-means on features [N,D], each on the residuals of the ones before it."""
+        residual = features.detach().float().cpu().numpy()
+        for level in range(len(self.codebooks)):
+            centroids, residual = _kmeans(residual, self.codebooks.shape[1], seed + level)
+            self.codebooks[level] = torch.from_numpy(centroids)
+
+
+def _kmeans(vectors: NDArray[np.float32], codes: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return centroids [L,D] and what is left of each vector [N,D].
+
+    With fewer vectors than entries, the spare entries lie too far away to be anyone's nearest.
+    """
+    k = min(codes, len(vectors))
+    vectors = np.ascontiguousarray(vectors)
+    clustering = faiss.Kmeans(vectors.shape[1], k, niter=20, seed=seed, min_points_per_centroid=1)
+    clustering.train(vectors)
+    centroids = np.asarray(clustering.centroids)
+    _, nearest = clustering.index.search(vectors, 1)
+    spare = np.full((codes - k, vectors.shape[1]), 10 * np.abs(vectors).max() + 1, np.float32)
+    return np.concatenate([centroids, spare]), vectors - centroids[nearest[:, 0]]

@@ -1,0 +1,1 @@
+"""Retrievers: what the harness runs."""

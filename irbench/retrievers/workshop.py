@@ -1,0 +1,117 @@
+"""Builds what a cell names from its recipes: the one place where recipes, catalog and classes meet."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from irbench import recipes
+from irbench.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
+from irbench.cell import Cell
+from irbench.errors import NotApplicable, RecipeError, UsageError
+from irbench.machine import Runtime, code_digest
+from irbench.recipes import IdentifierHead, MethodHead, Recipe, SearchHead
+from irbench.registry import Registry
+from irbench.store import sha256
+
+if TYPE_CHECKING:
+    from irbench.backbones import VisionNetwork
+    from irbench.collection import ImageSet
+    from irbench.encoders.cached import CachedEncoder
+    from irbench.protocols import Identifier, Retriever, Searcher
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The parts of one cell (see irbench.protocols.Parts), each built from its recipe when asked for."""
+
+    cell: Cell
+    runtime: Runtime
+
+    def retriever(self) -> "Retriever":
+        """Return the cell's retriever, ready to be trained."""
+        recipe, head = self._method(self.cell.method)
+        if head.encoder is not None:
+            return RETRIEVERS.load(head.retriever)(None, self.runtime, self)
+        cls, config = self._class_and_config(RETRIEVERS, head.retriever, recipe)
+        return cls(config, self.runtime, self)
+
+    def encoder(self, method: str | None = None) -> "CachedEncoder":
+        """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
+        from irbench.encoders.cached import CachedEncoder
+
+        cls, config = self._encoder(method or self.cell.method)
+        identity = {
+            "encoder": f"{cls.__module__}:{cls.__qualname__}",
+            "config": asdict(config),
+            "runtime": [self.runtime.seed, self.runtime.device, self.runtime.precision],
+            "weights": self._weights,
+            "code": code_digest(),
+        }
+        return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
+
+    def trained_network(self, method: str, images: "ImageSet") -> "tuple[VisionNetwork, str]":
+        """Return the network that method `method` trains on `images`, and the SHA-256 of what it has learnt."""
+        from irbench.encoders.network import TrainedEncoder
+
+        cls, config = self._encoder(method)
+        if not issubclass(cls, TrainedEncoder):
+            raise RecipeError(f"method '{method}' trains no network that another could start from")
+        encoder = cls(config, self.runtime)
+        encoder.train(images)
+        return encoder.network, encoder.learnt
+
+    def searcher(self) -> "Searcher":
+        """Return the cell's searcher."""
+        if self.cell.search is None:
+            raise UsageError(
+                f"method '{self.cell.method}' searches among vectors: name an index, as in --search linear"
+            )
+        recipe = recipes.find("methods/search", self.cell.search)
+        cls, config = self._class_and_config(SEARCHERS, recipe.head(SearchHead).searcher, recipe)
+        return cls(config, self.runtime)
+
+    def identifier(self) -> "Identifier":
+        """Return the cell's identifier."""
+        if self.cell.identifier is None:
+            raise UsageError(f"method '{self.cell.method}' writes identifiers: name one, as in --identifier semantic")
+        recipe = recipes.find("methods/identifier", self.cell.identifier)
+        cls, config = self._class_and_config(IDENTIFIERS, recipe.head(IdentifierHead).identifier, recipe)
+        return cls(config, self.runtime, self)
+
+    def recipes(self) -> list[Recipe]:
+        """Return every recipe that the cell is made of, those of methods that it starts from included."""
+        found = [recipes.find("methods", self.cell.method)]
+        if self.cell.search is not None:
+            found.append(recipes.find("methods/search", self.cell.search))
+        if self.cell.identifier is not None:
+            found.append(recipes.find("methods/identifier", self.cell.identifier))
+        params = [recipe.params(scale=self.cell.scale, dataset=self.cell.dataset) for recipe in found]
+        starts = sorted({p["start"] for p in params if p.get("start", "weights") != "weights"})
+        return found + [recipes.find("methods", start) for start in starts]
+
+    def _encoder(self, method: str) -> tuple[Any, Any]:
+        recipe, head = self._method(method)
+        if head.encoder is None:
+            raise RecipeError(f"{recipe.path}: names no encoder")
+        return self._class_and_config(ENCODERS, head.encoder, recipe)
+
+    def _method(self, method: str) -> tuple[Recipe, MethodHead]:
+        recipe = recipes.find("methods", method)
+        head = recipe.head(MethodHead)
+        if self.cell.scale not in head.scales:
+            raise NotApplicable(
+                f"{method} is used as it was published, and at scale {self.cell.scale} there is nothing to load: "
+                f"run it with --scale {head.scales[0]}"
+            )
+        return recipe, head
+
+    def _class_and_config(self, registry: Registry, name: str, recipe: Recipe) -> tuple[Any, Any]:
+        schema = registry.schema(name)
+        takes_epochs = any(field.name == "epochs" for field in fields(schema))
+        overrides = {"epochs": self.cell.epochs} if takes_epochs and self.cell.epochs is not None else {}
+        config = recipe.config(schema, scale=self.cell.scale, dataset=self.cell.dataset, **overrides)
+        return registry.load(name), config
+
+    @property
+    def _weights(self) -> str | None:
+        file = self.runtime.weights
+        return sha256(file) if file is not None and file.is_file() else None

@@ -1,0 +1,64 @@
+"""Batches of pictures for the training loop, as bytes on the device that learns."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from irbench.images import Pixels
+from irbench.machine import Runtime
+from irbench.training.config import TrainingConfig
+
+_SHARE_OF_DEVICE = 0.4  # of the free device memory may hold the decoded training set
+
+
+class Feed:
+    """Shuffled batches (pictures [B,H,H,3] uint8, rows [B]) of a decoded training set.
+
+    On a GPU the whole set is kept as bytes in device memory where it fits; elsewhere a thread gathers the next batch
+    while the network is busy with this one.
+    """
+
+    def __init__(self, pictures: Pixels, labels: NDArray[np.int64], config: TrainingConfig, runtime: Runtime) -> None:
+        self.pictures, self.labels, self.config = pictures, labels, config
+        self.device = torch.device(runtime.device)
+        array = pictures.array
+        fits = array is not None and self.device.type == "cuda" and array.nbytes < _SHARE_OF_DEVICE * _free_memory()
+        self._resident = torch.from_numpy(np.array(array)).to(self.device) if fits else None
+
+    @property
+    def batches(self) -> int:
+        """Number of batches in an epoch."""
+        return max(1, round(len(self.labels) / self.config.batch))
+
+    def epoch(self, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one epoch; with `per_class`, classes are drawn by numpy's global generator."""
+        parts = np.array_split(self._order(generator), self.batches)
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = ahead.submit(self._gather, parts[0])
+            for part in parts[1:]:
+                ready, waiting = waiting, ahead.submit(self._gather, part)
+                yield ready.result()
+            yield waiting.result()
+
+    def _order(self, generator: Generator) -> NDArray[np.int64]:
+        if not self.config.per_class:
+            return torch.randperm(len(self.labels), generator=generator).numpy()
+        from pytorch_metric_learning.samplers import MPerClassSampler
+
+        length = self.batches * self.config.batch
+        sampler = MPerClassSampler(self.labels, self.config.per_class, self.config.batch, length)
+        return np.fromiter(sampler, dtype=np.int64)
+
+    def _gather(self, part: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(part).to(self.device)
+        if self._resident is not None:
+            return self._resident[rows], rows
+        return torch.from_numpy(self.pictures[part]).to(self.device, non_blocking=True), rows
+
+
+def _free_memory() -> int:
+    return int(torch.cuda.mem_get_info()[0])

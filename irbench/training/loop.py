@@ -1,0 +1,130 @@
+"""The one training loop: for the fine-tuned encoders, the tokenizer and the decoder.
+
+Chance is a function of (seed, epoch): each epoch starts its own generators, so a run that goes on from a checkpoint
+learns the same model as one that was never stopped.
+"""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor, nn
+
+from irbench.collection import ImageSet
+from irbench.errors import RecipeError
+from irbench.images import View, pixels
+from irbench.machine import Runtime, code_digest, seed_everything
+from irbench.progress import track
+from irbench.store import Entry, Key
+from irbench.training.augment import augment
+from irbench.training.checkpoint import Checkpoint, tensors
+from irbench.training.config import TrainingConfig
+from irbench.training.feed import Feed
+from irbench.training.optim import make_optimizer, make_scheduler
+
+_CHECKPOINT_EVERY = 60.0  # seconds
+
+
+class Task:
+    """What the loop trains: a module, the loss of a batch, and what happens around the epochs (nothing, by default)."""
+
+    name: str
+    module: nn.Module
+    body: nn.Module  # the part of the module that may be pretrained, and learns at its own rate
+
+    def loss(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Loss of pictures [B,3,S,S] (floats, 0 to 255) that are `rows` [B] of the training set."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Prepare the module before its first epoch."""
+
+    def end_epoch(self) -> None:
+        """Change what stands still within an epoch, such as codebooks; only the module outlives a kill."""
+
+    def finish(self) -> None:
+        """Complete the module after its last epoch."""
+
+
+def learn(task: Task, images: ImageSet, config: TrainingConfig, runtime: Runtime, *, also: object = None) -> Entry:
+    """Train `task`, or take up what an equal recipe, data set and seed has learnt before; it is left ready to use.
+
+    `also` is a JSON value for anything else that the outcome depends on. The entry returned holds model.safetensors
+    and history.json, the mean loss of each epoch.
+    """
+    pictures = pixels(images, View(config.decoded_side, config.fit), runtime)
+    facts = {
+        "task": task.name,
+        "config": asdict(config),
+        "images": [images.fingerprint, pictures.content, images.mirror],
+        "runtime": [runtime.seed, runtime.device, runtime.precision],
+        "code": code_digest(),
+        "also": also,
+    }
+    key = Key("model", facts)
+
+    def train(folder: Path) -> None:
+        feed = Feed(pictures, images.labels, config, runtime)
+        run = _Run(task, feed, config, runtime)
+        run.to_the_end(Checkpoint(runtime.store.scratch(key) / "checkpoint.safetensors"), mirror=images.mirror)
+        save_file(tensors(task.module), folder / "model.safetensors")
+        (folder / "history.json").write_text(json.dumps({"loss": run.history}))
+
+    entry = runtime.store.ensure(key, train, stage="train")
+    task.module.load_state_dict(load_file(entry.path / "model.safetensors"))
+    task.module.to(runtime.device).eval()
+    return entry
+
+
+class _Run:
+    """One training, from its last checkpoint to its last epoch."""
+
+    def __init__(self, task: Task, feed: Feed, config: TrainingConfig, runtime: Runtime) -> None:
+        self.task, self.feed, self.config, self.runtime = task, feed, config, runtime
+        task.module.to(runtime.device)
+        self.optimizer = make_optimizer(task.module, task.body, config)
+        self.scheduler = make_scheduler(self.optimizer, config, feed.batches)
+        self.history: list[float] = []  # mean loss of each finished epoch
+
+    def to_the_end(self, checkpoint: Checkpoint, *, mirror: bool) -> None:
+        """Train the epochs that are left, with a checkpoint every minute."""
+        self.history = checkpoint.load(self.task.module, self.optimizer)
+        if not self.history:
+            self.task.start()
+        epochs = range(len(self.history), self.config.epochs)
+        saved = monotonic()
+        for epoch in track(epochs, f"train {self.task.name}", total=len(epochs)):
+            self.history.append(self._epoch(epoch, mirror=mirror))
+            if monotonic() - saved > _CHECKPOINT_EVERY:
+                checkpoint.save(self.task.module, self.optimizer, self.history)
+                saved = monotonic()
+        self.task.finish()
+
+    def _epoch(self, epoch: int, *, mirror: bool) -> float:
+        seed = 1_000_003 * self.runtime.seed + epoch
+        seed_everything(seed)
+        generator = Generator().manual_seed(seed)
+        self.task.module.train()
+        total = torch.zeros((), device=self.runtime.device)  # read once an epoch: a GPU is never waited for in between
+        for step, (pictures, rows) in enumerate(self.feed.epoch(generator)):
+            self.scheduler.step_update(epoch * self.feed.batches + step)
+            total += self._step(augment(pictures, self.config, generator, mirror=mirror), rows)
+        self.task.end_epoch()
+        loss = float(total) / self.feed.batches
+        if not math.isfinite(loss):
+            raise RecipeError(f"training of {self.task.name} diverged in epoch {epoch + 1}; lower lr in its recipe")
+        return loss
+
+    def _step(self, images: Tensor, rows: Tensor) -> Tensor:
+        with self.runtime.autocast():
+            loss = self.task.loss(images, rows)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_gradient:
+            nn.utils.clip_grad_norm_(self.task.module.parameters(), self.config.clip_gradient)
+        self.optimizer.step()
+        return loss.detach()

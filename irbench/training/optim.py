@@ -1,0 +1,48 @@
+"""Optimisers and learning-rate schedules, from torch and timm, as a recipe names them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from timm.scheduler.cosine_lr import CosineLRScheduler
+from timm.scheduler.multistep_lr import MultiStepLRScheduler
+from timm.scheduler.scheduler import Scheduler
+from torch import nn
+
+from irbench.errors import RecipeError
+from irbench.training.config import TrainingConfig
+
+
+def make_optimizer(module: nn.Module, body: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser: `body` learns at its own share of the rate, vectors and norms do not decay."""
+    in_body = {id(p) for p in body.parameters()}
+    groups = []
+    for inside in (True, False):
+        parameters = [p for p in module.parameters() if p.requires_grad and (id(p) in in_body) == inside]
+        lr = config.lr * (config.body_lr if inside else 1.0)
+        groups.append(_group((p for p in parameters if p.ndim >= 2), lr, config.weight_decay))
+        groups.append(_group((p for p in parameters if p.ndim < 2), lr, 0.0))
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    if config.optimizer not in kinds:
+        raise RecipeError(f'optimizer = "{config.optimizer}" is none of {", ".join(kinds)}')
+    return kinds[config.optimizer]([g for g in groups if g["params"]], betas=config.betas)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, batches: int) -> Scheduler:
+    """Return the recipe's schedule, asked once a step: `scheduler.step_update(number of steps done)`."""
+    steps = config.epochs * batches
+    warmup: dict[str, Any] = {
+        "warmup_t": int(config.warmup * steps),
+        "warmup_lr_init": config.warmup_lr,
+        "t_in_epochs": False,
+    }
+    if config.schedule == "cosine":
+        return CosineLRScheduler(optimizer, t_initial=steps, lr_min=config.final_lr, **warmup)
+    drops = {"step": [int(0.6 * steps), int(0.8 * steps)], "constant": [steps + 1]}
+    if config.schedule not in drops:
+        raise RecipeError(f'schedule = "{config.schedule}" is none of cosine, step, constant')
+    return MultiStepLRScheduler(optimizer, decay_t=drops[config.schedule], decay_rate=0.1, **warmup)
+
+
+def _group(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> dict[str, object]:
+    return {"params": list(parameters), "lr": lr, "weight_decay": weight_decay}
