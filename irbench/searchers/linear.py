@@ -86,11 +86,12 @@ class LinearSearcher:
         candidates (a GPU may multiply in reduced precision), and is at least the rounding of a sum of D products.
         """
         if proposed.shape[1] == len(self._vectors):
-            return np.zeros(len(queries), np.bool_)
-        lengths = np.linalg.norm(queries, axis=1) + self._longest
-        rounding = np.finfo(np.float32).eps * np.sqrt(queries.shape[1]) * lengths**2
-        margin = np.maximum(_SAFETY * np.abs(proposed - distances).max(axis=1), rounding)
-        return ~(last < proposed.max(axis=1) - margin)
+            return (~np.isfinite(distances)).any(axis=1)  # Faiss leaves out what is too far for a float32
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN makes the comparison below false, hence a doubt
+            lengths = np.linalg.norm(queries, axis=1) + self._longest
+            rounding = np.finfo(np.float32).eps * np.sqrt(queries.shape[1]) * lengths**2
+            margin = np.maximum(_SAFETY * np.abs(proposed - distances).max(axis=1), rounding)
+            return np.logical_not(last < proposed.max(axis=1) - margin)
 
     def _scan(self, queries: NDArray[np.float32], k: int) -> Ranking:
         """Compare with the whole gallery."""

@@ -4,6 +4,8 @@ import gc
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import spec_from_file_location
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from irbench import recipes
 from irbench.catalog import SEARCHERS
 from irbench.embeddings import Embeddings
-from irbench.errors import ContractError, MissingLibrary
+from irbench.errors import ContractError, IrbenchError, MissingLibrary
 from irbench.machine import Runtime
 from irbench.protocols import Searcher
 from irbench.ranking import Ranking
@@ -226,7 +228,19 @@ def test_scann_splits_a_large_gallery_and_pads_what_its_leaves_do_not_hold(runti
     assert overlap(found.rows[:, :10], exact(queries, gallery, 10)) >= 0.9
 
 
-def test_spann_removes_its_folder(runtime: Runtime, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_does_not_load_is_named_with_its_system_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from irbench.searchers import _sptag
+
+    (tmp_path / "libSPTAGLib.so").write_text("not a library")
+    spec = spec_from_file_location("sptag", tmp_path / "__init__.py")
+    monkeypatch.setattr(_sptag, "find_spec", lambda _: spec)
+    with pytest.raises(MissingLibrary, match="apt-get install libnuma1"):
+        _sptag.library.__wrapped__()
+
+
+def test_spann_removes_its_folder(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     searcher = make("spann", runtime)
     searcher.build(Embeddings(clusters(400, seed=1)))
@@ -249,7 +263,5 @@ def test_spann_keeps_quiet(runtime: Runtime, capfd: pytest.CaptureFixture[str]) 
 
 def test_spann_reports_an_engine_that_dies(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("irbench.searchers.spann._FEWEST", 1)  # ten vectors crash the engine
-    from irbench.errors import IrbenchError
-
     with pytest.raises(IrbenchError, match="10 vectors of 8 dimensions"):
         make("spann", runtime).build(Embeddings(np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32)))
