@@ -86,7 +86,7 @@ class LinearSearcher:
         candidates (a GPU may multiply in reduced precision), and is at least the rounding of a sum of D products.
         """
         if proposed.shape[1] == len(self._vectors):
-            return (~np.isfinite(distances)).any(axis=1)  # Faiss leaves out what is too far for a float32
+            return np.isinf(distances.max(axis=1))  # Faiss leaves out what is too far for a float32
         with np.errstate(over="ignore", invalid="ignore"):  # NaN makes the comparison below false, hence a doubt
             lengths = np.linalg.norm(queries, axis=1) + self._longest
             rounding = np.finfo(np.float32).eps * np.sqrt(queries.shape[1]) * lengths**2
