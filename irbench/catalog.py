@@ -21,6 +21,9 @@ ENCODERS = Registry(
     "encoder",
     {
         "pixels": "irbench.encoders.pixels:PixelEncoder",
+        "off-the-shelf": "irbench.encoders.off_the_shelf:OffTheShelfEncoder",
+        "cgd": "irbench.encoders.cgd:CgdEncoder",
+        "irt-r": "irbench.encoders.irt_r:IrtREncoder",
         "ft-clip": "irbench.encoders.ft_clip:FtClipEncoder",
     },
 )

@@ -5,7 +5,7 @@
 
 Outside a measurement `stage` does nothing. While a *live* clock runs, caches are to be left aside (`is_live()`):
 a timed answer is never a remembered one. Under any other clock a cache hit is charged what the work cost when it was
-done (`charge`), so that a price does not vanish because somebody else has paid it.
+done (`charge`), once, so that a price does not vanish because somebody else has paid it.
 """
 
 from collections import defaultdict
@@ -21,7 +21,8 @@ class Clock:
     def __init__(self, *, live: bool, synchronize: Callable[[], None] = lambda: None) -> None:
         self.live = live
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.charged: set[str] = set()
+        self._known: set[str] = set()  # pieces of work that have been paid for, here or by a charge
+        self.remembered = 0.0  # of these, seconds that had passed before, when the work was done
         self._synchronize = synchronize  # waits for the device, whose work is asynchronous
 
     @contextmanager
@@ -33,6 +34,18 @@ class Clock:
                 yield self
         finally:
             _running.reset(token)
+
+    @property
+    def cost(self) -> float:
+        """Seconds that passed, and those that remembered work had cost when it was done."""
+        return self.seconds["total"] + self.remembered
+
+    def charge(self, name: str, seconds: float, work: str) -> None:
+        """Add `seconds` to stage `name`, unless `work` has been paid for."""
+        if work not in self._known:
+            self._known.add(work)
+            self.seconds[name] += seconds
+            self.remembered += seconds
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
@@ -61,11 +74,10 @@ def stage(name: str) -> Iterator[None]:
 
 
 def charge(name: str, seconds: float, work: str) -> None:
-    """Add to stage `name` what a remembered piece of work cost when it was done: once for each `work`."""
+    """Tell the running clock what a remembered piece of work cost when it was done; 0 for work just done."""
     clock = _running.get()
-    if clock is not None and work not in clock.charged:
-        clock.charged.add(work)
-        clock.seconds[name] += seconds
+    if clock is not None:
+        clock.charge(name, seconds, work)
 
 
 def is_live() -> bool:

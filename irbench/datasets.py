@@ -66,6 +66,10 @@ class Dataset:
         looked = ", ".join(str(place / self.layout.marker) for place in places)
         raise DataError(f"{self.name} not found: looked for {looked}. {self.hint}")
 
+    def is_here(self, data: Path) -> bool:
+        """Tell whether its layout's marker is in one of the places where it is looked for."""
+        return any((place / self.layout.marker).exists() for place in self.places(data))
+
     @property
     def hint(self) -> str:
         """What its folder has to look like, and where to get it."""

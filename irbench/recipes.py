@@ -130,12 +130,12 @@ def find(family: str, name: str) -> Recipe:
         if path.is_file() and path.stem == name:  # "search/linear" is no method
             return read(path)
     known = names(family)
-    raise UsageError(f"unknown {_SINGULAR[family]} '{name}'{nearest(name, known)} (irbench list {_PLURAL[family]})")
+    raise UsageError(f"unknown {_SINGULAR[family]} '{name}'{nearest(name, known)} (irbench list {PLURAL[family]})")
 
 
 _SINGULAR = {"methods": "method", "methods/search": "search", "methods/identifier": "identifier",
              "datasets": "dataset"}  # fmt: skip
-_PLURAL = {"methods": "methods", "methods/search": "searchers", "methods/identifier": "identifiers",
+PLURAL = {"methods": "methods", "methods/search": "searchers", "methods/identifier": "identifiers",
            "datasets": "datasets"}  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from irbench.ranking import Ranking
 from irbench.store import write_atomically
 
 SCHEMA: Final = 1
-STATUSES = ("ok", "failed", "timeout", "out_of_memory", "skipped")
+Status = Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
 
 # strict: no text where a number belongs; NaN and infinity are errors where the result is made, not where it is written
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -115,7 +115,7 @@ class Result:
     """One cell's result. `metrics` keeps the order in which they were asked for."""
 
     schema: Literal[1] = SCHEMA
-    status: Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
+    status: Status
     reason: str | None = None  # why the status is not "ok"
     dataset: Dataset
     method: str
@@ -162,7 +162,7 @@ def write(result: Result, root: Path) -> Path:
     _spare_newer(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(_document(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(path, json.dumps(document(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; see --results") from error
     return path
@@ -229,12 +229,13 @@ def load_ranking(stored: StoredRanking, folder: Path) -> Ranking:
         raise StoreError(f"{path}: not a ranking: {error}") from error
 
 
-def _document(result: Result) -> dict[str, Any]:
-    document = asdict(result)
-    for estimate in document["metrics"].values():
+def document(result: Result) -> dict[str, Any]:
+    """Return the result as the JSON value that its file holds."""
+    value = asdict(result)
+    for estimate in value["metrics"].values():
         if estimate["reason"] is None:
             del estimate["reason"]
-    return document
+    return value
 
 
 def _read_text(path: Path) -> str:

@@ -63,16 +63,17 @@ class Store:
         self.root = root
 
     def ensure(self, key: Key, make: Callable[[Path], None], *, stage: str) -> Entry:
-        """Return the entry of `key`; `make(folder)` fills it if it is not there, and is charged to clock `stage`.
+        """Return the entry of `key`; `make(folder)` fills it if it is not there. A hit is charged to clock `stage`.
 
         A second process that wants the same entry waits for the first.
         """
         place = self._place(key)
         with self._locked(place):
             entry = self.find(key)
+            remembered = entry is not None
             if entry is None:
                 entry = self._make(key, place, make)
-        charge(stage, entry.seconds, key.digest)
+        charge(stage, entry.seconds if remembered else 0.0, key.digest)
         return entry
 
     def find(self, key: Key) -> Entry | None:

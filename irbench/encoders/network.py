@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from irbench.backbones import VisionNetwork, run_network
+from irbench.backbones import TimmNetwork, VisionNetwork, run_network
 from irbench.collection import ImageSet
 from irbench.embeddings import Embeddings
 from irbench.errors import ContractError
@@ -40,6 +40,11 @@ class TrainedEncoder(Generic[C]):
         """Return what is trained; `classes` [N] holds the class of every training image, from 0 without gaps."""
         raise NotImplementedError
 
+    @property
+    def view(self) -> View:
+        """How a picture is reduced before its middle square is encoded."""
+        return View(self.config.decoded_side, self.config.fit)
+
     def train(self, images: ImageSet) -> None:
         """Fine-tune the network on `images`."""
         seed_everything(self.runtime.seed)
@@ -62,9 +67,8 @@ class TrainedEncoder(Generic[C]):
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return the features of the images; `train` comes first."""
-        view = View(self.config.decoded_side, self.config.fit)
         module = self._features or self.network
-        vectors = Embeddings(run_network(module, images, view, side=self.config.side, runtime=self.runtime))
+        vectors = Embeddings(run_network(module, images, self.view, side=self.config.side, runtime=self.runtime))
         return vectors.unit() if self.unit else vectors
 
     def describe(self) -> Description:
@@ -72,6 +76,6 @@ class TrainedEncoder(Generic[C]):
         return describe_network(self.network, self._features or self.network)
 
 
-def describe_network(network: VisionNetwork, module: nn.Module) -> Description:
+def describe_network(network: TimmNetwork, module: nn.Module) -> Description:
     """Return the description of a network and of the module that runs it, its parameters kept as float32."""
     return Description(backbone=network.facts(), model_bytes=4 * sum(p.numel() for p in module.parameters()))

@@ -4,6 +4,7 @@ Recipe: methods/search/spann.toml. Parameters carry the engine's own names (micr
 AnnService/inc/Core/SPANN/ParameterDefinitionList.h).
 """
 
+import math
 import os
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ from irbench.searchers.linear import Config as LinearConfig
 from irbench.searchers.linear import LinearSearcher
 
 _FEWEST = 256  # distinct vectors: the engine fails to build, or crashes, on a dozen; a scan of these is as quick
+_ROW, _FLOAT, _PAGE = 4, 4, 4096  # bytes of a row number, of one dimension, and of a page on disk
 
 
 def _engine(section: str, name: str) -> Any:
@@ -53,11 +55,10 @@ class Config:
     refine_iterations: int = _engine("BuildHead", "RefineIterations")
     # the lists on disk
     replicas: int = _engine("BuildSSDIndex", "ReplicaCount")  # lists that a vector may stand in
-    posting_pages: int = _engine("BuildSSDIndex", "PostingPageLimit")  # of 4 KiB, the longest list
+    posting_vectors: int  # in the longest list
     build_heads: int = _engine("BuildSSDIndex", "InternalResultNum")
     # the search
     search_heads: int = _engine("BuildSSDIndex", "SearchInternalResultNum")  # lists that a query reads
-    search_pages: int = _engine("BuildSSDIndex", "SearchPostingPageLimit")
     max_check: int = _engine("BuildSSDIndex", "MaxCheck")
 
 
@@ -93,11 +94,14 @@ class SpannSearcher:
     def _sections(self) -> _sptag.Sections:
         """The recipe's values by the engine's own names."""
         common = {"isExecute": "true", "NumberOfThreads": str(self.config.threads or os.cpu_count())}
+        # the engine counts pages, in which a vector of 768 dimensions takes six times the room of one of SIFT's
+        pages = str(math.ceil(self.config.posting_vectors * (_ROW + self._dim * _FLOAT) / _PAGE))
         sections = {
             "Base": {"IndexAlgoType": "BKT", "DistCalcMethod": "L2"},
             "SelectHead": common | {"SelectHeadType": "BKT", "TreeNumber": "1"},
             "BuildHead": dict(common),
-            "BuildSSDIndex": common | {"BuildSsdIndex": "true"},
+            "BuildSSDIndex": common
+            | {"BuildSsdIndex": "true", "PostingPageLimit": pages, "SearchPostingPageLimit": pages},
         }
         for item in fields(self.config):
             if item.metadata:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from irbench.errors import RecipeError
 from irbench.images import Pixels
 from irbench.machine import Runtime
 from irbench.training.config import TrainingConfig
@@ -24,6 +25,8 @@ class Feed:
 
     def __init__(self, pictures: Pixels, labels: NDArray[np.int64], config: TrainingConfig, runtime: Runtime) -> None:
         self.pictures, self.labels, self.config = pictures, labels, config
+        if config.per_class > config.batch:
+            raise RecipeError(f"per_class = {config.per_class} images of a class do not fit batch = {config.batch}")
         self.device = torch.device(runtime.device)
         array = pictures.array
         fits = array is not None and self.device.type == "cuda" and array.nbytes < _SHARE_OF_DEVICE * _free_memory()
@@ -35,8 +38,8 @@ class Feed:
         return max(1, round(len(self.labels) / self.config.batch))
 
     def epoch(self, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch; with `per_class`, classes are drawn by numpy's global generator."""
-        parts = np.array_split(self._order(generator), self.batches)
+        """Yield the batches of one epoch; with `per_class`, few images of many classes in each."""
+        parts = list(self._parts(generator))
         with ThreadPoolExecutor(1) as ahead:
             waiting = ahead.submit(self._gather, parts[0])
             for part in parts[1:]:
@@ -44,20 +47,28 @@ class Feed:
                 yield ready.result()
             yield waiting.result()
 
-    def _order(self, generator: Generator) -> NDArray[np.int64]:
+    def _parts(self, generator: Generator) -> Iterator[NDArray[np.int64]]:
+        """Rows of each batch: the shuffled set in equal parts, or `per_class` images of each of some classes."""
         if not self.config.per_class:
-            return torch.randperm(len(self.labels), generator=generator).numpy()
-        from pytorch_metric_learning.samplers import MPerClassSampler
-
-        length = self.batches * self.config.batch
-        sampler = MPerClassSampler(self.labels, self.config.per_class, self.config.batch, length)
-        return np.fromiter(sampler, dtype=np.int64)
+            yield from np.array_split(torch.randperm(len(self.labels), generator=generator).numpy(), self.batches)
+            return
+        by_class = torch.from_numpy(np.argsort(self.labels, kind="stable"))
+        members = by_class.split(np.unique(self.labels, return_counts=True)[1].tolist())
+        for _ in range(self.batches):
+            classes = torch.randperm(len(members), generator=generator)[: self.config.batch // self.config.per_class]
+            drawn = [_some(members[int(c)], self.config.per_class, generator) for c in classes]
+            yield torch.cat(drawn).numpy()
 
     def _gather(self, part: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         rows = torch.from_numpy(part).to(self.device)
         if self._resident is not None:
             return self._resident[rows], rows
         return torch.from_numpy(self.pictures[part]).to(self.device, non_blocking=True), rows
+
+
+def _some(rows: Tensor, count: int, generator: Generator) -> Tensor:
+    """Draw up to `count` of `rows`, each at most once."""
+    return rows[torch.randperm(len(rows), generator=generator)[:count]]
 
 
 def _free_memory() -> int:

@@ -1,0 +1,74 @@
+"""What `irbench run` says while it works, on standard error."""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from time import perf_counter
+
+from irbench.executor import Outcome
+from irbench.experiment import Experiment
+from irbench.report.render import render
+from irbench.report.table import table
+from irbench.results import document, read
+
+
+class Console:
+    """Tells of each cell as it starts and ends."""
+
+    def __init__(self) -> None:
+        self._due = self._done = 0
+        self._start = 0.0
+
+    def planned(self, kept: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """Say what is stored already and what is left to do."""
+        self._due = len(due)
+        if kept:
+            _say(f"{_cells(len(kept))} stored already, nothing to compute there (--force runs them again)")
+        if due:
+            first = due[0].runtime
+            _say(f"{_cells(len(due))} to run on {first.device} in {first.precision}:")
+            for number, experiment in enumerate(due, 1):
+                _say(f"  {number}. {experiment.cell}")
+
+    def started(self, experiment: Experiment) -> None:
+        """Name the cell."""
+        self._done += 1
+        self._start = perf_counter()
+        _say(f"[{self._done}/{self._due}] {experiment.cell}")
+
+    def ended(self, outcome: Outcome) -> None:
+        """Say how the cell ended and how long it took."""
+        seconds = perf_counter() - self._start
+        what = outcome.status if outcome.status != "ok" else "done"
+        reason = f": {outcome.reason.strip().splitlines()[-1]}" if outcome.reason else ""
+        _say(f"      {what} in {seconds:.1f} s{reason}")
+
+
+def conclude(experiments: Sequence[Experiment], outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+    """Print what was measured, on standard output; where it went, and what to try next, on standard error."""
+    root = experiments[0].settings.results
+    paths = {experiment.unfinished("skipped", "only its path is asked").path(root) for experiment in experiments}
+    found = [read(path) for path in sorted(paths) if path.is_file()]
+    if as_json:
+        ended = [{"cell": str(o.experiment.cell), "status": o.status, "reason": o.reason} for o in outcomes]
+        print(json.dumps({"results": [document(result) for result in found], "run": ended}))
+        return
+    if not found:
+        return
+    made = table(found, "precision", paper=False, include_shortened=True)
+    width = shutil.get_terminal_size((110, 24)).columns
+    print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
+    dataset = found[0].dataset.name
+    _say(f"\nresults in {root}; other tables of them: irbench table --metric recall|mrr|map|latency|footprint")
+    _say(
+        f"try next: irbench run --dataset {dataset} --seed 1 --seed 2, or --dataset PATH with a folder of your own images"
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"

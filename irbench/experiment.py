@@ -1,0 +1,253 @@
+"""One cell of the grid, from images to a result. It knows `Retriever`, and no method by name."""
+
+import hashlib
+import json
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import cast
+
+from irbench import datasets, measurement, metrics, results
+from irbench.cell import Cell
+from irbench.clock import Clock
+from irbench.collection import Benchmark
+from irbench.errors import StoreError, Unavailable
+from irbench.images import drop_unreadable
+from irbench.machine import Runtime, choose_device, choose_precision, code_digest, environment, seed_everything
+from irbench.protocols import Description, Retriever, Trainable
+from irbench.ranking import Ranking
+from irbench.results import Cost, Dataset, Estimate, Facts, RecipeUsed, Result, Status
+from irbench.retrievers.workshop import Workshop
+from irbench.significance import intervals
+from irbench.store import Store, sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where and how cells are run; a plain value that can cross into another process."""
+
+    data: Path
+    work: Path
+    results: Path
+    device: str = "auto"
+    precision: str = "auto"
+    weights: Path | None = None
+    on_bad_image: str = "fail"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A cell and its settings, made definite: which images, which recipes, which machine."""
+
+    cell: Cell
+    settings: Settings
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """Where the parts compute."""
+        device = choose_device(self.settings.device)
+        return Runtime(
+            store=Store(self.settings.work),
+            seed=self.cell.seed,
+            device=device,
+            precision=choose_precision(self.settings.precision, device),
+            weights=self.settings.weights,
+        )
+
+    @cached_property
+    def benchmark(self) -> Benchmark:
+        """The images that can be read, under the cell's protocol."""
+        return self._readable[0]
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """Where the cell's parts are built."""
+        return Workshop(self.cell, self.runtime)
+
+    @cached_property
+    def inputs(self) -> str:
+        """SHA-256 of everything that decides the answers: a stored result with the same one need not be made again."""
+        weights = self.settings.weights
+        facts = {
+            "cell": asdict(self.cell),
+            "recipes": self._recipe.hash,
+            "images": self.benchmark.fingerprint,
+            "device": self.runtime.device,
+            "precision": self.runtime.precision,
+            "weights": sha256(weights) if weights else None,
+            "code": code_digest(),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Find what is wrong with the request before anything is computed: folders, data, recipes."""
+        _check_writable(self.settings.results, "--results")
+        _check_writable(self.settings.work, "--work")
+        with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
+            self.workshop.retriever()
+        self.stored()
+
+    def stored(self) -> Result | None:
+        """Return the result that is kept for this cell, if it answers this very question."""
+        path = self.unfinished("skipped", "only its path is asked").path(self.settings.results)
+        if not path.is_file():
+            return None
+        result = results.read(path)
+        return result if result.status == "ok" and result.inputs == self.inputs else None
+
+    def run(self) -> Result:
+        """Train, index, search, score and measure. Nothing is written but the cache and the ranking."""
+        seed_everything(self.cell.seed)
+        retriever, queries = self.workshop.retriever(), self.benchmark.queries
+        training, indexing = (Clock(live=False, synchronize=self.runtime.synchronize) for _ in range(2))
+        with training.run():
+            if isinstance(retriever, Trainable):
+                retriever.train(self.benchmark.train)
+        with indexing.run():
+            retriever.index(self.benchmark.gallery)
+        ranking = self._search(retriever)
+        description = retriever.describe()
+        depth = self.benchmark.depth
+        cost = Cost(
+            train_s=training.cost,
+            encode_gallery_s=indexing.seconds.get("encode"),
+            build_s=indexing.seconds.get("build"),
+            index_bytes=description.index_bytes,
+            model_bytes=description.model_bytes,
+            query_ms=measurement.latency(retriever, queries, depth, self.runtime),
+            queries_per_s=measurement.throughput(retriever, queries, depth, self.runtime),
+        )
+        return self._finished(ranking, description, cost)
+
+    def unfinished(self, status: Status, reason: str) -> Result:
+        """Return the result of a cell that could not be run to its end."""
+        return replace(self._blank, status=status, reason=reason)
+
+    def _search(self, retriever: Retriever) -> Ranking:
+        """Rank the gallery for every query; a query's own photograph is taken out wherever it stands."""
+        depth, own_rows = self.benchmark.depth, self.benchmark.own_rows
+        ranking = retriever.search(self.benchmark.queries, depth + int((own_rows >= 0).any()))
+        return ranking.without(own_rows).cut(depth)
+
+    def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
+        return replace(
+            self._blank,
+            status="ok",
+            reason=None,
+            backbone=description.backbone,
+            retriever=cast("Facts", dict(description.details)),
+            metrics=estimates(ranking, self.benchmark),
+            ranking=results.save_ranking(ranking, self.settings.work / "rankings"),
+            cost=replace(cost, peak_host_bytes=_peak_host_bytes(), peak_device_bytes=_peak_device_bytes(self.runtime)),
+            environment=cast("Facts", environment(self.runtime) | {"throughput_batch": measurement.BATCH}),
+        )
+
+    @cached_property
+    def _readable(self) -> tuple[Benchmark, int]:
+        """The benchmark, and how many images were left out of it because they cannot be decoded."""
+        cell, skip = self.cell, self.settings.on_bad_image == "skip"
+        benchmark = _load(cell.dataset, self.settings.data, cell.crop, cell.protocol, cell.max_queries, not skip)
+        if not skip:
+            return benchmark, 0
+        kept, left_out = drop_unreadable(benchmark, self.runtime)
+        return kept, len({id_ for ids in left_out.values() for id_ in ids})
+
+    @cached_property
+    def _recipe(self) -> RecipeUsed:
+        """The texts of all recipes, each under its name."""
+        text = "\n".join(f"### {recipe.name}\n{recipe.text}" for recipe in self.workshop.recipes())
+        return RecipeUsed(text=text, hash=hashlib.sha256(text.encode()).hexdigest())
+
+    @cached_property
+    def _blank(self) -> Result:
+        """All of a result that is known before anything has run."""
+        cell, benchmark = self.cell, self.benchmark
+        return Result(
+            status="skipped",
+            reason="not run",
+            dataset=Dataset(
+                name=benchmark.name,
+                protocol=benchmark.protocol,
+                crop=benchmark.crop,
+                fingerprint=benchmark.fingerprint,
+                train=len(benchmark.train),
+                gallery=len(benchmark.gallery),
+                queries=len(benchmark.queries),
+                classes=benchmark.classes,
+                without_positives=int((benchmark.positives == 0).sum()),
+                bad_images=self._readable[1],
+            ),
+            method=cell.method,
+            search=cell.search,
+            identifier=cell.identifier,
+            variant=cell.variant,
+            scale=cell.scale,  # type: ignore[arg-type]  # checked where the cell was made
+            seed=cell.seed,
+            inputs=self.inputs,
+            shortened={**benchmark.shortened, **cell.shortened},
+            recipe=self._recipe,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def estimates(ranking: Ranking, benchmark: Benchmark) -> dict[str, Estimate]:
+    """Return every metric of a ranking, with its interval or the reason why there is none."""
+    names = metrics.names(benchmark)
+    scores = metrics.score(ranking, benchmark, names)
+    means, bounds = scores.means, intervals(scores.values)
+    return {
+        name: Estimate(mean=float(means[name]), ci95=bounds[name])
+        if name in means
+        else Estimate(mean=None, reason=scores.unscored[name])
+        for name in names
+    }
+
+
+@lru_cache(maxsize=4)  # the cells of a grid come data set by data set
+def _load(
+    name: str,
+    data: Path,
+    crop: str,
+    protocol: str,
+    max_queries: int | None,
+    files_must_exist: bool,  # noqa: FBT001
+) -> Benchmark:
+    return datasets.load(
+        name,
+        data=data,
+        crop=crop,
+        protocol=protocol,
+        max_queries=max_queries,
+        files_must_exist=files_must_exist,
+    )
+
+
+def _check_writable(folder: Path, option: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another folder with {option}") from error
+
+
+def _peak_host_bytes() -> int | None:
+    """Most memory that this process has had at once."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
+
+
+def _peak_device_bytes(runtime: Runtime) -> int | None:
+    if runtime.device == "cpu":
+        return None
+    import torch
+
+    return torch.cuda.max_memory_allocated()

@@ -1,0 +1,121 @@
+"""From a request to cells, and from cells to results: what is already stored is kept, the rest is run."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
+
+from irbench import datasets, recipes
+from irbench.cell import Cell
+from irbench.errors import UsageError, nearest
+from irbench.executor import Outcome, run_apart
+from irbench.experiment import Experiment
+from irbench.recipes import MethodHead
+
+SEARCHES = ("linear", "ivfpq", "scann", "spann")
+TRAINED = ("cgd", "irt-r", "ft-clip")
+_PAPER = ("res101-img+linear", "clip+linear", *(f"{m}+{s}" for m in TRAINED for s in SEARCHES), "irgen")
+GRIDS = {
+    "quick": ("pixels+linear", *(f"ft-clip+{search}" for search in SEARCHES), "irgen"),
+    "full": ("pixels+linear", *_PAPER),
+    "paper": _PAPER,
+}
+PAPER_DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for; empty means the usual."""
+
+    methods: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    identifiers: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    grid: str = "quick"
+    scale: str | None = None
+    crop: str = "none"
+    protocol: str = "closed-set"
+    epochs: int | None = None
+    max_queries: int | None = None
+
+
+def cells(request: Request) -> list[Cell]:
+    """Return the cells of a request, data set by data set; every name in it is checked."""
+    if request.grid not in GRIDS:
+        raise UsageError(f"unknown grid '{request.grid}'{nearest(request.grid, GRIDS)} ({', '.join(GRIDS)})")
+    if request.scale is not None and request.scale not in recipes.SCALES:
+        known = ", ".join(recipes.SCALES)
+        raise UsageError(f"unknown scale '{request.scale}'{nearest(request.scale, recipes.SCALES)} ({known})")
+    wanted = request.datasets or (PAPER_DATASETS if request.grid == "paper" else ("digits",))
+    methods = request.methods or GRIDS[request.grid]
+    found = (cell for dataset, method in product(wanted, methods) for cell in _of_method(request, method, dataset))
+    return list(dict.fromkeys(found))
+
+
+def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
+    name, _, search = method.partition("+")
+    head = recipes.find("methods", name).head(MethodHead)
+    usual_scale = datasets.find(dataset).head.scale
+    searches: Sequence[str | None] = (None,)
+    identifiers: Sequence[str | None] = (None,)
+    if head.encoder is not None:
+        searches = (search,) if search else request.searches or ("linear",)
+    elif search:
+        raise UsageError(f"{method}: {name} does not search among vectors; write --method {name}")
+    if head.identifier is not None:
+        identifiers = request.identifiers or (head.identifier,)
+    for family, chosen in (("methods/search", searches), ("methods/identifier", identifiers)):
+        for choice in chosen:
+            if choice is not None:
+                recipes.find(family, choice)
+    for one_search, identifier, seed in product(searches, identifiers, request.seeds):
+        yield Cell(
+            method=name,
+            search=one_search,
+            identifier=identifier,
+            dataset=dataset,
+            scale=request.scale or usual_scale,
+            seed=seed,
+            crop=request.crop,
+            protocol=request.protocol,
+            epochs=request.epochs,
+            max_queries=request.max_queries,
+            usual_identifier=head.identifier,
+            usual_scale=usual_scale,
+        )
+
+
+class Watcher(Protocol):
+    """Hears how a run goes on."""
+
+    def planned(self, kept: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """Some cells' results are stored and kept, the others are due."""
+
+    def started(self, experiment: Experiment) -> None:
+        """A cell has begun."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A cell has ended."""
+
+
+def run(
+    experiments: Sequence[Experiment], watcher: Watcher, *, force: bool, timeout: float | None, dry_run: bool
+) -> list[Outcome]:
+    """Run the experiments whose results are not stored yet, or all with `force`; return how these ended.
+
+    What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
+    """
+    for experiment in experiments:
+        experiment.check()
+    kept = [] if force else [experiment for experiment in experiments if experiment.stored() is not None]
+    due = [experiment for experiment in experiments if experiment not in kept]
+    watcher.planned(kept, due)
+    outcomes: list[Outcome] = []
+    if dry_run:
+        return outcomes
+    for experiment in due:
+        watcher.started(experiment)
+        outcomes.append(run_apart(experiment, timeout))
+        watcher.ended(outcomes[-1])
+    return outcomes

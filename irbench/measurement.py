@@ -1,0 +1,65 @@
+"""What a query costs: the harness asks, and holds the clock. Nothing here knows what kind of retriever it asks."""
+
+from collections.abc import Sequence
+from time import perf_counter
+
+import numpy as np
+
+from irbench.clock import Clock
+from irbench.collection import ImageSet
+from irbench.machine import Runtime
+from irbench.protocols import Retriever
+from irbench.results import QueryTimes
+
+SINGLES = 100  # queries asked one by one …
+REPEATS = 3  # … so many times each; the median of the repeats counts
+BATCH = 64  # queries asked together for the throughput
+BATCHED = 512  # of which at most so many queries make one round
+_PATIENCE = 20.0  # seconds that the queries asked one by one may take altogether
+
+
+def latency(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> QueryTimes:
+    """Ask queries one at a time, after a warm-up; milliseconds by stage."""
+    rows = _spread(len(queries), SINGLES)
+    singles = [queries.take(rows[i : i + 1]) for i in range(len(rows))]
+    for single in singles[:3]:
+        _ask(retriever, single, k, runtime)
+    rounds: list[list[Clock]] = []
+    start = perf_counter()
+    for single in singles:
+        rounds.append([_ask(retriever, single, k, runtime) for _ in range(REPEATS)])
+        if perf_counter() - start > _PATIENCE:
+            break
+    total = _milliseconds(rounds, "total")
+    stages = {
+        f"{name}_p50": float(np.median(_milliseconds(rounds, name)))
+        for name in ("encode", "search")
+        if all(name in clock.seconds for clocks in rounds for clock in clocks)
+    }
+    p50, p95, p99 = np.percentile(total, [50, 95, 99]).tolist()
+    return QueryTimes(batch=1, total_p50=p50, total_p95=p95, total_p99=p99, **stages)
+
+
+def throughput(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> float:
+    """Queries per second when `BATCH` of them are asked together: the median of several rounds."""
+    asked = queries.take(_spread(len(queries), BATCHED))
+    batches = [asked.take(slice(start, start + BATCH)) for start in range(0, len(asked), BATCH)]
+    _ask(retriever, batches[0], k, runtime)
+    rounds = [sum(_ask(retriever, batch, k, runtime).seconds["total"] for batch in batches) for _ in range(REPEATS)]
+    return len(asked) / float(np.median(rounds))
+
+
+def _ask(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> Clock:
+    with Clock(live=True, synchronize=runtime.synchronize).run() as clock:
+        retriever.search(queries, k)
+    return clock
+
+
+def _milliseconds(rounds: Sequence[Sequence[Clock]], stage: str) -> list[float]:
+    return [1000 * float(np.median([clock.seconds[stage] for clock in clocks])) for clocks in rounds]
+
+
+def _spread(total: int, wanted: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Rows 0 … total-1, thinned evenly to at most `wanted`."""
+    count = min(total, wanted)
+    return np.arange(count) * total // count

@@ -1,0 +1,129 @@
+"""Beam search against the scoring of every identifier, one by one, in float64."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from irbench.identifiers import Identifiers
+from irbench.irgen.beam import BeamSearch
+from irbench.irgen.decoder import Decoder, Shape
+from irbench.irgen.trie import Trie
+
+
+def decoder(length: int, codes: int, seed: int) -> Decoder:
+    torch.manual_seed(seed)
+    shape = Shape(memory_dim=6, length=length, codes=codes, depth=2, width=8, heads=2)
+    made = Decoder(shape).eval()
+    with torch.no_grad():  # trained models are sure of themselves: logits far apart are the hard case for sums
+        made.head.weight *= 8
+    return made
+
+
+def score_every_identifier(model: Decoder, tokens: torch.Tensor, distinct: np.ndarray) -> np.ndarray:
+    """[B,leaves] sums of log-probabilities, each identifier decoded from its start without any cache."""
+    model, tokens = model.double(), tokens.double()
+    codes = torch.from_numpy(distinct)
+    rows = []
+    for image in tokens:
+        logits = model(image.expand(len(codes), -1, -1), codes).double()
+        rows.append(logits.log_softmax(-1).gather(-1, codes[..., None]).sum(dim=(1, 2)))
+    return torch.stack(rows).detach().numpy()
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Identifiers, int, torch.Tensor]:
+    codes, length = draw(st.integers(1, 6)), draw(st.integers(1, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    ids = Identifiers(rng.integers(0, codes, (draw(st.integers(1, 40)), length)), codes)
+    seed = draw(st.integers(0, 100))
+    tokens = torch.from_numpy(rng.normal(size=(draw(st.integers(1, 3)), 5, 6)).astype(np.float32))
+    return ids, seed, tokens
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems(), st.integers(0, 5))
+def test_with_a_beam_for_every_identifier_the_search_is_exact(problem, spare: int) -> None:
+    ids, seed, tokens = problem
+    trie = Trie.build(ids)
+    distinct = np.unique(ids.codes, axis=0)
+    model = decoder(ids.length, ids.codebook_size, seed)
+    with torch.no_grad():
+        leaves, scores = BeamSearch(trie, "cpu")(model, tokens, trie.leaves + spare)
+    expected = score_every_identifier(model, tokens, distinct)
+    for query in range(len(tokens)):
+        alive = scores[query] > -torch.inf
+        assert sorted(leaves[query][alive].tolist()) == list(range(trie.leaves))
+        by_leaf = np.empty(trie.leaves)
+        by_leaf[leaves[query][alive].numpy()] = scores[query][alive].numpy()
+        np.testing.assert_allclose(by_leaf, expected[query], rtol=1e-4, atol=1e-4)
+        assert scores[query].tolist() == sorted(scores[query].tolist(), reverse=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems(), st.integers(1, 8))
+def test_a_narrow_beam_answers_only_identifiers_that_exist_and_none_twice(problem, beams: int) -> None:
+    ids, seed, tokens = problem
+    trie = Trie.build(ids)
+    model = decoder(ids.length, ids.codebook_size, seed)
+    with torch.no_grad():
+        leaves, scores = BeamSearch(trie, "cpu")(model, tokens, beams)
+    expected = score_every_identifier(model, tokens, np.unique(ids.codes, axis=0))
+    assert leaves.shape[1] <= beams
+    for query in range(len(tokens)):
+        alive = (scores[query] > -torch.inf).numpy()
+        found = leaves[query].numpy()[alive]
+        assert alive.any()
+        assert len(set(found.tolist())) == len(found)
+        # whatever was found carries its own score: a mixed-up cache or parent would show here
+        np.testing.assert_allclose(scores[query].numpy()[alive], expected[query][found], rtol=1e-4, atol=1e-4)
+
+
+def test_beams_follow_their_parents_when_the_best_prefix_changes_sides() -> None:
+    rng = np.random.default_rng(3)
+    ids = Identifiers(rng.integers(0, 16, (600, 4)), 16)
+    trie, model = Trie.build(ids), decoder(4, 16, seed=1)
+    tokens = torch.from_numpy(rng.normal(size=(9, 5, 6)).astype(np.float32))
+    with torch.no_grad():
+        leaves, scores = BeamSearch(trie, "cpu")(model, tokens, 12)
+        one_by_one = [BeamSearch(trie, "cpu")(model, image[None], 12) for image in tokens]
+    for query, (alone, alone_scores) in enumerate(one_by_one):
+        assert leaves[query].tolist() == alone[0].tolist()
+        torch.testing.assert_close(scores[query], alone_scores[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_step_with_a_cache_equals_the_whole_prefix_at_once() -> None:
+    model = decoder(5, 7, seed=2)
+    tokens, codes = torch.randn(3, 4, 6), torch.randint(0, 7, (3, 5))
+    with torch.no_grad():
+        whole = model(tokens, codes)
+        caches = model.look(tokens)
+        steps = [
+            model.step(caches, None if position == 0 else codes[:, position - 1 : position], position)
+            for position in range(5)
+        ]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_a_code_is_never_influenced_by_the_codes_after_it() -> None:
+    model = decoder(4, 7, seed=5)
+    tokens, codes = torch.randn(2, 3, 6), torch.randint(0, 7, (2, 4))
+    changed = codes.clone()
+    changed[:, 2:] = (changed[:, 2:] + 1) % 7
+    with torch.no_grad():
+        before, after = model(tokens, codes), model(tokens, changed)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+@pytest.mark.parametrize("scale", [1.0, 80.0])
+def test_scores_of_hopeless_identifiers_stay_finite(scale: float) -> None:
+    # products of probabilities would be zero here; sums of log-probabilities are not
+    ids = Identifiers(np.arange(8)[:, None].repeat(6, axis=1), 8)
+    model = decoder(6, 8, seed=0)
+    with torch.no_grad():
+        model.head.bias[:] = torch.linspace(-scale, scale, 8)
+        _, scores = BeamSearch(Trie.build(ids), "cpu")(model, torch.randn(1, 3, 6), 8)
+    assert torch.isfinite(scores).all()
+    assert (scores.diff() <= 0).all()
