@@ -28,6 +28,7 @@ from irbench.searchers._quiet import STDOUT, silenced
 Sections = dict[str, dict[str, str]]  # the engine's parameters by its own names: section, name, value
 
 _VECTORS, _JOB, _INDEX = "vectors.f32", "job.json", "index"  # what a build's folder holds
+_CHILD = {"OMP_WAIT_POLICY": "PASSIVE"}  # threads that wait by spinning make a build slow on a machine that is shared
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _QUERIES_AT_ONCE = 1024  # each answer is an object of the engine's until it is read
 
@@ -86,7 +87,7 @@ def build(vectors: NDArray[np.float32], sections: Sections, *, seed: int, folder
     (folder / _JOB).write_text(json.dumps(job))
     child = subprocess.run(
         [sys.executable, "-m", __name__, str(folder)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | _CHILD | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

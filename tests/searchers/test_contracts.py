@@ -110,7 +110,7 @@ def test_building_again_starts_afresh(build: Callable[..., Searcher]) -> None:
     assert same(searcher.search(queries, 20), build(clusters(500, seed=3)).search(queries, 20))
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 15, 16, 40, 256, 300])
+@pytest.mark.parametrize("size", [1, 5, 15, 16, 300])
 def test_small_galleries_answer_with_all_they_have(build: Callable[..., Searcher], size: int) -> None:
     gallery = np.random.default_rng(0).normal(size=(size, 5)).astype(np.float32)
     searcher = build(gallery)

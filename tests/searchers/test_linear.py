@@ -48,7 +48,7 @@ def whole_numbers(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.floa
     return gallery, queries
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(vectors=whole_numbers(), k=st.integers(1, 12), spare=st.integers(0, 4))
 def test_equals_the_oracle_ties_included(
     vectors: tuple[NDArray[np.float32], NDArray[np.float32]], k: int, spare: int
@@ -61,7 +61,7 @@ def test_equals_the_oracle_ties_included(
     assert np.array_equal(-found.scores[:, : len(gallery)], np.take_along_axis(distances, expected, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), offset=st.sampled_from([0.0, 1.0, 1000.0]), k=st.integers(1, 20))
 def test_equals_the_oracle_far_from_the_origin(seed: int, offset: float, k: int) -> None:
     rng = np.random.default_rng(seed)
