@@ -1,8 +1,8 @@
 """IRT_R: a Vision Transformer trained on pairs, its vectors spread evenly. Recipe: methods/irt-r.toml.
 
 arXiv 2102.05644. The loss is contrastive, over the pairs of a batch and over pairs with a memory of the images seen
-last, plus KoLeo. There is no official code; what the paper leaves open follows jhgan00/image-retrieval-transformers, but for one point:
-an image is never its own positive, neither in the batch nor in the memory.
+last, plus KoLeo. There is no official code; what the paper leaves open follows jhgan00/image-retrieval-transformers,
+but for one point: an image is never its own positive, neither in the batch nor in the memory.
 
 Shape letters: B images, M remembered images, D dimensions.
 """

@@ -52,12 +52,12 @@ class Feed:
         if not self.config.per_class:
             yield from np.array_split(torch.randperm(len(self.labels), generator=generator).numpy(), self.batches)
             return
-        by_class = torch.from_numpy(np.argsort(self.labels, kind="stable"))
-        members = by_class.split(np.unique(self.labels, return_counts=True)[1].tolist())
+        ends = np.cumsum(np.unique(self.labels, return_counts=True)[1])
+        members = np.split(np.argsort(self.labels, kind="stable"), ends[:-1])
         for _ in range(self.batches):
             classes = torch.randperm(len(members), generator=generator)[: self.config.batch // self.config.per_class]
             drawn = [_some(members[int(c)], self.config.per_class, generator) for c in classes]
-            yield torch.cat(drawn).numpy()
+            yield np.concatenate(drawn)
 
     def _gather(self, part: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         rows = torch.from_numpy(part).to(self.device)
@@ -66,9 +66,9 @@ class Feed:
         return torch.from_numpy(self.pictures[part]).to(self.device, non_blocking=True), rows
 
 
-def _some(rows: Tensor, count: int, generator: Generator) -> Tensor:
+def _some(rows: NDArray[np.int64], count: int, generator: Generator) -> NDArray[np.int64]:
     """Draw up to `count` of `rows`, each at most once."""
-    return rows[torch.randperm(len(rows), generator=generator)[:count]]
+    return rows[torch.randperm(len(rows), generator=generator)[:count].numpy()]
 
 
 def _free_memory() -> int:
