@@ -94,7 +94,7 @@ def _fetch(name: str, repository: str, revision: str | None, names: tuple[str, .
         except RemoteEntryNotFoundError:
             continue
         except Exception as error:  # offline, refused, cut off, disk full: none of them is the user's traceback
-            reason = " ".join(str(error).split())[:160]
+            reason = " ".join(str(error).split())[:240]
             raise MissingWeights(_advice(name, repository, f"the hub gives no answer: {reason}")) from error
     raise MissingWeights(_advice(name, repository, f"the hub has none of {', '.join(names)} there"))
 
@@ -102,6 +102,6 @@ def _fetch(name: str, repository: str, revision: str | None, names: tuple[str, .
 def _advice(name: str, repository: str, reason: str) -> str:
     return (
         f"no weights for {name}: they are not in the hub's cache on this machine, and {reason}. Fetch "
-        f"model.safetensors of {repository} where there is a network and give it by --weights FILE; or, for a method "
-        "that trains, use --scale tiny or small, which start from nothing"
+        f"{_HUB_FILES[0]} (or {_HUB_FILES[1]}) of repository {repository} from the Hugging Face hub and give it by "
+        "--weights FILE; or, for a method that trains, use --scale tiny or small, which start from nothing"
     )

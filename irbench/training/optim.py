@@ -38,7 +38,8 @@ def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, bat
     }
     if config.schedule == "cosine":
         return CosineLRScheduler(optimizer, t_initial=steps, lr_min=config.final_lr, **warmup)
-    drops = {"step": [int(0.6 * steps), int(0.8 * steps)], "constant": [steps + 1]}
+    # timm drops the rate one step ahead of the number that it is given
+    drops = {"step": [int(0.6 * steps) + 1, int(0.8 * steps) + 1], "constant": [steps + 1]}
     if config.schedule not in drops:
         raise RecipeError(f'schedule = "{config.schedule}" is none of cosine, step, constant')
     return MultiStepLRScheduler(optimizer, decay_t=drops[config.schedule], decay_rate=0.1, **warmup)
