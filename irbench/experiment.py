@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -15,9 +16,18 @@ from irbench import datasets, measurement, metrics, results
 from irbench.cell import Cell
 from irbench.clock import Clock
 from irbench.collection import Benchmark
-from irbench.errors import StoreError, Unavailable
+from irbench.errors import ContractError, StoreError, Unavailable
 from irbench.images import drop_unreadable
-from irbench.machine import Runtime, choose_device, choose_precision, code_digest, environment, seed_everything
+from irbench.machine import (
+    Runtime,
+    choose_device,
+    choose_precision,
+    choose_threads,
+    code_digest,
+    environment,
+    seed_everything,
+    use_threads,
+)
 from irbench.protocols import Description, Retriever, Trainable
 from irbench.ranking import Ranking
 from irbench.results import Cost, Dataset, Estimate, Facts, RecipeUsed, Result, Status
@@ -55,6 +65,7 @@ class Experiment:
             seed=self.cell.seed,
             device=device,
             precision=choose_precision(self.settings.precision, device),
+            threads=choose_threads(self.cell.scale),
             weights=self.settings.weights,
         )
 
@@ -101,6 +112,7 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache and the ranking."""
+        use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         retriever, queries = self.workshop.retriever(), self.benchmark.queries
         training, indexing = (Clock(live=False, synchronize=self.runtime.synchronize) for _ in range(2))
@@ -139,7 +151,7 @@ class Experiment:
             status="ok",
             reason=None,
             backbone=description.backbone,
-            retriever=cast("Facts", dict(description.details)),
+            retriever=_plain(description.details),
             metrics=estimates(ranking, self.benchmark),
             ranking=results.save_ranking(ranking, self.settings.work / "rankings"),
             cost=replace(cost, peak_host_bytes=_peak_host_bytes(), peak_device_bytes=_peak_device_bytes(self.runtime)),
@@ -205,6 +217,14 @@ def estimates(ranking: Ranking, benchmark: Benchmark) -> dict[str, Estimate]:
         else Estimate(mean=None, reason=scores.unscored[name])
         for name in names
     }
+
+
+def _plain(details: Mapping[str, object]) -> Facts:
+    """Return what a retriever tells of itself as JSON values; numpy's numbers become plain ones."""
+    try:
+        return cast("Facts", json.loads(json.dumps(dict(details), allow_nan=False, default=lambda value: value.item())))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ContractError(f"describe() has details that JSON cannot hold: {error}") from error
 
 
 @lru_cache(maxsize=4)  # the cells of a grid come data set by data set

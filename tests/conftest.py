@@ -1,6 +1,9 @@
 """Fixtures that several test files share."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,3 +42,44 @@ def images() -> ImageSet:
         labels=labels,
         arrays=(colours + noise).clip(0, 255).astype(np.uint8),
     )
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def irbench(tmp_path: Path) -> Command:
+    """Run the command line in an empty folder, where a test may have left recipes and a `site` of plug-ins."""
+
+    def run(*arguments: str, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "IRBENCH_QUIET": "1", **environment}
+        command = [sys.executable, "-m", "irbench", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=timeout, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path) -> Callable[[str, dict[str, str]], None]:
+    """Install a module as a package with entry points, as an installer would have left it, with a recipe for each.
+
+    `classes` maps "encoder:name" to the class of that name; the module is called irbench_plugin.
+    """
+
+    def install(code: str, classes: dict[str, str]) -> None:
+        info = tmp_path / "site" / "irbench_plugin-1.0.dist-info"
+        info.mkdir(parents=True)
+        (tmp_path / "methods").mkdir()
+        (info.parent / "irbench_plugin.py").write_text(code)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: irbench-plugin\nVersion: 1.0\n")
+        points = ""
+        for entry, cls in classes.items():
+            kind, name = entry.split(":")
+            points += f"[irbench.{kind}s]\n{name} = irbench_plugin:{cls}\n"
+            recipe = f'# class: irbench_plugin.py\n# {cls}, of a plug-in\n{kind} = "{name}"\n'
+            (tmp_path / "methods" / f"{name}.toml").write_text(recipe)
+        (info / "entry_points.txt").write_text(points)
+
+    return install
