@@ -61,9 +61,7 @@ def conclude(experiments: Sequence[Experiment], outcomes: Sequence[Outcome], *, 
     print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
     dataset = found[0].dataset.name
     _say(f"\nresults in {root}; other tables of them: irbench table --metric recall|mrr|map|latency|footprint")
-    _say(
-        f"try next: irbench run --dataset {dataset} --seed 1 --seed 2, or --dataset PATH with a folder of your own images"
-    )
+    _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER, with images of your own")
 
 
 def _say(line: str) -> None:

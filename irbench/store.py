@@ -62,9 +62,10 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def ensure(self, key: Key, make: Callable[[Path], None], *, stage: str) -> Entry:
+    def ensure(self, key: Key, make: Callable[[Path], float | None], *, stage: str) -> Entry:
         """Return the entry of `key`; `make(folder)` fills it if it is not there. A hit is charged to clock `stage`.
 
+        `make` may return the seconds that attempts which were stopped had spent before.
         A second process that wants the same entry waits for the first.
         """
         place = self._place(key)
@@ -103,14 +104,14 @@ class Store:
     def _place(self, key: Key) -> Path:
         return self.root / key.kind / key.digest
 
-    def _make(self, key: Key, place: Path, make: Callable[[Path], None]) -> Entry:
+    def _make(self, key: Key, place: Path, make: Callable[[Path], float | None]) -> Entry:
         with self._writing():
             folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
         try:
             start = perf_counter()
             with self._writing(only=_FULL):
-                make(folder)
-            seconds = perf_counter() - start
+                earlier = make(folder) or 0.0
+            seconds = earlier + perf_counter() - start
             with self._writing():
                 files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
                 listing = {"key": dict(key.parts), "seconds": seconds, "files": files}

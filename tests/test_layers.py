@@ -79,6 +79,7 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     import subprocess
     import sys
 
-    code = "import sys, irbench.cli; print([m for m in ('torch','timm','faiss','pandas','sklearn','scipy','PIL') if m in sys.modules])"
+    heavy = ("torch", "timm", "faiss", "pandas", "sklearn", "scipy", "PIL")
+    code = f"import sys, irbench.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -18,16 +18,16 @@ from irbench.training.loop import Task
 class Partners:
     """For each training image the images of its class, one of which is drawn as the nearest neighbour x2."""
 
-    def __init__(self, labels: NDArray[np.int64]) -> None:
-        self.order = torch.from_numpy(np.argsort(labels, kind="stable"))  # [N] rows, class by class
+    def __init__(self, labels: NDArray[np.int64], device: str) -> None:
         _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-        self.first = torch.from_numpy((sizes.cumsum() - sizes)[classes])  # [N] where the row's class begins
-        self.size = torch.from_numpy(sizes[classes])
+        self.order = torch.from_numpy(np.argsort(labels, kind="stable")).to(device)  # [N] rows, class by class
+        self.first = torch.from_numpy((sizes.cumsum() - sizes)[classes]).to(device)  # [N] where the row's class begins
+        self.size = torch.from_numpy(sizes[classes]).to(device)
 
     def draw(self, rows: Tensor) -> Tensor:
         """Return a row of the same class for each of `rows` [B], itself not excluded, as the published code has it."""
         size = self.size[rows]
-        place = (torch.rand(len(rows)) * size).long().clamp(max=size - 1)
+        place = (torch.rand(len(rows), device=rows.device) * size).long().clamp(max=size - 1)
         return self.order[self.first[rows] + place]
 
 
@@ -44,16 +44,17 @@ class Autoregression(Task):
         identifiers: Identifiers,
         labels: NDArray[np.int64],
         *,
+        device: str,
         label_smoothing: float,
     ) -> None:
         self.body, self.decoder = network, decoder
-        self.codes = torch.from_numpy(identifiers.codes)  # [N,M]
-        self.partners = Partners(labels)
+        self.codes = torch.from_numpy(identifiers.codes).to(device)  # [N,M]
+        self.partners = Partners(labels, device)
         self.label_smoothing = label_smoothing
         self.module = nn.ModuleList([network, decoder])
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Cross-entropy of the batch."""
-        codes = self.codes[self.partners.draw(rows.cpu())].to(images.device)
+        codes = self.codes[self.partners.draw(rows)]
         logits = self.decoder(self.body(images), codes)
         return functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), label_smoothing=self.label_smoothing)

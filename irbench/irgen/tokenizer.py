@@ -101,7 +101,7 @@ class Tokenization(Task):
     ) -> None:
         self.body, self.config, self.seed, self.features = network, config, seed, features
         self.classes = torch.from_numpy(classes)
-        self.seen = torch.zeros(len(classes), network.dim)  # features [N,D] of this epoch
+        self.seen: list[Tensor] = []  # features [B,D] of each batch of this epoch
         outputs = int(classes.max()) + 1
         self.quantizer = ResidualQuantizer(config.length, config.codes, network.dim)
         self.on_feature = nn.Linear(network.dim, outputs)
@@ -112,7 +112,7 @@ class Tokenization(Task):
         """Equation 3: classification of the feature and of its M prefixes, and the commitment to the prefixes."""
         target = self.classes.to(rows.device)[rows]
         feature = self.body.feature(self.body(images))  # [B,D]
-        self.seen[rows.cpu()] = feature.detach().cpu()
+        self.seen.append(feature.detach())
         _, prefixes = self.quantizer(feature)  # [B,M,D]
         # straight-through: the value of the prefix, the gradient of the feature
         through = feature.unsqueeze(1) + (prefixes - feature.unsqueeze(1)).detach()
@@ -133,7 +133,8 @@ class Tokenization(Task):
 
     def end_epoch(self) -> None:
         """Set the codebooks on the features that this epoch has seen."""
-        self.quantizer.fit(self.seen, self.seed)
+        self.quantizer.fit(torch.cat(self.seen), self.seed)
+        self.seen.clear()
 
     def finish(self) -> None:
         """Set the codebooks on the features as they are in the end, without augmentation."""

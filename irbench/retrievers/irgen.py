@@ -58,8 +58,14 @@ class IrgenRetriever:
             width=self.config.width,
             heads=self.config.heads,
         )
-        smoothing = self.config.label_smoothing
-        task = Autoregression(network, Decoder(shape), identifiers, images.labels, label_smoothing=smoothing)
+        task = Autoregression(
+            network,
+            Decoder(shape),
+            identifiers,
+            images.labels,
+            device=self.runtime.device,
+            label_smoothing=self.config.label_smoothing,
+        )
         learn(task, images, self.config, self.runtime, also=[origin, identifiers.digest])
         self._task = task
 

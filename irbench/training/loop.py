@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from time import monotonic
+from time import perf_counter
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -67,12 +67,14 @@ def learn(task: Task, images: ImageSet, config: TrainingConfig, runtime: Runtime
     }
     key = Key("model", facts)
 
-    def train(folder: Path) -> None:
-        feed = Feed(pictures, images.labels, config, runtime)
-        run = _Run(task, feed, config, runtime)
-        run.to_the_end(Checkpoint(runtime.store.scratch(key) / "checkpoint.safetensors"), mirror=images.mirror)
+    def train(folder: Path) -> float:
+        checkpoint = Checkpoint(runtime.store.scratch(key) / "checkpoint.safetensors")
+        run = _Run(task, Feed(pictures, images.labels, config, runtime), config, runtime, checkpoint)
+        earlier = run.progress.seconds
+        run.to_the_end(mirror=images.mirror)
         save_file(tensors(task.module), folder / "model.safetensors")
-        (folder / "history.json").write_text(json.dumps({"loss": run.history}))
+        (folder / "history.json").write_text(json.dumps({"loss": run.progress.losses}))
+        return earlier
 
     entry = runtime.store.ensure(key, train, stage="train")
     task.module.load_state_dict(load_file(entry.path / "model.safetensors"))
@@ -83,25 +85,27 @@ def learn(task: Task, images: ImageSet, config: TrainingConfig, runtime: Runtime
 class _Run:
     """One training, from its last checkpoint to its last epoch."""
 
-    def __init__(self, task: Task, feed: Feed, config: TrainingConfig, runtime: Runtime) -> None:
-        self.task, self.feed, self.config, self.runtime = task, feed, config, runtime
+    def __init__(
+        self, task: Task, feed: Feed, config: TrainingConfig, runtime: Runtime, checkpoint: Checkpoint
+    ) -> None:
+        self.task, self.feed, self.config, self.runtime, self.checkpoint = task, feed, config, runtime, checkpoint
         task.module.to(runtime.device)
         self.optimizer = make_optimizer(task.module, task.body, config)
         self.scheduler = make_scheduler(self.optimizer, config, feed.batches)
-        self.history: list[float] = []  # mean loss of each finished epoch
+        self.progress = checkpoint.load(task.module, self.optimizer)
 
-    def to_the_end(self, checkpoint: Checkpoint, *, mirror: bool) -> None:
+    def to_the_end(self, *, mirror: bool) -> None:
         """Train the epochs that are left, with a checkpoint every minute."""
-        self.history = checkpoint.load(self.task.module, self.optimizer)
-        if not self.history:
+        if not self.progress.losses:
             self.task.start()
-        epochs = range(len(self.history), self.config.epochs)
-        saved = monotonic()
+        epochs = range(len(self.progress.losses), self.config.epochs)
+        saved = perf_counter()
         for epoch in track(epochs, f"train {self.task.name}", total=len(epochs)):
-            self.history.append(self._epoch(epoch, mirror=mirror))
-            if monotonic() - saved > _CHECKPOINT_EVERY:
-                checkpoint.save(self.task.module, self.optimizer, self.history)
-                saved = monotonic()
+            self.progress.losses.append(self._epoch(epoch, mirror=mirror))
+            if (since := perf_counter() - saved) > _CHECKPOINT_EVERY:
+                self.progress.seconds += since
+                self.checkpoint.save(self.task.module, self.optimizer, self.progress)
+                saved = perf_counter()
         self.task.finish()
 
     def _epoch(self, epoch: int, *, mirror: bool) -> float:

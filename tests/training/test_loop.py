@@ -57,16 +57,18 @@ def test_a_training_killed_after_any_epoch_goes_on_to_the_same_model(
     step, done = loop._Run._step, []
 
     def killed(run, pictures, rows):
-        if len(run.history) == kept and done[-1:] == [kept]:
+        if len(run.progress.losses) == kept and done[-1:] == [kept]:
             raise Killed  # in the middle of an epoch: its second step
-        done.append(len(run.history))
+        done.append(len(run.progress.losses))
         return step(run, pictures, rows)
 
     monkeypatch.setattr(loop._Run, "_step", killed)
     with pytest.raises(Killed):
         encoder(runtime).train(images)
     done.clear()
-    monkeypatch.setattr(loop._Run, "_step", lambda run, *batch: (done.append(len(run.history)), step(run, *batch))[1])
+    monkeypatch.setattr(
+        loop._Run, "_step", lambda run, *batch: (done.append(len(run.progress.losses)), step(run, *batch))[1]
+    )
     encoder(runtime).train(images)
     assert min(done) == kept  # it went on, and did not begin again
     again, history = model(runtime)
