@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from irbench import __version__, recipes
-from irbench.errors import IrbenchError, UsageError, nearest
+from irbench.errors import IrbenchError, UsageError, check_choice, nearest
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,10 +85,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run retrievers on data sets; alone, the quick grid on scikit-learn's digits."""
-    _choose("--device", device, ("auto", "cpu", "cuda"))
-    _choose("--precision", precision, ("auto", "fp32", "bf16"))
-    _choose("--on-bad-image", on_bad_image, ("fail", "skip"))
-    _choose("--executor", executor, ("local",))
+    check_choice("--executor", executor, ("local",))
     from irbench import grid as grids
     from irbench.console import Console, conclude
     from irbench.experiment import Experiment, Settings
@@ -148,7 +145,7 @@ def list_(
 ) -> None:
     """List what can be run, and what is measured."""
     families = {**{plural: family for family, plural in recipes.PLURAL.items()}, "metrics": None}
-    _choose("kind", kind, tuple(families))
+    check_choice("kind", kind, families)
     rows = _metrics() if kind == "metrics" else _titles(families[kind] or "")
     if as_json:
         typer.echo(json.dumps(rows))
@@ -222,11 +219,6 @@ def _root(
     ] = False,
 ) -> None:
     """Options of irbench itself."""
-
-
-def _choose(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"{option}: unknown '{value}'{nearest(value, known)} (one of {', '.join(known)})")
 
 
 def _stored(folder: Path | None) -> tuple[list[Any], bool]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from irbench import recipes
 from irbench.catalog import LAYOUTS
 from irbench.collection import Benchmark, ImageSet
-from irbench.errors import DataError, UsageError, nearest
+from irbench.errors import DataError, UsageError, check_choice, nearest
 from irbench.layouts import Collection, Layout, Split
 
 PROTOCOLS = ("closed-set", "metric-learning")
@@ -113,9 +113,8 @@ def load(
     `max_queries` asks an even spread of so many queries only. With `files_must_exist` false, images that are listed
     and absent are noticed when they are decoded, not here.
     """
-    for value, known, option in ((crop, CROPS, "--crop"), (protocol, PROTOCOLS, "--protocol")):
-        if value not in known:
-            raise UsageError(f"unknown {option} '{value}'{nearest(value, known)} ({', '.join(known)})")
+    check_choice("--crop", crop, CROPS)
+    check_choice("--protocol", protocol, PROTOCOLS)
     dataset = find(name)
     root, collection = dataset.collect(data or Path("data"))
     benchmark = _benchmark(dataset, root, collection, crop=crop, protocol=protocol)

@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 
 class IrbenchError(Exception):
@@ -66,3 +66,9 @@ def nearest(name: str, known: "Iterable[str]") -> str:
     """Return "; did you mean 'x'?" for the known name closest to `name`, or an empty string when none is close."""
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def check_choice(what: str, value: str, known: "Collection[str]") -> None:
+    """Raise a `UsageError` unless `value` is one of `known`; `what` names the option or the thing that is chosen."""
+    if value not in known:
+        raise UsageError(f"unknown {what} '{value}'{nearest(value, known)} (one of {', '.join(known)})")

@@ -16,9 +16,11 @@ from irbench import datasets, measurement, metrics, results
 from irbench.cell import Cell
 from irbench.clock import Clock
 from irbench.collection import Benchmark
-from irbench.errors import ContractError, StoreError, Unavailable
+from irbench.errors import ContractError, StoreError, Unavailable, UsageError, check_choice
 from irbench.images import drop_unreadable
 from irbench.machine import (
+    DEVICES,
+    PRECISIONS,
     Runtime,
     choose_device,
     choose_precision,
@@ -47,6 +49,13 @@ class Settings:
     precision: str = "auto"
     weights: Path | None = None
     on_bad_image: str = "fail"
+
+    def __post_init__(self) -> None:
+        check_choice("--device", self.device, DEVICES)
+        check_choice("--precision", self.precision, PRECISIONS)
+        check_choice("--on-bad-image", self.on_bad_image, ("fail", "skip"))
+        if self.weights is not None and not self.weights.is_file():
+            raise UsageError(f"--weights {self.weights}: no such file")
 
 
 @dataclass(frozen=True)

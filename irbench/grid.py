@@ -7,7 +7,7 @@ from typing import Protocol
 
 from irbench import datasets, recipes
 from irbench.cell import Cell
-from irbench.errors import UsageError, nearest
+from irbench.errors import UsageError, check_choice
 from irbench.executor import Outcome, run_apart
 from irbench.experiment import Experiment
 from irbench.recipes import MethodHead
@@ -42,11 +42,9 @@ class Request:
 
 def cells(request: Request) -> list[Cell]:
     """Return the cells of a request, data set by data set; every name in it is checked."""
-    if request.grid not in GRIDS:
-        raise UsageError(f"unknown grid '{request.grid}'{nearest(request.grid, GRIDS)} ({', '.join(GRIDS)})")
-    if request.scale is not None and request.scale not in recipes.SCALES:
-        known = ", ".join(recipes.SCALES)
-        raise UsageError(f"unknown scale '{request.scale}'{nearest(request.scale, recipes.SCALES)} ({known})")
+    check_choice("--grid", request.grid, GRIDS)
+    if request.scale is not None:
+        check_choice("--scale", request.scale, recipes.SCALES)
     wanted = request.datasets or (PAPER_DATASETS if request.grid == "paper" else ("digits",))
     methods = request.methods or GRIDS[request.grid]
     found = (cell for dataset, method in product(wanted, methods) for cell in _of_method(request, method, dataset))

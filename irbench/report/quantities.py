@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from irbench.errors import UsageError, nearest
+from irbench.errors import check_choice
 from irbench.metrics import METRICS, Measure, parse
 from irbench.results import QueryTimes, Result
 
@@ -41,12 +41,11 @@ class Subject:
 
 def subject(metric: str) -> Subject:
     """Return the words for a metric or a price; an unknown one is the user's error."""
-    if metric in METRICS:
-        known = METRICS[metric]
-        return Subject(f"{known.label}, percent", f"{known.name} = {known.formula}, mean over the queries")
+    check_choice("--metric", metric, CHOICES)
     if metric in PRICES:
         return _SUBJECTS[metric]
-    raise UsageError(f"unknown metric '{metric}'{nearest(metric, CHOICES)} (one of {', '.join(CHOICES)})")
+    known = METRICS[metric]
+    return Subject(f"{known.label}, percent", f"{known.name} = {known.formula}, mean over the queries")
 
 
 _SUBJECTS = {

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from irbench.errors import UsageError, nearest
+from irbench.errors import check_choice
 from irbench.report.quantities import Quantity
 from irbench.report.table import Cell, Panel, Row, Table
 
@@ -22,8 +22,7 @@ def render(table: Table, format: str, *, width: int = 110, color: bool = False) 
     """Return the table in one of `FORMATS`; `width` in columns and `color` concern text only."""
     if format == "text":
         return _text(table, width, color=color)
-    if format not in _WRITERS:
-        raise UsageError(f"unknown format '{format}'{nearest(format, FORMATS)} (one of {', '.join(FORMATS)})")
+    check_choice("--format", format, FORMATS)
     return _WRITERS[format](table)
 
 

@@ -11,7 +11,7 @@ from irbench.clock import stage
 from irbench.collection import ImageSet
 from irbench.errors import ContractError
 from irbench.images import View, pixels
-from irbench.irgen.autoregression import Autoregression
+from irbench.irgen.autoregression import Autoregression, Partners
 from irbench.irgen.beam import BeamSearch
 from irbench.irgen.decoder import Decoder, Shape
 from irbench.irgen.start import StartConfig, starting_network
@@ -30,6 +30,7 @@ class Config(StartConfig):
     depth: int = 12  # blocks of the decoder
     width: int = 768
     heads: int = 12
+    partners: int = 1  # images of its class whose identifiers an image is to write, each time it is seen
     label_smoothing: float = 0.0
     beams: int = 30
     search_batch: int = 64  # queries that are decoded at once
@@ -58,12 +59,12 @@ class IrgenRetriever:
             width=self.config.width,
             heads=self.config.heads,
         )
+        partners = Partners(identifiers, images.labels, self.runtime.device)
         task = Autoregression(
             network,
             Decoder(shape),
-            identifiers,
-            images.labels,
-            device=self.runtime.device,
+            partners,
+            times=self.config.partners,
             label_smoothing=self.config.label_smoothing,
         )
         learn(task, images, self.config, self.runtime, also=[origin, identifiers.digest])

@@ -1,0 +1,66 @@
+"""What a query costs, measured on a retriever that takes a known time."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from irbench import measurement
+from irbench.clock import is_live, stage
+from irbench.collection import ImageSet
+from irbench.machine import Runtime
+from irbench.ranking import Ranking
+
+
+class Slow:
+    """Two milliseconds to encode a query, one to search, and a first call that warms up."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def search(self, queries: ImageSet, k: int) -> Ranking:
+        assert is_live()
+        time.sleep(0 if self.sizes else 0.2)
+        self.sizes.append(len(queries))
+        with stage("encode"):
+            time.sleep(0.002 * len(queries))
+        with stage("search"):
+            time.sleep(0.001 * len(queries))
+        rows = np.zeros((len(queries), 1), np.int64)
+        return Ranking(rows, rows.astype(np.float32))
+
+
+@pytest.fixture
+def queries() -> ImageSet:
+    return ImageSet(name="queries", ids=tuple(map(str, range(130))), labels=np.zeros(130, np.int64), root=Path("/"))
+
+
+def test_single_queries_are_timed_by_stage_after_a_warm_up(runtime: Runtime, queries: ImageSet) -> None:
+    slow = Slow()
+    times = measurement.latency(slow, queries, 1, runtime)
+    assert set(slow.sizes) == {1}
+    assert times.batch == 1
+    assert times.encode_p50 == pytest.approx(2, rel=0.3)
+    assert times.search_p50 == pytest.approx(1, rel=0.4)
+    assert (
+        3 <= times.total_p50 <= times.total_p95 <= times.total_p99 < 100
+    )  # the 200 ms of the first call are not in it
+
+
+def test_throughput_asks_in_batches(runtime: Runtime, queries: ImageSet) -> None:
+    slow = Slow()
+    rate = measurement.throughput(slow, queries, 1, runtime)
+    assert set(slow.sizes) == {measurement.BATCH, len(queries) % measurement.BATCH}
+    assert rate == pytest.approx(1000 / 3, rel=0.2)
+
+
+def test_a_retriever_that_marks_no_stages_has_a_total_only(runtime: Runtime, queries: ImageSet) -> None:
+    class Silent(Slow):
+        def search(self, queries: ImageSet, k: int) -> Ranking:
+            return Ranking(np.zeros((len(queries), 1), np.int64), np.zeros((len(queries), 1), np.float32))
+
+    times = measurement.latency(Silent(), queries, 1, runtime)
+    assert times.encode_p50 is None
+    assert times.search_p50 is None
+    assert times.total_p50 is not None
