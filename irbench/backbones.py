@@ -28,10 +28,14 @@ NOTHING = "trained from nothing"
 class NetworkConfig:
     """The part of a recipe that chooses a network."""
 
-    backbone: str  # a timm model name, with its weights' tag where `pretrained`
-    pretrained: bool = True
+    backbone: str  # a timm model name: with a tag of weights ("resnet18.tv_in1k") pretrained, without one from nothing
     side: int = 224  # pixels that the network sees
     drop_path: float = 0.0  # share of the blocks that a training step skips, for networks that have that
+
+    @property
+    def pretrained(self) -> bool:
+        """Does the network start from published weights?"""
+        return "." in self.backbone
 
 
 class TimmNetwork(nn.Module):

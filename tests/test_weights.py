@@ -109,7 +109,7 @@ def scaled(images, network):
     return (images / 255 - mean) / std
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "vit_micro_clip_32.test"])
+@pytest.mark.parametrize("name", ["test_resnet.r160_in1k", "test_vit.r160_in1k", "vit_micro_clip_32.test"])
 @torch.no_grad()
 def test_a_file_gives_the_features_of_the_network_it_was_saved_from(tmp_path, name):
     side = 32 if "clip" in name else 160
@@ -165,7 +165,7 @@ def without(name):
 def test_an_array_that_is_missing_or_has_another_shape_is_told_in_one_line(tmp_path, change, message):
     file = saved(source("test_resnet"), tmp_path / "w.safetensors", change)
     with pytest.raises(MissingWeights, match="does not hold the weights of timm model test_resnet") as error:
-        VisionNetwork(NetworkConfig(backbone="test_resnet", side=64), weights=file)
+        VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k", side=64), weights=file)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 700
@@ -202,14 +202,13 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     ("name", "message"),
     [("resnt101", "did you mean 'resnet101'"), ("resnet101.nope", "tv_in1k"), ("hf-hub:someone/x", "no model of timm")],
 )
-@pytest.mark.parametrize("pretrained", [True, False])
-def test_an_unknown_backbone_is_told(name, message, pretrained):
+def test_an_unknown_backbone_is_told(name, message):
     with pytest.raises(RecipeError, match=message):
-        VisionNetwork(NetworkConfig(backbone=name, pretrained=pretrained))
+        VisionNetwork(NetworkConfig(backbone=name))
 
 
 def test_a_network_from_nothing_says_so():
-    assert VisionNetwork(NetworkConfig(backbone="test_resnet", pretrained=False)).facts().weights == NOTHING
+    assert VisionNetwork(NetworkConfig(backbone="test_resnet")).facts().weights == NOTHING
 
 
 @pytest.fixture
@@ -234,7 +233,7 @@ def test_the_hubs_cache_is_used_and_named_with_its_hash(tmp_path, cache):
     cache(file, "model.safetensors")
     torch.save({}, tmp_path / "w.bin")
     cache(tmp_path / "w.bin", "pytorch_model.bin")
-    network = VisionNetwork(NetworkConfig(backbone="test_resnet"))
+    network = VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k"))
     assert network.weights == f"hub timm/test_resnet.r160_in1k model.safetensors sha256:{sha256(file)}"
     torch.testing.assert_close(network.body.conv1[0].weight.contiguous(), theirs.conv1[0].weight)
 
@@ -243,13 +242,13 @@ def test_a_pickled_file_of_the_hub_is_read_for_arrays_alone(tmp_path, cache, cap
     theirs = source("test_resnet")
     torch.save(theirs.state_dict(), tmp_path / "w.bin")
     cache(tmp_path / "w.bin", "pytorch_model.bin")
-    network = VisionNetwork(NetworkConfig(backbone="test_resnet"))
+    network = VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k"))
     assert "pytorch_model.bin sha256:" in network.weights
     torch.testing.assert_close(network.body.conv1[0].weight.contiguous(), theirs.conv1[0].weight)
     torch.save({"x": Bomb()}, tmp_path / "w.bin")
     cache(tmp_path / "w.bin", "pytorch_model.bin")
     with pytest.raises(MissingWeights):
-        VisionNetwork(NetworkConfig(backbone="test_resnet"))
+        VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k"))
     assert capsys.readouterr().out == ""
 
 

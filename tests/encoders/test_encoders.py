@@ -22,11 +22,11 @@ from irbench.protocols import Trainable
 from irbench.recipes import build_config
 from irbench.store import Store
 
-NETWORK = {"backbone": "test_resnet", "pretrained": False, "side": 32}
+NETWORK = {"backbone": "test_resnet", "side": 32}
 TRAINING = {**NETWORK, "decoded_side": 36, "epochs": 1, "batch": 16, "lr": 1e-3}
 MICRO = {
     "pixels": {"side": 8},
-    "off-the-shelf": {"backbone": "test_resnet", "side": 32, "decoded_side": 36, "cosine": True},
+    "off-the-shelf": {"backbone": "test_resnet.r160_in1k", "side": 32, "decoded_side": 36, "cosine": True},
     "ft-clip": TRAINING,
     "cgd": {**TRAINING, "per_class": 4, "dim": 32, "frozen_statistics": False},
     "irt-r": {**TRAINING, "memory_ratio": 0.5, "momentum": 0.9},
