@@ -16,7 +16,7 @@ from irbench.training.loop import Task
 
 
 class Partners:
-    """For each training image the identifiers of its class's images, of which some are drawn as nearest neighbours x2."""
+    """For each training image the identifiers of its class; those drawn are of its nearest neighbours x2."""
 
     def __init__(self, identifiers: Identifiers, labels: NDArray[np.int64], device: str) -> None:
         _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)

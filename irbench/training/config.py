@@ -9,7 +9,7 @@ from irbench.backbones import NetworkConfig
 class TrainingConfig(NetworkConfig):
     """Optimiser, schedule and augmentation; every trained method's own `Config` extends it.
 
-    The defaults are those of the paper's own networks (appendix A), and of the published code where the paper is silent.
+    The defaults are those of the paper's own networks (appendix A), or of the published code where it is silent.
     """
 
     epochs: int
