@@ -36,7 +36,9 @@ class CachedEncoder:
         def compute(folder: Path) -> None:
             np.save(folder / "embeddings.npy", self.encoder.encode(images).array)
 
-        key = Key("embeddings", {**self.identity, "images": Source(images).digest})
+        backbone = self.encoder.describe().backbone  # its weights may be the hub's, which no recipe pins
+        weights = backbone.weights if backbone else None
+        key = Key("embeddings", {**self.identity, "weights": weights, "images": Source(images).digest})
         entry = self.store.ensure(key, compute, stage="encode")
         return Embeddings(np.load(entry.path / "embeddings.npy", allow_pickle=False))
 

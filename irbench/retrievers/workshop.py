@@ -10,7 +10,6 @@ from irbench.errors import NotApplicable, RecipeError, UsageError
 from irbench.machine import Runtime, code_digest
 from irbench.recipes import IdentifierHead, MethodHead, Recipe, SearchHead
 from irbench.registry import Registry
-from irbench.store import sha256
 
 if TYPE_CHECKING:
     from irbench.backbones import VisionNetwork
@@ -43,7 +42,6 @@ class Workshop:
             "encoder": f"{cls.__module__}:{cls.__qualname__}",
             "config": asdict(config),
             "runtime": [self.runtime.seed, self.runtime.device, self.runtime.precision],
-            "weights": self._weights,
             "code": code_digest(),
         }
         return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
@@ -110,8 +108,3 @@ class Workshop:
         overrides = {"epochs": self.cell.epochs} if takes_epochs and self.cell.epochs is not None else {}
         config = recipe.config(schema, scale=self.cell.scale, dataset=self.cell.dataset, **overrides)
         return registry.load(name), config
-
-    @property
-    def _weights(self) -> str | None:
-        file = self.runtime.weights
-        return sha256(file) if file is not None and file.is_file() else None

@@ -10,7 +10,7 @@ from irbench import cell
 from irbench.clock import Clock
 from irbench.embeddings import Embeddings
 from irbench.encoders.cached import CachedEncoder
-from irbench.protocols import Description
+from irbench.protocols import Backbone, Description
 from irbench.retrievers.workshop import Workshop
 
 
@@ -69,6 +69,22 @@ def test_another_identity_other_images_or_another_training_set_never_share(runti
     assert learning.trained_on.mirror is False
 
 
+def test_other_weights_never_share_wherever_they_come_from(runtime, images):
+    class Weighted(Counting):
+        weights = "hub model.safetensors sha256:a"
+
+        def describe(self):
+            return Description(backbone=Backbone(name="vit", weights=self.weights, parameters=1))
+
+    encoder = Weighted()
+    cached = CachedEncoder(encoder, runtime.store, {"encoder": "x"})
+    cached.encode(images)
+    encoder.weights = "hub model.safetensors sha256:b"  # the hub's file has changed
+    cached.encode(images)
+    cached.encode(images)
+    assert encoder.calls == 2
+
+
 def identity(runtime, **changes):
     facts = {
         "method": "pixels",
@@ -81,15 +97,11 @@ def identity(runtime, **changes):
     return Workshop(cell.Cell(**{**facts, **changes}), runtime).encoder().identity
 
 
-def test_seed_precision_device_weights_recipe_and_data_set_are_part_of_the_identity(runtime, tmp_path):
-    (tmp_path / "a.safetensors").write_bytes(b"a")
-    (tmp_path / "b.safetensors").write_bytes(b"b")
+def test_seed_precision_recipe_and_data_set_are_part_of_the_identity(runtime):
     found = [
         identity(runtime),
         identity(replace(runtime, seed=1)),
         identity(replace(runtime, precision="bf16")),
-        identity(replace(runtime, weights=tmp_path / "a.safetensors")),
-        identity(replace(runtime, weights=tmp_path / "b.safetensors")),
         identity(runtime, dataset="omniglot-small"),  # pixels are reduced to 32 there, and to 8 on digits
         identity(runtime, method="ft-clip"),
         identity(runtime, method="ft-clip", epochs=1),
