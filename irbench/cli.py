@@ -199,7 +199,7 @@ def data_info(
 def main() -> None:
     """Run the command line; an error for the user is one message and status 2."""
     try:
-        app()
+        app(prog_name="irbench")
     except IrbenchError as error:
         typer.echo(f"irbench: {error}", err=True)
         sys.exit(2)
@@ -227,7 +227,7 @@ def _stored(folder: Path | None) -> tuple[list[Any], bool]:
 
     folder = folder or next((f for f in (Path("runs/results"), Path("results")) if f.is_dir()), Path("runs/results"))
     found, problems = read_all(folder)
-    typer.echo(f"results from {folder}", err=True)
+    typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
     return found, not problems

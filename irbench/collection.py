@@ -85,6 +85,13 @@ class Benchmark:
     depth: int
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} when only a part is asked
 
+    def __post_init__(self) -> None:
+        asked = np.flatnonzero(self.own_rows >= 0)
+        differs = self.gallery.labels[self.own_rows[asked]] != self.queries.labels[asked]
+        if differs.any():
+            id_ = self.queries.ids[asked[int(differs.argmax())]]
+            raise DataError(f"{id_} has one label in the gallery and another among the queries")
+
     @cached_property
     def own_rows(self) -> NDArray[np.int64]:
         """[Q] gallery row of each query's own photograph, -1 where the gallery does not hold it."""

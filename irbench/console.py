@@ -59,7 +59,7 @@ def conclude(experiments: Sequence[Experiment], outcomes: Sequence[Outcome], *, 
     made = table(found, "precision", paper=False, include_shortened=True)
     width = shutil.get_terminal_size((110, 24)).columns
     print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
-    dataset = found[0].dataset.name
+    dataset = experiments[0].cell.dataset
     _say(f"\nresults in {root}; other tables of them: irbench table --metric recall|mrr|map|latency|footprint")
     _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER, with images of your own")
 

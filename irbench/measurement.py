@@ -8,6 +8,7 @@ import numpy as np
 from irbench.clock import Clock
 from irbench.collection import ImageSet
 from irbench.machine import Runtime
+from irbench.progress import track
 from irbench.protocols import Retriever
 from irbench.results import QueryTimes
 
@@ -26,7 +27,7 @@ def latency(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -
         _ask(retriever, single, k, runtime)
     rounds: list[list[Clock]] = []
     start = perf_counter()
-    for single in singles:
+    for single in track(singles, "time single queries", background=False):
         rounds.append([_ask(retriever, single, k, runtime) for _ in range(REPEATS)])
         if perf_counter() - start > _PATIENCE:
             break
@@ -45,8 +46,13 @@ def throughput(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime
     asked = queries.take(_spread(len(queries), BATCHED))
     batches = [asked.take(slice(start, start + BATCH)) for start in range(0, len(asked), BATCH)]
     _ask(retriever, batches[0], k, runtime)
-    rounds = [sum(_ask(retriever, batch, k, runtime).seconds["total"] for batch in batches) for _ in range(REPEATS)]
-    return len(asked) / float(np.median(rounds))
+    rounds = np.array(
+        [
+            [_ask(retriever, batch, k, runtime).seconds["total"] for batch in batches]
+            for _ in track(range(REPEATS), "time batches", background=False)
+        ]
+    )  # [REPEATS, batches] seconds
+    return len(asked) / float(np.median(rounds.sum(axis=1)))
 
 
 def _ask(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> Clock:

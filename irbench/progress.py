@@ -10,8 +10,11 @@ T = TypeVar("T")
 _PATIENCE = 1.5  # seconds of silence before a bar appears
 
 
-def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield `items` one by one; a bar appears once they have taken a while, unless IRBENCH_QUIET=1."""
+def track(items: Iterable[T], description: str, total: int | None = None, *, background: bool = True) -> Iterator[T]:
+    """Yield `items` one by one; a bar appears once they have taken a while, unless IRBENCH_QUIET=1.
+
+    Without `background` it moves between items only, by no thread of its own, which a measurement would notice.
+    """
     if os.environ.get("IRBENCH_QUIET") == "1":
         yield from items
         return
@@ -19,11 +22,13 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     from rich.progress import Progress
 
     start, shown, total = perf_counter(), False, _length(items) if total is None else total
-    with Progress(console=Console(stderr=True), disable=True) as progress:
+    with Progress(console=Console(stderr=True), disable=True, auto_refresh=background) as progress:
         task = progress.add_task(description, total=total)
         for item in items:
             yield item
             progress.advance(task)
+            if shown and not background:
+                progress.refresh()
             if not shown and perf_counter() - start > _PATIENCE:
                 shown, progress.disable = True, False
                 progress.start()

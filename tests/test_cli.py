@@ -182,5 +182,9 @@ def test_version_list_show_and_info(call: Callable) -> None:
 
 
 def test_shell_completion_offers_the_names_of_recipes(irbench: Callable) -> None:
-    done = irbench("run", _IRBENCH_COMPLETE="complete_bash", COMP_WORDS="irbench run --method ir", COMP_CWORD="3")
-    assert "irgen" in done.stdout.split()
+    def complete(words: str) -> list[str]:
+        done = irbench(_IRBENCH_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+        return done.stdout.split()
+
+    assert complete("irbench run --method ir") == ["irgen", "irt-r"]
+    assert complete("irbench data info cars") == ["cars196", "cars196-holdout"]
