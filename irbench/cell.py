@@ -18,7 +18,7 @@ class Cell:
     epochs: int | None = None  # instead of the recipes' epochs: a shortened training
     max_queries: int | None = None  # ask only so many: a shortened evaluation
     usual_identifier: str | None = None  # what the variant does not mention: the recipe's own choice …
-    usual_scale: str | None = None  # … and the data set's
+    usual_scale: str | None = None  # … and the data set's, for which alone recipes make exceptions
 
     @property
     def name(self) -> str:

@@ -116,7 +116,7 @@ def run(
     with _interruptible():
         outcomes = grids.run(experiments, Console(), force=force, timeout=timeout, dry_run=dry_run)
     conclude(experiments, outcomes, as_json=as_json)
-    raise typer.Exit(max((outcome.exit_code for outcome in outcomes), default=0))
+    raise typer.Exit(max((outcome.exit_code for outcome in outcomes.values()), default=0))
 
 
 @app.command()
@@ -225,7 +225,8 @@ def _stored(folder: Path | None) -> tuple[list[Any], bool]:
     """Read the results to show, saying from where; also whether all of them could be read."""
     from irbench.results import read_all
 
-    folder = folder or next((f for f in (Path("runs/results"), Path("results")) if f.is_dir()), Path("runs/results"))
+    usual = (Path("runs/results"), Path("results"))
+    folder = folder or next((f for f in usual if any(f.glob("*/*/seed*.json"))), usual[0])
     found, problems = read_all(folder)
     typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
     for problem in problems:

@@ -22,6 +22,7 @@ class Clock:
         self.live = live
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._known: set[str] = set()  # pieces of work that have been paid for, here or by a charge
+        self._open: list[str] = []  # stages under way, the outermost first
         self.remembered = 0.0  # of these, seconds that had passed before, when the work was done
         self._synchronize = synchronize  # waits for the device, whose work is asynchronous
 
@@ -41,22 +42,25 @@ class Clock:
         return self.seconds["total"] + self.remembered
 
     def charge(self, name: str, seconds: float, work: str) -> None:
-        """Add `seconds` to stage `name`, unless `work` has been paid for."""
+        """Add `seconds` to stage `name` and to those under way, as if they passed, unless `work` has been paid for."""
         if work not in self._known:
             self._known.add(work)
-            self.seconds[name] += seconds
+            for stage_ in {name, *self._open} - {"total"}:
+                self.seconds[stage_] += seconds
             self.remembered += seconds
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
         """Add the time of the block to stage `name`, the device's outstanding work included."""
         self._synchronize()
+        self._open.append(name)
         start = perf_counter()
         try:
             yield
             self._synchronize()
         finally:
             self.seconds[name] += perf_counter() - start
+            self._open.pop()
 
 
 _running: ContextVar[Clock | None] = ContextVar("clock", default=None)
@@ -78,6 +82,12 @@ def charge(name: str, seconds: float, work: str) -> None:
     clock = _running.get()
     if clock is not None:
         clock.charge(name, seconds, work)
+
+
+def remembered() -> float:
+    """Seconds that the running clock has been charged for remembered work so far."""
+    clock = _running.get()
+    return clock.remembered if clock is not None else 0.0
 
 
 def is_live() -> bool:

@@ -3,14 +3,14 @@
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 from irbench.executor import Outcome
 from irbench.experiment import Experiment
 from irbench.report.render import render
 from irbench.report.table import table
-from irbench.results import document, read
+from irbench.results import document
 
 
 class Console:
@@ -42,16 +42,16 @@ class Console:
         seconds = perf_counter() - self._start
         what = outcome.status if outcome.status != "ok" else "done"
         reason = f": {outcome.reason.strip().splitlines()[-1]}" if outcome.reason else ""
-        _say(f"      {what} in {seconds:.1f} s{reason}")
+        more = f" (all of it: {outcome.path})" if outcome.path and "\n" in outcome.reason.strip() else ""
+        _say(f"      {what} in {seconds:.1f} s{reason}{more}")
 
 
-def conclude(experiments: Sequence[Experiment], outcomes: Sequence[Outcome], *, as_json: bool) -> None:
+def conclude(experiments: Sequence[Experiment], outcomes: Mapping[Experiment, Outcome], *, as_json: bool) -> None:
     """Print what was measured, on standard output; where it went, and what to try next, on standard error."""
     root = experiments[0].settings.results
-    paths = {experiment.unfinished("skipped", "only its path is asked").path(root) for experiment in experiments}
-    found = [read(path) for path in sorted(paths) if path.is_file()]
+    found = [result for experiment in experiments if (result := experiment.current()) is not None]
     if as_json:
-        ended = [{"cell": str(o.experiment.cell), "status": o.status, "reason": o.reason} for o in outcomes]
+        ended = [{"cell": str(e.cell), "status": o.status, "reason": o.reason} for e, o in outcomes.items()]
         print(json.dumps({"results": [document(result) for result in found], "run": ended}))
         return
     if not found:

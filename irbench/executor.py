@@ -1,15 +1,15 @@
 """Runs cells, each in a process of its own: a crash, a hang or a memory hog ends one cell and not the grid.
 
 The process is forked from a server that has imported the heavy libraries and done nothing else, so starting one
-takes milliseconds, and what it measures of its memory is its own.
+takes milliseconds. Linux and macOS.
 """
 
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.process import BaseProcess
@@ -32,7 +32,6 @@ _GRACE = 5.0  # seconds between asking a process to end and ending it
 class Outcome:
     """How a cell ended, and where its result was written (None where an older good one was left in its place)."""
 
-    experiment: Experiment
     status: Status
     reason: str = ""
     path: Path | None = None
@@ -41,26 +40,23 @@ class Outcome:
 
 def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
     """Run one experiment in a fresh process that may take `timeout` seconds."""
-    context = _context()
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(experiment, sender))
+    receiver, sender = _context().Pipe(duplex=False)
+    process = _context().Process(target=_work, args=(experiment, sender))
     process.start()
     sender.close()
     try:
-        if not receiver.poll(timeout):
-            return _record(experiment, "timeout", f"took longer than {timeout:g} s", exit_code=1)
-        return cast("Outcome", receiver.recv())
+        if receiver.poll(timeout):
+            return cast("Outcome", receiver.recv())
     except EOFError:
         process.join(_GRACE)
         return _record(experiment, "failed", _how_it_died(process), exit_code=1)
     finally:
         _end(process)
+    return _record(experiment, "timeout", f"took longer than {timeout:g} s", exit_code=1)
 
 
 @cache
 def _context() -> Any:
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     return context
@@ -77,7 +73,7 @@ def _work(experiment: Experiment, sender: "Connection[Outcome, None]") -> None:
 def attempt(experiment: Experiment) -> Outcome:
     """Run one experiment in this process, write its result, and say how it ended."""
     try:
-        return Outcome(experiment, "ok", path=results.write(experiment.run(), experiment.settings.results))
+        return Outcome("ok", path=results.write(experiment.run(), experiment.settings.results))
     except Unavailable as error:
         return _record(experiment, "skipped", str(error), exit_code=2 if isinstance(error, MissingWeights) else 0)
     except IrbenchError as error:
@@ -90,11 +86,11 @@ def attempt(experiment: Experiment) -> Outcome:
 
 def _record(experiment: Experiment, status: Status, reason: str, *, exit_code: int) -> Outcome:
     """Write the result of a cell that did not end well, unless a good one stands in its place."""
-    result = experiment.unfinished(status, reason)
-    path = result.path(experiment.settings.results)
-    if path.is_file() and results.read(path).status == "ok":
-        return Outcome(experiment, status, reason, None, exit_code)
-    return Outcome(experiment, status, reason, results.write(result, experiment.settings.results), exit_code)
+    older = experiment.older()
+    if older is not None and older.status == "ok":
+        return Outcome(status, reason, None, exit_code)
+    path = results.write(experiment.unfinished(status, reason), experiment.settings.results)
+    return Outcome(status, reason, path, exit_code)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -118,8 +114,10 @@ def _end(process: BaseProcess) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if not process.is_alive() or process.pid is None:
             break
-        os.killpg(process.pid, sign)
+        with suppress(ProcessLookupError):  # it has left, or has not made its group yet
+            os.killpg(process.pid, sign)
         process.join(_GRACE)
+    process.kill()
 
 
 def _die_with_parent() -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,6 +26,8 @@ from irbench.machine import (
     choose_threads,
     code_digest,
     environment,
+    peak_memory,
+    reset_peak_memory,
     seed_everything,
     use_threads,
 )
@@ -35,6 +36,7 @@ from irbench.ranking import Ranking
 from irbench.results import Cost, Dataset, Estimate, Facts, RecipeUsed, Result, Status
 from irbench.retrievers.workshop import Workshop
 from irbench.significance import intervals
+from irbench.sources import Source
 from irbench.store import Store, sha256
 
 
@@ -95,29 +97,36 @@ class Experiment:
         facts = {
             "cell": asdict(self.cell),
             "recipes": self._recipe.hash,
-            "images": self.benchmark.fingerprint,
+            "images": [self.benchmark.fingerprint, *map(self._content, ("train", "gallery", "queries"))],
+            "asked": [self.benchmark.ks, self.benchmark.depth, self.benchmark.queries.mirror],
             "device": self.runtime.device,
             "precision": self.runtime.precision,
             "weights": sha256(weights) if weights else None,
-            "code": code_digest(),
+            "code": code_digest(*self.workshop.classes()),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def check(self) -> None:
-        """Find what is wrong with the request before anything is computed: folders, data, recipes."""
-        _check_writable(self.settings.results, "--results")
-        _check_writable(self.settings.work, "--work")
+        """Find what is wrong with the request before anything is computed: recipes, data, the stored result."""
+        if self.cell.shortened and self.settings.results.resolve() == Path("results").resolve():
+            raise UsageError("results/ is for whole runs: leave out --results, or --epochs and --max-queries")
         with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
             self.workshop.retriever()
         self.stored()
 
+    def older(self) -> Result | None:
+        """Return the result that stands in this cell's place, whatever it answers; a damaged one is as good as none."""
+        return results.find(self.unfinished("skipped", "only its path is asked").path(self.settings.results))
+
+    def current(self) -> Result | None:
+        """Return the result in this cell's place, if it is about this very question, answered or not."""
+        result = self.older()
+        return result if result is not None and result.inputs == self.inputs else None
+
     def stored(self) -> Result | None:
-        """Return the result that is kept for this cell, if it answers this very question."""
-        path = self.unfinished("skipped", "only its path is asked").path(self.settings.results)
-        if not path.is_file():
-            return None
-        result = results.read(path)
-        return result if result.status == "ok" and result.inputs == self.inputs else None
+        """Return the answer that is kept for this cell, which need not be computed again."""
+        result = self.current()
+        return result if result is not None and result.status == "ok" else None
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache and the ranking."""
@@ -128,6 +137,7 @@ class Experiment:
         with training.run():
             if isinstance(retriever, Trainable):
                 retriever.train(self.benchmark.train)
+        reset_peak_memory(self.runtime)
         with indexing.run():
             retriever.index(self.benchmark.gallery)
         ranking = self._search(retriever)
@@ -148,6 +158,9 @@ class Experiment:
         """Return the result of a cell that could not be run to its end."""
         return replace(self._blank, status=status, reason=reason)
 
+    def _content(self, split: str) -> str:
+        return Source(getattr(self.benchmark, split)).digest
+
     def _search(self, retriever: Retriever) -> Ranking:
         """Rank the gallery for every query; a query's own photograph is taken out wherever it stands."""
         depth, own_rows = self.benchmark.depth, self.benchmark.own_rows
@@ -155,6 +168,7 @@ class Experiment:
         return ranking.without(own_rows).cut(depth)
 
     def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
+        host, device = peak_memory(self.runtime)
         return replace(
             self._blank,
             status="ok",
@@ -163,7 +177,7 @@ class Experiment:
             retriever=_plain(description.details),
             metrics=estimates(ranking, self.benchmark),
             ranking=results.save_ranking(ranking, self.settings.work / "rankings"),
-            cost=replace(cost, peak_host_bytes=_peak_host_bytes(), peak_device_bytes=_peak_device_bytes(self.runtime)),
+            cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": measurement.BATCH}),
         )
 
@@ -236,6 +250,16 @@ def _plain(details: Mapping[str, object]) -> Facts:
         raise ContractError(f"describe() has details that JSON cannot hold: {error}") from error
 
 
+def check_writable(folder: Path, option: str) -> None:
+    """Find out, before anything is computed, whether `folder`, given by `option`, can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another folder with {option}") from error
+
+
 @lru_cache(maxsize=4)  # the cells of a grid come data set by data set
 def _load(
     name: str,
@@ -253,30 +277,3 @@ def _load(
         max_queries=max_queries,
         files_must_exist=files_must_exist,
     )
-
-
-def _check_writable(folder: Path, option: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another folder with {option}") from error
-
-
-def _peak_host_bytes() -> int | None:
-    """Most memory that this process has had at once."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
-
-
-def _peak_device_bytes(runtime: Runtime) -> int | None:
-    if runtime.device == "cpu":
-        return None
-    import torch
-
-    return torch.cuda.max_memory_allocated()

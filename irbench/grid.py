@@ -9,7 +9,7 @@ from irbench import datasets, recipes
 from irbench.cell import Cell
 from irbench.errors import UsageError, check_choice
 from irbench.executor import Outcome, run_apart
-from irbench.experiment import Experiment
+from irbench.experiment import Experiment, check_writable
 from irbench.recipes import MethodHead
 
 SEARCHES = ("linear", "ivfpq", "scann", "spann")
@@ -46,9 +46,20 @@ def cells(request: Request) -> list[Cell]:
     if request.scale is not None:
         check_choice("--scale", request.scale, recipes.SCALES)
     wanted = request.datasets or (PAPER_DATASETS if request.grid == "paper" else ("digits",))
-    methods = request.methods or GRIDS[request.grid]
+    methods = request.methods or _methods_of_grid(request)
     found = (cell for dataset, method in product(wanted, methods) for cell in _of_method(request, method, dataset))
-    return list(dict.fromkeys(found))
+    made = list(dict.fromkeys(found))
+    unused = set(request.searches) - {cell.search for cell in made}
+    if unused:
+        raise UsageError(f"--search {', '.join(sorted(unused))}: none of {', '.join(methods)} would use it")
+    return made
+
+
+def _methods_of_grid(request: Request) -> list[str]:
+    """Return the grid's methods; where searches are asked for, its encoders, to be crossed with these."""
+    if not request.searches:
+        return list(GRIDS[request.grid])
+    return list(dict.fromkeys(name.partition("+")[0] for name in GRIDS[request.grid] if "+" in name))
 
 
 def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
@@ -99,21 +110,24 @@ class Watcher(Protocol):
 
 def run(
     experiments: Sequence[Experiment], watcher: Watcher, *, force: bool, timeout: float | None, dry_run: bool
-) -> list[Outcome]:
+) -> dict[Experiment, Outcome]:
     """Run the experiments whose results are not stored yet, or all with `force`; return how these ended.
 
     What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
     """
     for experiment in experiments:
         experiment.check()
+    if not dry_run and experiments:
+        check_writable(experiments[0].settings.results, "--results")
+        check_writable(experiments[0].settings.work, "--work")
     kept = [] if force else [experiment for experiment in experiments if experiment.stored() is not None]
     due = [experiment for experiment in experiments if experiment not in kept]
     watcher.planned(kept, due)
-    outcomes: list[Outcome] = []
+    outcomes: dict[Experiment, Outcome] = {}
     if dry_run:
         return outcomes
     for experiment in due:
         watcher.started(experiment)
-        outcomes.append(run_apart(experiment, timeout))
-        watcher.ended(outcomes[-1])
+        outcomes[experiment] = run_apart(experiment, timeout)
+        watcher.ended(outcomes[experiment])
     return outcomes

@@ -5,7 +5,9 @@ import os
 import platform
 import random
 import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -78,7 +80,7 @@ def choose_precision(wish: str, device: str) -> str:
         return wish
     import torch
 
-    fast = torch.cuda.is_bf16_supported() if device == "cuda" else "amx_bf16" in cpu_flags()
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else "amx_bf16" in cpu_flags()
     return "bf16" if fast else "fp32"
 
 
@@ -119,6 +121,33 @@ def environment(runtime: Runtime) -> dict[str, object]:
     }
 
 
+def reset_peak_memory(runtime: Runtime) -> None:
+    """Start counting the peak of memory anew, so that it is that of indexing and answering, not of training.
+
+    On macOS, where the host's peak cannot be reset, training counts where it was not remembered.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts from what is resident now
+    if runtime.device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
+    """Return the peak of host memory (libraries included) and of torch's device memory, in bytes."""
+    import resource
+
+    device = None
+    if runtime.device == "cuda":
+        import torch
+
+        device = torch.cuda.max_memory_allocated()
+    kib = _proc("status", "VmHWM").removesuffix("kB").strip()
+    host = 1024 * int(kib) if kib else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return host, device
+
+
 _LIBRARIES = {
     "faiss": ("faiss-gpu", "faiss-cpu"),
     "scann": ("scann",),
@@ -128,9 +157,19 @@ _LIBRARIES = {
 }
 
 
+def code_digest(*classes: type) -> str:
+    """SHA-256 over the Python files that can change what a run computes: part of the key of every stored thing.
+
+    Of `classes` that come from outside irbench, the file that each is defined in counts too.
+    """
+    outside = (sys.modules[cls.__module__] for cls in classes if not cls.__module__.startswith("irbench."))
+    files = sorted({file for module in outside if (file := getattr(module, "__file__", None))})
+    own = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
+    return hashlib.sha256("".join([_package_digest(), *own]).encode()).hexdigest()
+
+
 @cache
-def code_digest() -> str:
-    """SHA-256 over the Python files that can change what a run computes: part of the key of every stored thing."""
+def _package_digest() -> str:
     root = Path(__file__).parent
     files = sorted(path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in _SHOWS_ONLY)
     digest = hashlib.sha256()
@@ -139,7 +178,7 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-# measuring and showing: a change here makes no model, vector or ranking another one
+# no model, vector or decoded image depends on these
 _SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "executor.py", "experiment.py", "measurement.py",
                "metrics.py", "significance.py", "datasets.py"}  # fmt: skip
 
@@ -147,16 +186,18 @@ _SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "executor.p
 @cache
 def cpu_flags() -> frozenset[str]:
     """Return the instruction sets that the processor announces; empty where the system does not tell."""
-    return frozenset(_cpuinfo("flags").split())
+    return frozenset(_proc("cpuinfo", "flags").split())
 
 
 def _cpu_name() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+    return _proc("cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
-def _cpuinfo(field: str) -> str:
+def _proc(file: str, field: str) -> str:
+    """Return the first value of `field` in what Linux tells of itself or of this process; empty where it does not."""
+    path = Path("/proc/self/status" if file == "status" else f"/proc/{file}")
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = path.read_text()
     except OSError:
         return ""
     lines = (line.partition(":") for line in text.splitlines())
@@ -173,8 +214,15 @@ def _version(*packages: str) -> str | None:
 
 
 def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    """Return the commit of irbench's own checkout, with a + where files differ from it; None for an installed one."""
+    folder = str(Path(__file__).parent)
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+        _git(folder, "ls-files", "--error-unmatch", __file__)  # not the repository of somebody who has a venv in it
+        return _git(folder, "rev-parse", "--short=12", "HEAD") + ("+" if _git(folder, "status", "-s", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _git(folder: str, *arguments: str) -> str:
+    command = ["git", "-C", folder, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()

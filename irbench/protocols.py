@@ -23,7 +23,7 @@ class Backbone:
     """The network behind a method, so that a table can say what was really run."""
 
     name: str
-    weights: str  # origin and SHA-256: "trained from nothing", "hub: timm/resnet101.tv_in1k sha256:…", "file: …"
+    weights: str  # origin and SHA-256: "trained from nothing", "hub REPOSITORY FILE sha256:…", "file NAME sha256:…"
     parameters: int
 
 

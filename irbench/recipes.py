@@ -74,7 +74,10 @@ class Recipe:
         return build_config(schema, {k: v for k, v in self.table.items() if k not in _TABLES}, str(self.path))
 
     def params(self, *, scale: str, dataset: str) -> dict[str, Any]:
-        """Return `[params]` with the overrides for this scale and this data set laid over it."""
+        """Return `[params]` with the overrides for this scale and this data set laid over it.
+
+        `dataset` is empty at a scale that is not the data set's usual one: `[on.<dataset>]` was not written for it.
+        """
         merged = dict(self.table.get("params", {}))
         for family, choice in (("at", scale), ("on", dataset)):
             merged |= self.table.get(family, {}).get(choice, {})

@@ -183,6 +183,16 @@ def read(path: Path) -> Result:
     raise StoreError(f"{path}: not a result: {what}; delete the file or run the cell again")
 
 
+def find(path: Path) -> Result | None:
+    """Return the result at `path`; None where there is none or it is damaged. One from a newer irbench is refused."""
+    if not path.is_file():
+        return None
+    _spare_newer(path)
+    with suppress(StoreError):
+        return read(path)
+    return None
+
+
 def read_all(root: Path) -> tuple[list[Result], list[str]]:
     """Read every result below `root`; what cannot be read is named in the second list and does not hide the rest."""
     found, problems = [], []

@@ -21,7 +21,7 @@ from time import perf_counter
 
 from filelock import FileLock
 
-from irbench.clock import charge
+from irbench.clock import charge, remembered
 from irbench.errors import StoreError
 
 _LISTING = "entry.json"
@@ -106,12 +106,14 @@ class Store:
 
     def _make(self, key: Key, place: Path, make: Callable[[Path], float | None]) -> Entry:
         with self._writing():
+            for left in place.parent.glob(f"{place.name}.making-*"):  # by a maker that was killed: the lock is ours
+                shutil.rmtree(left, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
         try:
-            start = perf_counter()
+            start, charged = perf_counter(), remembered()
             with self._writing(only=_FULL):
                 earlier = make(folder) or 0.0
-            seconds = earlier + perf_counter() - start
+            seconds = earlier + perf_counter() - start + remembered() - charged
             with self._writing():
                 files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
                 listing = {"key": dict(key.parts), "seconds": seconds, "files": files}

@@ -49,6 +49,8 @@ BAD = [
     (["run", "--method", "irgem"], "unknown method 'irgem'; did you mean 'irgen'?"),
     (["run", "--method", "ft-clip+scan"], "unknown search 'scan'; did you mean 'scann'?"),
     (["run", "--method", "irgen+linear"], "irgen does not search among vectors"),
+    (["run", "--method", "irgen", "--search", "scann"], "--search scann: none of irgen would use it"),
+    (["run", "-m", "pixels", "--epochs", "1", "--results", "results"], "results/ is for whole runs"),
     (["run", "--identifier", "semantics"], "unknown identifier 'semantics'; did you mean 'semantic'?"),
     (["run", "--dataset", "cars169"], "unknown dataset 'cars169'; did you mean 'cars196'?"),
     (["run", "--grid", "quik"], "unknown --grid 'quik'; did you mean 'quick'?"),
@@ -166,6 +168,30 @@ def test_more_answers_than_the_gallery_has_are_misses(irbench: Callable, photos:
     assert result["dataset"]["gallery"] == 8
     assert result["metrics"]["true_recall@8"]["mean"] == 1.0
     assert result["metrics"]["precision@8"]["mean"] == 0.5
+
+
+def test_a_dry_run_leaves_no_trace(call: Callable, tmp_path: Path) -> None:
+    status, out, err = call("run", "--search", "scann", "--search", "spann", "--dry-run")
+    assert status == 0
+    assert out == ""
+    assert [line.split()[1] for line in err.splitlines() if line.startswith("  ")] == [
+        f"{method}+{search}" for method in ("pixels", "ft-clip") for search in ("scann", "spann")
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_stored_result_holds_for_the_same_pictures_and_questions_only(irbench: Callable, photos: Path) -> None:
+    run = ("run", "--dataset", "./photos", "--method", "pixels", "--json")
+    (first,) = json.loads(irbench(*run).stdout)["results"]
+    assert json.loads(irbench(*run).stdout)["run"] == []  # nothing was left to run
+    shutil.copy(photos / "dark" / "1.png", photos / "dark" / "0.png")  # another picture under the same name
+    (second,) = json.loads(irbench(*run).stdout)["results"]
+    assert second["inputs"] != first["inputs"]
+    stored = next((photos.parent / "runs" / "results").rglob("seed0.json"))
+    stored.write_text(stored.read_text()[:100])  # damaged: made again, not an error for ever
+    again = irbench(*run)
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["results"][0]["metrics"] == second["metrics"]
 
 
 def test_version_list_show_and_info(call: Callable) -> None:

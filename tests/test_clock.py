@@ -36,6 +36,14 @@ def test_remembered_work_is_charged_once_and_work_just_done_never() -> None:
     assert 7.0 < clock.cost < 7.1
 
 
+def test_remembered_work_counts_in_the_stages_under_way_as_if_it_had_just_been_done() -> None:
+    with Clock(live=False).run() as clock, stage("encode"):
+        charge("decode", 4.0, "pixels of yesterday")
+    assert clock.seconds["decode"] == 4.0
+    assert 4.0 <= clock.seconds["encode"] < 4.1
+    assert 4.0 <= clock.cost < 4.1
+
+
 def test_a_stage_ends_when_the_device_has_done_its_work() -> None:
     pending: list[float] = []
 

@@ -11,7 +11,9 @@ from irbench import recipes
 from irbench.catalog import ENCODERS, IDENTIFIERS, LAYOUTS, RETRIEVERS, SEARCHERS
 from irbench.datasets import Head as DatasetHead
 from irbench.errors import RecipeError, UsageError
+from irbench.grid import Request, cells
 from irbench.recipes import SCALES, IdentifierHead, MethodHead, SearchHead
+from irbench.retrievers.workshop import Workshop
 
 ROOT = Path(__file__).parents[1]
 FAMILIES = ("methods", "methods/search", "methods/identifier", "datasets")
@@ -181,3 +183,19 @@ def test_recipes_ship_at_all():
     names = {path.stem for family, path in SHIPPED if family == "methods"}
     assert names >= {"res101-img", "clip", "cgd", "irt-r", "ft-clip", "pixels", "irgen"}
     assert not list((ROOT / "methods").rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "scale", "epochs"),
+    [
+        ("ft-clip", "omniglot-small", "tiny", 40),  # [on.omniglot-small], at its own scale
+        ("ft-clip", "omniglot-small", "paper", 200),  # not there
+        ("irt-r", "cars196", "paper", 16),
+        ("irt-r", "cars196", "small", 200),  # a published number of steps is not for a network from nothing
+        ("irgen", "digits", "tiny", 16),
+    ],
+)
+def test_exceptions_for_a_data_set_hold_at_its_usual_scale_only(method, dataset, scale, epochs, runtime) -> None:
+    (cell,) = cells(Request(methods=(method,), datasets=(dataset,), scale=scale))
+    recipe = recipes.find("methods", method)
+    assert recipe.params(scale=scale, dataset=Workshop(cell, runtime)._dataset(recipe))["epochs"] == epochs

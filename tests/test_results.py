@@ -136,7 +136,7 @@ def test_a_damaged_file_is_named_and_does_not_hide_the_rest(tmp_path):
 
 @given(st.data())
 def test_any_truncation_is_noticed(data):
-    text = json.dumps(results._document(result()))
+    text = json.dumps(results.document(result()))
     cut = data.draw(st.integers(0, len(text) - 1))
     with pytest.raises((ValueError, RecursionError)):
         results._schema_of(text[:cut])

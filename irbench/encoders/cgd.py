@@ -7,11 +7,12 @@ Shape letters: B images, T cells of the map, C channels, D dimensions of the vec
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from pytorch_metric_learning.losses import TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner
 from pytorch_metric_learning.reducers import MeanReducer
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from irbench.backbones import VisionNetwork
+from irbench.bounds import Part
 from irbench.encoders.network import EncoderTask, TrainedEncoder
 from irbench.errors import RecipeError
 from irbench.images import View
@@ -31,12 +33,18 @@ _POWERS = {"S": 1.0, "G": 3.0, "M": torch.inf}  # SPoC, GeM, MAC: (mean of x^p)^
 class Config(TrainingConfig):
     """Schema of methods/cgd.toml."""
 
-    descriptors: str = "SG"  # letters of S (mean), M (maximum) and G (power mean); the first one is classified too
-    dim: int = 1536  # of the whole vector
-    margin: float = 0.1  # of the triplets
-    temperature: float = 0.5  # of the classification
-    label_smoothing: float = 0.1
+    # S (mean), M (maximum) and G (power mean); the first one is classified too
+    descriptors: Annotated[str, Field(pattern="^[SMG]+$")] = "SG"
+    dim: PositiveInt = 1536  # of the whole vector
+    margin: NonNegativeFloat = 0.1  # of the triplets
+    temperature: PositiveFloat = 0.5  # of the classification
+    label_smoothing: Part = 0.1
     frozen_statistics: bool = True  # batch norms keep the means and variances that they came with
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.descriptors and self.dim % len(self.descriptors):
+            raise ValueError(f'dim = {self.dim} is not divided by the letters of descriptors = "{self.descriptors}"')
 
 
 class CgdEncoder(TrainedEncoder[Config]):
@@ -71,7 +79,7 @@ class DescriptorLearning(EncoderTask):
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Triplet loss plus classification loss of the batch."""
-        target = self.classes.to(rows.device)[rows]
+        target = self.target(rows)
         pooled = self.features.pooled(images)
         logits = self.classifier(pooled[0]).float() / self.config.temperature
         classification = functional.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)

@@ -48,5 +48,4 @@ class Classification(EncoderTask):
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Cross-entropy of the batch."""
         logits = self.module(images)
-        target = self.classes.to(rows.device)[rows]
-        return functional.cross_entropy(logits.float(), target, label_smoothing=self.label_smoothing)
+        return functional.cross_entropy(logits.float(), self.target(rows), label_smoothing=self.label_smoothing)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from irbench.backbones import Featurizer, VisionNetwork
+from irbench.bounds import Part, Share
 from irbench.encoders.network import EncoderTask, TrainedEncoder
 from irbench.training.config import TrainingConfig
 from irbench.training.losses import contrastive, koleo
@@ -27,9 +29,9 @@ class Config(TrainingConfig):
     """Schema of methods/irt-r.toml."""
 
     margin: float = 0.5  # beta: pairs of two classes whose cosine is lower are left alone
-    spread: float = 0.7  # lambda, the weight of KoLeo
-    memory_ratio: float = 1.0  # images in the memory, as a share of the training set
-    momentum: float = 0.0  # of the slow copy of the network that fills the memory; 0: the network itself does
+    spread: NonNegativeFloat = 0.7  # lambda, the weight of KoLeo
+    memory_ratio: Share = 1.0  # images in the memory, as a share of the training set
+    momentum: Part = 0.0  # of the slow copy of the network that fills the memory; 0: the network itself does
 
 
 class IrtREncoder(TrainedEncoder[Config]):
@@ -67,8 +69,7 @@ class PairLearning(EncoderTask):
             return batch + memory + self.config.spread * koleo(vectors)
 
     def _contrastive(self, vectors: Tensor, rows: Tensor, others: Tensor, other_rows: Tensor) -> Tensor:
-        classes = self.classes.to(rows.device)
-        positive = classes[rows, None] == classes[other_rows]  # [B,M]
+        positive = self.target(rows)[:, None] == self.target(other_rows)  # [B,M]
         counted = (rows[:, None] != other_rows) & (other_rows != EMPTY)
         return contrastive(vectors @ others.T, positive, counted, self.config.margin)
 

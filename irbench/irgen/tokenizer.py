@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,10 +33,10 @@ from irbench.training.loop import Task, learn
 class Config(StartConfig):
     """Schema of methods/identifier/semantic.toml."""
 
-    length: int = 4  # M
-    codes: int = 256  # L
-    prefix_weight: float = 1.0  # lambda 1, of the classification of prefixes
-    commitment_weight: float = 1.0  # lambda 2, of the distance between the feature and its prefixes
+    length: PositiveInt = 4  # M
+    codes: PositiveInt = 256  # L
+    prefix_weight: NonNegativeFloat = 1.0  # lambda 1, of the classification of prefixes
+    commitment_weight: NonNegativeFloat = 1.0  # lambda 2, of the distance between the feature and its prefixes
 
 
 class SemanticTokenizer:
@@ -110,7 +111,7 @@ class Tokenization(Task):
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Equation 3: classification of the feature and of its M prefixes, and the commitment to the prefixes."""
-        target = self.classes.to(rows.device)[rows]
+        target = self.target(rows)
         feature = self.body.feature(self.body(images))  # [B,D]
         self.seen.append(feature.detach())
         _, prefixes = self.quantizer(feature)  # [B,M,D]

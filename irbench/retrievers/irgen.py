@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 
 from irbench.backbones import centre
+from irbench.bounds import Part
 from irbench.clock import stage
 from irbench.collection import ImageSet
 from irbench.errors import ContractError
@@ -27,13 +29,18 @@ from irbench.training.loop import learn
 class Config(StartConfig):
     """Schema of methods/irgen.toml."""
 
-    depth: int = 12  # blocks of the decoder
-    width: int = 768
-    heads: int = 12
-    partners: int = 1  # images of its class whose identifiers an image is to write, each time it is seen
-    label_smoothing: float = 0.0
-    beams: int = 30
-    search_batch: int = 64  # queries that are decoded at once
+    depth: PositiveInt = 12  # blocks of the decoder
+    width: PositiveInt = 768
+    heads: PositiveInt = 12
+    partners: PositiveInt = 1  # images of its class whose identifiers an image is to write, each time it is seen
+    label_smoothing: Part = 0.0
+    beams: PositiveInt = 30
+    search_batch: PositiveInt = 64  # queries that are decoded at once
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width} is not divided by heads = {self.heads}")
 
 
 class IrgenRetriever:
@@ -85,7 +92,9 @@ class IrgenRetriever:
         answers = []
         for start in track(starts, "generate", total=len(starts)):
             rows = np.arange(start, min(start + self.config.search_batch, len(queries)))
-            answers.append(self._answer(torch.from_numpy(pictures[rows]), k))
+            with stage("encode"):
+                batch = torch.from_numpy(pictures[rows])
+            answers.append(self._answer(batch, k))
         return Ranking.stack(answers)
 
     def describe(self) -> Description:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from irbench.encoders.cached import CachedEncoder
     from irbench.protocols import Identifier, Retriever, Searcher
 
+_REGISTRIES = (RETRIEVERS, ENCODERS, SEARCHERS, IDENTIFIERS)
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -29,7 +31,8 @@ class Workshop:
         """Return the cell's retriever, ready to be trained."""
         recipe, head = self._method(self.cell.method)
         if head.encoder is not None:
-            return RETRIEVERS.load(head.retriever)(None, self.runtime, self)
+            config = RETRIEVERS.schema(head.retriever)()  # [params] are the encoder's
+            return RETRIEVERS.load(head.retriever)(config, self.runtime, self)
         cls, config = self._class_and_config(RETRIEVERS, head.retriever, recipe)
         return cls(config, self.runtime, self)
 
@@ -42,7 +45,7 @@ class Workshop:
             "encoder": f"{cls.__module__}:{cls.__qualname__}",
             "config": asdict(config),
             "runtime": [self.runtime.seed, self.runtime.device, self.runtime.precision],
-            "code": code_digest(),
+            "code": code_digest(cls),
         }
         return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
 
@@ -75,6 +78,14 @@ class Workshop:
         cls, config = self._class_and_config(IDENTIFIERS, recipe.head(IdentifierHead).identifier, recipe)
         return cls(config, self.runtime, self)
 
+    def classes(self) -> list[type]:
+        """Return every class that the cell is made of."""
+        found: list[type] = []
+        for recipe in self.recipes():
+            named = ((registry, recipe.table.get(registry.kind)) for registry in _REGISTRIES)
+            found += [registry.load(name) for registry, name in named if isinstance(name, str) and name in registry]
+        return found
+
     def recipes(self) -> list[Recipe]:
         """Return every recipe that the cell is made of, those of methods that it starts from included."""
         found = [recipes.find("methods", self.cell.method)]
@@ -82,7 +93,7 @@ class Workshop:
             found.append(recipes.find("methods/search", self.cell.search))
         if self.cell.identifier is not None:
             found.append(recipes.find("methods/identifier", self.cell.identifier))
-        params = [recipe.params(scale=self.cell.scale, dataset=self.cell.dataset) for recipe in found]
+        params = [recipe.params(scale=self.cell.scale, dataset=self._dataset(recipe)) for recipe in found]
         starts = sorted({p["start"] for p in params if p.get("start", "weights") != "weights"})
         return found + [recipes.find("methods", start) for start in starts]
 
@@ -106,5 +117,10 @@ class Workshop:
         schema = registry.schema(name)
         takes_epochs = any(field.name == "epochs" for field in fields(schema))
         overrides = {"epochs": self.cell.epochs} if takes_epochs and self.cell.epochs is not None else {}
-        config = recipe.config(schema, scale=self.cell.scale, dataset=self.cell.dataset, **overrides)
+        config = recipe.config(schema, scale=self.cell.scale, dataset=self._dataset(recipe), **overrides)
         return registry.load(name), config
+
+    def _dataset(self, recipe: Recipe) -> str:
+        """Return the data set whose overrides hold: none where the recipe has scales and this is not its usual one."""
+        usual = self.cell.scale == self.cell.usual_scale or "at" not in recipe.table
+        return self.cell.dataset if usual else ""

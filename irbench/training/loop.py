@@ -35,10 +35,17 @@ class Task:
     name: str
     module: nn.Module
     body: nn.Module  # the part of the module that may be pretrained, and learns at its own rate
+    classes: Tensor | None = None  # [N] class of every training image, for tasks that ask; on the device that learns
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Loss of pictures [B,3,S,S] (floats, 0 to 255) that are `rows` [B] of the training set."""
         raise NotImplementedError
+
+    def target(self, rows: Tensor) -> Tensor:
+        """Classes [B] of training images `rows`."""
+        if self.classes is None:
+            raise NotImplementedError("a task that asks for classes sets them")
+        return self.classes[rows]
 
     def start(self) -> None:
         """Prepare the module before its first epoch."""
@@ -62,7 +69,7 @@ def learn(task: Task, images: ImageSet, config: TrainingConfig, runtime: Runtime
         "config": asdict(config),
         "images": [images.fingerprint, pictures.content, images.mirror],
         "runtime": [runtime.seed, runtime.device, runtime.precision],
-        "code": code_digest(),
+        "code": code_digest(type(task)),
         "also": also,
     }
     key = Key("model", facts)
@@ -90,6 +97,8 @@ class _Run:
     ) -> None:
         self.task, self.feed, self.config, self.runtime, self.checkpoint = task, feed, config, runtime, checkpoint
         task.module.to(runtime.device)
+        if task.classes is not None:
+            task.classes = task.classes.to(runtime.device)
         self.optimizer = make_optimizer(task.module, task.body, config)
         self.scheduler = make_scheduler(self.optimizer, config, feed.batches)
         self.progress = checkpoint.load(task.module, self.optimizer)
@@ -99,13 +108,16 @@ class _Run:
         if not self.progress.losses:
             self.task.start()
         epochs = range(len(self.progress.losses), self.config.epochs)
+        steps = len(epochs) * self.feed.batches
+        self._bar = track(range(steps), f"train {self.task.name}", total=steps)
         saved = perf_counter()
-        for epoch in track(epochs, f"train {self.task.name}", total=len(epochs)):
+        for epoch in epochs:
             self.progress.losses.append(self._epoch(epoch, mirror=mirror))
             if (since := perf_counter() - saved) > _CHECKPOINT_EVERY:
                 self.progress.seconds += since
                 self.checkpoint.save(self.task.module, self.optimizer, self.progress)
                 saved = perf_counter()
+        next(self._bar, None)  # which takes it away
         self.task.finish()
 
     def _epoch(self, epoch: int, *, mirror: bool) -> float:
@@ -116,11 +128,12 @@ class _Run:
         total = torch.zeros((), device=self.runtime.device)  # read once an epoch: a GPU is never waited for in between
         for step, (pictures, rows) in enumerate(self.feed.epoch(generator)):
             self.scheduler.step_update(epoch * self.feed.batches + step)
+            next(self._bar, None)
             total += self._step(augment(pictures, self.config, generator, mirror=mirror), rows)
-        self.task.end_epoch()
         loss = float(total) / self.feed.batches
         if not math.isfinite(loss):
             raise RecipeError(f"training of {self.task.name} diverged in epoch {epoch + 1}; lower lr in its recipe")
+        self.task.end_epoch()
         return loss
 
     def _step(self, images: Tensor, rows: Tensor) -> Tensor:
