@@ -11,11 +11,14 @@ import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from irbench.bounds import Part
 from irbench.collection import ImageSet
 from irbench.images import View, pixels
 from irbench.machine import Runtime
+from irbench.pictures import Fit
 from irbench.progress import track
 from irbench.protocols import Backbone
 from irbench.weights import check_name, find_weights, load_network
@@ -26,11 +29,17 @@ NOTHING = "trained from nothing"
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The part of a recipe that chooses a network."""
+    """The part of a recipe that chooses a network, and how pictures come to it."""
 
     backbone: str  # a timm model name: with a tag of weights ("resnet18.tv_in1k") pretrained, without one from nothing
-    side: int = 224  # pixels that the network sees
-    drop_path: float = 0.0  # share of the blocks that a training step skips, for networks that have that
+    side: PositiveInt = 224  # pixels that the network sees
+    decoded_side: PositiveInt = 256  # pixels to which a picture is reduced, a square of `side` of which is seen
+    fit: Fit = "cover"  # see irbench.images.View
+    drop_path: Part = 0.0  # share of the blocks that a training step skips, for networks that have that
+
+    def __post_init__(self) -> None:
+        if self.side > self.decoded_side:
+            raise ValueError(f"no square of side = {self.side} fits into decoded_side = {self.decoded_side}")
 
     @property
     def pretrained(self) -> bool:

@@ -1,8 +1,9 @@
 """Data sets by name, or anyone's own images by path, made into a `Benchmark` under a protocol."""
 
+import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -166,15 +167,15 @@ def _own(path: Path) -> Dataset:
     kind = "csv" if path.suffix == ".csv" else "folders"
     layout, schema = LAYOUTS.load(kind), LAYOUTS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
-    name = re.sub(r"[^\w.-]+", "-", stem)[:80].strip("-.") or "images"
-    if name in recipes.names("datasets"):  # its results are not to be mistaken for the data set's of that name
-        name = f"own-{name}"
-    return Dataset(name, replace(_OWN, layout=kind), layout(schema()), own=path)
+    readable = re.sub(r"[^\w.-]+", "-", stem)[:80].strip("-.") or "images"
+    # results of two folders of one name, or of a known data set's name, are not to be mistaken for each other's
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
+    return Dataset(f"{readable}-{place}", replace(_OWN, layout=kind), layout(schema()), own=path)
 
 
 def _benchmark(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
     boxes = _boxes(dataset, collection) if crop == "bbox" else None
-    split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection.labels)
+    split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection)
     labels = _dense(collection.labels, split)
 
     def images(name: str, rows: NDArray[np.int64]) -> ImageSet:
@@ -209,14 +210,27 @@ def _boxes(dataset: Dataset, collection: Collection) -> NDArray[np.int32]:
         raise DataError(f"{dataset.name}: --crop bbox needs {error.filename}. {dataset.hint}") from None
 
 
-def _halves(labels: NDArray[np.int64]) -> Split:
-    """Divide by class: the first half is trained on, the second asks and is searched (an image never for itself)."""
+def _halves(collection: Collection) -> Split:
+    """Divide by class: the first half is trained on, the second asks and is searched (an image never for itself).
+
+    A photograph that is listed several times, in splits that do not count here, is taken once.
+    """
+    rows = _once(collection.ids, collection.labels)
+    labels = collection.labels[rows]
     classes = np.unique(labels)
     if len(classes) < 2:
         raise DataError(f"--protocol metric-learning divides the classes in two, and there is only {len(classes)}")
     seen = labels < classes[len(classes) // 2]
-    unseen = np.flatnonzero(~seen)
-    return Split(train=np.flatnonzero(seen), gallery=unseen, queries=unseen)
+    return Split(train=rows[seen], gallery=rows[~seen], queries=rows[~seen])
+
+
+def _once(ids: Sequence[str], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first row of each id, whose other rows must have its label."""
+    first: dict[str, int] = {}
+    for row, id_ in enumerate(ids):
+        if labels[first.setdefault(id_, row)] != labels[row]:
+            raise DataError(f"{id_} is listed with two labels")
+    return np.array(list(first.values()), dtype=np.int64)
 
 
 def _dense(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:

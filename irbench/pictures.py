@@ -14,6 +14,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ _SLACK = 0.1  # annotators overshoot the edge a little; more than this share mea
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
 
+Fit = Literal["cover", "stretch"]
+
+
 @dataclass(frozen=True)
 class View:
     """How a picture becomes a square of `side` pixels: bicubic, antialiased.
@@ -40,7 +44,7 @@ class View:
     """
 
     side: int
-    fit: str = "cover"
+    fit: Fit = "cover"
 
 
 def read_bytes(path: Path) -> bytes:

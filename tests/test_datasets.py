@@ -1,3 +1,4 @@
+import re
 from functools import cache
 from pathlib import Path
 
@@ -73,14 +74,31 @@ def test_labels_become_dense_and_the_training_classes_come_first(labels, random)
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=30))
 def test_metric_learning_asks_for_unseen_classes(labels):
     labels = np.array(labels)
+    every = np.arange(len(labels))
+    whole = Split(train=every, gallery=every, queries=every)
+    collection = Collection(ids=tuple(map(str, every)), labels=labels, split=whole)
     if len(set(labels.tolist())) < 2:
         with pytest.raises(DataError, match="only 1"):
-            datasets._halves(labels)
+            datasets._halves(collection)
         return
-    split = datasets._halves(labels)
+    split = datasets._halves(collection)
     assert max(labels[split.train]) < min(labels[split.queries])
     assert sorted([*split.train, *split.queries]) == list(range(len(labels)))
     assert 0 <= len(set(labels[split.gallery])) - len(set(labels[split.train])) <= 1
+
+
+def test_metric_learning_takes_a_photograph_of_several_splits_once(tmp_path):
+    text = "path,label,split\na.png,x,train\n./a.png,x,gallery\nb.png,y,train\nb.png,y,gallery\nc.png,y,query\n"
+    (tmp_path / "mine.csv").write_text(text)
+    apart = datasets.load(tmp_path / "mine.csv", protocol="metric-learning", files_must_exist=False)
+    assert (apart.train.ids, apart.gallery.ids, apart.queries.ids) == (
+        ("a.png",),
+        ("b.png", "c.png"),
+        apart.gallery.ids,
+    )
+    (tmp_path / "mine.csv").write_text(text.replace("a.png,x,gallery", "a.png,y,gallery"))
+    with pytest.raises(DataError, match=r"a\.png is listed with two labels"):
+        datasets.load(tmp_path / "mine.csv", protocol="metric-learning", files_must_exist=False)
 
 
 def test_metric_learning_never_answers_with_the_query_itself():
@@ -162,13 +180,16 @@ def test_absent_images_are_noticed_at_load_or_on_request_later(tmp_path):
     assert counts(datasets.load(tmp_path / "mine.csv", files_must_exist=False)) == (2, 2, 1)
 
 
-def test_own_images_never_take_the_name_of_a_known_data_set(tmp_path, monkeypatch):
+def test_own_images_never_take_the_name_of_another_data_set(tmp_path, monkeypatch):
     files = [f"{c}/{i}.jpg" for c in "ab" for i in range(3)]
     tree(tmp_path / "cars196", *files)
+    tree(tmp_path / "other" / "cars196", *files)
     tree(tmp_path / "my holiday 2024", *files)
     monkeypatch.chdir(tmp_path)
-    assert datasets.load("./cars196").name == "own-cars196"
-    assert datasets.load("my holiday 2024").name == "my-holiday-2024"
+    name = datasets.load("./cars196").name
+    assert re.fullmatch("cars196-[0-9a-f]{6}", name)
+    assert name == datasets.load(tmp_path / "cars196").name != datasets.load("other/cars196").name
+    assert re.fullmatch("my-holiday-2024-[0-9a-f]{6}", datasets.load("my holiday 2024").name)
     with pytest.raises(DataError, match="cars196 not found"):  # without a slash the known name wins
         datasets.load("cars196")
 

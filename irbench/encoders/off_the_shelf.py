@@ -20,8 +20,6 @@ from irbench.protocols import Description
 class Config(NetworkConfig):
     """Schema of methods/clip.toml and methods/res101-img.toml."""
 
-    decoded_side: int = 256  # pixels to which a picture is reduced; the network sees the middle `side` of them
-    fit: str = "cover"  # see irbench.images.View
     projected: bool = False  # through the network's last layer: CLIP's into the space that it shares with text
     cosine: bool = False  # vectors of length one, so that distance orders as the cosine does; else as they are
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import PositiveInt
 
 from irbench.collection import ImageSet
 from irbench.embeddings import Embeddings
 from irbench.images import View, pixels
 from irbench.machine import Runtime
+from irbench.pictures import Fit
 from irbench.protocols import Backbone, Description
 
 
@@ -15,8 +17,8 @@ from irbench.protocols import Backbone, Description
 class Config:
     """Schema of methods/pixels.toml."""
 
-    side: int = 32  # the image is reduced to side by side pixels
-    fit: str = "cover"
+    side: PositiveInt = 32  # the image is reduced to side by side pixels
+    fit: Fit = "cover"
 
 
 class PixelEncoder:

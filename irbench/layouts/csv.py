@@ -1,6 +1,7 @@
 """Anyone's own images, listed in a .csv file: path,label,split and perhaps the box x1,y1,x2,y2."""
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +71,13 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
 def _checked(row: dict[str, str], where: str) -> dict[str, str]:
     if "" in row or None in row.values():
         raise DataError(f"{where}: more or fewer columns than in the first line; quote texts that hold a comma")
-    row |= {"label": row["label"].strip(), "split": row["split"].strip()}
+    row |= {name: row[name].strip() for name in _NEEDED}
     for name in _NEEDED:
         if not row[name] or "\0" in row[name]:
             raise DataError(f"{where}: column '{name}' is empty or holds a zero byte")
     if row["split"] not in _SPLITS:
         raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query")
-    return row
+    return row | {"path": Path(os.path.normpath(row["path"])).as_posix()}  # ./b.jpg is b.jpg
 
 
 def _boxes(rows: list[dict[str, str]], path: Path) -> NDArray[np.int32]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import NonNegativeInt
 
 from irbench.embeddings import Embeddings
 from irbench.machine import Runtime
@@ -28,7 +29,7 @@ _SAFETY = 4  # errors outside the candidates are taken to be at most this many t
 class Config:
     """The recipe's [params]."""
 
-    spare: int = 64  # candidates beyond k, so that rounding and duplicates at the k-th place seldom cost a full scan
+    spare: NonNegativeInt = 64  # candidates beyond k, so that duplicates at the k-th place seldom cost a full scan
 
 
 class LinearSearcher:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
 
+from irbench.bounds import Part, Share
 from irbench.embeddings import Embeddings
 from irbench.errors import MissingLibrary
 from irbench.machine import Runtime
@@ -27,12 +29,12 @@ _CENTROIDS = 16  # of each block of a quantised vector: fewer images cannot trai
 class Config:
     """The recipe's [params]."""
 
-    dimensions_per_block: int  # of the quantiser; a block takes four bits
-    anisotropic_threshold: float  # 0.2: errors along the vector weigh more than errors across it
-    reorder: int  # candidates that get their exact distance; never fewer than k
-    tree_from: int  # galleries of this size and above are split into sqrt(N) leaves
-    leaves_searched: float  # the share of the leaves that a query visits
-    training_sample: int  # vectors that tree and quantiser are trained on, at most
+    dimensions_per_block: PositiveInt  # of the quantiser; a block takes four bits
+    anisotropic_threshold: Part  # 0.2: errors along the vector weigh more than errors across it
+    reorder: NonNegativeInt  # candidates that get their exact distance; never fewer than k
+    tree_from: NonNegativeInt  # galleries of this size and above are split into sqrt(N) leaves
+    leaves_searched: Share  # the share of the leaves that a query visits
+    training_sample: PositiveInt  # vectors that tree and quantiser are trained on, at most
 
 
 class ScannSearcher:

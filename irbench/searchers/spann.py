@@ -61,6 +61,14 @@ class Config:
     search_heads: int = _engine("BuildSSDIndex", "SearchInternalResultNum")  # lists that a query reads
     max_check: int = _engine("BuildSSDIndex", "MaxCheck")
 
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value < 0 or (value == 0 and item.name != "threads"):
+                raise ValueError(f"{item.name} = {value} is not greater than 0")
+        if self.ratio > 1:
+            raise ValueError(f"ratio = {self.ratio}: there are no more heads than vectors")
+
 
 class SpannSearcher:
     """SPANN with its lists in a temporary folder, or an exact scan of a gallery that is too small for it."""

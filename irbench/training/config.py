@@ -1,8 +1,12 @@
 """The part of a recipe that says how a network is trained."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from irbench.backbones import NetworkConfig
+from irbench.bounds import Part, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,25 +16,23 @@ class TrainingConfig(NetworkConfig):
     The defaults are those of the paper's own networks (appendix A), or of the published code where it is silent.
     """
 
-    epochs: int
-    batch: int = 64
-    per_class: int = 0  # images of one class drawn together; 0 draws without regard to classes
+    epochs: PositiveInt
+    batch: PositiveInt = 64
+    per_class: NonNegativeInt = 0  # images of one class drawn together; 0 draws without regard to classes
     # optimiser
-    optimizer: str = "adamw"  # or "adam"
-    lr: float
-    body_lr: float = 0.01  # learning rate of the backbone, as a share of `lr`
-    weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.96)
-    clip_gradient: float = 0.0  # largest gradient norm; 0 does not clip
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    lr: PositiveFloat
+    body_lr: NonNegativeFloat = 0.01  # learning rate of the backbone, as a share of `lr`
+    weight_decay: NonNegativeFloat = 0.05
+    betas: tuple[Part, Part] = (0.9, 0.96)
+    clip_gradient: NonNegativeFloat = 0.0  # largest gradient norm; 0 does not clip
     # schedule
-    schedule: str = "cosine"  # or "step" (a tenth at 60 % and 80 % of the epochs), "constant"
-    warmup: float = 0.1  # share of the epochs in which the rate rises from `warmup_lr`
-    warmup_lr: float = 5e-7
-    final_lr: float = 0.0
-    # augmentation: pictures are kept at `decoded_side`, of which a random square of `side` is seen
-    decoded_side: int = 256
-    fit: str = "cover"  # see irbench.images.View
+    schedule: Literal["cosine", "step", "constant"] = "cosine"  # step: a tenth at 60 % and 80 % of the epochs
+    warmup: Share = 0.1  # share of the epochs in which the rate rises from `warmup_lr`
+    warmup_lr: NonNegativeFloat = 5e-7
+    final_lr: NonNegativeFloat = 0.0
+    # augmentation, beside the random place of the square that is seen
     mirror: bool = False  # half of the pictures mirrored, unless that changes what they show
-    rotate: float = 0.0  # up to ± degrees
-    zoom: float = 0.0  # scaled by 1 ± this share
-    shift: float = 0.0  # moved by up to ± this share of the side
+    rotate: NonNegativeFloat = 0.0  # up to ± degrees
+    zoom: Part = 0.0  # scaled by 1 ± this share
+    shift: Share = 0.0  # moved by up to ± this share of the side

@@ -217,6 +217,82 @@ def test_ivfpq_says_what_a_small_gallery_made_of_its_recipe(runtime: Runtime) ->
     assert details["bits"] == "6 of the recipe's 8: the gallery is small"
 
 
+class FakeGpu:
+    """Faiss where it sees a GPU: what is copied there answers as `copy` does."""
+
+    def __init__(self, copy: Callable[[Any], Any]) -> None:
+        import faiss
+
+        self._faiss, self._copy = faiss, copy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._faiss, name)
+
+    def get_num_gpus(self) -> int:
+        return 1
+
+    def StandardGpuResources(self) -> None: ...  # noqa: N802 -- Faiss's own name
+
+    def index_cpu_to_gpu(self, resources: None, device: int, index: Any) -> Any:
+        return self._copy(index)
+
+
+class Copy:
+    """An index that notes how much it was asked for."""
+
+    def __init__(self, index: Any) -> None:
+        self.index, self.asked = index, []
+
+    def search(self, queries: NDArray[np.float32], k: int) -> Any:
+        self.asked.append((len(queries), k))
+        return self.index.search(queries, k)
+
+
+def test_ivfpq_asks_its_copy_on_the_gpu(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies: list[Copy] = []
+    fake = FakeGpu(lambda index: copies.append(Copy(index)) or copies[-1])
+    monkeypatch.setattr("irbench.searchers._faiss.library", lambda: fake)
+    searcher = make("ivfpq", replace(runtime, device="cuda"))
+    searcher.build(Embeddings(clusters(2100, seed=1)))
+    for k in (10, 2100):  # the second is more than a GPU finds
+        searcher.search(Embeddings(clusters(7, seed=2)), k)
+    assert copies[0].asked == [(1, 1), (7, 10)]
+    assert searcher.describe().details["device"] == "GPU"
+    assert searcher.describe().index_bytes > 0
+
+
+def test_ivfpq_stays_on_the_cpu_where_the_gpu_refuses(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(index: Any) -> None:
+        raise RuntimeError("Error in void verify() at GpuIndexIVFPQ.cu:605: Error: 'bits == 8' failed: only 8 bits")
+
+    gallery, queries = Embeddings(clusters(300, seed=1)), Embeddings(clusters(7, seed=2))
+    plain = make("ivfpq", runtime)
+    plain.build(gallery)
+    monkeypatch.setattr("irbench.searchers._faiss.library", lambda: FakeGpu(refuse))
+    searcher = make("ivfpq", replace(runtime, device="cuda"))
+    searcher.build(gallery)
+    assert same(searcher.search(queries, 10), plain.search(queries, 10))
+    told = "CPU: Faiss refuses these parameters on a GPU (only 8 bits)"
+    assert (searcher.describe().details["device"], plain.describe().details["device"]) == (told, "CPU")
+
+
+@pytest.mark.gpu
+def test_ivfpq_answers_on_the_gpu_as_on_the_cpu(runtime: Runtime) -> None:
+    import faiss
+
+    if not faiss.get_num_gpus():
+        pytest.skip("no CUDA device that Faiss can use")
+    gallery, queries = Embeddings(clusters(3000, seed=1)), Embeddings(clusters(100, seed=2))
+    answers = {}
+    for device in ("cpu", "cuda"):
+        searcher = make("ivfpq", replace(runtime, device=device))
+        searcher.build(gallery)
+        answers[device] = searcher.search(queries, 10)
+    assert searcher.describe().details["device"] == "GPU"
+    assert overlap(answers["cuda"].rows, answers["cpu"].rows) >= 0.95  # equal codes tie, in another order
+    np.testing.assert_allclose(answers["cuda"].scores, answers["cpu"].scores, rtol=1e-3, atol=1e-3)
+
+
 def test_scann_splits_a_large_gallery_and_pads_what_its_leaves_do_not_hold(runtime: Runtime) -> None:
     gallery, queries = clusters(2500, seed=1), clusters(30, seed=2)
     small = make("scann", runtime)

@@ -204,9 +204,3 @@ def test_schedules_follow_their_formulas(split, config):
     stepped = [group[-1] for group in rates(split, replace(config, schedule="step"))]
     assert stepped == pytest.approx([1e-2] * 60 + [1e-3] * 20 + [1e-4] * 20)
     assert [group[-1] for group in rates(split, replace(config, schedule="constant"))] == [1e-2] * 100
-
-
-@pytest.mark.parametrize("change", [{"optimizer": "sgd"}, {"schedule": "linear"}])
-def test_an_unknown_optimiser_or_schedule_is_told(split, config, change):
-    with pytest.raises(RecipeError, match=f'{next(iter(change))} = "{next(iter(change.values()))}" is none of'):
-        list(rates(split, replace(config, **change)))
