@@ -95,11 +95,6 @@ class CombinedDescriptors(nn.Module):
     def __init__(self, network: VisionNetwork, config: Config) -> None:
         super().__init__()
         letters = config.descriptors
-        if not letters or set(letters) - set(_POWERS) or config.dim % len(letters):
-            raise RecipeError(
-                f'descriptors = "{letters}", dim = {config.dim}: name at least one of {", ".join(_POWERS)}, '
-                "by a number of letters that divides dim"
-            )
         _keep_third_stage_wide(network.body, network.name)
         self.network = network
         self.powers = [_POWERS[letter] for letter in letters]
