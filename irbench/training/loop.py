@@ -26,7 +26,7 @@ from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
 from irbench.training.optim import make_optimizer, make_scheduler
 
-_CHECKPOINT_EVERY = 60.0  # seconds
+_CHECKPOINT_EVERY = 30.0  # seconds; one is written at the end of the first epoch after that
 
 
 class Task:
@@ -104,7 +104,7 @@ class _Run:
         self.progress = checkpoint.load(task.module, self.optimizer)
 
     def to_the_end(self, *, mirror: bool) -> None:
-        """Train the epochs that are left, with a checkpoint every minute."""
+        """Train the epochs that are left, with a checkpoint at most every half minute."""
         if not self.progress.losses:
             self.task.start()
         epochs = range(len(self.progress.losses), self.config.epochs)
