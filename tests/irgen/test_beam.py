@@ -42,7 +42,7 @@ def problems(draw: st.DrawFn) -> tuple[Identifiers, int, torch.Tensor]:
     return ids, seed, tokens
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(problems(), st.integers(0, 5))
 def test_with_a_beam_for_every_identifier_the_search_is_exact(problem, spare: int) -> None:
     ids, seed, tokens = problem
@@ -61,7 +61,7 @@ def test_with_a_beam_for_every_identifier_the_search_is_exact(problem, spare: in
         assert scores[query].tolist() == sorted(scores[query].tolist(), reverse=True)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(problems(), st.integers(1, 8))
 def test_a_narrow_beam_answers_only_identifiers_that_exist_and_none_twice(problem, beams: int) -> None:
     ids, seed, tokens = problem
