@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+Value = int | float | str | bool
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -17,6 +19,8 @@ class Cell:
     protocol: str = "closed-set"
     epochs: int | None = None  # instead of the recipes' epochs: a shortened training
     max_queries: int | None = None  # ask only so many: a shortened evaluation
+    fresh: bool = False  # keep half of the gallery out of training, and add it afterwards (the paper's Table 6)
+    changes: tuple[tuple[str, Value], ...] = ()  # recipe keys of method and identifier that are set otherwise
     usual_identifier: str | None = None  # what the variant does not mention: the recipe's own choice …
     usual_scale: str | None = None  # … and the data set's, for which alone recipes make exceptions
 
@@ -33,6 +37,8 @@ class Cell:
             self.scale if self.scale != self.usual_scale else None,
             f"crop-{self.crop}" if self.crop != "none" else None,
             self.protocol if self.protocol != "closed-set" else None,
+            "fresh" if self.fresh else None,
+            *(f"{key}-{value}" for key, value in self.changes),
             f"epochs-{self.epochs}" if self.epochs is not None else None,
             f"queries-{self.max_queries}" if self.max_queries is not None else None,
         ]

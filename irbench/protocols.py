@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from irbench.collection import ImageSet
 from irbench.embeddings import Embeddings
 from irbench.identifiers import Identifiers
@@ -109,3 +112,25 @@ class Retriever(Protocol):
 
     def describe(self) -> Description:
         """Tell backbone, bytes and whatever else explains the result; called after `index`."""
+
+
+@runtime_checkable
+class Growing(Protocol):
+    """A retriever whose gallery may change after `index`, without anything being trained again."""
+
+    def add(self, images: ImageSet) -> None:
+        """Make more images searchable: their rows follow those that are there, in order."""
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Never answer these gallery rows again; all others keep their numbers."""
+
+
+@runtime_checkable
+class Generative(Protocol):
+    """A retriever that answers by writing identifiers."""
+
+    def identifiers(self) -> Identifiers:
+        """Return the identifiers codes[N,M] of the gallery, row by row."""
+
+    def generate(self, queries: ImageSet) -> NDArray[np.int64]:
+        """Return for each query the codes [Q,K,M] that the decoder writes with no trie to hold it, best first."""

@@ -1,7 +1,7 @@
 """IRGen as a retriever: identifiers for the gallery, a decoder that writes them. Recipe: methods/irgen.toml."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from irbench.training.loop import learn
 @dataclass(frozen=True, kw_only=True)
 class Config(StartConfig):
     """Schema of methods/irgen.toml."""
+
+    answering: ClassVar[frozenset[str]] = frozenset({"beams", "search_batch"})
 
     depth: PositiveInt = 12  # blocks of the decoder
     width: PositiveInt = 768

@@ -115,8 +115,8 @@ class Workshop:
 
     def _class_and_config(self, registry: Registry, name: str, recipe: Recipe) -> tuple[Any, Any]:
         schema = registry.schema(name)
-        takes_epochs = any(field.name == "epochs" for field in fields(schema))
-        overrides = {"epochs": self.cell.epochs} if takes_epochs and self.cell.epochs is not None else {}
+        wished = {**dict(self.cell.changes), "epochs": self.cell.epochs}
+        overrides = {f.name: wished[f.name] for f in fields(schema) if wished.get(f.name) is not None}
         config = recipe.config(schema, scale=self.cell.scale, dataset=self._dataset(recipe), **overrides)
         return registry.load(name), config
 

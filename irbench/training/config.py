@@ -1,7 +1,7 @@
 """The part of a recipe that says how a network is trained."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -15,6 +15,10 @@ class TrainingConfig(NetworkConfig):
 
     The defaults are those of the paper's own networks (appendix A), or of the published code where it is silent.
     """
+
+    answering: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # keys that change how the trained network answers, not what it is
 
     epochs: PositiveInt
     batch: PositiveInt = 64

@@ -66,7 +66,7 @@ def learn(task: Task, images: ImageSet, config: TrainingConfig, runtime: Runtime
     pictures = pixels(images, View(config.decoded_side, config.fit), runtime)
     facts = {
         "task": task.name,
-        "config": asdict(config),
+        "config": {key: value for key, value in asdict(config).items() if key not in config.answering},
         "images": [images.fingerprint, pictures.content, images.mirror],
         "runtime": [runtime.seed, runtime.device, runtime.precision],
         "code": code_digest(type(task)),
