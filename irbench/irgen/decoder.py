@@ -7,15 +7,18 @@ Shape letters: B images, T image tokens, M codes, L codebook size, K beams, H he
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+Residual = Literal["stream", "normalised"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The size of a decoder."""
+    """The size of a decoder, and what its blocks add to."""
 
     memory_dim: int  # dimensions of the image's tokens
     length: int  # M
@@ -23,6 +26,7 @@ class Shape:
     depth: int  # blocks
     width: int  # D
     heads: int  # H
+    residual: Residual = "stream"  # or what the published blocks add to (yakt00/IRGen:model/model.py:166-174)
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Decoder(nn.Module):
         self.start = nn.Parameter(0.02 * torch.randn(1, 1, shape.width))
         self.code = nn.Embedding(shape.codes, shape.width)
         self.position = nn.Parameter(0.02 * torch.randn(shape.length, shape.width))
-        self._blocks = [Block(shape.width, shape.heads) for _ in range(shape.depth)]
+        self._blocks = [Block(shape) for _ in range(shape.depth)]
         self.blocks = nn.ModuleList(self._blocks)
         self.norm = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, shape.codes)
@@ -59,7 +63,7 @@ class Decoder(nn.Module):
         """Logits [B,M,L] for each code of identifiers [B,M], given tokens [B,T,memory_dim] and the codes before it."""
         memory = self.memory(tokens)
         start = self.start.expand(len(codes), 1, -1)
-        x = torch.cat([start, self.code(codes[:, :-1])], dim=1) + self.position
+        x = torch.cat([start, self.code(codes[:, :-1])], dim=1) + self.position[: codes.shape[1]]
         for block in self._blocks:
             x = block(x, memory)
         logits: Tensor = self.head(self.norm(x))
@@ -81,28 +85,39 @@ class Decoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention, MLP."""
+    """Self-attention, cross-attention, MLP: each is added to the stream, or to the normalised stream that it reads."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.itself = Attention(width, heads)
-        self.cross = Attention(width, heads)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        D = shape.width
+        self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(3))
+        self.itself = Attention(D, shape.heads)
+        self.cross = Attention(D, shape.heads)
+        self.mlp = nn.Sequential(nn.Linear(D, 4 * D), nn.GELU(), nn.Linear(4 * D, D))
+        self._adds_to_normalised = shape.residual == "normalised"
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         """All M positions at once: x [B,M,D], memory [B,T,D]."""
-        h = self.norms[0](x)
+        x, h = self._split(x, 0)
         x = x + self.itself(h, self.itself.keys_values(h), causal=True)
-        x = x + self.cross(self.norms[1](x), self.cross.keys_values(memory))
-        return x + self.mlp(self.norms[2](x))
+        x, h = self._split(x, 1)
+        x = x + self.cross(h, self.cross.keys_values(memory))
+        x, h = self._split(x, 2)
+        return x + self.mlp(h)
 
     def step(self, x: Tensor, cache: Cache) -> Tensor:
         """One more position of K beams: x [B,K,D]. Beams are the rows of one attention to the image."""
-        h = self.norms[0](x)
+        x, h = self._split(x, 0)
         x = x + self.itself.step(h, cache)
-        x = x + self.cross(self.norms[1](x), cache.memory)
-        return x + self.mlp(self.norms[2](x))
+        x, h = self._split(x, 1)
+        x = x + self.cross(h, cache.memory)
+        x, h = self._split(x, 2)
+        return x + self.mlp(h)
+
+    def _split(self, x: Tensor, branch: int) -> tuple[Tensor, Tensor]:
+        """Return what a branch is added to, and what it reads."""
+        h = self.norms[branch](x)
+        return (h if self._adds_to_normalised else x), h
 
 
 class Attention(nn.Module):

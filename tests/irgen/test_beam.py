@@ -93,30 +93,6 @@ def test_beams_follow_their_parents_when_the_best_prefix_changes_sides() -> None
         torch.testing.assert_close(scores[query], alone_scores[0], rtol=1e-5, atol=1e-5)
 
 
-def test_a_step_with_a_cache_equals_the_whole_prefix_at_once() -> None:
-    model = decoder(5, 7, seed=2)
-    tokens, codes = torch.randn(3, 4, 6), torch.randint(0, 7, (3, 5))
-    with torch.no_grad():
-        whole = model(tokens, codes)
-        caches = model.look(tokens)
-        steps = [
-            model.step(caches, None if position == 0 else codes[:, position - 1 : position], position)
-            for position in range(5)
-        ]
-    torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-5, atol=1e-5)
-
-
-def test_a_code_is_never_influenced_by_the_codes_after_it() -> None:
-    model = decoder(4, 7, seed=5)
-    tokens, codes = torch.randn(2, 3, 6), torch.randint(0, 7, (2, 4))
-    changed = codes.clone()
-    changed[:, 2:] = (changed[:, 2:] + 1) % 7
-    with torch.no_grad():
-        before, after = model(tokens, codes), model(tokens, changed)
-    torch.testing.assert_close(before[:, :3], after[:, :3])
-    assert not torch.allclose(before[:, 3], after[:, 3])
-
-
 @pytest.mark.parametrize("scale", [1.0, 80.0])
 def test_scores_of_hopeless_identifiers_stay_finite(scale: float) -> None:
     # products of probabilities would be zero here; sums of log-probabilities are not
