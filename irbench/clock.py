@@ -6,6 +6,9 @@
 Outside a measurement `stage` does nothing. While a *live* clock runs, caches are to be left aside (`is_live()`):
 a timed answer is never a remembered one. Under any other clock a cache hit is charged what the work cost when it was
 done (`charge`), once, so that a price does not vanish because somebody else has paid it.
+
+`part` marks what a stage consists of, and counts only under a *fine* clock: waiting for the device at every part would
+slow down the stage that is being timed.
 """
 
 from collections import defaultdict
@@ -18,8 +21,8 @@ from time import perf_counter
 class Clock:
     """Seconds spent in each named stage while this clock runs."""
 
-    def __init__(self, *, live: bool, synchronize: Callable[[], None] = lambda: None) -> None:
-        self.live = live
+    def __init__(self, *, live: bool, fine: bool = False, synchronize: Callable[[], None] = lambda: None) -> None:
+        self.live, self.fine = live, fine
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._known: set[str] = set()  # pieces of work that have been paid for, here or by a charge
         self._open: list[str] = []  # stages under way, the outermost first
@@ -71,6 +74,17 @@ def stage(name: str) -> Iterator[None]:
     """Count the time of the block as stage `name` of the running clock, if one is running."""
     clock = _running.get()
     if clock is None:
+        yield
+    else:
+        with clock.measure(name):
+            yield
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Count the time of the block as part `name` of the stage under way, if the running clock is a fine one."""
+    clock = _running.get()
+    if clock is None or not clock.fine:
         yield
     else:
         with clock.measure(name):

@@ -31,13 +31,9 @@ def latency(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -
         rounds.append([_ask(retriever, single, k, runtime) for _ in range(REPEATS)])
         if perf_counter() - start > _PATIENCE:
             break
-    total = _milliseconds(rounds, "total")
-    stages = {
-        f"{name}_p50": float(np.median(_milliseconds(rounds, name)))
-        for name in ("encode", "search")
-        if all(name in clock.seconds for clocks in rounds for clock in clocks)
-    }
-    p50, p95, p99 = np.percentile(total, [50, 95, 99]).tolist()
+    parts = [[_ask(retriever, single, k, runtime, fine=True)] for single in singles[: len(rounds)]]
+    p50, p95, p99 = np.percentile(_milliseconds(rounds, "total"), [50, 95, 99]).tolist()
+    stages = _medians(rounds, ("encode", "search")) | _medians(parts, ("decoder", "trie"))
     return QueryTimes(batch=1, total_p50=p50, total_p95=p95, total_p99=p99, **stages)
 
 
@@ -55,10 +51,19 @@ def throughput(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime
     return len(asked) / float(np.median(rounds.sum(axis=1)))
 
 
-def _ask(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> Clock:
-    with Clock(live=True, synchronize=runtime.synchronize).run() as clock:
+def _ask(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime, *, fine: bool = False) -> Clock:
+    with Clock(live=True, fine=fine, synchronize=runtime.synchronize).run() as clock:
         retriever.search(queries, k)
     return clock
+
+
+def _medians(rounds: Sequence[Sequence[Clock]], names: Sequence[str]) -> dict[str, float]:
+    """Medians of those stages or parts that every query went through."""
+    return {
+        f"{name}_p50": float(np.median(_milliseconds(rounds, name)))
+        for name in names
+        if all(name in clock.seconds for clocks in rounds for clock in clocks)
+    }
 
 
 def _milliseconds(rounds: Sequence[Sequence[Clock]], stage: str) -> list[float]:

@@ -90,6 +90,8 @@ class QueryTimes:
     batch: Count
     encode_p50: float | None = None
     search_p50: float | None = None
+    decoder_p50: float | None = None  # of the search, where identifiers are written: the network …
+    trie_p50: float | None = None  # … and the choice among the identifiers that exist
     total_p50: float | None = None
     total_p95: float | None = None
     total_p99: float | None = None

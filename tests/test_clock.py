@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from irbench.clock import Clock, charge, is_live, stage
+from irbench.clock import Clock, charge, is_live, part, stage
 
 
 def test_outside_a_measurement_nothing_is_counted() -> None:
@@ -60,3 +60,11 @@ def test_an_error_stops_the_clock_it_ran_under() -> None:
     with pytest.raises(ZeroDivisionError), Clock(live=True).run():
         _ = 1 / 0
     assert not is_live()
+
+
+def test_parts_of_a_stage_count_under_a_fine_clock_only() -> None:
+    for fine in (False, True):
+        with Clock(live=True, fine=fine).run() as clock, stage("search"), part("trie"):
+            time.sleep(0.005)
+        assert ("trie" in clock.seconds) == fine
+        assert clock.seconds["search"] >= 0.005

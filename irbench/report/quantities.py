@@ -7,7 +7,7 @@ from irbench.errors import check_choice
 from irbench.metrics import METRICS, Measure, parse
 from irbench.results import QueryTimes, Result
 
-PRICES = ("latency", "footprint")
+PRICES = ("latency", "components", "setup", "footprint")
 CHOICES = (*METRICS, *PRICES)
 
 
@@ -52,6 +52,10 @@ _SUBJECTS = {
     "latency": Subject(
         "Time of a query", "one query at a time; queries/s in batches; shares of the median time; fewer ms are better"
     ),
+    "components": Subject(
+        "Time of a query by component", "medians over single queries; decoder and trie are parts of search, timed apart"
+    ),
+    "setup": Subject("Time until the first query", "training, encoding the gallery, building the index; seconds"),
     "footprint": Subject("Bytes", "MB = 10⁶ bytes; B/image = index bytes for each gallery image; fewer are better"),
 }
 
@@ -59,7 +63,7 @@ _SUBJECTS = {
 def quantities(metric: str, results: Sequence[Result], ks: Sequence[int] = ()) -> tuple[Quantity, ...]:
     """Return the columns for `metric`: every K that a result or the paper (`ks`) knows, or the price's own."""
     if metric in PRICES:
-        return _LATENCY if metric == "latency" else _FOOTPRINT
+        return _COLUMNS[metric]
     measured = {parse(name) for result in results for name in result.metrics if name.partition("@")[0] == metric}
     wanted = measured | {Measure(METRICS[metric], k) for k in ks}
     return tuple(_at(measure) for measure in sorted(wanted, key=lambda measure: measure.k))
@@ -102,6 +106,18 @@ _LATENCY = (
     _price("search_percent", "search %", lambda r: _ratio(_times(r).search_p50, _times(r).total_p50, 100),
            digits=0, better=0),
 )  # fmt: skip
+_COMPONENTS = (
+    _price("total_ms", "total ms", lambda r: _times(r).total_p50, digits=2, better=-1),
+    _price("encode_ms", "encoder ms", lambda r: _times(r).encode_p50, digits=2, better=-1),
+    _price("search_ms", "search ms", lambda r: _times(r).search_p50, digits=2, better=-1),
+    _price("decoder_ms", "decoder ms", lambda r: _times(r).decoder_p50, digits=2, better=-1),
+    _price("trie_ms", "trie ms", lambda r: _times(r).trie_p50, digits=2, better=-1),
+)
+_SETUP = (
+    _price("train_s", "train s", lambda r: r.cost.train_s, digits=1, better=-1),
+    _price("encode_s", "encode s", lambda r: r.cost.encode_gallery_s, digits=1, better=-1),
+    _price("build_s", "build s", lambda r: r.cost.build_s, digits=2, better=-1),
+)
 _FOOTPRINT = (
     _price("model_mb", "model MB", lambda r: _ratio(r.cost.model_bytes, 1e6), digits=2, better=-1),
     _price("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
@@ -109,3 +125,4 @@ _FOOTPRINT = (
     _price("peak_host_mb", "peak host MB", lambda r: _ratio(r.cost.peak_host_bytes, 1e6), digits=0, better=-1),
     _price("peak_device_mb", "peak GPU MB", lambda r: _ratio(r.cost.peak_device_bytes, 1e6), digits=0, better=-1),
 )
+_COLUMNS = {"latency": _LATENCY, "components": _COMPONENTS, "setup": _SETUP, "footprint": _FOOTPRINT}
