@@ -4,15 +4,22 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from irbench import __version__, recipes
+from irbench import options as o
 from irbench.errors import IrbenchError, UsageError, check_choice, nearest
+
+if TYPE_CHECKING:
+    from irbench.cell import Cell
+    from irbench.experiment import Settings
+    from irbench.grid import Request
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,110 +30,88 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 app.add_typer(data_app, name="data")
 
 
-def names_of(family: str) -> Callable[[], list[str]]:
-    """Return a function that lists recipes, for shell completion."""
-    return lambda: recipes.names(family)
-
-
-Methods = Annotated[
-    list[str] | None,
-    typer.Option("--method", "-m", help="Method, or method+search.", autocompletion=names_of("methods")),
-]
-Searches = Annotated[
-    list[str] | None,
-    typer.Option("--search", help="Search index.", autocompletion=names_of("methods/search")),
-]
-Identifiers = Annotated[
-    list[str] | None,
-    typer.Option("--identifier", help="Kind of identifier.", autocompletion=names_of("methods/identifier")),
-]
-Datasets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset", "-d", help="Data set, or the path of a folder or CSV.", autocompletion=names_of("datasets")
-    ),
-]
-OneDataset = Annotated[str, typer.Argument(help="Data set, or a path.", autocompletion=names_of("datasets"))]
-Data = Annotated[Path, typer.Option("--data", envvar="IRBENCH_DATA", help="Folder of the data sets.")]
-Work = Annotated[Path, typer.Option("--work", envvar="IRBENCH_WORK", help="Folder for models, vectors and rankings.")]
-ResultsIn = Annotated[Path, typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder to write results to.")]
-ResultsOut = Annotated[
-    Path | None,
-    typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of results; runs/results, else results."),
-]
-Crop = Annotated[str, typer.Option("--crop", help="none, or bbox: see only the bounding box.")]
-Protocol = Annotated[str, typer.Option("--protocol", help="closed-set, or metric-learning: classes never trained on.")]
-
-
 @app.command()
 def run(
-    method: Methods = None,
-    search: Searches = None,
-    identifier: Identifiers = None,
-    dataset: Datasets = None,
-    grid: Annotated[str, typer.Option(help="quick, full or paper; what --method leaves open.")] = "quick",
-    scale: Annotated[str | None, typer.Option(help="tiny, small or paper; the data set's own by default.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(min=0, help="Seed; several for several runs.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    data: Data = Path("data"),
-    work: Work = Path("runs/work"),
-    results: ResultsIn = Path("runs/results"),
-    weights: Annotated[Path | None, typer.Option(help="File of pretrained weights (.safetensors).")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds that one cell may take.")] = None,
-    executor: Annotated[str, typer.Option(help="local.")] = "local",
-    crop: Crop = "none",
-    protocol: Protocol = "closed-set",
-    on_bad_image: Annotated[str, typer.Option(help="fail, or skip: leave unreadable images out.")] = "fail",
-    max_queries: Annotated[int | None, typer.Option(min=1, help="Ask only so many queries (stamped).")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Train only so many epochs (stamped).")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run again what is stored.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    method: o.Methods = None,
+    search: o.Searches = None,
+    identifier: o.Identifiers = None,
+    dataset: o.Datasets = None,
+    grid: o.Grid = "quick",
+    scale: o.Scale = None,
+    seed: o.Seeds = None,
+    decode: o.Decode = None,
+    rerank: o.Rerank = None,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+    results: o.ResultsIn = Path("runs/results"),
+    weights: o.Weights = None,
+    timeout: o.Timeout = None,
+    executor: o.Executor = "local",
+    crop: o.Crop = "none",
+    protocol: o.Protocol = "closed-set",
+    on_bad_image: o.OnBadImage = "fail",
+    max_queries: o.MaxQueries = None,
+    epochs: o.Epochs = None,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Run retrievers on data sets; alone, the quick grid on scikit-learn's digits."""
     check_choice("--executor", executor, ("local",))
-    from irbench import grid as grids
-    from irbench.console import Console, conclude
-    from irbench.experiment import Experiment, Settings
+    from irbench.grid import cells
 
-    request = grids.Request(
-        methods=tuple(method or ()),
-        searches=tuple(search or ()),
-        identifiers=tuple(identifier or ()),
-        datasets=tuple(dataset or ()),
-        seeds=tuple(seed or (0,)),
-        grid=grid,
-        scale=scale,
-        crop=crop,
-        protocol=protocol,
-        epochs=epochs,
-        max_queries=max_queries,
-    )
-    settings = Settings(
-        data=data,
-        work=work,
-        results=results,
-        device=device,
-        precision=precision,
-        weights=weights,
-        on_bad_image=on_bad_image,
-    )
-    experiments = [Experiment(cell, settings) for cell in grids.cells(request)]
-    with _interruptible():
-        outcomes = grids.run(experiments, Console(), force=force, timeout=timeout, dry_run=dry_run)
-    conclude(experiments, outcomes, as_json=as_json)
-    raise typer.Exit(max((outcome.exit_code for outcome in outcomes.values()), default=0))
+    request, settings = _request(locals()), _settings(locals())
+    _run(cells(request), settings, force=force, timeout=timeout, dry_run=dry_run, as_json=as_json)
+
+
+@app.command()
+def ablate(
+    what: o.Ablation,
+    method: o.Methods = None,
+    identifier: o.Identifiers = None,
+    dataset: o.Datasets = None,
+    grid: o.Grid = "quick",
+    scale: o.Scale = None,
+    seed: o.Seeds = None,
+    decode: o.Decode = None,
+    rerank: o.Rerank = None,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+    results: o.ResultsIn = Path("runs/results"),
+    weights: o.Weights = None,
+    timeout: o.Timeout = None,
+    executor: o.Executor = "local",
+    crop: o.Crop = "none",
+    protocol: o.Protocol = "closed-set",
+    on_bad_image: o.OnBadImage = "fail",
+    max_queries: o.MaxQueries = None,
+    epochs: o.Epochs = None,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Run IRGen with one thing varied: identifier, length, beam or fresh (images added after training)."""
+    check_choice("--executor", executor, ("local",))
+    from irbench.ablation import ABLATIONS, ablation_cells
+
+    request, settings = _request(locals()), _settings(locals())
+    cells = ablation_cells(what, request)
+    tables = ABLATIONS[what].tables
+    _run(cells, settings, force=force, timeout=timeout, dry_run=dry_run, as_json=as_json, tables=tables)
 
 
 @app.command()
 def table(
     metric: Annotated[str, typer.Option(help="precision, recall, mrr, map … latency, footprint.")] = "precision",
-    dataset: Datasets = None,
+    dataset: o.Datasets = None,
     format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.")] = "text",
     paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Beside the paper's numbers.")] = True,
     shortened: Annotated[bool, typer.Option("--shortened", help="Also shortened runs.")] = False,
-    results: ResultsOut = None,
+    results: o.ResultsOut = None,
 ) -> None:
     """Print a table of stored results."""
     from irbench.report.render import render
@@ -167,7 +152,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a recipe.")]) -> None
 
 
 @data_app.command("list")
-def data_list(data: Data = Path("data")) -> None:
+def data_list(data: o.Data = Path("data")) -> None:
     """List the data sets, and which of them are here."""
     from irbench import datasets
 
@@ -178,10 +163,10 @@ def data_list(data: Data = Path("data")) -> None:
 
 @data_app.command("info")
 def data_info(
-    dataset: OneDataset,
-    data: Data = Path("data"),
-    crop: Crop = "none",
-    protocol: Protocol = "closed-set",
+    dataset: o.OneDataset,
+    data: o.Data = Path("data"),
+    crop: o.Crop = "none",
+    protocol: o.Protocol = "closed-set",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Print the counts of a data set and the fingerprint of its protocol."""
@@ -203,6 +188,51 @@ def main() -> None:
     except IrbenchError as error:
         typer.echo(f"irbench: {error}", err=True)
         sys.exit(2)
+
+
+def _request(given: Mapping[str, Any]) -> "Request":
+    """Return what is to be run, from the options of `run` and `ablate`."""
+    from irbench.grid import Request
+
+    changes = {"decode": given["decode"], "rerank": given["rerank"]}
+    return Request(
+        methods=tuple(given["method"] or ()),
+        searches=tuple(given.get("search") or ()),
+        identifiers=tuple(given["identifier"] or ()),
+        datasets=tuple(given["dataset"] or ()),
+        seeds=tuple(given["seed"] or (0,)),
+        changes=tuple((key, value) for key, value in changes.items() if value is not None),
+        **{key: given[key] for key in ("grid", "scale", "crop", "protocol", "epochs", "max_queries")},
+    )
+
+
+def _settings(given: Mapping[str, Any]) -> "Settings":
+    """Return where and how it is run, from the options of a command."""
+    from irbench.experiment import Settings
+
+    return Settings(**{field.name: given[field.name] for field in fields(Settings) if field.name in given})
+
+
+def _run(
+    cells: "Sequence[Cell]",
+    settings: "Settings",
+    *,
+    force: bool,
+    timeout: float | None,
+    dry_run: bool,
+    as_json: bool,
+    tables: Sequence[str] = ("precision",),
+) -> NoReturn:
+    """Run the cells that are due, print their tables, and leave with the worst of their exit codes."""
+    from irbench import grid
+    from irbench.console import Console, conclude
+    from irbench.experiment import Experiment
+
+    experiments = [Experiment(cell, settings) for cell in cells]
+    with _interruptible():
+        outcomes = grid.run(experiments, Console(), force=force, timeout=timeout, dry_run=dry_run)
+    conclude(experiments, outcomes, tables=tables, as_json=as_json)
+    raise typer.Exit(max((outcome.exit_code for outcome in outcomes.values()), default=0))
 
 
 def _version(wanted: bool) -> None:

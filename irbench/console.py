@@ -46,7 +46,9 @@ class Console:
         _say(f"      {what} in {seconds:.1f} s{reason}{more}")
 
 
-def conclude(experiments: Sequence[Experiment], outcomes: Mapping[Experiment, Outcome], *, as_json: bool) -> None:
+def conclude(
+    experiments: Sequence[Experiment], outcomes: Mapping[Experiment, Outcome], *, tables: Sequence[str], as_json: bool
+) -> None:
     """Print what was measured, on standard output; where it went, and what to try next, on standard error."""
     root = experiments[0].settings.results
     found = [result for experiment in experiments if (result := experiment.current()) is not None]
@@ -56,11 +58,12 @@ def conclude(experiments: Sequence[Experiment], outcomes: Mapping[Experiment, Ou
         return
     if not found:
         return
-    made = table(found, "precision", paper=False, include_shortened=True)
     width = shutil.get_terminal_size((110, 24)).columns
-    print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
+    for metric in tables:
+        made = table(found, metric, paper=False, include_shortened=True)
+        print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
     dataset = experiments[0].cell.dataset
-    _say(f"\nresults in {root}; other tables of them: irbench table --metric recall|mrr|map|latency|footprint")
+    _say(f"\nresults in {root}; other tables of them: irbench table --metric recall|mrr|map|latency|setup|footprint")
     _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER, with images of your own")
 
 

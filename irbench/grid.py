@@ -1,12 +1,13 @@
 """From a request to cells, and from cells to results: what is already stored is kept, the rest is run."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from itertools import product
 from typing import Protocol
 
 from irbench import datasets, recipes
-from irbench.cell import Cell
+from irbench.catalog import IDENTIFIERS, RETRIEVERS
+from irbench.cell import Cell, Value
 from irbench.errors import UsageError, check_choice
 from irbench.executor import Outcome, run_apart
 from irbench.experiment import Experiment, check_writable
@@ -38,6 +39,8 @@ class Request:
     protocol: str = "closed-set"
     epochs: int | None = None
     max_queries: int | None = None
+    fresh: bool = False
+    changes: tuple[tuple[str, Value], ...] = ()
 
 
 def cells(request: Request) -> list[Cell]:
@@ -52,6 +55,8 @@ def cells(request: Request) -> list[Cell]:
     unused = set(request.searches) - {cell.search for cell in made}
     if unused:
         raise UsageError(f"--search {', '.join(sorted(unused))}: none of {', '.join(methods)} would use it")
+    if request.changes and not any(cell.identifier for cell in made):
+        raise UsageError(f"--{request.changes[0][0]}: none of {', '.join(methods)} writes identifiers")
     return made
 
 
@@ -78,21 +83,42 @@ def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
         for choice in chosen:
             if choice is not None:
                 recipes.find(family, choice)
+    scale = request.scale or usual_scale
     for one_search, identifier, seed in product(searches, identifiers, request.seeds):
+        changes = request.changes
+        if identifier and changes:
+            usual = _usual_values(name, identifier, scale, dataset if scale == usual_scale else "")
+            changes = tuple((key, value) for key, value in changes if usual.get(key) != value)
         yield Cell(
             method=name,
             search=one_search,
             identifier=identifier,
             dataset=dataset,
-            scale=request.scale or usual_scale,
+            scale=scale,
             seed=seed,
             crop=request.crop,
             protocol=request.protocol,
             epochs=request.epochs,
             max_queries=request.max_queries,
+            fresh=request.fresh,
+            changes=changes if identifier else (),
             usual_identifier=head.identifier,
             usual_scale=usual_scale,
         )
+
+
+def _usual_values(method: str, identifier: str, scale: str, dataset: str) -> dict[str, object]:
+    """What the recipes of a generative method say, so that a change that changes nothing is no other cell."""
+    known: dict[str, object] = {}
+    for family, name, registry in (
+        ("methods", method, RETRIEVERS),
+        ("methods/identifier", identifier, IDENTIFIERS),
+    ):
+        recipe = recipes.find(family, name)
+        schema = registry.schema(recipe.table[registry.kind])
+        known |= {field.name: field.default for field in fields(schema) if field.default is not MISSING}
+        known |= recipe.params(scale=scale, dataset=dataset)
+    return known
 
 
 class Watcher(Protocol):

@@ -65,6 +65,8 @@ BAD = [
     (["run", "--dataset", "cars196"], "cars196 not found: looked for data/cars196/devkit"),
     (["run", "--dataset", "cub200", "--data", "nowhere"], "cub200 not found: looked for nowhere/"),
     (["run", "--dataset", "./nothing-here"], "nothing-here"),
+    (["run", "--method", "pixels", "--rerank", "9"], "--rerank: none of pixels writes identifiers"),
+    (["ablate", "lenght"], "unknown ablation 'lenght'; did you mean 'length'?"),
     (["table", "--metric", "precison"], "unknown --metric 'precison'; did you mean 'precision'?"),
     (["table", "--format", "html"], "unknown --format 'html'"),
     (["list", "method"], "did you mean 'methods'?"),

@@ -12,8 +12,8 @@ LAYERS = [
     {"protocols"},
     {"pictures", "sources", "images", "layouts", "weights", "backbones", "training", "encoders", "searchers", "irgen"},
     {"catalog", "retrievers", "datasets"},
-    {"results", "measurement", "experiment", "executor", "grid", "report"},
-    {"console", "cli", "__main__"},
+    {"results", "measurement", "experiment", "executor", "grid", "ablation", "report"},
+    {"console", "options", "cli", "__main__"},
 ]
 LIGHT = {"numpy", "irbench"}  # what the nouns may import besides the standard library
 FAMILIES = {"encoders", "searchers", "irgen", "layouts"}  # parts that know each other only through protocols

@@ -20,7 +20,7 @@ Known misprints and gaps, kept as printed:
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -30,7 +30,10 @@ DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
 
 
 class Key(NamedTuple):
-    """A cell of the paper's tables; `search` is None where the method answers without an index (IRGen)."""
+    """A cell of the paper's tables; `search` is None where the method answers without an index (IRGen).
+
+    An ablation's method is named as irbench names its own: "irgen@hkm-200" (Table 3), "irgen@length-2" (Table 4).
+    """
 
     method: str
     search: str | None
@@ -42,14 +45,6 @@ class Number(NamedTuple):
 
     percent: float
     source: str
-
-
-class Ablation(NamedTuple):
-    """A cell of Tables 3 and 4, all on In-shop: how the identifiers are made, their length T, and K."""
-
-    identifier: str
-    length: int
-    k: int
 
 
 @cache
@@ -65,18 +60,27 @@ def published(metric: str, dataset: str) -> Mapping[Key, Number]:
             key = Key(row["method"], search, int(row.get("k", 100)))
             if key not in numbers or row.get("source") == "reproduced":
                 numbers[key] = Number(float(row.get("percent") or row["map_at_100_percent"]), _source(row))
+    return numbers | (_ablations(metric) if dataset == "inshop" else {})
+
+
+def _ablations(metric: str) -> dict[Key, Number]:
+    """Return what Tables 3 and 4 say; their rows of IRGen itself are Table 1's and 2's over again."""
+    numbers = {}
+    for table, variant in _ABLATIONS.items():
+        for row in _read(table):
+            name = variant(row)
+            if name and metric == {"precision": "precision_irgen"}.get(row["metric"], row["metric"]):
+                source = f"Table {table.removeprefix('table')[0]}"
+                numbers[Key(f"irgen@{name}", None, int(row["k"]))] = Number(float(row["percent"]), source)
     return numbers
 
 
-@cache
-def ablation(table: int, metric: str) -> Mapping[Ablation, Number]:
-    """Return Table 3 (how identifiers are made) or Table 4 (their length) for "precision_irgen" or "recall"."""
-    name = {3: "table3_identifiers_inshop", 4: "table4_length_inshop"}[table]
-    return {
-        Ablation(row["identifier"], int(row["length"]), int(row["k"])): Number(float(row["percent"]), f"Table {table}")
-        for row in _read(name)
-        if metric == {"precision": "precision_irgen", "recall": "recall"}[row["metric"]]
-    }
+_ABLATIONS: Mapping[str, Callable[[Mapping[str, str]], str | None]] = {
+    "table3_identifiers_inshop": lambda row: {"semantic": None, "hkm-100": "hkm"}.get(
+        row["identifier"], row["identifier"]
+    ),
+    "table4_length_inshop": lambda row: f"length-{row['length']}" if row["length"] != "4" else None,
+}
 
 
 @cache
