@@ -83,9 +83,12 @@ class Benchmark:
     queries: ImageSet
     ks: tuple[int, ...]
     depth: int
+    fresh: int = 0  # so many gallery images, the last ones, are added when all else has been trained and indexed
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} when only a part is asked
 
     def __post_init__(self) -> None:
+        if not 0 <= self.fresh < len(self.gallery):
+            raise DataError(f"{self.fresh} of {len(self.gallery)} gallery images are new: some have to be old")
         asked = np.flatnonzero(self.own_rows >= 0)
         differs = self.gallery.labels[self.own_rows[asked]] != self.queries.labels[asked]
         if differs.any():
@@ -101,9 +104,33 @@ class Benchmark:
     @cached_property
     def positives(self) -> NDArray[np.int64]:
         """[Q] number of gallery images that share the query's label, the query itself not counted."""
+        return self.positives_among(range(len(self.gallery)))
+
+    def positives_among(self, rows: range) -> NDArray[np.int64]:
+        """[Q] number of such images among these rows of the gallery."""
         size = 1 + int(max(self.gallery.labels.max(), self.queries.labels.max()))
-        per_class = np.bincount(self.gallery.labels, minlength=size)
-        return per_class[self.queries.labels] - (self.own_rows >= 0)
+        per_class = np.bincount(self.gallery.labels[rows.start : rows.stop], minlength=size)
+        return per_class[self.queries.labels] - ((self.own_rows >= rows.start) & (self.own_rows < rows.stop))
+
+    @cached_property
+    def old_gallery(self) -> ImageSet:
+        """The gallery images that are indexed first: all of them, in an ordinary benchmark."""
+        return self.gallery.take(slice(self.old_rows.stop)) if self.fresh else self.gallery
+
+    @cached_property
+    def new_gallery(self) -> ImageSet:
+        """The gallery images that are added afterwards; there are some where `fresh` is not 0."""
+        return self.gallery.take(slice(self.new_rows.start, None))
+
+    @property
+    def old_rows(self) -> range:
+        """Gallery rows that are indexed first."""
+        return range(len(self.gallery) - self.fresh)
+
+    @property
+    def new_rows(self) -> range:
+        """Gallery rows that are added afterwards."""
+        return range(len(self.gallery) - self.fresh, len(self.gallery))
 
     @cached_property
     def classes(self) -> int:
@@ -119,7 +146,7 @@ class Benchmark:
             "self_match": "removed by identity",
             "ties": "higher score, then lower gallery row",
             "splits": [s.fingerprint for s in (self.train, self.gallery, self.queries)],
-        }
+        } | ({"fresh": self.fresh} if self.fresh else {})
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

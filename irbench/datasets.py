@@ -100,19 +100,21 @@ def find(name: str | Path) -> Dataset:
     return Dataset(str(name), head, layout(recipe.config(schema, scale=head.scale, dataset=str(name))))
 
 
-def load(
+def load(  # noqa: PLR0913 -- each is an option of the command line
     name: str | Path,
     *,
     data: Path | None = None,
     crop: str = "none",
     protocol: str = "closed-set",
+    fresh: bool = False,
     max_queries: int | None = None,
     files_must_exist: bool = True,
 ) -> Benchmark:
     """Return data set `name` (or the images at a path) as a benchmark.
 
-    `max_queries` asks an even spread of so many queries only. With `files_must_exist` false, images that are listed
-    and absent are noticed when they are decoded, not here.
+    `fresh` keeps half of the gallery out of training, see `keep_fresh`. `max_queries` asks an even spread of so many
+    queries only. With `files_must_exist` false, images that are listed and absent are noticed when they are decoded,
+    not here.
     """
     check_choice("--crop", crop, CROPS)
     check_choice("--protocol", protocol, PROTOCOLS)
@@ -121,7 +123,33 @@ def load(
     benchmark = _benchmark(dataset, root, collection, crop=crop, protocol=protocol)
     if files_must_exist:
         _check_files(dataset, benchmark)
+    if fresh:
+        benchmark = keep_fresh(benchmark)
     return benchmark if max_queries is None else shorten(benchmark, max_queries)
+
+
+def keep_fresh(benchmark: Benchmark) -> Benchmark:
+    """Return the benchmark with half of the gallery images of each class taken out of training, to be added later.
+
+    Of a class of n images n // 2 are new, those whose ids have the smallest SHA-256: a choice that looks like chance
+    and depends on nothing but the data set. The gallery is then the old images, in their order, and after them the new.
+    """
+    gallery = benchmark.gallery
+    digests = [hashlib.sha256(id_.encode("utf-8", "surrogateescape")).digest() for id_ in gallery.ids]
+    new = np.zeros(len(gallery), bool)
+    for label in np.unique(gallery.labels):
+        rows = np.flatnonzero(gallery.labels == label).tolist()
+        new[sorted(rows, key=digests.__getitem__)[: len(rows) // 2]] = True
+    if not new.any():
+        raise UsageError(f"{benchmark.name}: no class has two gallery images, so none can be kept to be added later")
+    kept = {gallery.ids[row] for row in np.flatnonzero(new)}
+    trained = np.array([id_ not in kept for id_ in benchmark.train.ids])
+    return replace(
+        benchmark,
+        train=benchmark.train.take(np.flatnonzero(trained)),
+        gallery=gallery.take(np.argsort(new, kind="stable")),
+        fresh=int(new.sum()),
+    )
 
 
 def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
@@ -149,6 +177,7 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
         "positives": {"min": int(positives.min()), "mean": float(positives.mean()), "max": int(positives.max())},
         "queries_without_positives": int((positives == 0).sum()),
         "queries_in_gallery": int((benchmark.own_rows >= 0).sum()),
+        "added_after_training": benchmark.fresh,
         "ks": list(benchmark.ks),
         "depth": benchmark.depth,
         "shortened": dict(benchmark.shortened),

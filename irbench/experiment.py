@@ -15,7 +15,7 @@ from irbench import datasets, measurement, metrics, results
 from irbench.cell import Cell
 from irbench.clock import Clock
 from irbench.collection import Benchmark
-from irbench.errors import ContractError, StoreError, Unavailable, UsageError, check_choice
+from irbench.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError, check_choice
 from irbench.images import drop_unreadable
 from irbench.machine import (
     DEVICES,
@@ -31,7 +31,7 @@ from irbench.machine import (
     seed_everything,
     use_threads,
 )
-from irbench.protocols import Description, Retriever, Trainable
+from irbench.protocols import Description, Growing, Retriever, Trainable
 from irbench.ranking import Ranking
 from irbench.results import Cost, Dataset, Estimate, Facts, RecipeUsed, Result, Status
 from irbench.retrievers.workshop import Workshop
@@ -132,31 +132,48 @@ class Experiment:
         """Train, index, search, score and measure. Nothing is written but the cache and the ranking."""
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
-        retriever, queries = self.workshop.retriever(), self.benchmark.queries
-        training, indexing = (Clock(live=False, synchronize=self.runtime.synchronize) for _ in range(2))
-        with training.run():
-            if isinstance(retriever, Trainable):
-                retriever.train(self.benchmark.train)
-        reset_peak_memory(self.runtime)
-        with indexing.run():
-            retriever.index(self.benchmark.gallery)
+        retriever = self.workshop.retriever()
+        if self.benchmark.fresh and not isinstance(retriever, Growing):
+            raise NotApplicable(f"{self.cell.name} cannot add images to a gallery that it has indexed")
+        cost = self._prepare(retriever)
         ranking = self._search(retriever)
         description = retriever.describe()
-        depth = self.benchmark.depth
-        cost = Cost(
+        return self._finished(ranking, description, self._priced(cost, retriever, description))
+
+    def unfinished(self, status: Status, reason: str) -> Result:
+        """Return the result of a cell that could not be run to its end."""
+        return replace(self._blank, status=status, reason=reason)
+
+    def _prepare(self, retriever: Retriever) -> Cost:
+        """Train, index what is old and add what is new, each by its own clock."""
+        benchmark = self.benchmark
+        training, indexing, adding = (Clock(live=False, synchronize=self.runtime.synchronize) for _ in range(3))
+        with training.run():
+            if isinstance(retriever, Trainable):
+                retriever.train(benchmark.train)
+        reset_peak_memory(self.runtime)
+        with indexing.run():
+            retriever.index(benchmark.old_gallery)
+        if isinstance(retriever, Growing) and benchmark.fresh:
+            with adding.run():
+                retriever.add(benchmark.new_gallery)
+        return Cost(
             train_s=training.cost,
             encode_gallery_s=indexing.seconds.get("encode"),
             build_s=indexing.seconds.get("build"),
+            add_s=adding.cost if benchmark.fresh else None,
+        )
+
+    def _priced(self, cost: Cost, retriever: Retriever, description: Description) -> Cost:
+        """Add what answering costs: bytes and time."""
+        queries, depth = self.benchmark.queries, self.benchmark.depth
+        return replace(
+            cost,
             index_bytes=description.index_bytes,
             model_bytes=description.model_bytes,
             query_ms=measurement.latency(retriever, queries, depth, self.runtime),
             queries_per_s=measurement.throughput(retriever, queries, depth, self.runtime),
         )
-        return self._finished(ranking, description, cost)
-
-    def unfinished(self, status: Status, reason: str) -> Result:
-        """Return the result of a cell that could not be run to its end."""
-        return replace(self._blank, status=status, reason=reason)
 
     def _content(self, split: str) -> str:
         return Source(getattr(self.benchmark, split)).digest
@@ -185,7 +202,15 @@ class Experiment:
     def _readable(self) -> tuple[Benchmark, int]:
         """The benchmark, and how many images were left out of it because they cannot be decoded."""
         cell, skip = self.cell, self.settings.on_bad_image == "skip"
-        benchmark = _load(cell.dataset, self.settings.data, cell.crop, cell.protocol, cell.max_queries, not skip)
+        benchmark = _load(
+            cell.dataset,
+            data=self.settings.data,
+            crop=cell.crop,
+            protocol=cell.protocol,
+            fresh=cell.fresh,
+            max_queries=cell.max_queries,
+            files_must_exist=not skip,
+        )
         if not skip:
             return benchmark, 0
         kept, left_out = drop_unreadable(benchmark, self.runtime)
@@ -215,6 +240,7 @@ class Experiment:
                 classes=benchmark.classes,
                 without_positives=int((benchmark.positives == 0).sum()),
                 bad_images=self._readable[1],
+                fresh=benchmark.fresh,
             ),
             method=cell.method,
             search=cell.search,
@@ -233,7 +259,10 @@ def estimates(ranking: Ranking, benchmark: Benchmark) -> dict[str, Estimate]:
     """Return every metric of a ranking, with its interval or the reason why there is none."""
     names = metrics.names(benchmark)
     scores = metrics.score(ranking, benchmark, names)
-    means, bounds = scores.means, intervals(scores.values)
+    means = scores.means
+    bounds: dict[str, tuple[float, float]] = {}
+    for asked in {len(values) for values in scores.values.values()}:  # metrics of a part may have fewer queries
+        bounds |= intervals({name: values for name, values in scores.values.items() if len(values) == asked})
     return {
         name: Estimate(mean=float(means[name]), ci95=bounds[name])
         if name in means
@@ -260,20 +289,4 @@ def check_writable(folder: Path, option: str) -> None:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another folder with {option}") from error
 
 
-@lru_cache(maxsize=4)  # the cells of a grid come data set by data set
-def _load(
-    name: str,
-    data: Path,
-    crop: str,
-    protocol: str,
-    max_queries: int | None,
-    files_must_exist: bool,  # noqa: FBT001
-) -> Benchmark:
-    return datasets.load(
-        name,
-        data=data,
-        crop=crop,
-        protocol=protocol,
-        max_queries=max_queries,
-        files_must_exist=files_must_exist,
-    )
+_load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set

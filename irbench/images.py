@@ -94,7 +94,9 @@ def drop_unreadable(benchmark: Benchmark, runtime: Runtime) -> tuple[Benchmark, 
         return images.take(np.delete(np.arange(len(images)), bad)) if bad else images
 
     train, gallery, queries = readable(benchmark.train), readable(benchmark.gallery), readable(benchmark.queries)
-    return replace(benchmark, train=train, gallery=gallery, queries=queries), left_out
+    known = set(gallery.ids)
+    fresh = sum(benchmark.gallery.ids[row] in known for row in benchmark.new_rows)
+    return replace(benchmark, train=train, gallery=gallery, queries=queries, fresh=fresh), left_out
 
 
 @dataclass(frozen=True, eq=False)

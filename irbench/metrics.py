@@ -4,6 +4,10 @@ h_i is 1 where a query's i-th answer shares its label, n the number of such imag
 photograph not counted). A missing answer is a miss. A query with n = 0 has no right answer: it is counted and left out.
 
 A metric's name is its specification: "precision@10", "map@100", "r_precision".
+
+Where half of the gallery was added after training, the precision of old and of new images is told apart: answers and
+positives of the other half are taken out of a query's ranking, as if they had never been in the gallery, and what
+follows moves up. A ranking is kept to the benchmark's depth; an answer that lies deeper is a miss.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +19,7 @@ from numpy.typing import NDArray
 
 from irbench.collection import Benchmark
 from irbench.errors import ContractError, UsageError, nearest
-from irbench.ranking import Ranking
+from irbench.ranking import MISSING, Ranking
 
 Values = NDArray[np.float64]  # [Q'] one number for each query that has a right answer
 NEVER = np.iinfo(np.int64).max  # a rank beyond every K
@@ -118,6 +122,7 @@ class Metric:
     function: Callable[[Judged, int], Values]
     at_k: bool = True
     higher_is_better: bool = True
+    part: str = ""  # "old" or "new": of answers and positives, only those in this part of a gallery that has grown
 
 
 METRICS: Mapping[str, Metric] = {
@@ -131,6 +136,10 @@ METRICS: Mapping[str, Metric] = {
         Metric("mrr", "MRR", "1/rank of the first hit if ≤ K, else 0", mrr),
         Metric("map", "MAP", "mean of Σ(precision at each hit)/min(n, K)", average_precision),
         Metric("r_precision", "R-precision", "hits in the first n, divided by n", r_precision, at_k=False),
+        Metric("precision_old", "Precision on old images", "Σh/K of the ranking without the images that were added",
+               precision, part="old"),
+        Metric("precision_new", "Precision on new images", "Σh/K of the ranking of the added images alone",
+               precision, part="new"),
     )
 }  # fmt: skip
 
@@ -164,7 +173,8 @@ def parse(name: str) -> Measure:
 def names(benchmark: Benchmark) -> list[str]:
     """Return every metric that a ranking of this benchmark is scored with."""
     ks = [k for k in benchmark.ks if k <= benchmark.depth]
-    at_k = [Measure(metric, k) for metric in METRICS.values() if metric.at_k for k in ks]
+    apply = [metric for metric in METRICS.values() if benchmark.fresh or not metric.part]
+    at_k = [Measure(metric, k) for metric in apply if metric.at_k for k in ks]
     if benchmark.depth >= 100 and 100 not in ks:
         at_k.append(Measure(METRICS["map"], 100))
     return [*map(str, at_k), "r_precision"]
@@ -172,7 +182,10 @@ def names(benchmark: Benchmark) -> list[str]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scores:
-    """What each query scored. A metric stands either in `values` or, with the reason, in `unscored`."""
+    """What each query scored. A metric stands either in `values` or, with the reason, in `unscored`.
+
+    The values of a metric of a part of the gallery are those of the queries that have a right answer there.
+    """
 
     values: Mapping[str, Values]
     unscored: Mapping[str, str]
@@ -190,10 +203,12 @@ def score(ranking: Ranking, benchmark: Benchmark, names: Sequence[str]) -> Score
     measures = {name: parse(name) for name in names}
     _check(ranking, benchmark)
     queries = np.flatnonzero(benchmark.positives)
-    judged = judge(ranking, benchmark, queries)
-    reasons = {name: _why_not(measure, judged, benchmark) for name, measure in measures.items()}
+    judged = {"": judge(ranking, benchmark, queries)}
+    for part in {measure.metric.part for measure in measures.values()} - {""}:
+        judged[part] = _judge_part(ranking, benchmark, part)
+    reasons = {name: _why_not(measure, judged[measure.metric.part], benchmark) for name, measure in measures.items()}
     return Scores(
-        values={n: m.metric.function(judged, m.k) for n, m in measures.items() if not reasons[n]},
+        values={n: m.metric.function(judged[m.metric.part], m.k) for n, m in measures.items() if not reasons[n]},
         unscored={name: reason for name, reason in reasons.items() if reason},
         queries=queries,
         left_out=len(ranking) - len(queries),
@@ -210,7 +225,22 @@ def judge(ranking: Ranking, benchmark: Benchmark, queries: NDArray[np.int64]) ->
     return Judged(labels[rows] == wanted[:, None].astype(np.int32), positives)
 
 
+def _judge_part(ranking: Ranking, benchmark: Benchmark, part: str) -> Judged:
+    """Mark the answers that lie in one part of the gallery; the others are taken out, and what follows moves up."""
+    kept = {"old": benchmark.old_rows, "new": benchmark.new_rows}[part]
+    positives = benchmark.positives_among(kept)
+    queries = np.flatnonzero(positives)
+    rows = ranking.rows[queries]
+    inside = (rows >= kept.start) & (rows < kept.stop)
+    order = np.argsort(~inside, axis=1, kind="stable")
+    rows = np.take_along_axis(np.where(inside, rows, MISSING), order, axis=1)
+    labels = np.append(benchmark.gallery.labels, -1)
+    return Judged(labels[rows] == benchmark.queries.labels[queries][:, None], positives[queries])
+
+
 def _why_not(measure: Measure, judged: Judged, benchmark: Benchmark) -> str:
+    if measure.metric.part and not benchmark.fresh:
+        return "no image was added to the gallery"
     if not len(judged.positives):
         return "no query has a positive in the gallery"
     if not measure.metric.at_k and judged.depth < min(judged.positives.max(), len(benchmark.gallery)):

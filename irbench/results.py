@@ -51,6 +51,7 @@ class Dataset:
     classes: Count
     without_positives: Count = 0  # queries without a right answer in the gallery, left out of every mean
     bad_images: Count = 0  # unreadable images that were skipped, as asked
+    fresh: Count = 0  # of the gallery, images that were not trained on and were added after the others were indexed
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -104,6 +105,7 @@ class Cost:
     train_s: float | None = None
     encode_gallery_s: float | None = None
     build_s: float | None = None
+    add_s: float | None = None  # for all images that came after the others were indexed
     index_bytes: Count | None = None
     model_bytes: Count | None = None
     peak_host_bytes: Count | None = None

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -106,6 +107,27 @@ def test_metric_learning_never_answers_with_the_query_itself():
     assert benchmark.own_rows.tolist() == list(range(len(benchmark.gallery)))
     assert not set(benchmark.train.labels) & set(benchmark.gallery.labels)
     assert benchmark.fingerprint != digits().fingerprint
+
+
+def test_half_of_every_class_is_kept_to_be_added_later():
+    whole, fresh = digits(), datasets.load("digits", fresh=True)
+    old, new = fresh.old_gallery, fresh.new_gallery
+    assert (old.ids + new.ids, set(fresh.gallery.ids)) == (fresh.gallery.ids, set(whole.gallery.ids))
+    assert np.array_equal(np.bincount(new.labels), np.bincount(whole.gallery.labels) // 2)
+    assert old.ids == tuple(id_ for id_ in whole.gallery.ids if id_ in set(old.ids))  # both in their old order
+    assert new.ids == tuple(id_ for id_ in whole.gallery.ids if id_ in set(new.ids))
+    assert set(fresh.train.ids) == set(whole.train.ids) - set(new.ids)
+    assert fresh.queries.ids == whole.queries.ids
+    assert fresh.fingerprint not in {whole.fingerprint, replace(fresh, fresh=0).fingerprint}
+    assert np.array_equal(fresh.positives, whole.positives)
+    apart = fresh.positives_among(fresh.old_rows) + fresh.positives_among(fresh.new_rows)
+    assert np.array_equal(apart, whole.positives)
+
+
+def test_of_single_images_none_can_be_added_later(tmp_path):
+    (tmp_path / "mine.csv").write_text("path,label,split\na.png,x,gallery\nb.png,y,gallery\nb.png,y,query\n")
+    with pytest.raises(UsageError, match="no class has two gallery images"):
+        datasets.load(tmp_path / "mine.csv", fresh=True, files_must_exist=False)
 
 
 @given(st.integers(1, 2000))

@@ -19,7 +19,7 @@ def image_set(name, labels, ids=None):
     return ImageSet(name=name, ids=tuple(ids or (f"{name}{i}" for i in range(len(labels)))), labels=labels)
 
 
-def benchmark(gallery, queries, *, ks=(1, 10), depth=10, query_ids=None):
+def benchmark(gallery, queries, *, ks=(1, 10), depth=10, query_ids=None, fresh=0):
     return Benchmark(
         name="toy",
         protocol="closed-set",
@@ -29,6 +29,7 @@ def benchmark(gallery, queries, *, ks=(1, 10), depth=10, query_ids=None):
         queries=image_set("queries", queries, query_ids),
         ks=ks,
         depth=depth,
+        fresh=fresh,
     )
 
 
@@ -92,7 +93,7 @@ def by_loop(hits, n, measure):  # noqa: PLR0911 -- one definition, one return
     top = (list(hits) + [0] * k)[:k]
     ranks = [rank for rank, hit in enumerate(top, 1) if hit]
     match measure.metric.name:
-        case "precision":
+        case "precision" | "precision_old" | "precision_new":
             return len(ranks) / k
         case "precision_irgen":
             return len(ranks) / (ranks[-1] if len(ranks) == n > 1 and ranks[-1] < k else k)
@@ -119,7 +120,8 @@ def cases(draw):
     ids = [f"gallery{i}" if inside else f"q{i}" for i, inside in enumerate(own)]
     queries = np.array([gallery[i] if inside else queries[i] for i, inside in enumerate(own)])
     depth = draw(st.integers(1, 30))
-    bench = benchmark(gallery, queries, ks=tuple(sorted({1, 3, depth})), depth=depth, query_ids=ids)
+    fresh = draw(st.integers(0, len(gallery) - 1))
+    bench = benchmark(gallery, queries, ks=tuple(sorted({1, 3, depth})), depth=depth, query_ids=ids, fresh=fresh)
     rows = np.full((len(queries), min(depth, len(gallery))), MISSING)
     for q in range(len(queries)):
         others = rng.permutation(np.setdiff1d(np.arange(len(gallery)), bench.own_rows[q]))
@@ -133,15 +135,20 @@ def test_every_metric_equals_the_loop(case):
     bench, answers = case
     scores = metrics.score(answers, bench, metrics.names(bench))
     assert scores.left_out + len(scores.queries) == len(bench.queries)
+    old = len(bench.gallery) - bench.fresh
     for name, values in scores.values.items():
         expected = []
+        part = {"old": range(old), "new": range(old, 99)}.get(metrics.parse(name).metric.part, range(-1, 99))
         for q in range(len(bench.queries)):
-            same = [g for g, label in enumerate(bench.gallery.labels) if label == bench.queries.labels[q]]
+            labels = bench.gallery.labels
+            same = [g for g, label in enumerate(labels) if label == bench.queries.labels[q] and g in part]
             n = len(set(same) - {bench.own_rows[q]})
             if n:
-                expected.append(by_loop([row in same for row in answers.rows[q]], n, metrics.parse(name)))
+                rows = [row for row in answers.rows[q] if row in part]
+                expected.append(by_loop([row in same for row in rows], n, metrics.parse(name)))
         assert values == pytest.approx(expected, abs=1e-12), name
     assert set(scores.values) | set(scores.unscored) == set(metrics.names(bench))
+    assert ("precision_new@1" in metrics.names(bench)) == (bench.fresh > 0)
 
 
 def test_trec_eval_agrees_where_it_defines_the_same():
@@ -181,6 +188,8 @@ def test_what_cannot_be_said_is_not_a_number_but_a_reason():
     shallow = metrics.score(ranking([[0]]), benchmark([1, 1, 0], [1], depth=1), ["r_precision", "recall@2", "recall@1"])
     assert set(shallow.unscored) == {"r_precision", "recall@2"}
     assert "2 positives but only 1 answers" in shallow.unscored["r_precision"]
+    same = metrics.score(ranking([[0]]), benchmark([1, 1], [1]), ["precision_new@1"])
+    assert same.unscored == {"precision_new@1": "no image was added to the gallery"}
 
 
 def test_a_ranking_that_does_not_belong_is_refused():

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 
 from irbench import paper as published
 from irbench.report.quantities import PRICES, Quantity, Reading, quantities, subject
-from irbench.results import Result
+from irbench.results import Dataset, Result
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ def _by_fingerprint(results: Sequence[Result]) -> list[list[Result]]:
     return [groups[key] for key in sorted(groups)]
 
 
+def _name(facts: Dataset) -> str:
+    """The data set as the paper's tables name it: "-fresh" where half of the gallery was added after training."""
+    return f"{facts.name}-fresh" if facts.fresh else facts.name
+
+
 def _holds_paper(panel: Panel, dataset: str) -> bool:
     return (panel.dataset, panel.protocol, panel.crop) == (dataset, published.PROTOCOL, published.CROP)
 
@@ -111,16 +116,17 @@ def _left_out(shortened: int, unmeasured: Sequence[str]) -> Iterator[str]:
 
 def _measured_panel(results: Sequence[Result], metric: str, *, paper: bool) -> Panel:
     facts = results[0].dataset
+    name = _name(facts)
     comparable = paper and (facts.protocol, facts.crop) == (published.PROTOCOL, published.CROP)
-    numbers = published.published(metric, facts.name) if comparable else {}
+    numbers = published.published(metric, name) if comparable else {}
     columns = quantities(metric, results, [key.k for key in numbers])
-    rows = [*_measured_rows(results, metric, columns), *_published_rows(metric, facts.name, columns, keep=comparable)]
+    rows = [*_measured_rows(results, metric, columns), *_published_rows(metric, name, columns, keep=comparable)]
     return Panel(
-        dataset=facts.name,
+        dataset=name,
         protocol=facts.protocol,
         crop=facts.crop,
         fingerprint=facts.fingerprint,
-        title=f"{facts.name} · {facts.protocol} · crop {facts.crop} · data {facts.fingerprint[:8]}",
+        title=f"{name} · {facts.protocol} · crop {facts.crop} · data {facts.fingerprint[:8]}",
         columns=columns,
         rows=tuple(_mark_best(_in_order(rows), columns)),
         notes=tuple(_notes(results, columns)),
