@@ -105,6 +105,43 @@ def ablate(
 
 
 @app.command()
+def query(
+    images: Annotated[list[Path], typer.Argument(help="Image files to ask about.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", "-m", help="Method, or method+search.")] = "irgen",
+    search: o.Searches = None,
+    identifier: o.Identifiers = None,
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set whose gallery is searched.")] = "digits",
+    k: Annotated[int, typer.Option("-k", min=1, help="Answers for each image.")] = 5,
+    scale: o.Scale = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the training.")] = 0,
+    decode: o.Decode = None,
+    rerank: o.Rerank = None,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+    weights: o.Weights = None,
+    crop: o.Crop = "none",
+    protocol: o.Protocol = "closed-set",
+    on_bad_image: o.OnBadImage = "fail",
+    as_json: o.AsJson = False,
+) -> None:
+    """Ask a trained retriever about images of your own; one that is not trained yet is trained first."""
+    from irbench.console import print_answers
+    from irbench.experiment import Experiment
+    from irbench.grid import cells
+    from irbench.query import ask
+
+    given = {"method": [method], "dataset": [dataset], "seed": [seed], "grid": "quick", "epochs": None}
+    request = _request({**locals(), **given, "max_queries": None})
+    (cell, *others) = cells(request)
+    if others:
+        raise UsageError(f"one retriever answers: choose one of {cell.name}, {', '.join(c.name for c in others)}")
+    settings = _settings({**locals(), "results": work})
+    print_answers(ask(Experiment(cell, settings), images, k), as_json=as_json)
+
+
+@app.command()
 def table(
     metric: Annotated[str, typer.Option(help="precision, recall, mrr, map … latency, footprint.")] = "precision",
     dataset: o.Datasets = None,

@@ -4,10 +4,12 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from time import perf_counter
 
 from irbench.executor import Outcome
 from irbench.experiment import Experiment
+from irbench.query import Answered
 from irbench.report.render import render
 from irbench.report.table import table
 from irbench.results import document
@@ -65,6 +67,19 @@ def conclude(
     dataset = experiments[0].cell.dataset
     _say(f"\nresults in {root}; other tables of them: irbench table --metric recall|mrr|map|latency|setup|footprint")
     _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER, with images of your own")
+
+
+def print_answers(answered: Sequence[Answered], *, as_json: bool) -> None:
+    """Print what was found for each image asked about."""
+    if as_json:
+        print(json.dumps([asdict(one) for one in answered]))
+        return
+    for one in answered:
+        print(one.image)
+        width = max((len(answer.image) for answer in one.answers), default=0)
+        for a in one.answers:
+            path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
+            print(f"{a.rank:4}. {a.image:<{width}}  class {a.label:<5} score {a.score:10.4f}{path}")
 
 
 def _say(line: str) -> None:

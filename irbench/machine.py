@@ -180,6 +180,7 @@ def _package_digest() -> str:
 
 # no model, vector or decoded image depends on these
 _SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "executor.py", "experiment.py", "measurement.py",
+               "ablation.py", "query.py", "console.py", "options.py",
                "metrics.py", "significance.py", "datasets.py"}  # fmt: skip
 
 

@@ -52,7 +52,8 @@ def irbench(tmp_path: Path) -> Command:
     """Run the command line in an empty folder, where a test may have left recipes and a `site` of plug-ins."""
 
     def run(*arguments: str, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "IRBENCH_QUIET": "1", **environment}
+        path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
+        env = {**os.environ, "PYTHONPATH": path, "IRBENCH_QUIET": "1", **environment}
         command = [sys.executable, "-m", "irbench", *arguments]
         return subprocess.run(
             command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=timeout, check=False

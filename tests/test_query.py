@@ -1,0 +1,47 @@
+"""Images of one's own against a retriever, on real digits."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> list[Path]:
+    """Two scans as a user's files, enlarged."""
+    data = load_digits()
+    paths = [tmp_path / f"scan of a {data.target[row]}.png" for row in (3, 100)]
+    for path, row in zip(paths, (3, 100), strict=True):
+        Image.fromarray((data.images[row] * 255 / 16).astype(np.uint8)).resize((64, 64)).save(path)
+    return paths
+
+
+def test_answers_name_the_gallery_image_its_class_and_score(irbench, digits: list[Path]) -> None:
+    done = irbench("query", "--method", "pixels", "-k", "3", "--json", *map(str, digits), str(digits[0]))
+    assert done.returncode == 0, done.stderr
+    answered = json.loads(done.stdout)
+    assert [Path(one["image"]).name for one in answered] == ["scan of a 3.png", "scan of a 4.png"]
+    for one, label in zip(answered, (3, 4), strict=True):
+        assert [answer["rank"] for answer in one["answers"]] == [1, 2, 3]
+        assert one["answers"][0]["label"] == label
+        assert sorted(answer["score"] for answer in one["answers"])[::-1] == [a["score"] for a in one["answers"]]
+    said = irbench("query", "--method", "pixels", str(digits[0])).stdout
+    assert answered[0]["answers"][0]["image"] in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gone.png"], "gone.png: no such file"),
+        (["-m", "ft-clip", "--search", "linear", "--search", "scann", __file__], "one retriever answers"),
+        (["-m", "pixels", __file__], "not a JPEG, PNG"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_message(irbench, arguments: list[str], message: str) -> None:
+    done = irbench("query", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
