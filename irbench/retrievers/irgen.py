@@ -1,23 +1,27 @@
 """IRGen as a retriever: identifiers for the gallery, a decoder that writes them. Recipe: methods/irgen.toml."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from numpy.typing import NDArray
+from pydantic import NonNegativeInt, PositiveInt
 
-from irbench.backbones import centre
+from irbench.backbones import Featurizer, centre, run_network
 from irbench.bounds import Part
 from irbench.clock import stage
 from irbench.collection import ImageSet
 from irbench.errors import ContractError
+from irbench.identifiers import Identifiers
 from irbench.images import View, pixels
 from irbench.irgen.autoregression import Autoregression, Partners
 from irbench.irgen.beam import BeamSearch
 from irbench.irgen.decoder import Decoder, Shape
+from irbench.irgen.free import write_freely
+from irbench.irgen.gallery import Gallery, by_similarity
 from irbench.irgen.start import StartConfig, starting_network
-from irbench.irgen.trie import Trie
 from irbench.machine import Runtime
 from irbench.progress import track
 from irbench.protocols import Description, Parts, Trainable
@@ -29,7 +33,7 @@ from irbench.training.loop import learn
 class Config(StartConfig):
     """Schema of methods/irgen.toml."""
 
-    answering: ClassVar[frozenset[str]] = frozenset({"beams", "search_batch"})
+    answering: ClassVar[frozenset[str]] = frozenset({"beams", "search_batch", "within", "rerank", "unseen"})
 
     depth: PositiveInt = 12  # blocks of the decoder
     width: PositiveInt = 768
@@ -38,6 +42,16 @@ class Config(StartConfig):
     label_smoothing: Part = 0.0
     beams: PositiveInt = 30
     search_batch: PositiveInt = 64  # queries that are decoded at once
+    # Beyond the paper. Similarity is the distance of features, those of the network that the decoder looks through:
+    # a query's are there already, the gallery's are computed and kept with the index.
+    within: Literal["gallery", "similarity"] = "gallery"  # the order of images that share an identifier
+    rerank: NonNegativeInt = 0  # so many of the best answers are put in order of similarity
+    unseen: Literal["encode", "nearest", "write"] = "encode"  # an added image's identifier: see IrgenRetriever
+
+    @property
+    def compares(self) -> bool:
+        """Are answers ordered by similarity, within an identifier or across?"""
+        return self.within == "similarity" or self.rerank > 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,13 +60,18 @@ class Config(StartConfig):
 
 
 class IrgenRetriever:
-    """Writes the identifiers of gallery images for a query image, under a trie of those that exist."""
+    """Writes the identifiers of gallery images for a query image, under a trie of those that exist.
+
+    The identifier of an image that is added, which training has not seen, is its own ("encode", as the paper does: the
+    decoder has never written it), that of the image "nearest" to it by similarity, or the best one of those in the
+    trie that the decoder would "write" for it. An identifier of the last two kinds is one that the decoder knows.
+    """
 
     def __init__(self, config: Config, runtime: Runtime, parts: Parts) -> None:
         self.config, self.runtime, self.parts = config, runtime, parts
         self.identifier = parts.identifier()
         self._task: Autoregression | None = None
-        self._trie: Trie | None = None
+        self._held: Gallery | None = None
 
     def train(self, images: ImageSet) -> None:
         """Train the identifier, then the encoder-decoder on pairs of one class."""
@@ -82,51 +101,138 @@ class IrgenRetriever:
     def index(self, gallery: ImageSet) -> None:
         """Give every gallery image its identifier and build the trie."""
         with stage("encode"):
-            identifiers = self.identifier.encode(gallery)
-        with stage("build"):
-            self._trie = Trie.build(identifiers)
-            self._beam_search = BeamSearch(self._trie, self.runtime.device)
+            identifiers, features = self.identifier.encode(gallery), self._features(gallery)
+        self._hold(Gallery.of(identifiers, features))
+
+    def add(self, images: ImageSet) -> None:
+        """Give more images identifiers, as `unseen` says, and build the trie again; nothing is trained."""
+        with stage("encode"):
+            features = self._features(images)
+            identifiers = self._identify(images, features)
+        self._hold(self._gallery.with_more(identifiers, features))
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Build the trie again without these rows; an identifier that no image has any more is not written again."""
+        self._hold(self._gallery.without(rows))
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
         """Write the best identifiers for each query; their images are the answers."""
-        pictures = pixels(queries, View(self.config.decoded_side, self.config.fit), self.runtime)
-        starts = range(0, len(queries), self.config.search_batch)
-        answers = []
-        for start in track(starts, "generate", total=len(starts)):
-            rows = np.arange(start, min(start + self.config.search_batch, len(queries)))
-            with stage("encode"):
-                batch = torch.from_numpy(pictures[rows])
-            answers.append(self._answer(batch, k))
-        return Ranking.stack(answers)
+        return Ranking.stack([self._answer(pictures, k) for pictures in self._batches(queries)])
+
+    def identifiers(self) -> Identifiers:
+        """Return the identifiers codes[N,M] of the gallery, those of removed rows included."""
+        return self._gallery.identifiers
+
+    @torch.inference_mode()
+    def generate(self, queries: ImageSet) -> NDArray[np.int64]:
+        """Return for each query the codes [Q,K,M] that the decoder writes with no trie to hold it, best first."""
+        written = []
+        for pictures in self._batches(queries):
+            with self.runtime.autocast():
+                tokens = self._tokens(pictures)
+                with stage("search"):
+                    codes = write_freely(self._trained.decoder, tokens, self.config.beams)
+                    written.append(codes.cpu().numpy())
+        return np.concatenate(written)
 
     def describe(self) -> Description:
         """The encoder-decoder, the identifiers, and how they are used."""
-        task, trie = self._ready()
+        task, trie, wish = self._trained, self._gallery.trie, self.config
         parameters = sum(p.numel() for p in task.module.parameters())
         images = np.diff(trie.first_row)
         details: dict[str, Any] = {
             **self.identifier.describe().details,
-            "beams": self.config.beams,
+            "beams": wish.beams,
+            "within": wish.within,
+            "rerank": wish.rerank,
+            "unseen": wish.unseen,
             "identifiers": trie.leaves,
             "images_per_identifier_max": int(images.max()),
             "images_sharing_an_identifier": int(images[images > 1].sum()),
         }
         return Description(
-            backbone=task.body.facts(), model_bytes=4 * parameters, index_bytes=trie.nbytes, details=details
+            backbone=task.body.facts(),
+            model_bytes=4 * parameters,
+            index_bytes=self._gallery.nbytes,
+            details=details,
         )
 
+    def _hold(self, gallery: Gallery) -> None:
+        """Answer from this gallery from now on."""
+        with stage("build"):
+            self._held = gallery
+            self._find = BeamSearch(gallery.trie, self.runtime.device)
+
+    def _features(self, images: ImageSet) -> NDArray[np.float32] | None:
+        """Return the features [N,D] of the decoder's own network, if answers or identifiers depend on them."""
+        if not self.config.compares and self.config.unseen != "nearest":
+            return None
+        view, side = View(self.config.decoded_side, self.config.fit), self.config.side
+        return run_network(Featurizer(self._trained.body), images, view, side=side, runtime=self.runtime)
+
+    def _identify(self, images: ImageSet, features: NDArray[np.float32] | None) -> Identifiers:
+        """Return the identifiers of images that training has not seen."""
+        if self.config.unseen == "encode":
+            return self.identifier.encode(images)
+        if features is not None and self.config.unseen == "nearest":
+            return self._gallery.of_nearest(features)
+        best = [self._leaves(self._tokens(pictures), 1)[0][:, 0] for pictures in self._batches(images)]
+        return self._gallery.of_leaves(np.concatenate(best))
+
+    def _batches(self, images: ImageSet) -> Iterator[torch.Tensor]:
+        """Yield the pictures [B,H,H,3] that are decoded at once."""
+        pictures = pixels(images, View(self.config.decoded_side, self.config.fit), self.runtime)
+        starts = range(0, len(images), self.config.search_batch)
+        for start in track(starts, "generate", total=len(starts)):
+            rows = np.arange(start, min(start + self.config.search_batch, len(images)))
+            with stage("encode"):
+                batch = torch.from_numpy(pictures[rows])
+            yield batch
+
     @torch.inference_mode()
+    def _tokens(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Tokens [B,T,D] of pictures [B,H,H,3]."""
+        with stage("encode"), self.runtime.autocast():
+            return self._trained.body(centre(pictures.to(self.runtime.device), self.config.side))
+
+    @torch.inference_mode()
+    def _leaves(self, tokens: torch.Tensor, beams: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best leaves [B,K] of the trie for tokens [B,T,D], and their scores."""
+        with self.runtime.autocast():
+            leaves, scores = self._find(self._trained.decoder, tokens, beams)
+        return leaves.cpu().numpy(), scores.cpu().numpy()
+
     def _answer(self, pictures: torch.Tensor, k: int) -> Ranking:
         """Answer the queries whose pictures are [B,H,H,3]."""
-        task, trie = self._ready()
-        with self.runtime.autocast():
-            with stage("encode"):
-                tokens = task.body(centre(pictures.to(self.runtime.device), self.config.side))
-            with stage("search"):
-                leaves, scores = self._beam_search(task.decoder, tokens, self.config.beams)
-                return trie.ranking(leaves.cpu().numpy(), scores.cpu().numpy(), k)
+        tokens = self._tokens(pictures)
+        with stage("search"):
+            leaves, scores = self._leaves(tokens, self.config.beams)
+            found = self._gallery.trie.ranking(leaves, scores, self._depth(k))
+            return self._reordered(found, tokens).cut(k) if self.config.compares else found
 
-    def _ready(self) -> tuple[Autoregression, Trie]:
-        if self._task is None or self._trie is None:
-            raise ContractError("IrgenRetriever was asked before it was trained and had indexed a gallery")
-        return self._task, self._trie
+    def _depth(self, k: int) -> int:
+        """Return how many answers have to be gathered for the best `k`: whole identifiers, where these are ordered."""
+        depth = max(k, self.config.rerank)
+        if self.config.within == "similarity":
+            depth += int(np.diff(self._gallery.trie.first_row).max()) - 1
+        return depth
+
+    def _reordered(self, found: Ranking, tokens: torch.Tensor) -> Ranking:
+        """Order the answers by how near their features are to the query's."""
+        with torch.inference_mode():
+            features = self._trained.body.feature(tokens).cpu().numpy()
+        distances = self._gallery.distances(features, found.rows)
+        within = self.config.within == "similarity"
+        return by_similarity(found, distances, within=within, rerank=self.config.rerank)
+
+    @property
+    def _trained(self) -> Autoregression:
+        if self._task is None:
+            raise ContractError("IrgenRetriever was asked before it was trained")
+        return self._task
+
+    @property
+    def _gallery(self) -> Gallery:
+        if self._held is None:
+            raise ContractError("IrgenRetriever was asked before it had indexed a gallery")
+        return self._held
