@@ -71,6 +71,17 @@ class Searcher(Protocol):
         """Tell the kind of index and its bytes."""
 
 
+@runtime_checkable
+class GrowingSearcher(Searcher, Protocol):
+    """A searcher whose index takes more vectors and gives up others; any other one is built again for that."""
+
+    def add(self, vectors: Embeddings) -> None:
+        """Index more vectors: their rows follow those that are there, in order."""
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Never answer these rows again; all others keep their numbers."""
+
+
 class Identifier(Protocol):
     """Gives every image a sequence of codes. One that learns is `Trainable` too."""
 

@@ -244,8 +244,13 @@ def test_skipping_keeps_pictures_and_labels_together(tmp_path_factory, bad):
         (spoilt.root / f"{row}.png").write_bytes(b"nothing")
     queries = written(folder / "good", 3, "queries")
     benchmark = Benchmark(name="x", protocol="closed-set", crop="none", train=good, gallery=spoilt, queries=queries,
-                          ks=(1,), depth=10)  # fmt: skip
+                          ks=(1,), depth=10, fresh=3)  # fmt: skip
+    if bad >= set(range(7)):
+        with pytest.raises(DataError, match="some have to be old"):
+            drop_unreadable(benchmark, runtime)
+        return
     kept, left_out = drop_unreadable(benchmark, runtime)
+    assert kept.fresh == 3 - len(bad & {7, 8, 9})
     assert left_out == {"train": [], "gallery": [f"{row}.png" for row in sorted(bad)], "queries": []}
     assert pixels(kept.gallery, View(4), runtime)[:][:, 0, 0, 0].tolist() == kept.gallery.labels.tolist()
     assert len(kept.gallery) == 10 - len(bad)

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "irbench"
 LAYERS = [
-    {"errors", "collection", "ranking", "embeddings", "identifiers", "cell"},
+    {"errors", "collection", "ranking", "embeddings", "identifiers", "cell", "rows"},
     {"clock", "store", "machine", "registry", "recipes", "metrics", "significance", "paper", "progress", "bounds"},
     {"protocols"},
     {"pictures", "sources", "images", "layouts", "weights", "backbones", "training", "encoders", "searchers", "irgen"},

@@ -14,6 +14,7 @@ from irbench.errors import ContractError
 from irbench.identifiers import Identifiers
 from irbench.irgen.trie import Trie
 from irbench.ranking import MISSING, Ranking
+from irbench.rows import Rows
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,21 +23,21 @@ class Gallery:
 
     identifiers: Identifiers
     features: NDArray[np.float32] | None  # [N,D] where answers are compared by similarity
-    present: NDArray[np.int64]  # rows that have not been removed, ascending
+    rows: Rows  # that are present
 
     @classmethod
     def of(cls, identifiers: Identifiers, features: NDArray[np.float32] | None) -> "Gallery":
         """A gallery from which nothing has been removed."""
-        return cls(identifiers=identifiers, features=features, present=np.arange(len(identifiers)))
+        return cls(identifiers=identifiers, features=features, rows=Rows.first(len(identifiers)))
 
     @cached_property
     def trie(self) -> Trie:
         """The identifiers of the images that are present; its rows are those of the gallery."""
-        codes, whole = self.identifiers.codes, len(self.present) == len(self.identifiers)
-        if whole:
+        if self.rows.whole:
             return Trie.build(self.identifiers)
-        trie = Trie.build(Identifiers(codes[self.present], self.identifiers.codebook_size))
-        return replace(trie, rows=self.present[trie.rows].astype(trie.rows.dtype))
+        present = self.rows.numbers
+        trie = Trie.build(Identifiers(self.identifiers.codes[present], self.identifiers.codebook_size))
+        return replace(trie, rows=present[trie.rows].astype(trie.rows.dtype))
 
     @property
     def nbytes(self) -> int:
@@ -51,18 +52,12 @@ class Gallery:
         return Gallery(
             identifiers=Identifiers(np.concatenate([old.codes, identifiers.codes]), old.codebook_size),
             features=None if self.features is None or features is None else np.concatenate([self.features, features]),
-            present=np.concatenate([self.present, len(old) + np.arange(len(identifiers))]),
+            rows=self.rows.with_more(len(identifiers)),
         )
 
     def without(self, rows: NDArray[np.int64]) -> "Gallery":
         """Return the gallery without the images at `rows`, which are present."""
-        absent = np.setdiff1d(rows, self.present)
-        if absent.size:
-            raise ContractError(f"gallery row {absent[0]} cannot be removed: there is no such image")
-        left = np.setdiff1d(self.present, rows)
-        if not left.size:
-            raise ContractError("the last image of a gallery cannot be removed: an index of nothing answers nothing")
-        return replace(self, present=left)
+        return replace(self, rows=self.rows.without(rows))
 
     def of_leaves(self, leaves: NDArray[np.int64]) -> Identifiers:
         """Return the identifiers [B,M] of leaves [B] of the trie."""
@@ -71,9 +66,9 @@ class Gallery:
 
     def of_nearest(self, features: NDArray[np.float32]) -> Identifiers:
         """Return, for features [B,D], the identifiers [B,M] of the images with the nearest ones."""
-        _, nearest = faiss.knn(np.ascontiguousarray(features), self._all_features[self.present], 1)
-        codes = self.identifiers.codes[self.present[nearest[:, 0]]]
-        return Identifiers(codes, self.identifiers.codebook_size)
+        present = self.rows.numbers
+        _, nearest = faiss.knn(np.ascontiguousarray(features), self._all_features[present], 1)
+        return Identifiers(self.identifiers.codes[present[nearest[:, 0]]], self.identifiers.codebook_size)
 
     def distances(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Squared distances [B,K] of features [B,D] to those of gallery `rows` [B,K]; infinite where a row is -1."""

@@ -60,6 +60,11 @@ _SUBJECTS = {
 }
 
 
+def can_say(result: Result, metric: str) -> bool:
+    """Tell whether a result is about `metric` at all: one of old and new images asks for a gallery that has grown."""
+    return metric in PRICES or not METRICS[metric].part or result.dataset.fresh > 0
+
+
 def quantities(metric: str, results: Sequence[Result], ks: Sequence[int] = ()) -> tuple[Quantity, ...]:
     """Return the columns for `metric`: every K that a result or the paper (`ks`) knows, or the price's own."""
     if metric in PRICES:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from irbench import paper as published
-from irbench.report.quantities import PRICES, Quantity, Reading, quantities, subject
+from irbench.report.quantities import PRICES, Quantity, Reading, can_say, quantities, subject
 from irbench.results import Dataset, Result
 
 
@@ -82,6 +82,7 @@ def table(
     """
     words = subject(metric)
     chosen = [result for result in results if not datasets or result.dataset.name in datasets]
+    chosen = [result for result in chosen if can_say(result, metric)]
     shown = [result for result in chosen if include_shortened or not result.shortened]
     panels = [_measured_panel(group, metric, paper=paper) for group in _by_fingerprint(shown)]
     wanted = [name for name in datasets if paper and not any(_holds_paper(panel, name) for panel in panels)]

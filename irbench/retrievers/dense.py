@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from irbench.clock import stage
 from irbench.collection import ImageSet
 from irbench.machine import Runtime
 from irbench.protocols import Description, Parts, Trainable
 from irbench.ranking import Ranking
+from irbench.searchers.rebuilt import growing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,7 @@ class DenseRetriever:
 
     def __init__(self, config: Config, runtime: Runtime, parts: Parts) -> None:
         self.config, self.runtime = config, runtime
-        self.encoder, self.searcher = parts.encoder(), parts.searcher()
+        self.encoder, self.searcher = parts.encoder(), growing(parts.searcher())
 
     def train(self, images: ImageSet) -> None:
         """Train the encoder, where it learns."""
@@ -32,6 +36,18 @@ class DenseRetriever:
             vectors = self.encoder.encode(gallery)
         with stage("build"):
             self.searcher.build(vectors)
+
+    def add(self, images: ImageSet) -> None:
+        """Encode more images and add their vectors to the index."""
+        with stage("encode"):
+            vectors = self.encoder.encode(images)
+        with stage("build"):
+            self.searcher.add(vectors)
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Take rows out of the index."""
+        with stage("build"):
+            self.searcher.remove(rows)
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
         """Encode the queries and search."""

@@ -15,6 +15,13 @@ def as_gallery(gallery: Embeddings) -> NDArray[np.float32]:
     return gallery.array
 
 
+def as_more(vectors: Embeddings, dim: int) -> NDArray[np.float32]:
+    """Return the vectors [N,D] to add to an index of D dimensions."""
+    if vectors.dim != dim:
+        raise ContractError(f"the vectors to add have {vectors.dim} dimensions, the gallery has {dim}")
+    return vectors.array
+
+
 def as_queries(queries: Embeddings, dim: int) -> NDArray[np.float32]:
     """Return the vectors [Q,D]; queries and gallery have to come from one encoder."""
     if queries.dim != dim:

@@ -16,8 +16,9 @@ from irbench.embeddings import Embeddings
 from irbench.machine import Runtime
 from irbench.protocols import Description
 from irbench.ranking import Ranking
+from irbench.rows import Rows
 from irbench.searchers import _faiss
-from irbench.searchers._answers import as_gallery, as_queries, as_ranking
+from irbench.searchers._answers import as_gallery, as_more, as_queries, as_ranking
 
 _VECTORS_PER_CELL = 39  # below this Faiss calls a cell's centre badly trained; the paper's own nlist are just above
 _GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
@@ -43,6 +44,7 @@ class IvfPqSearcher:
     _on_gpu: Any  # its copy on the GPU, or None
     _device: str
     _dim: int
+    _rows: Rows
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self.config = config
@@ -62,8 +64,22 @@ class IvfPqSearcher:
         index.train(np.resize(vectors, (max(size, 2**bits), dim)))  # a lone image is its own second centroid
         index.add(vectors)
         index.nprobe = min(self.config.nprobe, nlist)
-        self._index, self._dim = index, gallery.dim
+        self._index, self._dim, self._rows = index, gallery.dim, Rows.first(size)
         self._copy_to_gpu(faiss, vectors[:1])
+
+    def add(self, vectors: Embeddings) -> None:
+        """Quantise more vectors with the quantisers as they were trained."""
+        padded = self._padded(as_more(vectors, self._dim))
+        rows = self._rows.with_more(len(vectors))
+        self._index.add_with_ids(padded, rows.numbers[len(self._rows) :])
+        self._rows = rows
+        self._copy_to_gpu(_faiss.library(), padded[:1])
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Take rows out of their cells; the index keeps the numbers of the others itself."""
+        self._rows = self._rows.without(rows)
+        self._index.remove_ids(np.unique(rows))
+        self._copy_to_gpu(_faiss.library(), np.zeros((1, self._index.d), np.float32))
 
     def _copy_to_gpu(self, faiss: Any, probe: NDArray[np.float32]) -> None:
         """Copy the index where there is a GPU; `probe` [1,D] is asked, for some limits show only in a search."""

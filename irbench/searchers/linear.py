@@ -17,8 +17,9 @@ from irbench.embeddings import Embeddings
 from irbench.machine import Runtime
 from irbench.protocols import Description
 from irbench.ranking import Ranking
+from irbench.rows import Rows
 from irbench.searchers import _faiss
-from irbench.searchers._answers import as_gallery, as_queries, as_ranking
+from irbench.searchers._answers import as_gallery, as_more, as_queries, as_ranking
 
 _GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
 _SCANNED_AT_ONCE = 1 << 22  # distances held in memory while whole galleries are compared
@@ -38,6 +39,7 @@ class LinearSearcher:
     _flat: Any  # faiss.IndexFlatL2 in host memory
     _index: Any  # what proposes candidates: `_flat`, or its copy on the GPU
     _vectors: NDArray[np.float32]  # [N,D], a view of the index's own storage
+    _rows: Rows
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self.config = config
@@ -49,16 +51,38 @@ class LinearSearcher:
         vectors = as_gallery(gallery)
         self._flat = faiss.IndexFlatL2(gallery.dim)
         self._flat.add(vectors)
-        self._vectors = faiss.rev_swig_ptr(self._flat.get_xb(), vectors.size).reshape(vectors.shape)
+        self._hold(Rows.first(len(gallery)))
+
+    def add(self, vectors: Embeddings) -> None:
+        """Copy more vectors into the index."""
+        self._flat.add(as_more(vectors, self._flat.d))
+        self._hold(self._rows.with_more(len(vectors)))
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Take rows out of the index; what stands after them moves up."""
+        left = self._rows.without(rows)
+        self._flat.remove_ids(self._rows.places(rows))
+        self._hold(left)
+
+    def _hold(self, rows: Rows) -> None:
+        """Look at the index anew: its vectors are `rows` of the gallery."""
+        faiss = _faiss.library()
+        shape = (self._flat.ntotal, self._flat.d)
+        self._rows = rows
+        self._vectors = faiss.rev_swig_ptr(self._flat.get_xb(), shape[0] * shape[1]).reshape(shape)
         self._on_gpu = self.runtime.device == "cuda" and faiss.get_num_gpus() > 0
         self._index = self._flat
         if self._on_gpu:
             self._resources = faiss.StandardGpuResources()
             self._index = faiss.index_cpu_to_gpu(self._resources, 0, self._flat)
-        self._longest = float(np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max()))
+        self._longest = float(np.sqrt(np.einsum("nd,nd->n", self._vectors, self._vectors).max()))
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return the `k` nearest gallery rows of each query."""
+        return self._rows.named(self._search(queries, k))
+
+    def _search(self, queries: Embeddings, k: int) -> Ranking:
+        """Return the `k` nearest places of the index."""
         asked = as_queries(queries, self._vectors.shape[1])
         size = len(self._vectors)
         width = min(size, k + self.config.spare, _GPU_LIMIT if self._on_gpu else size)

@@ -17,8 +17,9 @@ from irbench.catalog import SEARCHERS
 from irbench.embeddings import Embeddings
 from irbench.errors import ContractError, IrbenchError, MissingLibrary
 from irbench.machine import Runtime
-from irbench.protocols import Searcher
+from irbench.protocols import GrowingSearcher, Searcher
 from irbench.ranking import Ranking
+from irbench.searchers.rebuilt import growing
 
 RECALL_FLOOR = {"linear": 1.0, "scann": 0.95, "spann": 0.95, "ivfpq": 0.15}  # @10; 32 bits a vector, one cell visited
 LIBRARY = {"linear": "faiss", "ivfpq": "faiss", "scann": "scann.scann_ops.py.scann_ops_pybind", "spann": "sptag"}
@@ -161,6 +162,61 @@ def test_dimensions_that_no_parts_divide(name: str, build: Callable[..., Searche
         gallery = clusters(400, seed=1, dim=dim)
         found = build(gallery).search(Embeddings(gallery[:50]), 10)
         assert overlap(found.rows, exact(gallery[:50], gallery, 10)) >= RECALL_FLOOR[name] * 0.9
+
+
+def grown(name: str, runtime: Runtime, *parts: NDArray[Any]) -> GrowingSearcher:
+    searcher = growing(make(name, runtime))
+    searcher.build(Embeddings(parts[0]))
+    for part in parts[1:]:
+        searcher.add(Embeddings(part))
+    return searcher
+
+
+def test_an_index_that_has_grown_finds_what_one_built_at_once_finds(name: str, runtime: Runtime) -> None:
+    gallery, queries = clusters(1500, seed=1), clusters(60, seed=2)
+    found = grown(name, runtime, gallery[:700], gallery[700:701], gallery[701:]).search(Embeddings(queries), 10)
+    at_once = grown(name, runtime, gallery)
+    if name != "ivfpq":  # whose quantisers saw the first part only
+        assert same(found, at_once.search(Embeddings(queries), 10))
+    true = exact(queries, gallery, 10)
+    assert overlap(found.rows, true) >= RECALL_FLOOR[name] * 0.9
+    assert (found.rows >= 700).mean() == pytest.approx((true >= 700).mean(), abs=0.1)
+
+
+def test_removed_rows_are_never_answered_and_the_others_keep_their_numbers(name: str, runtime: Runtime) -> None:
+    gallery, queries = clusters(900, seed=1), clusters(60, seed=2)
+    searcher = grown(name, runtime, gallery[:500], gallery[500:700])
+    gone = np.r_[0, 17:200, 499:520, 699]
+    searcher.remove(np.random.default_rng(0).permutation(gone))
+    searcher.add(Embeddings(gallery[700:]))
+    searcher.remove(np.array([700, 899]))
+    left = np.setdiff1d(np.arange(900), np.r_[gone, 700, 899])
+    found = searcher.search(Embeddings(queries), 10)
+    assert set(found.rows.ravel()) <= {*left, -1}
+    distances = np.take_along_axis(squared_distances(queries, gallery), np.maximum(found.rows, 0), 1)
+    tolerance = 0.9 if name == "ivfpq" else 1e-4
+    assert np.all((found.rows < 0) | (np.abs(found.scores + distances) <= tolerance * (distances + 1)))
+    assert overlap(found.rows, left[exact(queries, gallery[left], 10)]) >= RECALL_FLOOR[name] * 0.9
+    if name == "linear":
+        assert np.array_equal(found.rows, left[exact(queries, gallery[left], 10)])
+    searcher.build(Embeddings(gallery[:300]))
+    assert same(
+        searcher.search(Embeddings(queries), 10), grown(name, runtime, gallery[:300]).search(Embeddings(queries), 10)
+    )
+
+
+def test_what_is_not_there_cannot_be_removed_and_other_vectors_not_added(name: str, runtime: Runtime) -> None:
+    searcher = grown(name, runtime, clusters(30, seed=1))
+    searcher.remove(np.array([4]))
+    searcher.remove(np.array([], dtype=np.int64))
+    for rows in ([4], [30], [-1]):
+        with pytest.raises(ContractError, match=f"row {rows[0]} cannot be removed"):
+            searcher.remove(np.array(rows))
+    with pytest.raises(ContractError, match="the last image"):
+        searcher.remove(np.setdiff1d(np.arange(30), [4]))
+    with pytest.raises(ContractError, match="7 dimensions"):
+        searcher.add(Embeddings(np.ones((2, 7), np.float32)))
+    assert set(searcher.search(Embeddings(clusters(9, seed=2)), 30).rows.ravel()) <= {*range(-1, 30)} - {4}
 
 
 def test_queries_of_another_encoder_are_refused(build: Callable[..., Searcher]) -> None:
