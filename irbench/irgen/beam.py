@@ -1,55 +1,62 @@
 """Beam search under the trie: the K best identifiers of the gallery, by summed log-probability.
 
-The trie is asked for children, not for a mask: each beam's children are a range of nodes, at most W of them, so every
-step has a fixed shape and no value returns to the host before the end. Shape letters: B queries, K beams, L codebook
-size, W widest branching of a level.
+Shape letters: B queries, K beams, L codebook size, W slots of a level (see irbench.irgen.branching).
 """
 
 import torch
 from torch import Tensor
 
+from irbench.clock import part
+from irbench.irgen.branching import Branching, branchings
 from irbench.irgen.decoder import Decoder
 from irbench.irgen.trie import Trie
 
-NEVER = -torch.inf  # the score of a beam that leads nowhere
+MEMORY = 2**31  # bytes of keys and values that are kept at once; more queries than that are decoded one after another
 
 
 class BeamSearch:
     """A trie on the device that decodes."""
 
     def __init__(self, trie: Trie, device: str) -> None:
-        self._levels = [
-            (torch.from_numpy(v.first).to(device).long(), torch.from_numpy(v.code).to(device).long(), v.width)
-            for v in trie.levels
-        ]
+        self._levels = branchings(trie, device)
 
     def __call__(self, decoder: Decoder, tokens: Tensor, beams: int) -> tuple[Tensor, Tensor]:
         """Leaves [B,K] and scores [B,K] for image tokens [B,T,D], best first; K is at most `beams`.
 
         Where fewer identifiers were live, the rest have score -inf. No leaf stands twice for one query.
         """
-        caches = decoder.look(tokens)
-        scores = tokens.new_zeros((len(tokens), 1), dtype=torch.float32)
-        nodes = torch.zeros_like(scores, dtype=torch.long)
-        codes = None
+        at_once = max(1, MEMORY // decoder.cache_bytes(tokens.shape[1], beams))
+        found = [self._write(decoder, some, beams) for some in torch.split(tokens, at_once)]
+        return torch.cat([leaves for leaves, _ in found]), torch.cat([scores for _, scores in found])
+
+    def _write(self, decoder: Decoder, tokens: Tensor, beams: int) -> tuple[Tensor, Tensor]:
+        scores = torch.zeros(len(tokens), 1, device=tokens.device)
+        nodes, codes = torch.zeros_like(scores, dtype=torch.long), None
+        with part("decoder"):
+            cache = decoder.look(tokens, beams)
         for position, level in enumerate(self._levels):
-            logits = decoder.step(caches, codes, position)
-            scores, nodes, codes, parents = _extend(scores, nodes, logits.log_softmax(dim=-1), level, beams)
-            for cache in caches:
-                cache.follow(parents)
-        return nodes, scores
+            with part("decoder"):
+                logits = decoder.step(cache, codes, position)
+            with part("trie"):
+                scores, nodes, parents = extend(level, scores, nodes, logits.log_softmax(dim=-1), beams)
+                codes = level.code(nodes)
+            if parents is not None and position + 1 < len(self._levels):
+                with part("decoder"):
+                    cache.follow(parents, position + 1)
+        scores, order = scores.sort(dim=1, descending=True, stable=True)
+        return nodes.gather(1, order), scores
 
 
-def _extend(
-    scores: Tensor, nodes: Tensor, logp: Tensor, level: tuple[Tensor, Tensor, int], beams: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return scores, nodes, codes and parents [B,K'] of the best children of beams [B,K]."""
-    first, code, W = level
-    child = first[nodes].unsqueeze(-1) + torch.arange(W, device=nodes.device)  # [B,K,W]
-    live = child < first[nodes + 1].unsqueeze(-1)
-    child = child.clamp(max=len(code) - 1)
-    reached = scores.unsqueeze(-1) + logp.gather(-1, code[child])
-    reached = torch.where(live, reached, NEVER).flatten(1)  # [B,K·W]
-    best, pick = reached.topk(min(beams, reached.shape[1]), dim=1)
-    nodes = child.flatten(1).gather(1, pick)
-    return best, nodes, code[nodes], pick // W
+def extend(
+    level: Branching, scores: Tensor, nodes: Tensor, logp: Tensor, beams: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return scores, nodes and parents [B,K'] of the best children of beams [B,K].
+
+    Where no node has a second child, a child has its parent's number, and beams stay where they are: no parents.
+    """
+    reached = scores.unsqueeze(-1) + level.logp(nodes, logp)  # [B,K,W]
+    if level.slots == 1:
+        return reached.squeeze(-1), nodes, None
+    scores, pick = reached.flatten(1).topk(min(beams, reached[0].numel()), dim=1)
+    parents = pick // level.slots
+    return scores, level.child(nodes.gather(1, parents), pick % level.slots), parents

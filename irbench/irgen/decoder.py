@@ -31,16 +31,18 @@ class Shape:
 
 @dataclass
 class Cache:
-    """What a block keeps while beams are extended."""
+    """What the blocks keep while beams are extended. Row b·K + k of K beams a query is beam k of query b."""
 
-    memory: tuple[Tensor, Tensor]  # keys and values of the image, [B,H,T,E]: one copy, shared by all beams of a query
-    past: tuple[Tensor, Tensor] | None = None  # keys and values of the codes so far, [B,K,H,m,E]
+    image: list[tuple[Tensor, Tensor]]  # each block's keys and values of the image, [B,H,T,E]: one copy for all beams
+    past: Tensor  # each block's keys and values of the codes so far, [depth,M,rows,2,H,E]
+    beams: int = 1  # K as of now
 
-    def follow(self, parents: Tensor) -> None:
-        """Keep, for each beam of [B,K'], what its parent among the K beams has kept."""
-        if self.past is not None:
-            batch = torch.arange(len(parents), device=parents.device)[:, None]
-            self.past = (self.past[0][batch, parents], self.past[1][batch, parents])
+    def follow(self, parents: Tensor, written: int) -> None:
+        """Keep, for each beam of [B,K'], what its parent has kept of the `written` codes."""
+        rows = (parents + self.beams * torch.arange(len(parents), device=parents.device)[:, None]).flatten()
+        for past in self.past[:, :written]:  # block by block: no more than one is there twice
+            past[:, : len(rows)] = past.index_select(1, rows)
+        self.beams = parents.shape[1]
 
 
 class Decoder(nn.Module):
@@ -69,19 +71,27 @@ class Decoder(nn.Module):
         logits: Tensor = self.head(self.norm(x))
         return logits.float()
 
-    def look(self, tokens: Tensor) -> list[Cache]:
-        """Read the images once: what every later `step` needs of tokens [B,T,memory_dim]."""
+    def look(self, tokens: Tensor, beams: int) -> Cache:
+        """Read the images [B,T,memory_dim] once: what every later `step` of up to `beams` beams needs of them."""
         memory = self.memory(tokens)
-        return [Cache(block.cross.keys_values(memory)) for block in self._blocks]
+        image = [block.cross.keys_values(memory) for block in self._blocks]
+        image = [(keys.contiguous(), values.contiguous()) for keys, values in image]  # read in every step
+        B, H, _, E = image[0][0].shape
+        return Cache(image, image[0][0].new_empty(self.shape.depth, self.shape.length, B * beams, 2, H, E))
 
-    def step(self, caches: list[Cache], codes: Tensor | None, position: int) -> Tensor:
+    def step(self, cache: Cache, codes: Tensor | None, position: int) -> Tensor:
         """Logits [B,K,L] for the code at `position`, after the latest codes [B,K] of each beam (None at the start)."""
-        x = self.start.expand(len(caches[0].memory[0]), 1, -1) if codes is None else self.code(codes)
+        x = self.start.expand(len(cache.image[0][0]), 1, -1) if codes is None else self.code(codes)
         x = x + self.position[position]
-        for block, cache in zip(self._blocks, caches, strict=True):
-            x = block.step(x, cache)
+        for block, image, past in zip(self._blocks, cache.image, cache.past[:, : position + 1], strict=True):
+            x = block.step(x, image, past)
         logits: Tensor = self.head(self.norm(x))
         return logits.float()
+
+    def cache_bytes(self, tokens: int, beams: int) -> int:
+        """Bytes of a cache for one image of so many tokens, in float32."""
+        s = self.shape
+        return 4 * s.depth * 2 * s.width * (tokens + beams * s.length)
 
 
 class Block(nn.Module):
@@ -105,12 +115,12 @@ class Block(nn.Module):
         x, h = self._split(x, 2)
         return x + self.mlp(h)
 
-    def step(self, x: Tensor, cache: Cache) -> Tensor:
+    def step(self, x: Tensor, image: tuple[Tensor, Tensor], past: Tensor) -> Tensor:
         """One more position of K beams: x [B,K,D]. Beams are the rows of one attention to the image."""
         x, h = self._split(x, 0)
-        x = x + self.itself.step(h, cache)
+        x = x + self.itself.step(h, past)
         x, h = self._split(x, 1)
-        x = x + self.cross(h, cache.memory)
+        x = x + self.cross(h, image)
         x, h = self._split(x, 2)
         return x + self.mlp(h)
 
@@ -142,16 +152,17 @@ class Attention(nn.Module):
         keys, values = self.key_value(x).chunk(2, dim=-1)
         return self._split(keys), self._split(values)
 
-    def step(self, x: Tensor, cache: Cache) -> Tensor:
-        """Attend from the newest code of each beam, x [B,K,D], to that beam's own past, which grows by it."""
+    def step(self, x: Tensor, past: Tensor) -> Tensor:
+        """Attend from the newest code of each beam, x [B,K,D], to that beam's own past [m+1,rows,2,H,E].
+
+        The last place of the past is the newest code's, and is filled here.
+        """
         B, K, D = x.shape
-        keys, values = (t.transpose(1, 2).unsqueeze(3) for t in self.keys_values(x))  # [B,K,H,1,E]
-        if cache.past is not None:
-            keys, values = torch.cat([cache.past[0], keys], dim=3), torch.cat([cache.past[1], values], dim=3)
-        cache.past = (keys, values)
+        past = past[:, : B * K]
+        past[-1] = self.key_value(x).view(past.shape[1:])
+        keys, values = past.permute(2, 1, 3, 0, 4)  # [B·K,H,m+1,E] each
         query = self.query(x).view(B * K, self.heads, 1, -1)
-        y = functional.scaled_dot_product_attention(query, keys.flatten(0, 1), values.flatten(0, 1))
-        attended: Tensor = self.out(y.view(B, K, D))
+        attended: Tensor = self.out(functional.scaled_dot_product_attention(query, keys, values).view(B, K, D))
         return attended
 
     def _split(self, x: Tensor) -> Tensor:

@@ -21,9 +21,9 @@ def test_a_step_with_a_cache_equals_the_whole_prefix_at_once(residual: Residual)
     tokens, codes = torch.randn(3, 4, 6), torch.randint(0, 7, (3, 5))
     with torch.no_grad():
         whole = model(tokens, codes)
-        caches = model.look(tokens)
+        cache = model.look(tokens, 1)
         steps = [
-            model.step(caches, None if position == 0 else codes[:, position - 1 : position], position)
+            model.step(cache, None if position == 0 else codes[:, position - 1 : position], position)
             for position in range(5)
         ]
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-5, atol=1e-5)
