@@ -41,6 +41,9 @@ SEARCHERS = Registry(
 IDENTIFIERS = Registry(
     "identifier",
     {
+        "random": "irbench.irgen.random_codes:RandomIdentifier",
+        "hkm": "irbench.irgen.hierarchical:HierarchicalIdentifier",
+        "rqvae": "irbench.irgen.rqvae:RqVaeIdentifier",
         "semantic": "irbench.irgen.tokenizer:SemanticTokenizer",
     },
 )

@@ -87,15 +87,15 @@ class Workshop:
         return found
 
     def recipes(self) -> list[Recipe]:
-        """Return every recipe that the cell is made of, those of methods that it starts from included."""
+        """Return every recipe that the cell is made of, those of methods that it builds on included."""
         found = [recipes.find("methods", self.cell.method)]
         if self.cell.search is not None:
             found.append(recipes.find("methods/search", self.cell.search))
         if self.cell.identifier is not None:
             found.append(recipes.find("methods/identifier", self.cell.identifier))
         params = [recipe.params(scale=self.cell.scale, dataset=self._dataset(recipe)) for recipe in found]
-        starts = sorted({p["start"] for p in params if p.get("start", "weights") != "weights"})
-        return found + [recipes.find("methods", start) for start in starts]
+        others = {p[key] for p in params for key in ("start", "features") if p.get(key, "weights") != "weights"}
+        return found + [recipes.find("methods", other) for other in sorted(others)]
 
     def _encoder(self, method: str) -> tuple[Any, Any]:
         recipe, head = self._method(method)
