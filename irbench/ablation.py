@@ -24,7 +24,8 @@ ABLATIONS: Mapping[str, Ablation] = {
     "identifier": Ablation(identifiers=("random", "hkm", "hkm-200", "hkm-500", "rqvae", "semantic")),
     "length": Ablation(changes=tuple((("length", length),) for length in (2, 4, 6, 8))),
     "beam": Ablation(
-        changes=tuple((("beams", beams),) for beams in (1, 10, 20, 30)), tables=("precision", "latency", "components")
+        changes=(*((("beams", beams),) for beams in (1, 10, 20, 30)), (("decode", "exact"),)),
+        tables=("precision", "latency", "components"),
     ),
     "fresh": Ablation(
         fresh=True,

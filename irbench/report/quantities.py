@@ -55,7 +55,9 @@ _SUBJECTS = {
     "components": Subject(
         "Time of a query by component", "medians over single queries; decoder and trie are parts of search, timed apart"
     ),
-    "setup": Subject("Time until the first query", "training, encoding the gallery, building the index; seconds"),
+    "setup": Subject(
+        "Time until the first query", "training, encoding the gallery, building the index, adding images later; seconds"
+    ),
     "footprint": Subject("Bytes", "MB = 10⁶ bytes; B/image = index bytes for each gallery image; fewer are better"),
 }
 
@@ -122,6 +124,7 @@ _SETUP = (
     _price("train_s", "train s", lambda r: r.cost.train_s, digits=1, better=-1),
     _price("encode_s", "encode s", lambda r: r.cost.encode_gallery_s, digits=1, better=-1),
     _price("build_s", "build s", lambda r: r.cost.build_s, digits=2, better=-1),
+    _price("add_s", "add s", lambda r: r.cost.add_s, digits=2, better=-1),
 )
 _FOOTPRINT = (
     _price("model_mb", "model MB", lambda r: _ratio(r.cost.model_bytes, 1e6), digits=2, better=-1),
