@@ -14,6 +14,7 @@ import typer
 
 from irbench import __version__, recipes
 from irbench import options as o
+from irbench.bench.commands import bench_app
 from irbench.errors import IrbenchError, UsageError, check_choice, nearest
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 app.add_typer(data_app, name="data")
+app.add_typer(bench_app, name="bench")
 
 
 @app.command()

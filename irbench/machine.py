@@ -53,6 +53,19 @@ class Runtime:
 
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
+    def hold(self, network: "torch.nn.Module") -> None:
+        """Hold the matrices of a network as `autocast` multiplies them, for good: it answers, and learns no more.
+
+        It computes the same to the bit. Without this, autocast casts every matrix anew for every batch.
+        """
+        import torch
+        from torch import nn
+
+        if self.precision == "bf16":
+            for module in network.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    module.to(torch.bfloat16)
+
 
 def choose_threads(scale: str) -> int | None:
     """Decide how many threads torch computes with.
@@ -180,7 +193,7 @@ def _package_digest() -> str:
 
 # no model, vector or decoded image depends on these
 _SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "executor.py", "experiment.py", "measurement.py",
-               "ablation.py", "query.py", "console.py", "options.py",
+               "bench", "ablation.py", "query.py", "console.py", "options.py",
                "metrics.py", "significance.py", "datasets.py"}  # fmt: skip
 
 

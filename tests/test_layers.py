@@ -12,7 +12,7 @@ LAYERS = [
     {"protocols"},
     {"pictures", "sources", "images", "layouts", "weights", "backbones", "training", "encoders", "searchers", "irgen"},
     {"catalog", "retrievers", "datasets"},
-    {"results", "measurement", "experiment", "executor", "grid", "ablation", "query", "report"},
+    {"results", "measurement", "experiment", "executor", "grid", "ablation", "query", "report", "bench"},
     {"console", "options", "cli", "__main__"},
 ]
 LIGHT = {"numpy", "irbench"}  # what the nouns may import besides the standard library

@@ -54,7 +54,7 @@ def extend(
 
     Where no node has a second child, a child has its parent's number, and beams stay where they are: no parents.
     """
-    reached = scores.unsqueeze(-1) + level.logp(nodes, logp)  # [B,K,W]
+    reached = level.logp(nodes, logp).add_(scores.unsqueeze(-1))  # [B,K,W]
     if level.slots == 1:
         return reached.squeeze(-1), nodes, None
     scores, pick = reached.flatten(1).topk(min(beams, reached[0].numel()), dim=1)

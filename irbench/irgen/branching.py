@@ -19,7 +19,7 @@ class Branching:
     """One level: its slots are the children of a node, in order."""
 
     def __init__(self, level: Level, device: str) -> None:
-        self.slots = level.width
+        self.slots, self.nodes, self.device = level.width, len(level.first) - 1, device
         self._first = torch.from_numpy(level.first).to(device)
         # a range of `slots` children may begin at the last child: what stands behind it is never looked at
         self._code = torch.from_numpy(np.pad(level.code.astype(np.int32), (0, self.slots))).to(device)
@@ -54,7 +54,7 @@ class FullBranching(Branching):
 
     def logp(self, nodes: Tensor, logp: Tensor) -> Tensor:
         """Of log-probabilities [B,K,L], those that lead to a child."""
-        return logp[..., : self.slots] + self._bar[nodes]
+        return self._bar[nodes].add_(logp[..., : self.slots])
 
     def child(self, nodes: Tensor, slot: Tensor) -> Tensor:
         """The nodes [B,K] that these codes lead to."""

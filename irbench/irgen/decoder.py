@@ -44,6 +44,16 @@ class Cache:
             past[:, : len(rows)] = past.index_select(1, rows)
         self.beams = parents.shape[1]
 
+    def taken(self, queries: Tensor, parents: Tensor, written: int) -> "Cache":
+        """Return a cache of its own for beams of some `queries` [B'], which go on from `parents` [B',K']."""
+        rows = (parents + self.beams * queries[:, None]).flatten()
+        depth, M, most, *shape = self.past.shape
+        most = most // len(self.image[0][0]) * len(queries)
+        past = self.past.new_empty(depth, M, most, *shape)
+        past[:, :written, : len(rows)] = self.past[:, :written].index_select(2, rows)
+        image = [(keys[queries], values[queries]) for keys, values in self.image]
+        return Cache(image, past, beams=parents.shape[1])
+
 
 class Decoder(nn.Module):
     """p(l_m | image, l_1 … l_{m-1}) for every position m (equation 5)."""

@@ -7,8 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irbench.identifiers import Identifiers
+from irbench.irgen import beam
 from irbench.irgen.beam import BeamSearch
+from irbench.irgen.branching import Branching, FullBranching, branchings
 from irbench.irgen.decoder import Decoder, Shape
+from irbench.irgen.reference import ReferenceSearch
 from irbench.irgen.trie import Trie
 
 
@@ -40,6 +43,17 @@ def problems(draw: st.DrawFn) -> tuple[Identifiers, int, torch.Tensor]:
     seed = draw(st.integers(0, 100))
     tokens = torch.from_numpy(rng.normal(size=(draw(st.integers(1, 3)), 5, 6)).astype(np.float32))
     return ids, seed, tokens
+
+
+def assert_same_beams(found, expected) -> None:
+    """Leaf for leaf and score for score, but leaves whose scores differ by rounding may stand in either order."""
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-4, atol=1e-4)
+    for leaves, others, scores in zip(found[0].tolist(), expected[0].tolist(), expected[1].tolist(), strict=True):
+        for place, leaf in enumerate(leaves):
+            if scores[place] == -torch.inf:
+                continue
+            near = [other for other, score in zip(others, scores, strict=True) if abs(score - scores[place]) < 2e-4]
+            assert leaf in near or abs(scores[place] - scores[-1]) < 2e-4
 
 
 @settings(max_examples=30, deadline=None)
@@ -78,6 +92,60 @@ def test_a_narrow_beam_answers_only_identifiers_that_exist_and_none_twice(proble
         assert len(set(found.tolist())) == len(found)
         # whatever was found carries its own score: a mixed-up cache or parent would show here
         np.testing.assert_allclose(scores[query].numpy()[alive], expected[query][found], rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(problems(), st.integers(1, 12), st.booleans())
+def test_a_beam_is_that_of_the_slow_decoder_without_cache_or_arrays(problem, beams: int, one_by_one: bool) -> None:
+    ids, seed, tokens = problem
+    trie, model = Trie.build(ids), decoder(ids.length, ids.codebook_size, seed)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beam, "MEMORY", 0 if one_by_one else 2**31)
+        leaves, scores = BeamSearch(trie, "cpu")(model, tokens, beams)
+        expected_leaves, expected = ReferenceSearch(trie, "cpu")(model, tokens, beams)
+    assert_same_beams((leaves, scores), (expected_leaves[:, : leaves.shape[1]], expected[:, : leaves.shape[1]]))
+    assert (expected[:, leaves.shape[1] :] == -torch.inf).all()
+
+
+def test_codes_that_leave_no_choice_are_scored_and_change_no_order() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 5, (40, 12))
+    codes[7, :-1] = codes[8, :-1]  # two part at the very end
+    trie, model = Trie.build(Identifiers(codes, 5)), decoder(12, 5, seed=1)
+    assert {level.width for level in trie.levels[8:-1]} == {1}
+    tokens = torch.from_numpy(rng.normal(size=(4, 5, 6)).astype(np.float32))
+    with torch.no_grad():
+        found, expected = (search(trie, "cpu")(model, tokens, 9) for search in (BeamSearch, ReferenceSearch))
+    assert_same_beams(found, expected)
+
+
+def test_a_level_that_is_nearly_full_offers_what_any_other_level_does() -> None:
+    rng = np.random.default_rng(0)
+    ids = Identifiers(rng.integers(0, 8, (90, 4)), 8)
+    trie = Trie.build(ids)
+    assert {type(level) for level in branchings(trie, "cpu")} == {Branching, FullBranching}
+    for level, branching in zip(trie.levels, branchings(trie, "cpu"), strict=True):
+        nodes, logp = torch.arange(branching.nodes)[None], torch.randn(1, branching.nodes, 8)
+        offered = branching.logp(nodes, logp)
+        for node, slot in (offered > -torch.inf).nonzero()[:, 1:].tolist():
+            child = branching.child(nodes[:, [node]], torch.tensor([[slot]]))
+            assert level.first[node] <= child.item() < level.first[node + 1]
+            code = branching.code(child).item()
+            assert code == level.code[child.item()]
+            assert offered[0, node, slot] == logp[0, node, code]
+        assert (offered > -torch.inf).sum() == len(level.code)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_answers_of_the_cpu() -> None:
+    rng = np.random.default_rng(0)
+    trie, model = Trie.build(Identifiers(rng.integers(0, 16, (600, 4)), 16)), decoder(4, 16, seed=1)
+    tokens = torch.from_numpy(rng.normal(size=(9, 5, 6)).astype(np.float32))
+    with torch.no_grad():
+        expected = BeamSearch(trie, "cpu")(model, tokens, 12)
+        leaves, scores = BeamSearch(trie, "cuda")(model.cuda(), tokens.cuda(), 12)
+    assert_same_beams((leaves.cpu(), scores.cpu()), expected)
 
 
 def test_beams_follow_their_parents_when_the_best_prefix_changes_sides() -> None:

@@ -1,0 +1,57 @@
+"""What a trie of random identifiers costs: time to build, bytes, and the time of its widest masked step."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from irbench.identifiers import Identifiers
+from irbench.irgen.beam import extend
+from irbench.irgen.branching import Branching, branchings
+from irbench.irgen.trie import Trie
+
+SIZES = (10_000, 100_000, 1_000_000, 1_800_000, 10_000_000)
+QUERIES, BEAMS = 256, 30
+_REPEATS = 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A trie of `identifiers` identifiers, and what it took."""
+
+    identifiers: int
+    length: int
+    codes: int
+    build_s: float
+    bytes: int
+    step_ms: float  # of the level that takes longest
+
+
+def measure(sizes: tuple[int, ...], length: int, codes: int, device: str) -> Iterator[Built]:
+    """Build a trie of each size, and take a step at each of its levels for 256 queries of 30 beams."""
+    rng = np.random.default_rng(0)
+    for size in sizes:
+        identifiers = Identifiers(rng.integers(0, codes, (size, length)), codes)
+        start = perf_counter()
+        trie = Trie.build(identifiers)
+        seconds = perf_counter() - start
+        slowest = max(_step(level, codes) for level in branchings(trie, device))
+        yield Built(
+            identifiers=size, length=length, codes=codes, build_s=seconds, bytes=trie.nbytes, step_ms=1000 * slowest
+        )
+
+
+@torch.inference_mode()
+def _step(level: Branching, codes: int) -> float:
+    """Return the median seconds of one step from nodes at random."""
+    nodes = torch.randint(level.nodes, (QUERIES, BEAMS), device=level.device)
+    scores = torch.randn(QUERIES, BEAMS, device=level.device)
+    logp = torch.randn(QUERIES, BEAMS, codes, device=level.device).log_softmax(dim=-1)
+    times = []
+    for _ in range(_REPEATS):
+        start = perf_counter()
+        level.code(extend(level, scores, nodes, logp, BEAMS)[1]).cpu()  # what comes to the host has been computed
+        times.append(perf_counter() - start)
+    return float(np.median(times))
