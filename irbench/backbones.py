@@ -36,6 +36,7 @@ class NetworkConfig:
     decoded_side: PositiveInt = 256  # pixels to which a picture is reduced, a square of `side` of which is seen
     fit: Fit = "cover"  # see irbench.images.View
     drop_path: Part = 0.0  # share of the blocks that a training step skips, for networks that have that
+    final_norm: bool = True  # false: tokens and feature leave a transformer before its last norm
 
     def __post_init__(self) -> None:
         if self.side > self.decoded_side:
@@ -84,6 +85,8 @@ class TimmNetwork(nn.Module):
         else:
             check_name(config.backbone)
             body = timm.create_model(config.backbone, pretrained=False, num_classes=0, **options)
+        if not config.final_norm and hasattr(body, "norm"):
+            body.norm = nn.Identity()
         return body.to(memory_format=torch.channels_last)
 
 
@@ -115,9 +118,6 @@ class VisionNetwork(TimmNetwork):
         super().__init__(config, weights=weights)
         self.body.reset_classifier(0)
         self._has_class_token = getattr(self.body, "num_prefix_tokens", 0) > 0
-        # The published encoder stops before the last norm of CLIP (yakt00/IRGen:model/CLIP/clip/model.py:220-240)
-        if "clip" in config.backbone:
-            self.body.norm = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens [B,T,D] of pictures [B,3,S,S], floats from 0 to 255."""

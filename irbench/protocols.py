@@ -19,6 +19,7 @@ from irbench.ranking import Ranking
 
 if TYPE_CHECKING:
     from irbench.backbones import VisionNetwork
+    from irbench.training.loop import Learnt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,9 @@ class Description:
     backbone: Backbone | None = None
     model_bytes: int = 0
     index_bytes: int = 0
-    details: Mapping[str, object] = field(default_factory=dict)  # index kind, code use, collisions … as JSON values
+    details: Mapping[str, object] = field(
+        default_factory=dict
+    )  # index kind, code use, collisions … as JSON values; "training": Learnt.training
 
 
 @runtime_checkable
@@ -98,8 +101,8 @@ class Parts(Protocol):
     def encoder(self, method: str | None = None) -> Encoder:
         """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
 
-    def trained_network(self, method: str, images: ImageSet) -> "tuple[VisionNetwork, str]":
-        """Return the network that method `method` trains on `images`, and the SHA-256 of what it has learnt."""
+    def trained_network(self, method: str, images: ImageSet) -> "tuple[VisionNetwork, Learnt]":
+        """Return the network that method `method` trains on `images`, and the record of its training."""
 
     def searcher(self) -> Searcher:
         """Return the cell's searcher."""

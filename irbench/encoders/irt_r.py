@@ -64,9 +64,16 @@ class PairLearning(EncoderTask):
         vectors = self.features(images)  # [B,D]
         self.memory.add(self._remembered(images, vectors), rows)
         with torch.autocast(images.device.type, enabled=False):
-            batch = self._contrastive(vectors, rows, vectors, rows)
             memory = self._contrastive(vectors, rows, self.memory.vectors, self.memory.rows)
-            return batch + memory + self.config.spread * koleo(vectors)
+            return self._within(vectors, rows) + memory
+
+    def validation_loss(self, images: Tensor, rows: Tensor) -> Tensor:
+        """The part of the loss within the batch: the memory is for what is learnt from."""
+        with torch.autocast(images.device.type, enabled=False):
+            return self._within(self.features(images), rows)
+
+    def _within(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        return self._contrastive(vectors, rows, vectors, rows) + self.config.spread * koleo(vectors)
 
     def _contrastive(self, vectors: Tensor, rows: Tensor, others: Tensor, other_rows: Tensor) -> Tensor:
         positive = self.target(rows)[:, None] == self.target(other_rows)  # [B,M]

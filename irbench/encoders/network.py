@@ -1,5 +1,6 @@
 """What encoders with a network share: learning before, embedding, describing after."""
 
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from irbench.images import View
 from irbench.machine import Runtime, seed_everything
 from irbench.protocols import Description
 from irbench.training.config import TrainingConfig
-from irbench.training.loop import Task, learn
+from irbench.training.loop import Learnt, Task, learn
 
 C = TypeVar("C", bound=TrainingConfig)
 
@@ -34,7 +35,7 @@ class TrainedEncoder(Generic[C]):
         self.config, self.runtime = config, runtime
         self._network: VisionNetwork | None = None
         self._features: nn.Module | None = None
-        self._learnt = ""
+        self._learnt: Learnt | None = None
 
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> EncoderTask:
         """Return what is trained; `classes` [N] holds the class of every training image, from 0 without gaps."""
@@ -50,7 +51,7 @@ class TrainedEncoder(Generic[C]):
         seed_everything(self.runtime.seed)
         network = VisionNetwork(self.config, weights=self.runtime.weights)
         task = self.task(network, np.unique(images.labels, return_inverse=True)[1])
-        self._learnt = learn(task, images, self.config, self.runtime, also=network.weights).content
+        self._learnt = learn(task, images, self.config, self.runtime, also=network.weights)
         self._network, self._features = network, task.features
 
     @property
@@ -61,8 +62,10 @@ class TrainedEncoder(Generic[C]):
         return self._network
 
     @property
-    def learnt(self) -> str:
-        """SHA-256 of the trained model."""
+    def learnt(self) -> Learnt:
+        """The record of the training; `train` comes first."""
+        if self._learnt is None:
+            raise ContractError(f"{type(self).__name__} was used before it was trained")
         return self._learnt
 
     def encode(self, images: ImageSet) -> Embeddings:
@@ -72,8 +75,9 @@ class TrainedEncoder(Generic[C]):
         return vectors.unit() if self.unit else vectors
 
     def describe(self) -> Description:
-        """Tell the backbone and the bytes of the network."""
-        return describe_network(self.network, self._features or self.network)
+        """Tell the backbone, the bytes of the network, and how it learnt."""
+        told = describe_network(self.network, self._features or self.network)
+        return replace(told, details={"training": self.learnt.training})
 
 
 def describe_network(network: TimmNetwork, module: nn.Module) -> Description:

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+_BATCH = 1024  # features that are quantised at once
+
 
 class ResidualQuantizer(nn.Module):
     """M codebooks of L entries; each quantises what the ones before it left over."""
@@ -30,6 +32,17 @@ class ResidualQuantizer(nn.Module):
             sums.append(features - residual)
         return torch.stack(codes, dim=1), torch.stack(sums, dim=1)
 
+    def codes(self, features: Tensor) -> Tensor:
+        """Codes [N,M] of features [N,D], batch by batch: distances take batch * codes * dimensions floats."""
+        batches = torch.split(features, _BATCH)
+        return torch.cat([self(batch.to(self.codebooks.device))[0] for batch in batches])
+
+    @torch.no_grad()
+    def sums(self, codes: Tensor) -> Tensor:
+        """The sums [B,M,D] of the entries up to each of codes [B,M]."""
+        levels = torch.arange(codes.shape[1], device=codes.device)
+        return self.codebooks[levels, codes].cumsum(dim=1)
+
     @torch.no_grad()
     def fit(self, features: Tensor, seed: int) -> None:
         """Set the codebooks by k-means on features [N,D], each on the residuals of the ones before it."""
@@ -46,7 +59,7 @@ def _kmeans(vectors: NDArray[np.float32], codes: int, seed: int) -> tuple[NDArra
     """
     k = min(codes, len(vectors))
     vectors = np.ascontiguousarray(vectors)
-    clustering = faiss.Kmeans(vectors.shape[1], k, niter=20, seed=seed, min_points_per_centroid=1)
+    clustering = faiss.Kmeans(vectors.shape[1], k, niter=25, seed=seed, min_points_per_centroid=1)
     clustering.train(vectors)
     centroids = np.asarray(clustering.centroids)
     _, nearest = clustering.index.search(vectors, 1)

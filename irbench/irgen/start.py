@@ -5,6 +5,7 @@ The paper starts both the tokenizer's and the decoder's network from CLIP. Where
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from irbench.backbones import VisionNetwork
 from irbench.collection import ImageSet
@@ -21,17 +22,24 @@ class StartConfig(TrainingConfig):
     start: str = "weights"  # the backbone's own weights (or nothing), or the name of a method that trains an encoder
 
 
-def starting_network(
-    config: StartConfig, runtime: Runtime, parts: Parts, images: ImageSet
-) -> tuple[VisionNetwork, str]:
-    """Return a network that is ready to learn on `images`, and what it started from, for the key of what it learns."""
+class Start(NamedTuple):
+    """A network that is ready to learn."""
+
+    network: VisionNetwork
+    origin: str  # what it started from, for the key of what it learns
+    training: dict[str, dict[str, object]]  # how it learnt what it starts from: see Learnt.training
+
+
+def starting_network(config: StartConfig, runtime: Runtime, parts: Parts, images: ImageSet) -> Start:
+    """Return the network that is to learn on `images`."""
     seed_everything(runtime.seed)
     if config.start == "weights":
         network = VisionNetwork(config, weights=runtime.weights)
-        return network, network.weights
+        return Start(network, network.weights, {})
     network, learnt = parts.trained_network(config.start, images)
+    seed_everything(runtime.seed)  # whatever training it, or not training it again, has drawn
     if network.name != config.backbone:
         raise RecipeError(
             f'start = "{config.start}": its network is {network.name}, but backbone = "{config.backbone}"'
         )
-    return network, learnt
+    return Start(network, learnt.content, learnt.training)

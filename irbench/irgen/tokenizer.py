@@ -2,13 +2,20 @@
 
 A network is trained to classify its feature, and every prefix of the feature's residual quantisation; so images of
 one class come to share their first codes. Codebooks and network take turns: the codebooks are set by k-means between
-epochs, on the features that the epoch before has seen, and stand still within an epoch.
+epochs and stand still within an epoch.
+
+Where the paper is silent: the codebooks are set on the features that the epoch before has seen, and an image's codes
+follow its feature. With `codebooks = "encoded"`, as in the published code, all images are encoded once more between
+epochs for that, and their codes stand still too. The published weights of both terms are 1e-7 (their key is unused),
+the commitment a mean over dimensions, here a sum; prefixes share a classifier there, while compiled files that came
+with it still have one for each, as is usual here.
 
 Shape letters: B images, N training images, D dimensions, M codes.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -17,11 +24,11 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from irbench.backbones import Featurizer, VisionNetwork, run_network
+from irbench.backbones import VisionNetwork
 from irbench.collection import ImageSet
 from irbench.errors import ContractError
 from irbench.identifiers import Identifiers
-from irbench.images import View
+from irbench.irgen.features import features, kept_features
 from irbench.irgen.quantizer import ResidualQuantizer
 from irbench.irgen.start import StartConfig, starting_network
 from irbench.machine import Runtime
@@ -37,6 +44,8 @@ class Config(StartConfig):
     codes: PositiveInt = 256  # L
     prefix_weight: NonNegativeFloat = 1.0  # lambda 1, of the classification of prefixes
     commitment_weight: NonNegativeFloat = 1.0  # lambda 2, of the distance between the feature and its prefixes
+    prefix_classifiers: Literal["own", "shared"] = "own"
+    codebooks: Literal["seen", "encoded"] = "seen"  # what they are set on between epochs: see above
 
 
 class SemanticTokenizer:
@@ -45,27 +54,31 @@ class SemanticTokenizer:
     def __init__(self, config: Config, runtime: Runtime, parts: Parts) -> None:
         self.config, self.runtime, self.parts = config, runtime, parts
         self._task: Tokenization | None = None
+        self._training: dict[str, dict[str, object]] = {}
 
     def train(self, images: ImageSet) -> None:
         """Train network and codebooks in turns."""
-        network, origin = starting_network(self.config, self.runtime, self.parts, images)
+        start = starting_network(self.config, self.runtime, self.parts, images)
         classes = np.unique(images.labels, return_inverse=True)[1]
-        task = Tokenization(network, classes, self.config, self.runtime.seed, lambda: self._features(network, images))
-        learn(task, images, self.config, self.runtime, also=origin)
-        self._task = task
+
+        def encoded(*, keep: bool) -> NDArray[np.float32]:
+            return (kept_features if keep else features)(start.network, images, self.config, self.runtime)
+
+        task = Tokenization(start.network, classes, self.config, self.runtime.seed, encoded)
+        learnt = learn(task, images, self.config, self.runtime, also=start.origin)
+        self._task, self._training = task, {**start.training, **learnt.training}
 
     def encode(self, images: ImageSet) -> Identifiers:
         """Return the codes [N,M] of the images; `train` comes first."""
         quantizer = self._trained.quantizer
-        features = torch.from_numpy(self._features(self._trained.body, images)).to(self.runtime.device)
-        codes = torch.cat([quantizer(batch)[0] for batch in torch.split(features, _BATCH)])
-        return Identifiers(codes.cpu().numpy(), self.config.codes)
+        vectors = torch.from_numpy(kept_features(self._trained.body, images, self.config, self.runtime))
+        return Identifiers(quantizer.codes(vectors).cpu().numpy(), self.config.codes)
 
     def describe(self) -> Description:
-        """Tell the network and its bytes, the codebooks included."""
+        """Tell the network and its bytes, the codebooks included, and how they learnt."""
         task = self._trained
         kept = sum(p.numel() for p in task.body.parameters()) + task.quantizer.codebooks.numel()
-        details = {"length": self.config.length, "codes": self.config.codes}
+        details = {"length": self.config.length, "codes": self.config.codes, "training": self._training}
         return Description(backbone=task.body.facts(), model_bytes=4 * kept, details=details)
 
     @property
@@ -74,20 +87,19 @@ class SemanticTokenizer:
             raise ContractError("SemanticTokenizer was used before it was trained")
         return self._task
 
-    def _features(self, network: VisionNetwork, images: ImageSet) -> NDArray[np.float32]:
-        view = View(self.config.decoded_side, self.config.fit)
-        return run_network(Featurizer(network), images, view, side=self.config.side, runtime=self.runtime)
+
+_SAMPLE = 256  # features for each entry of a codebook; k-means looks at no more of them
 
 
-_BATCH = 1024  # features that are quantised at once: distances take batch * codes * dimensions floats
+class Encoded(Protocol):
+    """Returns the features [N,D] of the whole training set, without augmentation, as the network is now."""
+
+    def __call__(self, *, keep: bool) -> NDArray[np.float32]:
+        """Keep them in the store, if they are to be asked for again."""
 
 
 class Tokenization(Task):
-    """Equation 3 as a training task.
-
-    `features` returns the features [N,D] of the whole training set as they are now; the first and the last codebooks
-    are made of these.
-    """
+    """Equation 3 as a training task. The first and the last codebooks are made of what `encoded` returns."""
 
     name = "tokenizer"
     body: VisionNetwork
@@ -98,45 +110,80 @@ class Tokenization(Task):
         classes: NDArray[np.int64],
         config: Config,
         seed: int,
-        features: Callable[[], NDArray[np.float32]],
+        encoded: Encoded,
     ) -> None:
-        self.body, self.config, self.seed, self.features = network, config, seed, features
+        self.body, self.config, self.seed, self.encoded = network, config, seed, encoded
         self.classes = torch.from_numpy(classes)
-        self.seen: list[Tensor] = []  # features [B,D] of each batch of this epoch
+        self.seen: list[Tensor] = []  # features [B,D] of the last batches of this epoch
         outputs = int(classes.max()) + 1
+        heads = config.length if config.prefix_classifiers == "own" else 1
         self.quantizer = ResidualQuantizer(config.length, config.codes, network.dim)
         self.on_feature = nn.Linear(network.dim, outputs)
-        self.on_prefix = nn.Linear(network.dim, outputs)  # one for all prefixes, as in the published code
+        self.on_prefix = nn.ModuleList(nn.Linear(network.dim, outputs) for _ in range(heads))
         self.module = nn.ModuleList([network, self.quantizer, self.on_feature, self.on_prefix])
+        if config.codebooks == "encoded":
+            self.module.register_buffer("codes", torch.zeros(len(classes), config.length, dtype=torch.int64))
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Equation 3: classification of the feature and of its M prefixes, and the commitment to the prefixes."""
         target = self.target(rows)
         feature = self.body.feature(self.body(images))  # [B,D]
-        self.seen.append(feature.detach())
-        _, prefixes = self.quantizer(feature)  # [B,M,D]
+        prefixes = self._prefixes(feature, rows)  # [B,M,D]
         # straight-through: the value of the prefix, the gradient of the feature
         through = feature.unsqueeze(1) + (prefixes - feature.unsqueeze(1)).detach()
-        M = prefixes.shape[1]
-        on_prefixes = functional.cross_entropy(
-            self.on_prefix(through).flatten(0, 1).float(), target.repeat_interleave(M)
-        )
         residuals = feature.unsqueeze(1) - prefixes  # equation 4; the quantiser passes no gradient
         return (
             functional.cross_entropy(self.on_feature(feature).float(), target)
-            + self.config.prefix_weight * M * on_prefixes
+            + self.config.prefix_weight * self._on_prefixes(through, target)
             + self.config.commitment_weight * residuals.square().sum(dim=(1, 2)).mean()
         )
 
     def start(self) -> None:
         """The first codebooks are those of the network's features before it learns."""
-        self.quantizer.fit(torch.from_numpy(self.features()), self.seed)
+        self._set_codebooks(torch.from_numpy(self.encoded(keep=False)))
 
     def end_epoch(self) -> None:
-        """Set the codebooks on the features that this epoch has seen."""
-        self.quantizer.fit(torch.cat(self.seen), self.seed)
+        """Set the codebooks on the features that this epoch has seen, or on those of all images as they are now."""
+        encoded = self.config.codebooks == "encoded"
+        self._set_codebooks(torch.from_numpy(self.encoded(keep=False)) if encoded else torch.cat(self.seen))
         self.seen.clear()
 
     def finish(self) -> None:
         """Set the codebooks on the features as they are in the end, without augmentation."""
-        self.quantizer.fit(torch.from_numpy(self.features()), self.seed)
+        self._set_codebooks(torch.from_numpy(self.encoded(keep=True)))
+
+    def state(self) -> Mapping[str, Tensor]:
+        """The features that the running epoch has seen so far."""
+        return {"seen": torch.cat(self.seen)} if self.seen else {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take them up again."""
+        self.seen = [seen.to(self.quantizer.codebooks.device) for seen in state.values()]
+
+    def _prefixes(self, feature: Tensor, rows: Tensor) -> Tensor:
+        """Prefix sums [B,M,D] of the feature as it is, or of its image's codes as they were set before this epoch."""
+        if self.config.codebooks == "encoded":
+            return self.quantizer.sums(self.module.get_buffer("codes")[rows])
+        if self.module.training:
+            self._remember(feature.detach())
+        sums: Tensor = self.quantizer(feature)[1]
+        return sums
+
+    def _on_prefixes(self, through: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of every prefix, mean over the batch, summed over the prefixes."""
+        M = through.shape[1]
+        heads = [*self.on_prefix] * (M // len(self.on_prefix))
+        logits = torch.stack([head(prefix) for head, prefix in zip(heads, through.unbind(1), strict=True)], dim=1)
+        return M * functional.cross_entropy(logits.flatten(0, 1).float(), target.repeat_interleave(M))
+
+    def _remember(self, feature: Tensor) -> None:
+        """Keep as many features as k-means looks at, the newest."""
+        self.seen.append(feature)
+        surplus = sum(map(len, self.seen)) - max(_SAMPLE * self.config.codes, len(feature))
+        while surplus >= len(self.seen[0]):
+            surplus -= len(self.seen.pop(0))
+
+    def _set_codebooks(self, features_: Tensor) -> None:
+        self.quantizer.fit(features_, self.seed)
+        if self.config.codebooks == "encoded":
+            self.module.get_buffer("codes").copy_(self.quantizer.codes(features_))

@@ -40,6 +40,7 @@ class Config(StartConfig):
     heads: PositiveInt = 12
     partners: PositiveInt = 1  # images of its class whose identifiers an image is to write, each time it is seen
     label_smoothing: Part = 0.0
+    residual: Literal["stream", "normalised"] = "stream"  # what each part of a block of the decoder is added to
     beams: PositiveInt = 30
     search_batch: PositiveInt = 64  # queries that are decoded at once
     # Beyond the paper. Similarity is the distance of features, those of the network that the decoder looks through:
@@ -71,6 +72,7 @@ class IrgenRetriever:
         self.config, self.runtime, self.parts = config, runtime, parts
         self.identifier = parts.identifier()
         self._task: Autoregression | None = None
+        self._training: dict[str, dict[str, object]] = {}
         self._held: Gallery | None = None
 
     def train(self, images: ImageSet) -> None:
@@ -78,25 +80,26 @@ class IrgenRetriever:
         if isinstance(self.identifier, Trainable):
             self.identifier.train(images)
         identifiers = self.identifier.encode(images)
-        network, origin = starting_network(self.config, self.runtime, self.parts, images)
+        start = starting_network(self.config, self.runtime, self.parts, images)
         shape = Shape(
-            memory_dim=network.dim,
+            memory_dim=start.network.dim,
             length=identifiers.length,
             codes=identifiers.codebook_size,
             depth=self.config.depth,
             width=self.config.width,
             heads=self.config.heads,
+            residual=self.config.residual,
         )
         partners = Partners(identifiers, images.labels, self.runtime.device)
         task = Autoregression(
-            network,
+            start.network,
             Decoder(shape),
             partners,
             times=self.config.partners,
             label_smoothing=self.config.label_smoothing,
         )
-        learn(task, images, self.config, self.runtime, also=[origin, identifiers.digest])
-        self._task = task
+        learnt = learn(task, images, self.config, self.runtime, also=[start.origin, identifiers.digest])
+        self._task, self._training = task, {**start.training, **learnt.training}
 
     def index(self, gallery: ImageSet) -> None:
         """Give every gallery image its identifier and build the trie."""
@@ -140,8 +143,10 @@ class IrgenRetriever:
         task, trie, wish = self._trained, self._gallery.trie, self.config
         parameters = sum(p.numel() for p in task.module.parameters())
         images = np.diff(trie.first_row)
+        identifier: dict[str, Any] = dict(self.identifier.describe().details)
         details: dict[str, Any] = {
-            **self.identifier.describe().details,
+            "training": {**identifier.pop("training", {}), **self._training},
+            **identifier,
             "beams": wish.beams,
             "within": wish.within,
             "rerank": wish.rerank,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from irbench.collection import ImageSet
     from irbench.encoders.cached import CachedEncoder
     from irbench.protocols import Identifier, Retriever, Searcher
+    from irbench.training.loop import Learnt
 
 _REGISTRIES = (RETRIEVERS, ENCODERS, SEARCHERS, IDENTIFIERS)
 
@@ -49,8 +50,8 @@ class Workshop:
         }
         return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
 
-    def trained_network(self, method: str, images: "ImageSet") -> "tuple[VisionNetwork, str]":
-        """Return the network that method `method` trains on `images`, and the SHA-256 of what it has learnt."""
+    def trained_network(self, method: str, images: "ImageSet") -> "tuple[VisionNetwork, Learnt]":
+        """Return the network that method `method` trains on `images`, and the record of its training."""
         from irbench.encoders.network import TrainedEncoder
 
         cls, config = self._encoder(method)

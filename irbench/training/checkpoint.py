@@ -1,6 +1,7 @@
-"""A training that was stopped goes on from here: module, optimiser and history in one safetensors file."""
+"""A training that was stopped goes on from here: everything that it needs for that, in one safetensors file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,10 +12,33 @@ from torch import Tensor, nn
 
 from irbench.store import flush
 
+Parts = Mapping[str, Mapping[str, Tensor]]  # "module", "optimizer" …: their tensors by name
+
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return the module's parameters and buffers, each in memory of its own, on the CPU."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+
+
+def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what the optimiser remembers of each parameter."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value.cpu().contiguous() for index, kept in state.items() for name, value in kept.items()
+    }
+
+
+def put_moments(optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
+    """Let the optimiser remember what `moments` returned, laid out in memory as its parameters are."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in kept.items():
+        index, name = key.split(".")
+        parameter = parameters[int(index)]
+        state.setdefault(int(index), {})[name] = (
+            torch.empty_like(parameter, device="cpu").copy_(value) if value.shape == parameter.shape else value
+        )
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 @dataclass
@@ -22,7 +46,14 @@ class Progress:
     """How far a training has come."""
 
     losses: list[float] = field(default_factory=list)  # mean loss of each finished epoch
-    seconds: float = 0.0  # spent on these epochs, also by processes that were stopped
+    validation: list[float] = field(default_factory=list)  # loss on the images held out, each time it was taken
+    step: int = 0  # batches of the running epoch that have been learnt
+    seconds: float = 0.0  # spent so far, also by processes that were stopped
+
+    @property
+    def stale(self) -> int:
+        """Validations since the best one."""
+        return len(self.validation) - 1 - self.validation.index(min(self.validation)) if self.validation else 0
 
 
 @dataclass(frozen=True)
@@ -31,27 +62,21 @@ class Checkpoint:
 
     path: Path
 
-    def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Write the state after `len(progress.losses)` epochs."""
-        state = {f"module/{name}": value for name, value in tensors(module).items()}
-        for index, moments in optimizer.state_dict()["state"].items():
-            state |= {f"optimizer/{index}/{name}": value.cpu().contiguous() for name, value in moments.items()}
+    def save(self, parts: Parts, progress: Progress) -> None:
+        """Write the state; a crash at any moment leaves the old file or the new one."""
+        flat = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
         temporary = self.path.with_suffix(".new")
-        save_file(state, temporary, metadata={"progress": json.dumps(asdict(progress))})
+        save_file(flat, temporary, metadata={"progress": json.dumps(asdict(progress))})
         flush(temporary)
         temporary.replace(self.path)
 
-    def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """Put module and optimiser where they stopped and return how far that was; nowhere, if nothing was saved."""
+    def load(self) -> tuple[Parts, Progress] | None:
+        """Return what was saved last; None, if nothing was."""
         if not self.path.is_file():
-            return Progress()
-        state = load_file(self.path)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.items():
-            if name.startswith("optimizer/"):
-                _, index, what = name.split("/")
-                moments.setdefault(int(index), {})[what] = tensor
-        module.load_state_dict({n.removeprefix("module/"): t for n, t in state.items() if n.startswith("module/")})
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+            return None
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, value in load_file(self.path).items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = value
         with safe_open(self.path, framework="pt") as file:
-            return Progress(**json.loads(file.metadata()["progress"]))
+            return parts, Progress(**json.loads(file.metadata()["progress"]))

@@ -1,6 +1,6 @@
 """Batches of pictures for the training loop, as bytes on the device that learns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,8 +23,17 @@ class Feed:
     while the network is busy with this one.
     """
 
-    def __init__(self, pictures: Pixels, labels: NDArray[np.int64], config: TrainingConfig, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        pictures: Pixels,
+        labels: NDArray[np.int64],
+        config: TrainingConfig,
+        runtime: Runtime,
+        rows: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Feed the images at `rows` of the set, by default all."""
         self.pictures, self.labels, self.config = pictures, labels, config
+        self.rows = np.arange(len(labels)) if rows is None else rows
         if config.per_class > config.batch:
             raise RecipeError(f"per_class = {config.per_class} images of a class do not fit batch = {config.batch}")
         self.device = torch.device(runtime.device)
@@ -35,25 +44,30 @@ class Feed:
     @property
     def batches(self) -> int:
         """Number of batches in an epoch."""
-        return max(1, round(len(self.labels) / self.config.batch))
+        return max(1, round(len(self.rows) / self.config.batch))
 
-    def epoch(self, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch; with `per_class`, few images of many classes in each."""
-        parts = list(self._parts(generator))
+    def epoch(self, generator: Generator, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of one epoch after the first `skip`; with `per_class`, few images of many classes each."""
+        yield from self.in_turn(list(self._parts(generator))[skip:])
+
+    def in_turn(self, parts: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of these rows of the set."""
         with ThreadPoolExecutor(1) as ahead:
-            waiting = ahead.submit(self._gather, parts[0])
+            waiting = [ahead.submit(self._gather, part) for part in parts[:1]]
             for part in parts[1:]:
-                ready, waiting = waiting, ahead.submit(self._gather, part)
+                ready, waiting = waiting[0], [ahead.submit(self._gather, part)]
                 yield ready.result()
-            yield waiting.result()
+            yield from (last.result() for last in waiting)
 
     def _parts(self, generator: Generator) -> Iterator[NDArray[np.int64]]:
         """Rows of each batch: the shuffled set in equal parts, or `per_class` images of each of some classes."""
         if not self.config.per_class:
-            yield from np.array_split(torch.randperm(len(self.labels), generator=generator).numpy(), self.batches)
+            shuffled = self.rows[torch.randperm(len(self.rows), generator=generator).numpy()]
+            yield from np.array_split(shuffled, self.batches)
             return
-        ends = np.cumsum(np.unique(self.labels, return_counts=True)[1])
-        members = np.split(np.argsort(self.labels, kind="stable"), ends[:-1])
+        labels = self.labels[self.rows]
+        ends = np.cumsum(np.unique(labels, return_counts=True)[1])
+        members = np.split(self.rows[np.argsort(labels, kind="stable")], ends[:-1])
         for _ in range(self.batches):
             classes = torch.randperm(len(members), generator=generator)[: self.config.batch // self.config.per_class]
             drawn = [_some(members[int(c)], self.config.per_class, generator) for c in classes]

@@ -13,16 +13,16 @@ from irbench.training.config import TrainingConfig
 
 
 def make_optimizer(module: nn.Module, body: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser: `body` learns at its own share of the rate, vectors and norms do not decay."""
+    """Return the recipe's optimiser: `body` learns at its own share of the rate."""
     in_body = {id(p) for p in body.parameters()}
     groups = []
     for inside in (True, False):
         parameters = [p for p in module.parameters() if p.requires_grad and (id(p) in in_body) == inside]
         lr = config.lr * (config.body_lr if inside else 1.0)
         groups.append(_group((p for p in parameters if p.ndim >= 2), lr, config.weight_decay))
-        groups.append(_group((p for p in parameters if p.ndim < 2), lr, 0.0))
+        groups.append(_group((p for p in parameters if p.ndim < 2), lr, config.weight_decay * config.decay_vectors))
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    return kinds[config.optimizer]([g for g in groups if g["params"]], betas=config.betas)
+    return kinds[config.optimizer]([g for g in groups if g["params"]], betas=config.betas, fused=True)
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, batches: int) -> Scheduler:
@@ -34,7 +34,9 @@ def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, bat
         "t_in_epochs": False,
     }
     if config.schedule == "cosine":
-        return CosineLRScheduler(optimizer, t_initial=steps, lr_min=config.final_lr, **warmup)
+        cycle: dict[str, Any] = {"cycle_limit": config.cycles, "cycle_decay": config.cycle_decay}
+        length = config.cycle_epochs * batches or steps
+        return CosineLRScheduler(optimizer, t_initial=length, lr_min=config.final_lr, **cycle, **warmup)
     # timm drops the rate one step ahead of the number that it is given
     drops = {"step": [int(0.6 * steps) + 1, int(0.8 * steps) + 1], "constant": [steps + 1]}
     return MultiStepLRScheduler(optimizer, decay_t=drops[config.schedule], decay_rate=0.1, **warmup)

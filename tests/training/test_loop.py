@@ -1,15 +1,20 @@
 """One training, stopped and not stopped: the same model; the schedule, the batches and the order of events."""
 
 import json
+import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Generator, nn
 
-from irbench.catalog import ENCODERS
+from irbench import recipes
+from irbench.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
 from irbench.errors import RecipeError
 from irbench.images import View, pixels
 from irbench.recipes import build_config
@@ -18,14 +23,16 @@ from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
 from irbench.training.loop import Task, learn
 from irbench.training.optim import make_optimizer, make_scheduler
+from irbench.training.validation import held_out
 
 TRAINING = {"backbone": "test_resnet", "side": 32, "decoded_side": 36, "batch": 16, "lr": 1e-2}
 RECIPES = {
-    "ft-clip": {"warmup": 0.3, "rotate": 10.0, "shift": 0.1, "body_lr": 0.5},
+    "ft-clip": {"warmup": 0.3, "rotate": 10.0, "shift": 0.1, "body_lr": 0.5, "drop_path": 0.2},
     "cgd": {"per_class": 3, "dim": 32, "frozen_statistics": False, "optimizer": "adam", "schedule": "step"},
     "irt-r": {"memory_ratio": 0.7, "momentum": 0.9, "clip_gradient": 1.0, "schedule": "constant"},
 }
-EPOCHS = 4
+JUDGED = {"validation_share": 0.2, "patience": 2}
+EPOCHS = 3
 
 
 class Killed(BaseException):
@@ -36,43 +43,45 @@ class Killed(BaseException):
 def encoder(request):
     """Build a new encoder, as another process would."""
     schema = ENCODERS.schema(request.param)
-    config = build_config(schema, {**TRAINING, "epochs": EPOCHS, **RECIPES[request.param]}, "test")
+    config = build_config(schema, {**TRAINING, **JUDGED, "epochs": EPOCHS, **RECIPES[request.param]}, "test")
     return lambda runtime: ENCODERS.load(request.param)(config, runtime)
 
 
 def model(runtime):
     (folder,) = [path for path in (runtime.store.root / "model").iterdir() if path.suffix == ""]
-    return load_file(folder / "model.safetensors"), json.loads((folder / "history.json").read_text())["loss"]
+    return load_file(folder / "model.safetensors"), json.loads((folder / "history.json").read_text())
 
 
-@pytest.mark.parametrize("kept", range(1, EPOCHS))
-def test_a_training_killed_after_any_epoch_goes_on_to_the_same_model(
+@pytest.mark.parametrize("kept", [1, 3])
+def test_a_training_killed_after_any_step_goes_on_to_the_same_model(
     encoder, kept, runtime, images, tmp_path, monkeypatch
 ):
     unbroken = replace(runtime, store=type(runtime.store)(tmp_path / "unbroken"))
     encoder(unbroken).train(images)
-    expected, losses = model(unbroken)
+    expected, history = model(unbroken)
 
-    monkeypatch.setattr(loop, "_CHECKPOINT_EVERY", -1)
+    monkeypatch.setattr(loop, "_CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", float("inf"))
     step, done = loop._Run._step, []
 
     def killed(run, pictures, rows):
-        if len(run.progress.losses) == kept and done[-1:] == [kept]:
-            raise Killed  # in the middle of an epoch: its second step
-        done.append(len(run.progress.losses))
+        if len(done) == kept:
+            raise Killed
+        done.append((len(run.progress.losses), run.progress.step))
         return step(run, pictures, rows)
 
     monkeypatch.setattr(loop._Run, "_step", killed)
-    with pytest.raises(Killed):
-        encoder(runtime).train(images)
-    done.clear()
-    monkeypatch.setattr(
-        loop._Run, "_step", lambda run, *batch: (done.append(len(run.progress.losses)), step(run, *batch))[1]
-    )
-    encoder(runtime).train(images)
-    assert min(done) == kept  # it went on, and did not begin again
-    again, history = model(runtime)
-    assert history == losses
+    lives = 0
+    while done or not lives:
+        done.clear()
+        lives += 1
+        with suppress(Killed):
+            encoder(runtime).train(images)
+            done.clear()
+    assert lives == math.ceil(EPOCHS * 2 / kept)  # each went on where the last one was killed
+    again, found = model(runtime)
+    assert found == history
+    assert len(history["validation"]) == len(history["loss"])
     assert again.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(again[name], tensor), name
@@ -109,13 +118,13 @@ class Recording(Task):
 
 def test_the_order_of_events_and_what_is_kept(runtime, images, config):
     task = Recording()
-    entry = learn(task, images, config, runtime)
+    learnt = learn(task, images, config, runtime)
     batches = ["step"] * round(40 / 16)
     assert task.events == ["start", *[*batches, "end"] * 3, "finish"]
-    assert (load_file(entry.path / "model.safetensors")["weight"] == 7).all()
+    assert (load_file(learnt.entry.path / "model.safetensors")["weight"] == 7).all()
     assert not task.module.training
     again = Recording()
-    assert learn(again, images, config, runtime).content == entry.content
+    assert learn(again, images, config, runtime) == learnt
     assert again.events == []
     assert (again.module.weight == 7).all()
 
@@ -179,17 +188,18 @@ def rates(split, config, batches=10):
         yield [group["lr"] for group in optimizer.param_groups]
 
 
-def test_the_body_learns_at_its_share_and_only_matrices_decay(split, config):
-    config = replace(config, body_lr=0.01, weight_decay=0.3)
+@pytest.mark.parametrize("decay_vectors", [False, True])
+def test_the_body_learns_at_its_share_and_vectors_decay_where_they_are_to(split, config, decay_vectors):
+    config = replace(config, body_lr=0.01, weight_decay=0.3, decay_vectors=decay_vectors)
     groups = make_optimizer(split.module, split.body, config).param_groups
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     (linear, norm), head = split.body, split.module[1]
     assert len(found) == len(list(split.module.parameters()))
     assert found[id(linear.weight)] == pytest.approx((1e-4, 0.3))
     for vector in (linear.bias, norm.weight, norm.bias):
-        assert found[id(vector)] == pytest.approx((1e-4, 0))
+        assert found[id(vector)] == pytest.approx((1e-4, 0.3 * decay_vectors))
     assert found[id(head.weight)] == pytest.approx((1e-2, 0.3))
-    assert found[id(head.bias)] == pytest.approx((1e-2, 0))
+    assert found[id(head.bias)] == pytest.approx((1e-2, 0.3 * decay_vectors))
 
 
 def test_schedules_follow_their_formulas(split, config):
@@ -204,3 +214,108 @@ def test_schedules_follow_their_formulas(split, config):
     stepped = [group[-1] for group in rates(split, replace(config, schedule="step"))]
     assert stepped == pytest.approx([1e-2] * 60 + [1e-3] * 20 + [1e-4] * 20)
     assert [group[-1] for group in rates(split, replace(config, schedule="constant"))] == [1e-2] * 100
+
+
+@pytest.mark.parametrize(("cycles", "decay"), [(3, 1.0), (2, 0.5)])
+def test_a_cosine_starts_again_as_often_as_it_is_to(split, config, cycles, decay):
+    config = replace(config, epochs=10, warmup=0.1, warmup_lr=1e-7, final_lr=1e-5)
+    config = replace(config, cycle_epochs=3, cycles=cycles, cycle_decay=decay)
+    for step, (*_, rate) in enumerate(rates(split, config)):
+        cycle, place = divmod(step, 30)
+        top = 1e-2 * decay**cycle
+        fall = 1e-5 + (top - 1e-5) * (1 + np.cos(np.pi * place / 30)) / 2
+        assert rate == pytest.approx(
+            1e-7 + (1e-2 - 1e-7) * step / 10 if step < 10 else fall if cycle < cycles else 1e-5
+        )
+
+
+def published(name, scale="paper"):
+    """The configs of irgen-as-published and its tokenizer."""
+    recipe = recipes.find("methods" if name == "irgen" else "methods/identifier", f"{name}-as-published")
+    schema = RETRIEVERS.schema("irgen") if name == "irgen" else IDENTIFIERS.schema("semantic")
+    return recipe.config(schema, scale=scale, dataset="")
+
+
+def test_the_published_schedules_at_some_epochs(split):
+    found = [rate for *_, rate in rates(split, published("irgen"), batches=1)]
+    assert len(found) == 400
+    expected = {0: 5e-8, 10: (5e-8 + 8e-5) / 2, 50: (5e-7 + 8e-5) / 2, 100: 8e-5, 250: (5e-7 + 8e-5) / 2, 300: 8e-5}
+    assert {epoch: found[epoch] for epoch in expected} == pytest.approx(expected)
+    found = [rate for *_, rate in rates(split, published("semantic"), batches=1)]
+    assert len(found) == 200
+    expected = {0: 1e-7, 10: (1e-7 + 5e-4) / 2, 25: (1e-6 + 5e-4) / 2, 50: 1e-6, 199: 1e-6}
+    assert {epoch: found[epoch] for epoch in expected} == pytest.approx(expected)
+
+
+# --- validation
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=8), st.floats(0.05, 0.9), st.integers(0, 5))
+def test_what_is_held_out_is_spread_over_the_classes_and_leaves_each_of_them_some(sizes, share, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    if max(sizes) == 1:
+        with pytest.raises(RecipeError, match="no class has an image to spare"):
+            held_out(labels, share, seed)
+        return
+    aside = held_out(labels, share, seed)
+    spare = len(labels) - len(sizes)
+    assert len(set(aside.tolist())) == len(aside) == min(spare, max(1, round(share * len(labels))))
+    assert (np.diff(labels[aside]) >= 0).all()
+    for label, size in enumerate(sizes):
+        taken = int((labels[aside] == label).sum())
+        assert taken < size
+        assert abs(taken - (size - 1) * len(aside) / spare) <= 1
+
+
+class Descent(Recording):
+    """Its weight moves by one each epoch; the loss on images held out is least where the weight is `best`."""
+
+    def __init__(self, best):
+        super().__init__()
+        self.best, self.seen = best, []
+        nn.init.zeros_(self.module.weight)
+
+    def loss(self, images, rows):
+        self.seen += rows.tolist()
+        return 0.0 * super().loss(images, rows)
+
+    def validation_loss(self, images, rows):
+        assert not self.module.training
+        assert not torch.is_grad_enabled()
+        assert images.shape[-1] == 32
+        self.seen += [-1 - row for row in rows.tolist()]
+        return (self.module.weight[0, 0] - self.best).square()
+
+    def end_epoch(self):
+        with torch.no_grad():
+            self.module.weight.add_(1.0)
+
+    def finish(self):
+        self.events.append("finish")
+
+
+@pytest.mark.parametrize(
+    ("best", "changes", "epochs", "weight"),
+    [
+        (3, {"patience": 2}, 5, 3),  # stops two validations after the best
+        (3, {"patience": 2, "validate_every": 2}, 6, 2),  # 2 and 4 are equally good: the first of them is kept
+        (3, {}, 7, 7),  # without patience it goes on to the end, and keeps the end
+        (9, {"patience": 1}, 7, 7),
+        (5, {"patience": 5}, 7, 5),  # the best is kept too where the epochs run out first
+    ],
+)
+def test_it_stops_when_validation_no_longer_gets_better_and_keeps_the_best(
+    runtime, images, config, best, changes, epochs, weight
+):
+    config = replace(config, epochs=7, weight_decay=0.0, lr=1e-9, validation_share=0.2, **changes)
+    task = Descent(best)
+    learnt = learn(task, images, config, runtime)
+    assert task.module.weight[0, 0].item() == pytest.approx(weight)
+    told = learnt.training["recording"]
+    assert len(told["loss"]) == epochs
+    validated = [e for e in range(1, epochs + 1) if e % config.validate_every == 0 or e == 7]
+    assert told["validation"] == pytest.approx([(e - best) ** 2 for e in validated], abs=1e-3)
+    assert task.events[-1] == "finish"
+    aside = {-1 - row for row in task.seen if row < 0}
+    assert len(aside) == 8
+    assert {row for row in task.seen if row >= 0} == set(range(40)) - aside

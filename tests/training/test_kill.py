@@ -1,0 +1,107 @@
+"""Real kills: a whole IRGen (start, tokenizer, decoder) that dies again and again, and one that does not."""
+
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from irbench.encoders.ft_clip import Config as FtClipConfig
+from irbench.encoders.ft_clip import FtClipEncoder
+from irbench.irgen.tokenizer import Config as TokenizerConfig
+from irbench.irgen.tokenizer import SemanticTokenizer
+from irbench.machine import Runtime
+from irbench.retrievers.irgen import Config, IrgenRetriever
+from irbench.store import Store
+from irbench.training import checkpoint, loop
+
+# imports cost seconds, and a kill each time: one process has them, and every life is a fork of it
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["irbench.retrievers.irgen", "irbench.irgen.tokenizer", "irbench.encoders.ft_clip"])
+
+NETWORK = {"backbone": "test_resnet", "side": 32, "decoded_side": 36, "batch": 16, "lr": 1e-3, "shift": 0.1}
+JUDGED = {"validation_share": 0.2, "validate_every": 2, "patience": 1}
+START = FtClipConfig(**NETWORK, epochs=2)
+TOKENS = {**NETWORK, "start": "ft-clip", "epochs": 3, "length": 2, "codes": 4}
+DECODER = Config(**NETWORK, **JUDGED, start="ft-clip", epochs=4, depth=1, width=16, heads=2, partners=2, beams=4)
+
+
+class Parts:
+    def __init__(self, runtime, tokens):
+        self.runtime, self.tokens = runtime, tokens
+
+    def trained_network(self, method, images):
+        encoder = FtClipEncoder(START, self.runtime)
+        encoder.train(images)
+        return encoder.network, encoder.learnt
+
+    def identifier(self):
+        return SemanticTokenizer(TokenizerConfig(**TOKENS, **self.tokens), self.runtime, self)
+
+
+def die_at(event):
+    """Die at the so-many-th event: a step, the middle of a checkpoint's writing, its end, an epoch's end, the end."""
+    left = [event]
+
+    def counted(function):
+        def call(*arguments, **named):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **named)
+
+        return call
+
+    checkpoint.flush = counted(checkpoint.flush)  # the new file is written, the old one still in its place
+    for owner, name in ((loop._Run, "_step"), (loop._Run, "_validate"), (SemanticTokenizer, "encode")):
+        setattr(owner, name, counted(getattr(owner, name)))
+
+
+def live(folder, images, tokens, event, pause):
+    """Train, index and answer in a process of its own."""
+    os.environ["IRBENCH_QUIET"] = "1"
+    torch.set_num_threads(1)
+    loop._CHECKPOINT_EVERY, loop._CHECKPOINT_SHARE = pause, float("inf")
+    die_at(event)
+    runtime = Runtime(store=Store(folder))
+    retriever = IrgenRetriever(DECODER, runtime, Parts(runtime, tokens))
+    retriever.train(images)
+    retriever.index(images)
+    ranking = retriever.search(images, 10)
+    np.savez(folder / "answers.npz", rows=ranking.rows, scores=ranking.scores)
+
+
+def lives(folder, *arguments):
+    """Live until one life comes to its end; return how many it took."""
+    folder.mkdir()
+    for count in range(1, 100):
+        process = FORKS.Process(target=live, args=(folder, *arguments))
+        process.start()
+        process.join()
+        if process.exitcode == 0:
+            return count
+        assert process.exitcode == -signal.SIGKILL
+    raise AssertionError("comes to no end")
+
+
+def outcome(folder):
+    """All that was learnt, and the answers."""
+    learnt = {}
+    for model in (folder / "model").glob("*/model.safetensors"):
+        learnt[model.parent.name] = model.read_bytes(), (model.parent / "history.json").read_text()
+    with np.load(folder / "answers.npz") as answers:
+        return learnt, answers["rows"].tolist(), answers["scores"].tolist()
+
+
+PUBLISHED = {"codebooks": "encoded", "prefix_classifiers": "shared"}
+
+
+@pytest.mark.parametrize(("event", "tokens"), [(5, {}), (7, PUBLISHED | JUDGED)])
+def test_killed_at_any_moment_and_started_again_it_learns_the_same(images, tmp_path, event, tokens):
+    assert lives(tmp_path / "unbroken", images, tokens, 0, 1e9) == 1
+    assert lives(tmp_path / "broken", images, tokens, event, 0.0) > 5
+    expected, found = outcome(tmp_path / "unbroken"), outcome(tmp_path / "broken")
+    assert len(expected[0]) == 3
+    assert found == expected
