@@ -124,13 +124,13 @@ def test_a_file_gives_the_features_of_the_network_it_was_saved_from(tmp_path, na
     assert_close(projected(images), theirs(x))
     trained = VisionNetwork(config, weights=file).eval()
     tokens = trained(images)
-    if "clip" in name:
-        assert_close(theirs.norm(tokens), theirs.forward_features(x))
-        assert_close(trained.feature(tokens), tokens[:, 0])
-    elif "resnet" in name:
+    if "resnet" in name:
         assert_close(trained.feature(tokens), theirs.forward_features(x).mean(dim=(2, 3)))
-    else:
-        assert_close(tokens, theirs.forward_features(x))
+        return
+    assert_close(tokens, theirs.forward_features(x))
+    assert_close(trained.feature(tokens), tokens[:, 0])
+    bare = VisionNetwork(replace(config, final_norm=False), weights=file).eval()
+    assert_close(theirs.norm(bare(images)), tokens)
 
 
 @torch.no_grad()
