@@ -91,6 +91,8 @@ class HierarchicalIdentifier:
         """Tell the encoder's network, and the bytes of the tree beside it."""
         tree, of_encoder = self._trained, self._encoder.describe()
         details = {"length": tree.codes.shape[1], "codes": self.config.clusters + 1, "clusters": self.config.clusters}
+        if "training" in of_encoder.details:
+            details["training"] = of_encoder.details["training"]
         return Description(
             backbone=of_encoder.backbone, model_bytes=of_encoder.model_bytes + tree.nbytes, details=details
         )

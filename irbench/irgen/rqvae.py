@@ -31,7 +31,7 @@ from irbench.images import View
 from irbench.machine import Runtime, seed_everything
 from irbench.protocols import Backbone, Description, Parts
 from irbench.training.config import TrainingConfig
-from irbench.training.loop import Task, learn
+from irbench.training.loop import Learnt, Task, learn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +68,13 @@ class RqVaeIdentifier:
     def __init__(self, config: Config, runtime: Runtime, parts: Parts) -> None:  # noqa: ARG002 -- needs no parts
         self.config, self.runtime = config, runtime
         self._task: Reconstruction | None = None
+        self._learnt: Learnt | None = None
 
     def train(self, images: ImageSet) -> None:
         """Learn to reconstruct the images; labels are not looked at."""
         seed_everything(self.runtime.seed)
         task = Reconstruction(self.config, device=self.runtime.device)
-        learn(task, images, self.config, self.runtime)
+        self._learnt = learn(task, images, self.config, self.runtime)
         self._task = task
 
     def encode(self, images: ImageSet) -> Identifiers:
@@ -85,7 +86,9 @@ class RqVaeIdentifier:
     def describe(self) -> Description:
         """Tell the autoencoder and its bytes; only its first half is needed to encode."""
         parameters = sum(p.numel() for p in self._trained.module.parameters())
-        details = {"length": self.config.places * self.config.depth, "codes": self.config.codes}
+        details: dict[str, object] = {"length": self.config.places * self.config.depth, "codes": self.config.codes}
+        if self._learnt is not None:
+            details["training"] = self._learnt.training
         backbone = Backbone(name="convolutional autoencoder", weights=NOTHING, parameters=parameters)
         kept = parameters + self.config.codes * self.config.dim
         return Description(backbone=backbone, model_bytes=4 * kept, details=details)
