@@ -214,5 +214,5 @@ def test_shell_completion_offers_the_names_of_recipes(irbench: Callable) -> None
         done = irbench(_IRBENCH_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
         return done.stdout.split()
 
-    assert complete("irbench run --method ir") == ["irgen", "irt-r"]
+    assert complete("irbench run --method ir") == ["irgen", "irgen-as-published", "irt-r"]
     assert complete("irbench data info cars") == ["cars196", "cars196-holdout"]
