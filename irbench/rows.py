@@ -38,17 +38,19 @@ class Rows:
 
     def without(self, rows: NDArray[np.int64]) -> "Rows":
         """Return the rows after these, all of them present, have been removed."""
-        absent = np.setdiff1d(rows, self.numbers)
-        if absent.size:
-            raise ContractError(f"gallery row {absent[0]} cannot be removed: there is no such image")
-        left = np.setdiff1d(self.numbers, rows)
+        left = np.delete(self.numbers, self.places(rows))
         if not left.size:
             raise ContractError("the last image of a gallery cannot be removed: an index of nothing answers nothing")
         return Rows(left, self.end)
 
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where these rows stand, in ascending order; all of them are present."""
-        return np.searchsorted(self.numbers, np.unique(rows)).astype(np.int64)
+        """Return where these rows stand, in ascending order; one that is not present is an error."""
+        rows = np.unique(rows)
+        places = np.searchsorted(self.numbers, rows).astype(np.int64)
+        absent = self.numbers[np.minimum(places, len(self.numbers) - 1)] != rows
+        if absent.any():
+            raise ContractError(f"there is no image at row {rows[absent][0]} of the gallery")
+        return places
 
     def named(self, found: Ranking) -> Ranking:
         """Return answers that hold places of an index as answers that hold gallery rows."""

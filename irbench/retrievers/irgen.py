@@ -1,7 +1,7 @@
 """IRGen as a retriever: identifiers for the gallery, a decoder that writes them. Recipe: methods/irgen.toml."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from irbench.backbones import Featurizer, centre, run_network
 from irbench.bounds import Part
-from irbench.clock import stage
+from irbench.clock import is_live, stage
 from irbench.collection import ImageSet
 from irbench.errors import ContractError
 from irbench.identifiers import Identifiers
@@ -19,6 +19,7 @@ from irbench.images import View, pixels
 from irbench.irgen.autoregression import Autoregression, Partners
 from irbench.irgen.beam import BeamSearch
 from irbench.irgen.decoder import Decoder, Shape
+from irbench.irgen.exact import ExactSearch, Found, Misses, misses
 from irbench.irgen.free import write_freely
 from irbench.irgen.gallery import Gallery, by_similarity
 from irbench.irgen.start import StartConfig, starting_network
@@ -28,12 +29,16 @@ from irbench.protocols import Description, Parts, Trainable
 from irbench.ranking import Ranking
 from irbench.training.loop import learn
 
+Find = BeamSearch | ExactSearch
+_FINDS: Mapping[str, type[Find]] = {"beam": BeamSearch, "exact": ExactSearch}
+_COMPARED = 512  # queries, at most, for which beam search is held against exact search
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StartConfig):
     """Schema of methods/irgen.toml."""
 
-    answering: ClassVar[frozenset[str]] = frozenset({"beams", "search_batch", "within", "rerank", "unseen"})
+    answering: ClassVar[frozenset[str]] = frozenset({"beams", "search_batch", "decode", "within", "rerank", "unseen"})
 
     depth: PositiveInt = 12  # blocks of the decoder
     width: PositiveInt = 768
@@ -43,6 +48,7 @@ class Config(StartConfig):
     residual: Literal["stream", "normalised"] = "stream"  # what each part of a block of the decoder is added to
     beams: PositiveInt = 30
     search_batch: PositiveInt = 64  # queries that are decoded at once
+    decode: Literal["beam", "exact"] = "beam"  # exact: as many identifiers as there are beams, and none missed
     # Beyond the paper. Similarity is the distance of features, those of the network that the decoder looks through:
     # a query's are there already, the gallery's are computed and kept with the index.
     within: Literal["gallery", "similarity"] = "gallery"  # the order of images that share an identifier
@@ -74,6 +80,7 @@ class IrgenRetriever:
         self._task: Autoregression | None = None
         self._training: dict[str, dict[str, object]] = {}
         self._held: Gallery | None = None
+        self._misses: Misses | None = None
 
     def train(self, images: ImageSet) -> None:
         """Train the identifier, then the encoder-decoder on pairs of one class."""
@@ -120,6 +127,8 @@ class IrgenRetriever:
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
         """Write the best identifiers for each query; their images are the answers."""
+        if self.config.decode == "exact" and not is_live():
+            self._misses = self._compared(queries)
         return Ranking.stack([self._answer(pictures, k) for pictures in self._batches(queries)])
 
     def identifiers(self) -> Identifiers:
@@ -148,6 +157,7 @@ class IrgenRetriever:
             "training": {**identifier.pop("training", {}), **self._training},
             **identifier,
             "beams": wish.beams,
+            "decode": wish.decode,
             "within": wish.within,
             "rerank": wish.rerank,
             "unseen": wish.unseen,
@@ -155,6 +165,8 @@ class IrgenRetriever:
             "images_per_identifier_max": int(images.max()),
             "images_sharing_an_identifier": int(images[images > 1].sum()),
         }
+        if self._misses:
+            details["beam_misses"] = asdict(self._misses)
         return Description(
             backbone=task.body.facts(),
             model_bytes=4 * parameters,
@@ -166,7 +178,7 @@ class IrgenRetriever:
         """Answer from this gallery from now on."""
         with stage("build"):
             self._held = gallery
-            self._find = BeamSearch(gallery.trie, self.runtime.device)
+            self._find: Find = _FINDS[self.config.decode](gallery.trie, self.runtime.device)
 
     def _features(self, images: ImageSet) -> NDArray[np.float32] | None:
         """Return the features [N,D] of the decoder's own network, if answers or identifiers depend on them."""
@@ -201,11 +213,22 @@ class IrgenRetriever:
             return self._trained.body(centre(pictures.to(self.runtime.device), self.config.side))
 
     @torch.inference_mode()
-    def _leaves(self, tokens: torch.Tensor, beams: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _leaves(self, tokens: torch.Tensor, beams: int, find: Find | None = None) -> Found:
         """The best leaves [B,K] of the trie for tokens [B,T,D], and their scores."""
         with self.runtime.autocast():
-            leaves, scores = self._find(self._trained.decoder, tokens, beams)
+            leaves, scores = (find or self._find)(self._trained.decoder, tokens, beams)
         return leaves.cpu().numpy(), scores.cpu().numpy()
+
+    def _compared(self, queries: ImageSet) -> Misses:
+        """Tell how often beam search misses what exact search finds, for an even spread of the queries."""
+        count = min(len(queries), _COMPARED)
+        beam_search = BeamSearch(self._gallery.trie, self.runtime.device)
+        by_beam, exact = [], []
+        for pictures in self._batches(queries.take(np.arange(count) * len(queries) // count)):
+            tokens = self._tokens(pictures)
+            by_beam.append(self._leaves(tokens, self.config.beams, beam_search))
+            exact.append(self._leaves(tokens, self.config.beams))
+        return misses(_joined(by_beam), _joined(exact))
 
     def _answer(self, pictures: torch.Tensor, k: int) -> Ranking:
         """Answer the queries whose pictures are [B,H,H,3]."""
@@ -241,3 +264,9 @@ class IrgenRetriever:
         if self._held is None:
             raise ContractError("IrgenRetriever was asked before it had indexed a gallery")
         return self._held
+
+
+def _joined(found: Sequence[Found]) -> Found:
+    """Join what was found for batches of queries, one after the other."""
+    leaves, scores = zip(*found, strict=True)
+    return np.concatenate(leaves), np.concatenate(scores)

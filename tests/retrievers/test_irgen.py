@@ -117,7 +117,7 @@ def test_what_is_not_there_cannot_be_removed(make: Any, images: ImageSet) -> Non
         retriever.add(images)
     retriever.index(images.take(slice(3)))
     retriever.remove(np.array([1]))
-    for rows, message in (([1], "row 1 cannot be removed"), ([7], "row 7"), ([-1], "row -1"), ([0, 2], "the last")):
+    for rows, message in (([1], "no image at row 1"), ([7], "row 7"), ([-1], "row -1"), ([0, 2], "the last")):
         with pytest.raises(ContractError, match=message):
             retriever.remove(np.array(rows))
     assert set(retriever.search(images, 3).rows.ravel()) == {0, 2, MISSING}
@@ -209,3 +209,19 @@ def test_without_a_trie_the_best_sequences_are_those_of_the_whole_table(make: An
     few = make(beams=3)
     few.index(images)
     assert few.generate(images).shape == (40, 3, LENGTH)
+
+
+def test_exact_decoding_finds_the_best_of_all_and_tells_what_beams_miss(make: Any, images: ImageSet) -> None:
+    everything, exact, beam = make(beams=CODES**LENGTH), make(beams=2, decode="exact"), make(beams=2)
+    for retriever in (everything, exact, beam):
+        retriever.index(images)
+    best, found, by_beam = (retriever.search(images, 40) for retriever in (everything, exact, beam))
+    for query in range(40):
+        answers = (found.rows[query] != MISSING).sum()
+        assert found.rows[query][:answers].tolist() == best.rows[query][:answers].tolist()
+        assert len(np.unique(exact.identifiers().codes[found.rows[query][:answers]], axis=0)) == 2
+    missed = np.mean([set(a) != set(b) for a, b in zip(by_beam.rows.tolist(), found.rows.tolist(), strict=True)])
+    told = exact.describe().details["beam_misses"]
+    assert told["queries"] == pytest.approx(missed, abs=0.1)  # there, scores that hardly differ are no miss
+    assert missed > 0  # else this would show nothing
+    assert "beam_misses" not in beam.describe().details
