@@ -1,14 +1,14 @@
 """From a request to cells, and from cells to results: what is already stored is kept, the rest is run."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from itertools import product
 from typing import Protocol
 
 from irbench import datasets, recipes
 from irbench.catalog import IDENTIFIERS, RETRIEVERS
 from irbench.cell import Cell, Value
-from irbench.errors import UsageError, check_choice
+from irbench.errors import UsageError, check_choice, nearest
 from irbench.executor import Outcome, run_apart
 from irbench.experiment import Experiment, check_writable
 from irbench.recipes import MethodHead
@@ -83,41 +83,47 @@ def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
         for choice in chosen:
             if choice is not None:
                 recipes.find(family, choice)
-    scale = request.scale or usual_scale
     for one_search, identifier, seed in product(searches, identifiers, request.seeds):
-        changes = request.changes
-        if identifier and changes:
-            usual = _usual_values(name, identifier, scale, dataset if scale == usual_scale else "")
-            changes = tuple((key, value) for key, value in changes if usual.get(key) != value)
-        yield Cell(
+        cell = Cell(
             method=name,
             search=one_search,
             identifier=identifier,
             dataset=dataset,
-            scale=scale,
+            scale=request.scale or usual_scale,
             seed=seed,
             crop=request.crop,
             protocol=request.protocol,
             epochs=request.epochs,
             max_queries=request.max_queries,
             fresh=request.fresh,
-            changes=changes if identifier else (),
             usual_identifier=head.identifier,
             usual_scale=usual_scale,
         )
+        yield _changed(cell, request.changes) if identifier and request.changes else cell
 
 
-def _usual_values(method: str, identifier: str, scale: str, dataset: str) -> dict[str, object]:
-    """What the recipes of a generative method say, so that a change that changes nothing is no other cell."""
+def _changed(cell: Cell, changes: tuple[tuple[str, Value], ...]) -> Cell:
+    """Return the cell with these recipe keys set; a key that has the value anyway makes no other cell of it."""
+    usual = _usual_values(cell)
+    for key, _ in changes:
+        if key not in usual:
+            kind = f"{cell.method} with {cell.identifier} identifiers"
+            raise UsageError(f"{kind} has no key '{key}' in its recipes{nearest(key, usual)}")
+    return replace(cell, changes=tuple((key, value) for key, value in changes if usual[key] != value))
+
+
+def _usual_values(cell: Cell) -> dict[str, object]:
+    """What the recipes of a generative method say."""
     known: dict[str, object] = {}
+    dataset = cell.dataset if cell.scale == cell.usual_scale else ""
     for family, name, registry in (
-        ("methods", method, RETRIEVERS),
-        ("methods/identifier", identifier, IDENTIFIERS),
+        ("methods", cell.method, RETRIEVERS),
+        ("methods/identifier", cell.identifier, IDENTIFIERS),
     ):
-        recipe = recipes.find(family, name)
+        recipe = recipes.find(family, name or "")
         schema = registry.schema(recipe.table[registry.kind])
         known |= {field.name: field.default for field in fields(schema) if field.default is not MISSING}
-        known |= recipe.params(scale=scale, dataset=dataset)
+        known |= recipe.params(scale=cell.scale, dataset=dataset)
     return known
 
 

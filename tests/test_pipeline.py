@@ -96,6 +96,24 @@ def test_equal_seeds_give_equal_metrics_also_after_a_kill(irbench: Callable, tmp
 
 
 @pytest.mark.slow
+def test_an_ablation_trains_once_what_its_cells_share_and_tells_the_components(
+    irbench: Callable, tmp_path: Path
+) -> None:
+    done = irbench("ablate", "beam", "--epochs", "1", "--max-queries", "20")
+    assert done.returncode == 0, done.stderr
+    found = stored(tmp_path)
+    assert len(found) == 5
+    assert len(list((tmp_path / "runs/work/model").glob("*/model.safetensors"))) == 3  # a beam's width trains nothing
+    for result in found.values():
+        times = result.cost.query_ms
+        assert times is not None
+        assert 0 < times.trie_p50 < times.search_p50
+        assert 0 < times.decoder_p50 < 1.5 * times.search_p50
+    for word in ("Precision", "Time of a query", "decoder ms", "irgen@beams-1,epochs-1,queries-20"):
+        assert word in done.stdout.replace("\n(", " (")
+
+
+@pytest.mark.slow
 def test_a_shortened_run_stays_out_of_tables_unless_asked(irbench: Callable, tmp_path: Path) -> None:
     assert irbench("run", "--method", "pixels", "--max-queries", "50").returncode == 0
     assert "pixels" not in irbench("table").stdout.partition("left out")[0]
