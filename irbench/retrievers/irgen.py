@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 
-from irbench.backbones import Featurizer, centre, run_network
+from irbench.backbones import centre
 from irbench.bounds import Part
 from irbench.clock import is_live, stage
 from irbench.collection import ImageSet
@@ -20,6 +20,7 @@ from irbench.irgen.autoregression import Autoregression, Partners
 from irbench.irgen.beam import BeamSearch
 from irbench.irgen.decoder import Decoder, Shape
 from irbench.irgen.exact import ExactSearch, Found, Misses, misses
+from irbench.irgen.features import kept_features
 from irbench.irgen.free import write_freely
 from irbench.irgen.gallery import Gallery, by_similarity
 from irbench.irgen.start import StartConfig, starting_network
@@ -184,8 +185,7 @@ class IrgenRetriever:
         """Return the features [N,D] of the decoder's own network, if answers or identifiers depend on them."""
         if not self.config.compares and self.config.unseen != "nearest":
             return None
-        view, side = View(self.config.decoded_side, self.config.fit), self.config.side
-        return run_network(Featurizer(self._trained.body), images, view, side=side, runtime=self.runtime)
+        return kept_features(self._trained.body, images, self.config, self.runtime)
 
     def _identify(self, images: ImageSet, features: NDArray[np.float32] | None) -> Identifiers:
         """Return the identifiers of images that training has not seen."""

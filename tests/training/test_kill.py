@@ -70,6 +70,7 @@ def live(folder, images, tokens, event, pause):
     retriever.train(images)
     retriever.index(images)
     ranking = retriever.search(images, 10)
+    assert set(retriever.describe().details["training"]) == {"ft-clip", "tokenizer", "irgen"}
     np.savez(folder / "answers.npz", rows=ranking.rows, scores=ranking.scores)
 
 
