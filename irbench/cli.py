@@ -180,11 +180,30 @@ def list_(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Name of a recipe.")]) -> None:
-    """Print a recipe, and say which Python file it drives."""
+def show(
+    name: Annotated[str, typer.Argument(help="Name of a recipe; or `identifiers`, of a data set: see --dataset.")],
+    identifier: o.Identifiers = None,
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set whose identifiers are shown.")] = "digits",
+    scale: o.Scale = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the training.")] = 0,
+    device: o.Device = "auto",
+    precision: o.Precision = "auto",
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+    results: o.ResultsOut = None,
+    weights: o.Weights = None,
+    crop: o.Crop = "none",
+    protocol: o.Protocol = "closed-set",
+    on_bad_image: o.OnBadImage = "fail",
+    as_json: o.AsJson = False,
+) -> None:
+    """Print a recipe and the Python file that it drives; or how good the identifiers of a data set are."""
+    if name == "identifiers":
+        _show_identifiers(locals())
+        return
     found = [recipes.find(family, name) for family in recipes.PLURAL if name in recipes.names(family)]
     if not found:
-        known = [known for family in recipes.PLURAL for known in recipes.names(family)]
+        known = ["identifiers", *(known for family in recipes.PLURAL for known in recipes.names(family))]
         raise UsageError(f"no recipe is called '{name}'{nearest(name, known)} (irbench list shows all)")
     for recipe in found:
         typer.echo(f"{recipe.path}\n{recipe.source}\n\n{recipe.text}")
@@ -227,6 +246,26 @@ def main() -> None:
     except IrbenchError as error:
         typer.echo(f"irbench: {error}", err=True)
         sys.exit(2)
+
+
+def _show_identifiers(given: Mapping[str, Any]) -> None:
+    """Print the health of each kind of identifier; one that is not trained yet is trained first."""
+    from irbench.examine import document, examine
+    from irbench.experiment import Experiment
+    from irbench.grid import Request, cells
+    from irbench.report.health import render
+
+    request = Request(
+        methods=("irgen",),
+        identifiers=tuple(given["identifier"] or recipes.names("methods/identifier")),
+        datasets=(given["dataset"],),
+        seeds=(given["seed"],),
+        **{key: given[key] for key in ("scale", "crop", "protocol")},
+    )
+    settings = _settings({**given, "results": given["results"] or _usual_results()})
+    with _interruptible():
+        examined = examine([Experiment(cell, settings) for cell in cells(request)])
+    typer.echo(json.dumps(document(examined)) if given["as_json"] else render(examined), nl=given["as_json"])
 
 
 def _request(given: Mapping[str, Any]) -> "Request":
@@ -294,13 +333,18 @@ def _stored(folder: Path | None) -> tuple[list[Any], bool]:
     """Read the results to show, saying from where; also whether all of them could be read."""
     from irbench.results import read_all
 
-    usual = (Path("runs/results"), Path("results"))
-    folder = folder or next((f for f in usual if any(f.glob("*/*/seed*.json"))), usual[0])
+    folder = folder or _usual_results()
     found, problems = read_all(folder)
     typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
     return found, not problems
+
+
+def _usual_results() -> Path:
+    """Return the folder of the user's own results, or of the stored ones where there are no others."""
+    usual = (Path("runs/results"), Path("results"))
+    return next((folder for folder in usual if any(folder.glob("*/*/seed*.json"))), usual[0])
 
 
 def _titles(family: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
 
-from irbench import datasets, measurement, metrics, results
+from irbench import datasets, health, measurement, metrics, results
 from irbench.cell import Cell
 from irbench.clock import Clock
 from irbench.collection import Benchmark
@@ -31,7 +31,7 @@ from irbench.machine import (
     seed_everything,
     use_threads,
 )
-from irbench.protocols import Description, Growing, Retriever, Trainable
+from irbench.protocols import Description, Generative, Growing, Retriever, Trainable
 from irbench.ranking import Ranking
 from irbench.results import Cost, Dataset, Estimate, Facts, RecipeUsed, Result, Status
 from irbench.retrievers.workshop import Workshop
@@ -138,7 +138,8 @@ class Experiment:
         cost = self._prepare(retriever)
         ranking = self._search(retriever)
         description = retriever.describe()
-        return self._finished(ranking, description, self._priced(cost, retriever, description))
+        result = self._finished(ranking, description, self._priced(cost, retriever, description))
+        return replace(result, retriever=result.retriever | self._health(retriever))
 
     def unfinished(self, status: Status, reason: str) -> Result:
         """Return the result of a cell that could not be run to its end."""
@@ -177,6 +178,13 @@ class Experiment:
 
     def _content(self, split: str) -> str:
         return Source(getattr(self.benchmark, split)).digest
+
+    def _health(self, retriever: Retriever) -> Facts:
+        """Tell how good the identifiers are that the retriever writes, if it writes any."""
+        if not isinstance(retriever, Generative):
+            return {}
+        written = retriever.generate(health.sample(self.benchmark.queries))
+        return _plain({"identifiers": health.report(retriever.identifiers(), self.benchmark, written=written)})
 
     def _search(self, retriever: Retriever) -> Ranking:
         """Rank the gallery for every query; a query's own photograph is taken out wherever it stands."""

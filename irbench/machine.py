@@ -193,7 +193,7 @@ def _package_digest() -> str:
 
 # no model, vector or decoded image depends on these
 _SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "executor.py", "experiment.py", "measurement.py",
-               "bench", "ablation.py", "query.py", "console.py", "options.py",
+               "bench", "ablation.py", "query.py", "examine.py", "health.py", "console.py", "options.py",
                "metrics.py", "significance.py", "datasets.py"}  # fmt: skip
 
 

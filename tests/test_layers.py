@@ -8,11 +8,23 @@ import pytest
 ROOT = Path(__file__).parents[1] / "irbench"
 LAYERS = [
     {"errors", "collection", "ranking", "embeddings", "identifiers", "cell", "rows"},
-    {"clock", "store", "machine", "registry", "recipes", "metrics", "significance", "paper", "progress", "bounds"},
+    {
+        "clock",
+        "store",
+        "machine",
+        "registry",
+        "recipes",
+        "metrics",
+        "significance",
+        "health",
+        "paper",
+        "progress",
+        "bounds",
+    },
     {"protocols"},
     {"pictures", "sources", "images", "layouts", "weights", "backbones", "training", "encoders", "searchers", "irgen"},
     {"catalog", "retrievers", "datasets"},
-    {"results", "measurement", "experiment", "executor", "grid", "ablation", "query", "report", "bench"},
+    {"results", "measurement", "experiment", "executor", "grid", "ablation", "query", "examine", "report", "bench"},
     {"console", "options", "cli", "__main__"},
 ]
 LIGHT = {"numpy", "irbench"}  # what the nouns may import besides the standard library

@@ -1,0 +1,70 @@
+"""The health of identifiers as text: a column for each kind, a row for each figure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from irbench.examine import Examined
+
+_ALL_UP_TO = 8  # positions; of more, every doubling is shown
+_GAP = "—"
+_LEGEND = (
+    "entropy and purity N: of the Nth code in bits, and of the first N codes (the share of images whose class is the",
+    "commonest among those that begin alike); best: what a decoder could reach that always names the best",
+    "identifiers; reached, and the share of valid identifiers among those written freely: by a stored decoder",
+)
+
+
+def render(examined: Sequence[Examined]) -> str:
+    """Return the figures of the identifiers of one data set, aligned."""
+    columns = {one.identifier: dict(_figures(one, one.before)) for one in examined if one.before is not None}
+    lines = [_title(examined[0])]
+    if columns:
+        longest = max(columns.values(), key=len)  # every other kind's rows are among its rows
+        first = max(map(len, longest))
+        widths = {name: max(len(name), *map(len, column.values())) for name, column in columns.items()}
+        lines += ["", "  ".join([" " * first, *(f"{name:>{width}}" for name, width in widths.items())])]
+        for label in longest:
+            cells = (f"{columns[name].get(label, ''):>{width}}" for name, width in widths.items())
+            lines.append("  ".join([f"{label:<{first}}", *cells]))
+        lines += ["", *_LEGEND]
+    old = [one.identifier for one in examined if one.after is not None and not one.current]
+    if old:
+        lines.append(f"made by other code or recipes than these: the stored decoder of {', '.join(old)}")
+    lines += [f"{one.identifier}: {one.reason}" for one in examined if one.reason]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _title(one: Examined) -> str:
+    return f"identifiers on {one.dataset}, scale {one.scale}, seed {one.seed}"
+
+
+def _figures(one: Examined, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every row of one kind of identifier. Only the number of positions differs between kinds."""
+    each = report["images_each"]
+    yield "length x codes", f"{report['length']} x {report['codes']}"
+    yield "images", f"{report['images']:,}"
+    yield "identifiers in use", f"{report['in_use']:,}"
+    yield "images of one, mean", f"{each['mean']:.1f}"
+    yield "images of one, most", f"{each['max']:,}"
+    yield "with an image alone", f"{each['histogram'].get('1', 0):,}"
+    for label, key, digits in (
+        ("codes used", "codes_used", 0),
+        ("entropy", "entropy_bits", 2),
+        ("purity", "purity", 3),
+    ):
+        for m in _positions(report["length"]):
+            yield f"{label} {m}", f"{report[key][m - 1]:.{digits}f}"
+    for name, best in report["best_precision"].items():
+        yield f"best {name}", f"{best:.3f}"
+    for name in report["best_precision"]:
+        yield f"reached {name}", _share(one.precision, name)
+    yield "valid when written freely", _share(one.after, "valid_beams")
+
+
+def _positions(length: int) -> list[int]:
+    return [m for m in range(1, length + 1) if m <= _ALL_UP_TO or m & (m - 1) == 0]
+
+
+def _share(values: Mapping[str, Any] | None, name: str) -> str:
+    value = (values or {}).get(name)
+    return _GAP if value is None else f"{value:.3f}"
