@@ -70,6 +70,7 @@ BAD = [
     (["table", "--metric", "precison"], "unknown --metric 'precison'; did you mean 'precision'?"),
     (["table", "--format", "html"], "unknown --format 'html'"),
     (["list", "method"], "did you mean 'methods'?"),
+    (["show", "identifiers", "--identifier", "randon"], "unknown identifier 'randon'; did you mean 'random'?"),
     (["show", "irgn"], "no recipe is called 'irgn'; did you mean 'irgen'?"),
     (["data", "info", "digit"], "unknown dataset 'digit'; did you mean 'digits'?"),
 ]
