@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
 
-from irbench import datasets, health, measurement, metrics, results
+from irbench import datasets, health, hits, measurement, metrics, results
 from irbench.cell import Cell
 from irbench.clock import Clock
 from irbench.collection import Benchmark
@@ -33,7 +33,7 @@ from irbench.machine import (
 )
 from irbench.protocols import Description, Generative, Growing, Retriever, Trainable
 from irbench.ranking import Ranking
-from irbench.results import Cost, Dataset, Estimate, Facts, RecipeUsed, Result, Status
+from irbench.results import Cost, Dataset, Estimate, Facts, RecipeUsed, Result, Status, StoredHits
 from irbench.retrievers.workshop import Workshop
 from irbench.significance import intervals
 from irbench.sources import Source
@@ -129,7 +129,7 @@ class Experiment:
         return result if result is not None and result.status == "ok" else None
 
     def run(self) -> Result:
-        """Train, index, search, score and measure. Nothing is written but the cache and the ranking."""
+        """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         retriever = self.workshop.retriever()
@@ -202,9 +202,15 @@ class Experiment:
             retriever=_plain(description.details),
             metrics=estimates(ranking, self.benchmark),
             ranking=results.save_ranking(ranking, self.settings.work / "rankings"),
+            hits=self._save_hits(ranking),
             cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": measurement.BATCH}),
         )
+
+    def _save_hits(self, ranking: Ranking) -> StoredHits:
+        """Keep which answers were right beside the place of the result, which is written last."""
+        folder = self._blank.path(self.settings.results).parent
+        return hits.save(metrics.judgements(ranking, self.benchmark), folder, seed=self.cell.seed)
 
     @cached_property
     def _readable(self) -> tuple[Benchmark, int]:

@@ -194,6 +194,7 @@ def _package_digest() -> str:
 # no model, vector or decoded image depends on these
 _SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "executor.py", "experiment.py", "measurement.py",
                "bench", "ablation.py", "query.py", "examine.py", "health.py", "console.py", "options.py",
+               "hits.py", "kept.py", "exchange", "check", "cli_stored.py",
                "metrics.py", "significance.py", "datasets.py"}  # fmt: skip
 
 

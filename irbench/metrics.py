@@ -10,7 +10,7 @@ positives of the other half are taken out of a query's ranking, as if they had n
 follows moves up. A ranking is kept to the benchmark's depth; an answer that lies deeper is a miss.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +22,7 @@ from irbench.errors import ContractError, UsageError, nearest
 from irbench.ranking import MISSING, Ranking
 
 Values = NDArray[np.float64]  # [Q'] one number for each query that has a right answer
+PARTS = ("old", "new")  # of a gallery that has grown
 NEVER = np.iinfo(np.int64).max  # a rank beyond every K
 
 
@@ -122,7 +123,7 @@ class Metric:
     function: Callable[[Judged, int], Values]
     at_k: bool = True
     higher_is_better: bool = True
-    part: str = ""  # "old" or "new": of answers and positives, only those in this part of a gallery that has grown
+    part: str = ""  # one of PARTS: of answers and positives, only those in this part of a gallery that has grown
 
 
 METRICS: Mapping[str, Metric] = {
@@ -201,18 +202,29 @@ class Scores:
 def score(ranking: Ranking, benchmark: Benchmark, names: Sequence[str]) -> Scores:
     """Score a ranking from which each query's own photograph has been removed already."""
     measures = {name: parse(name) for name in names}
-    _check(ranking, benchmark)
-    queries = np.flatnonzero(benchmark.positives)
-    judged = {"": judge(ranking, benchmark, queries)}
-    for part in {measure.metric.part for measure in measures.values()} - {""}:
-        judged[part] = _judge_part(ranking, benchmark, part)
+    judged = judgements(ranking, benchmark, {measure.metric.part for measure in measures.values()})
     reasons = {name: _why_not(measure, judged[measure.metric.part], benchmark) for name, measure in measures.items()}
     return Scores(
         values={n: m.metric.function(judged[m.metric.part], m.k) for n, m in measures.items() if not reasons[n]},
         unscored={name: reason for name, reason in reasons.items() if reason},
-        queries=queries,
-        left_out=len(ranking) - len(queries),
+        queries=np.flatnonzero(benchmark.positives),
+        left_out=int((benchmark.positives == 0).sum()),
     )
+
+
+def judgements(ranking: Ranking, benchmark: Benchmark, parts: Collection[str] | None = None) -> dict[str, Judged]:
+    """Mark the answers as right or wrong in the whole gallery (""), and in `parts`, both of one that grew."""
+    _check(ranking, benchmark)
+    if parts is None:
+        parts = PARTS if benchmark.fresh else ()
+    whole = judge(ranking, benchmark, np.flatnonzero(benchmark.positives))
+    return {"": whole} | {part: _judge_part(ranking, benchmark, part) for part in set(parts) - {""}}
+
+
+def per_query(judged: Mapping[str, Judged], name: str) -> Values:
+    """Return what each query scored by metric `name`, from its answers as `judgements` marked them."""
+    measure = parse(name)
+    return measure.metric.function(judged[measure.metric.part], measure.k)
 
 
 def judge(ranking: Ranking, benchmark: Benchmark, queries: NDArray[np.int64]) -> Judged:

@@ -2,7 +2,7 @@
 
 A file says which schema it follows. One from a newer irbench is refused by name, and never written over; one that is
 damaged is named, and the others are read all the same. The rankings behind the numbers are kept beside the work
-files, so that a metric invented later needs no new run.
+files, so that a metric invented later needs no new run; which answers were right is kept beside the result itself.
 """
 
 import hashlib
@@ -85,6 +85,15 @@ class StoredRanking:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StoredHits:
+    """Which answers were right: a file beside the result (irbench.hits), its hash, and the answers per query."""
+
+    file: str
+    sha256: Sha256
+    k: Count
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class QueryTimes:
     """Milliseconds for one batch of queries, as the harness's clock saw them."""
 
@@ -126,7 +135,7 @@ class Result:
     search: str | None = None
     identifier: str | None = None
     variant: str | None = None  # what an ablation changed
-    scale: Literal["tiny", "small", "paper"]
+    scale: Literal["tiny", "small", "paper", "unknown"]  # unknown: of a ranking that was made elsewhere
     seed: Count
     inputs: str  # hash of recipe, data, scale, seed, options and code: an equal one answers the same question
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100, "epochs": 3}
@@ -135,6 +144,7 @@ class Result:
     retriever: Facts = field(default_factory=dict)  # what it reports of itself
     metrics: dict[str, Estimate] = field(default_factory=dict)
     ranking: StoredRanking | None = None
+    hits: StoredHits | None = None
     cost: Cost = field(default_factory=Cost)
     environment: Facts = field(default_factory=dict)
     created: str  # ISO 8601, UTC
@@ -167,6 +177,9 @@ def write(result: Result, root: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(document(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):  # of the result that stood here before
+            if result.hits is None or other.name != result.hits.file:
+                other.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}; see --results") from error
     return path

@@ -1,11 +1,17 @@
-"""How far a mean over queries could be off: bootstrap intervals, for all metrics of a ranking at once."""
+"""How far a mean over queries could be off, and whether two rankings of the same queries differ by more than luck.
 
-from collections.abc import Mapping
+Bootstrap intervals for all metrics of a ranking at once; the randomisation test of paired scores; Holm's correction
+for having tested often.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK_BYTES = 32 << 20
+_MANY = 2000  # differences from which on the sum of randomly signed ones is as good as normally distributed
 
 
 def intervals(
@@ -40,3 +46,47 @@ def _times_drawn(rng: np.random.Generator, resamples: int, size: int) -> NDArray
     drawn = rng.integers(0, size, (resamples, size))
     drawn += np.arange(resamples)[:, None] * size  # one range of bins for each resample: a single count for all
     return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(np.float64)
+
+
+def randomised(differences: NDArray[np.float64], *, resamples: int = 9999, seed: int = 0) -> float:
+    """Return the two-sided p-value of paired differences [Q] under "each could as well have had the other sign".
+
+    Queries without a difference say nothing and are left out. Few differences are tried with all their signs, more
+    with `resamples` random ones (p is then at least 1 / (resamples + 1)), very many by the normal limit of the test.
+    """
+    known = differences[differences != 0]
+    if len(known) > _MANY:
+        return math.erfc(abs(known.sum()) / math.sqrt(2 * (known**2).sum()))
+    enough = abs(known.sum()) - 1e-9  # sums of equal terms in another order may differ in their last digits
+    if 1 << min(len(known), 62) <= resamples:
+        every = np.arange(1 << len(known))[:, None] >> np.arange(len(known)) & 1
+        return float(np.mean(np.abs(_signed(every, known)) >= enough))
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_BYTES // (8 * len(known)))
+    counts = (min(chunk, resamples - start) for start in range(0, resamples, chunk))
+    drawn = (_signed(_bits(rng, count, len(known)), known) for count in counts)
+    return (1 + sum(int((np.abs(sums) >= enough).sum()) for sums in drawn)) / (1 + resamples)
+
+
+def _signed(bits: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[B] sums of `values` [Q], of which those count as negative whose bit in `bits` [B,Q] is 0."""
+    return (2.0 * bits - 1) @ values
+
+
+def _bits(rng: np.random.Generator, resamples: int, size: int) -> NDArray[np.uint8]:
+    """[B,Q] bits, each 0 or 1 with equal chance."""
+    drawn = np.frombuffer(rng.bytes(-(-resamples * size // 8)), np.uint8)
+    return np.unpackbits(drawn, count=resamples * size).reshape(resamples, size)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number: the chance of any false alarm among them is at most the bound used.
+
+    Holm, A simple sequentially rejective multiple test procedure, 1979.
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected.tolist()

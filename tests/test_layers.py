@@ -24,7 +24,8 @@ LAYERS = [
     {"protocols"},
     {"pictures", "sources", "images", "layouts", "weights", "backbones", "training", "encoders", "searchers", "irgen"},
     {"catalog", "retrievers", "datasets"},
-    {"results", "measurement", "experiment", "executor", "grid", "ablation", "query", "examine", "report", "bench"},
+    {"results", "measurement", "experiment", "executor", "grid", "ablation", "query", "examine", "report", "bench"}
+    | {"hits", "kept"},
     {"console", "options", "cli", "__main__"},
 ]
 LIGHT = {"numpy", "irbench"}  # what the nouns may import besides the standard library
