@@ -79,6 +79,11 @@ class Plan:
     codes: int = 256
     patience: float = 8.0  # seconds after which a point is not repeated any more
 
+    @property
+    def pictures(self) -> int:
+        """The largest batch."""
+        return max((*self.batches, *(batch for batch, _ in self.compared)))
+
 
 class Model:
     """An encoder, a decoder and a trie of the paper's size; random, but the same every time."""
@@ -94,7 +99,7 @@ class Model:
             self.runtime.hold(network)
         codes = np.random.default_rng(0).integers(0, plan.codes, (IDENTIFIERS, plan.length))
         self.trie = Trie.build(Identifiers(codes, plan.codes))
-        self.pictures = 255 * torch.rand(max(plan.batches), 3, 224, 224, device=device)
+        self.pictures = 255 * torch.rand(plan.pictures, 3, 224, 224, device=device)
 
     def answer(self, batch: int, beams: int, search: Search) -> tuple[Tensor, Tensor]:
         """Leaves and scores [B,K] for the first pictures, on the clock."""

@@ -34,23 +34,22 @@ class Cache:
     """What the blocks keep while beams are extended. Row b·K + k of K beams a query is beam k of query b."""
 
     image: list[tuple[Tensor, Tensor]]  # each block's keys and values of the image, [B,H,T,E]: one copy for all beams
-    past: Tensor  # each block's keys and values of the codes so far, [depth,M,rows,2,H,E]
+    past: Tensor  # each block's keys and values of the codes so far, [depth,rows,2,H,M,E]
     beams: int = 1  # K as of now
 
     def follow(self, parents: Tensor, written: int) -> None:
         """Keep, for each beam of [B,K'], what its parent has kept of the `written` codes."""
         rows = (parents + self.beams * torch.arange(len(parents), device=parents.device)[:, None]).flatten()
-        for past in self.past[:, :written]:  # block by block: no more than one is there twice
-            past[:, : len(rows)] = past.index_select(1, rows)
+        for past in self.past[..., :written, :]:  # block by block: no more than one is there twice
+            past[: len(rows)] = past.index_select(0, rows)
         self.beams = parents.shape[1]
 
     def taken(self, queries: Tensor, parents: Tensor, written: int) -> "Cache":
         """Return a cache of its own for beams of some `queries` [B'], which go on from `parents` [B',K']."""
         rows = (parents + self.beams * queries[:, None]).flatten()
-        depth, M, most, *shape = self.past.shape
-        most = most // len(self.image[0][0]) * len(queries)
-        past = self.past.new_empty(depth, M, most, *shape)
-        past[:, :written, : len(rows)] = self.past[:, :written].index_select(2, rows)
+        depth, most, *shape = self.past.shape
+        past = self.past.new_empty(depth, most // len(self.image[0][0]) * len(queries), *shape)
+        past[:, : len(rows), ..., :written, :] = self.past[..., :written, :].index_select(1, rows)
         image = [(keys[queries], values[queries]) for keys, values in self.image]
         return Cache(image, past, beams=parents.shape[1])
 
@@ -85,15 +84,15 @@ class Decoder(nn.Module):
         """Read the images [B,T,memory_dim] once: what every later `step` of up to `beams` beams needs of them."""
         memory = self.memory(tokens)
         image = [block.cross.keys_values(memory) for block in self._blocks]
-        image = [(keys.contiguous(), values.contiguous()) for keys, values in image]  # read in every step
+
         B, H, _, E = image[0][0].shape
-        return Cache(image, image[0][0].new_empty(self.shape.depth, self.shape.length, B * beams, 2, H, E))
+        return Cache(image, image[0][0].new_empty(self.shape.depth, B * beams, 2, H, self.shape.length, E))
 
     def step(self, cache: Cache, codes: Tensor | None, position: int) -> Tensor:
         """Logits [B,K,L] for the code at `position`, after the latest codes [B,K] of each beam (None at the start)."""
         x = self.start.expand(len(cache.image[0][0]), 1, -1) if codes is None else self.code(codes)
         x = x + self.position[position]
-        for block, image, past in zip(self._blocks, cache.image, cache.past[:, : position + 1], strict=True):
+        for block, image, past in zip(self._blocks, cache.image, cache.past[..., : position + 1, :], strict=True):
             x = block.step(x, image, past)
         logits: Tensor = self.head(self.norm(x))
         return logits.float()
@@ -163,14 +162,14 @@ class Attention(nn.Module):
         return self._split(keys), self._split(values)
 
     def step(self, x: Tensor, past: Tensor) -> Tensor:
-        """Attend from the newest code of each beam, x [B,K,D], to that beam's own past [m+1,rows,2,H,E].
+        """Attend from the newest code of each beam, x [B,K,D], to that beam's own past [rows,2,H,m+1,E].
 
         The last place of the past is the newest code's, and is filled here.
         """
         B, K, D = x.shape
-        past = past[:, : B * K]
-        past[-1] = self.key_value(x).view(past.shape[1:])
-        keys, values = past.permute(2, 1, 3, 0, 4)  # [B·K,H,m+1,E] each
+        past = past[: B * K]
+        past[..., -1, :] = self.key_value(x).view(past.shape[:-2] + past.shape[-1:])
+        keys, values = past.unbind(1)  # [B·K,H,m+1,E]
         query = self.query(x).view(B * K, self.heads, 1, -1)
         attended: Tensor = self.out(functional.scaled_dot_product_attention(query, keys, values).view(B, K, D))
         return attended

@@ -7,7 +7,6 @@ the three is needed, and multiplying probabilities, which are zero before long, 
 """
 
 from heapq import nlargest
-from itertools import count
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from irbench.irgen.decoder import Decoder
 from irbench.irgen.trie import Trie
 
 Node = dict[int, "Node"]  # from a code to the node it leads to
+Beam = tuple[float, list[int]]  # a score, and the codes that have it
 
 
 class ReferenceSearch:
@@ -29,17 +29,16 @@ class ReferenceSearch:
     def __call__(self, decoder: Decoder, tokens: Tensor, beams: int) -> tuple[Tensor, Tensor]:
         """As irbench.irgen.beam.BeamSearch; always [B,`beams`], where fewer leaves were found with leaf 0."""
         copies = tokens.repeat_interleave(beams, dim=0)  # [B·K,T,D]
-        found: list[list[tuple[float, list[int]]]] = [[(0.0, [])] for _ in tokens]
+        found: list[list[Beam]] = [[(0.0, [])] for _ in tokens]
         for position in range(self._length):
-            prefixes = [_padded(codes, position) for query in found for _, codes in _filled(query, beams)]
+            beams_and_copies = [query + query[:1] * (beams - len(query)) for query in found]
+            prefixes = [[*codes, 0] for query in beams_and_copies for _, codes in query]  # 0 is not looked at
             logits = decoder(copies, torch.tensor(prefixes, device=self._device))[:, position]
             logp = logits.log_softmax(dim=-1).view(len(tokens), beams, -1).tolist()
             found = [self._extended(query, logp[row], beams) for row, query in enumerate(found)]
         return self._answers(found, beams)
 
-    def _extended(
-        self, beams: list[tuple[float, list[int]]], logp: list[list[float]], most: int
-    ) -> list[tuple[float, list[int]]]:
+    def _extended(self, beams: list[Beam], logp: list[list[float]], most: int) -> list[Beam]:
         """Return the best children of one query's beams, best first."""
         children = [
             (score + logp[number][code], [*codes, code])
@@ -54,7 +53,7 @@ class ReferenceSearch:
             node = node[code]
         return node
 
-    def _answers(self, found: list[list[tuple[float, list[int]]]], beams: int) -> tuple[Tensor, Tensor]:
+    def _answers(self, found: list[list[Beam]], beams: int) -> tuple[Tensor, Tensor]:
         leaves = torch.zeros(len(found), beams, dtype=torch.long)
         scores = torch.full((len(found), beams), NEVER)
         for row, query in enumerate(found):
@@ -63,25 +62,14 @@ class ReferenceSearch:
         return leaves.to(self._device), scores.to(self._device)
 
 
-def _filled(query: list[tuple[float, list[int]]], beams: int) -> list[tuple[float, list[int]]]:
-    """Repeat a query's first beam until there are `beams`."""
-    return query + query[:1] * (beams - len(query))
-
-
-def _padded(codes: list[int], position: int) -> list[int]:
-    """The decoder wants a code in the place that is to be predicted, and does not look at it."""
-    return [*codes[:position], 0]
-
-
 def _dictionaries(trie: Trie) -> tuple[Node, dict[tuple[int, ...], int]]:
     """Return the root of nested dictionaries, and the number of each leaf by its codes."""
     root: Node = {}
-    paths: list[tuple[tuple[int, ...], Node]] = [((), root)]
+    paths: dict[tuple[int, ...], Node] = {(): root}  # of one depth, in the order of the trie's nodes
     for level in trie.levels:
-        below: list[tuple[tuple[int, ...], Node]] = []
-        for node, (codes, children) in enumerate(paths):
+        below: dict[tuple[int, ...], Node] = {}
+        for node, (path, children) in enumerate(paths.items()):
             for code in level.code[level.first[node] : level.first[node + 1]].tolist():
-                children[code] = {}
-                below.append(((*codes, code), children[code]))
+                below[*path, code] = children[code] = {}
         paths = below
-    return root, dict(zip((codes for codes, _ in paths), count(), strict=False))
+    return root, {path: leaf for leaf, path in enumerate(paths)}

@@ -20,13 +20,15 @@ def test_trie_prints_a_line_for_each_size_or_one_document() -> None:
 
 
 def test_beam_holds_the_answers_against_the_reference_decoder() -> None:
-    plan = Plan(beams=(1, 3), batches=(2,), compared=((2, 3),), backbone="test_vit", depth=2, length=3, patience=0)
+    plan = Plan(beams=(1, 3), batches=(1, 2), compared=((3, 3),), backbone="test_vit", depth=2, length=3, patience=0)
     model = Model(plan, "cpu", "fp32")
-    for point, beams in zip(measure(model, plan), plan.beams, strict=True):
-        assert (point.precision, point.batch, point.beams) == ("fp32", 2, beams)
+    assert len(model.pictures) == 3
+    points = list(measure(model, plan))
+    assert [(point.batch, point.beams) for point in points] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    for point in points:
         assert point.total_s >= point.encoder_s + point.decoder_s + point.trie_s > 0
     (comparison,) = compare(model, plan)
-    assert comparison.leaves_differing == 0
+    assert (comparison.batch, comparison.beams, comparison.leaves_differing) == (3, 3, 0)
     assert comparison.score_difference < 1e-4
     assert comparison.ratio_decoding > 0
 

@@ -1,10 +1,14 @@
 """The decoder: one code at a time against all at once, and its blocks against the paper's and the published code's."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from irbench.irgen.decoder import Block, Decoder, Residual, Shape
+from irbench.machine import Runtime
+from irbench.store import Store
 
 BOTH = pytest.mark.parametrize("residual", ["stream", "normalised"])
 
@@ -38,6 +42,19 @@ def test_a_code_is_never_influenced_by_the_codes_after_it() -> None:
         before, after = model(tokens, codes), model(tokens, changed)
     torch.testing.assert_close(before[:, :3], after[:, :3])
     assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+@torch.no_grad()
+def test_matrices_that_are_held_in_bfloat16_compute_what_autocast_does(tmp_path: Path) -> None:
+    runtime = Runtime(store=Store(tmp_path), precision="bf16")
+    model, tokens, codes = decoder(4, 7, seed=1), torch.randn(2, 3, 6), torch.randint(0, 7, (2, 4))
+    with runtime.autocast():
+        cast = model(tokens, codes)
+        runtime.hold(model)
+        held = model(tokens, codes)
+    assert model.head.weight.dtype == torch.bfloat16
+    assert model.norm.weight.dtype == torch.float32  # the stream and its norms stay as precise as before
+    assert torch.equal(cast, held)
 
 
 @torch.no_grad()
