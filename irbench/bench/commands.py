@@ -1,13 +1,13 @@
 """`irbench bench …`: what the parts cost on this machine."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from irbench.errors import UsageError
+from irbench.errors import UsageError, check_choice
 
 bench_app = typer.Typer(no_args_is_help=True, help="Time the parts on this machine.")
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -35,10 +35,11 @@ def beam(
     plan = bench.Plan(
         beams=_numbers("--beams", beams),
         batches=_numbers("--batches", batches),
-        compared=tuple(_numbers("--compare", pair, "x")[:2] for pair in compare.split(",") if pair),  # type: ignore[misc]
+        compared=tuple(_pair(text) for text in compare.split(",") if text),
         length=length,
         patience=patience,
     )
+    check_choice("--precision", precision, ("fp32", "bf16", "both"))
     kinds = ("fp32", "bf16") if precision == "both" else (precision,)
     points, comparisons = [], []
     for kind in kinds:
@@ -71,7 +72,8 @@ def trie(
 
 
 # the columns of a table: heading, and the value of a row as text
-POINT = {
+Columns = dict[str, Callable[[Any], str]]
+POINT: Columns = {
     "precision": lambda p: p.precision,
     "batch": lambda p: f"{p.batch}",
     "beams": lambda p: f"{p.beams}",
@@ -83,7 +85,7 @@ POINT = {
     "trie": lambda p: f"{p.trie_s / p.total_s:.1%}",
     "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
 }
-COMPARISON = {
+COMPARISON: Columns = {
     "batch": lambda c: f"{c.batch}",
     "beams": lambda c: f"{c.beams}",
     "reference s/query": lambda c: f"{c.reference_s / c.batch:.2f}",
@@ -92,7 +94,7 @@ COMPARISON = {
     "other leaves": lambda c: f"{c.leaves_differing}",
     "score difference": lambda c: f"{c.score_difference:.1e}",
 }
-BUILT = {
+BUILT: Columns = {
     "identifiers": lambda b: f"{b.identifiers:,}",
     "build s": lambda b: f"{b.build_s:.3f}",
     "MB": lambda b: f"{b.bytes / 1e6:.1f}",
@@ -100,20 +102,28 @@ BUILT = {
 }
 
 
-def _shown(rows: Iterable[Any], columns: dict[str, Any], *, as_json: bool) -> list[dict[str, object]]:
+def _shown(rows: Iterable[Any], columns: Columns, *, as_json: bool) -> list[dict[str, object]]:
     """Print each row as it is measured, and return all as JSON values."""
     if not as_json:
-        typer.echo("\n" + "  ".join(f"{name:>10}" for name in columns))
+        typer.echo("\n" + "  ".join(f"{name:>9}" for name in columns))
     found = []
     for row in rows:
         found.append(asdict(row))
         if not as_json:
-            typer.echo("  ".join(f"{text(row):>{max(10, len(name))}}" for name, text in columns.items()))
+            typer.echo("  ".join(f"{text(row):>{max(9, len(name))}}" for name, text in columns.items()))
     return found
 
 
 def _numbers(option: str, text: str, separator: str = ",") -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in text.split(separator))
-    except ValueError:
-        raise UsageError(f"{option} {text}: whole numbers with '{separator}' between them are wanted") from None
+    numbers = text.split(separator)
+    if not all(number.isdecimal() and int(number) for number in numbers):
+        raise UsageError(f"{option} {text}: whole numbers from 1 on, with '{separator}' between them, are wanted")
+    return tuple(int(number) for number in numbers)
+
+
+def _pair(text: str) -> tuple[int, int]:
+    """Read a batch and its beams, as in 16x30."""
+    batch, *beams = _numbers("--compare", text, "x")
+    if len(beams) != 1:
+        raise UsageError(f"--compare {text}: a batch and its beams are wanted, as in 16x30")
+    return batch, beams[0]

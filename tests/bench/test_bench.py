@@ -2,11 +2,13 @@
 
 import json
 
+import pytest
 import torch
 from typer.testing import CliRunner
 
 from irbench.bench.beam import Model, Plan, compare, disagreement, measure
 from irbench.cli import app
+from irbench.errors import UsageError
 
 
 def test_trie_prints_a_line_for_each_size_or_one_document() -> None:
@@ -33,9 +35,14 @@ def test_beam_holds_the_answers_against_the_reference_decoder() -> None:
     assert comparison.ratio_decoding > 0
 
 
-def test_numbers_that_are_none_are_refused() -> None:
-    refused = CliRunner().invoke(app, ["bench", "trie", "--sizes", "many"])
-    assert "--sizes many" in str(refused.exception)
+@pytest.mark.parametrize(
+    "command",
+    ["trie --sizes many", "trie --sizes 10,0", "beam --compare 16", "beam --beams 1,,2", "beam --precision fp64"],
+)
+def test_what_cannot_be_measured_is_refused_by_name(command: str) -> None:
+    refused = CliRunner().invoke(app, ["bench", *command.split()])
+    assert isinstance(refused.exception, UsageError)
+    assert command.split()[1] in str(refused.exception)
 
 
 def test_other_leaves_are_counted_unless_their_scores_are_equal() -> None:
