@@ -32,6 +32,9 @@ class Registry(Mapping[str, str]):
             raise UsageError(f"unknown {self.kind} '{name}'{nearest(name, self._table)} (irbench list shows all)")
         return self._table[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._table
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._table)
 

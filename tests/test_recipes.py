@@ -237,3 +237,11 @@ def test_exceptions_for_a_data_set_hold_at_its_usual_scale_only(method, dataset,
     (cell,) = cells(Request(methods=(method,), datasets=(dataset,), scale=scale))
     recipe = recipes.find("methods", method)
     assert recipe.params(scale=scale, dataset=Workshop(cell, runtime)._dataset(recipe))["epochs"] == epochs
+
+
+@pytest.mark.parametrize("method", [path.stem for family, path in SHIPPED if family == "methods"])
+def test_every_shipped_method_finds_its_classes(method, runtime) -> None:
+    (cell,) = cells(Request(methods=(method,)))
+    found = Workshop(cell, runtime).classes()
+    assert len(found) >= 2
+    assert all(isinstance(cls, type) for cls in found)
