@@ -84,7 +84,6 @@ class Decoder(nn.Module):
         """Read the images [B,T,memory_dim] once: what every later `step` of up to `beams` beams needs of them."""
         memory = self.memory(tokens)
         image = [block.cross.keys_values(memory) for block in self._blocks]
-
         B, H, _, E = image[0][0].shape
         return Cache(image, image[0][0].new_empty(self.shape.depth, B * beams, 2, H, self.shape.length, E))
 
