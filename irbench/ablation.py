@@ -29,7 +29,15 @@ ABLATIONS: Mapping[str, Ablation] = {
     ),
     "fresh": Ablation(
         fresh=True,
-        changes=((), (("within", "similarity"),), (("rerank", 100),)),
+        changes=(
+            (),
+            (("within", "similarity"),),
+            (("rerank", 30),),
+            (("beams", 100), ("rerank", 100)),
+            (("unseen", "nearest"),),
+            (("unseen", "write"),),
+            (("unseen", "write"), ("within", "similarity"), ("rerank", 30)),
+        ),
         tables=("precision", "precision_old", "precision_new", "setup"),
     ),
 }

@@ -253,6 +253,14 @@ def _notes(results: Sequence[Result], columns: Sequence[Quantity]) -> Iterator[s
     for result in results:
         recipes[f"{_label(result)} ({result.scale})"].add(result.recipe.hash)
     yield from (f"{cell}: {len(used)} recipes, a row for each" for cell, used in recipes.items() if len(used) > 1)
+    for result in results:
+        missed = result.retriever.get("beam_misses")
+        if isinstance(missed, dict):
+            queries, leaves = (100 * float(str(missed[part])) for part in ("queries", "leaves"))
+            yield (
+                f"{_label(result)}, seed {result.seed}: beam search would have missed {leaves:.2f} % of these "
+                f"identifiers, one or more for {queries:.1f} % of the queries"
+            )
     facts = results[0].dataset
     if facts.without_positives:
         yield f"{facts.without_positives} of {facts.queries} queries have no positive in the gallery and are left out"

@@ -162,7 +162,6 @@ class IrgenRetriever:
             "within": wish.within,
             "rerank": wish.rerank,
             "unseen": wish.unseen,
-            "identifiers": trie.leaves,
             "images_per_identifier_max": int(images.max()),
             "images_sharing_an_identifier": int(images[images > 1].sum()),
         }

@@ -203,3 +203,17 @@ def test_wrong_names_are_the_users_error():
 def test_tables_need_no_torch():
     code = "import sys, irbench.report.table, irbench.report.render; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_beams_miss_is_told_beside_exact_answers():
+    exact = result(
+        method="irgen",
+        search=None,
+        variant="decode-exact",
+        retriever={"beam_misses": {"queries": 0.25, "leaves": 0.0123}},
+    )
+    (panel,) = table([exact, result()], "precision").panels
+    (note,) = [note for note in panel.notes if "beam search" in note]
+    assert "irgen@decode-exact, seed 0" in note
+    assert "missed 1.23 %" in note
+    assert "25.0 % of the queries" in note
