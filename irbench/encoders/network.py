@@ -71,6 +71,7 @@ class TrainedEncoder(Generic[C]):
     def encode(self, images: ImageSet) -> Embeddings:
         """Return the features of the images; `train` comes first."""
         module = self._features or self.network
+        self.runtime.hold(module)
         vectors = Embeddings(run_network(module, images, self.view, side=self.config.side, runtime=self.runtime))
         return vectors.unit() if self.unit else vectors
 
@@ -81,5 +82,5 @@ class TrainedEncoder(Generic[C]):
 
 
 def describe_network(network: TimmNetwork, module: nn.Module) -> Description:
-    """Return the description of a network and of the module that runs it, its parameters kept as float32."""
-    return Description(backbone=network.facts(), model_bytes=4 * sum(p.numel() for p in module.parameters()))
+    """Return the description of a network and of the module that runs it, its parameters as they are held."""
+    return Description(backbone=network.facts(), model_bytes=sum(p.nbytes for p in module.parameters()))

@@ -35,6 +35,7 @@ class OffTheShelfEncoder:
         """The network, loaded when first asked for."""
         config = self.config
         network = PublishedNetwork(config, weights=self.runtime.weights, projected=config.projected)
+        self.runtime.hold(network)
         return network.to(self.runtime.device).eval()
 
     def encode(self, images: ImageSet) -> Embeddings:

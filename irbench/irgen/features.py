@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from irbench.backbones import Featurizer, NetworkConfig, VisionNetwork, run_network
@@ -46,5 +47,5 @@ def _digest(network: VisionNetwork) -> str:
     """SHA-256 of the name and the weights."""
     digest = hashlib.sha256(network.name.encode())
     for name, value in network.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(name.encode() + value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

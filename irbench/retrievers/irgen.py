@@ -111,6 +111,7 @@ class IrgenRetriever:
 
     def index(self, gallery: ImageSet) -> None:
         """Give every gallery image its identifier and build the trie."""
+        self.runtime.hold(self._trained.module)
         with stage("encode"):
             identifiers, features = self.identifier.encode(gallery), self._features(gallery)
         self._hold(Gallery.of(identifiers, features))
@@ -151,7 +152,6 @@ class IrgenRetriever:
     def describe(self) -> Description:
         """The encoder-decoder, the identifiers, and how they are used."""
         task, trie, wish = self._trained, self._gallery.trie, self.config
-        parameters = sum(p.numel() for p in task.module.parameters())
         images = np.diff(trie.first_row)
         identifier: dict[str, Any] = dict(self.identifier.describe().details)
         details: dict[str, Any] = {
@@ -169,7 +169,7 @@ class IrgenRetriever:
             details["beam_misses"] = asdict(self._misses)
         return Description(
             backbone=task.body.facts(),
-            model_bytes=4 * parameters,
+            model_bytes=sum(p.nbytes for p in task.module.parameters()),
             index_bytes=self._gallery.nbytes,
             details=details,
         )
