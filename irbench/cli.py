@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from irbench import __version__, recipes
+from irbench import __version__, data_cli, recipes
 from irbench import options as o
 from irbench.bench.commands import bench_app
 from irbench.errors import IrbenchError, UsageError, check_choice, nearest
@@ -27,9 +27,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compare ways to retrieve images: encoders with a search index, and models that write an identifier.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Get data sets, and look at them.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
+data_app.command("fetch")(data_cli.fetch)
+data_app.command("verify")(data_cli.verify)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from irbench.catalog import LAYOUTS
 from irbench.collection import Benchmark, ImageSet
 from irbench.errors import DataError, UsageError, check_choice, nearest
 from irbench.layouts import Collection, Layout, Split
+from irbench.published import Expected, RemoteFile
 
 PROTOCOLS = ("closed-set", "metric-learning")
 CROPS = ("none", "bbox")
@@ -32,12 +33,20 @@ class Head:
     ks: tuple[int, ...]  # answers at these K are scored
     depth: int  # answers kept
     mirror: bool  # is a mirrored image still the same thing?
+    license: str = ""  # the terms in a few words, shown before anything is fetched
+    by_hand: str = ""  # why some files cannot be fetched, and how people get them
+    files: tuple[RemoteFile, ...] = ()  # what `irbench data fetch` gets, the layout's marker last
+    expected: Expected | None = None  # what `irbench data verify` holds it against
 
     def __post_init__(self) -> None:
         if self.scale not in recipes.SCALES:
             raise ValueError(f"unknown scale '{self.scale}'{nearest(self.scale, recipes.SCALES)}")
         if not self.ks or min(self.ks) < 1 or max(self.ks) > self.depth:
             raise ValueError(f"ks {list(self.ks)} are not all between 1 and depth {self.depth}")
+        if self.files and not (self.license and self.folders):
+            raise ValueError("files come with a license (the terms, which have to be accepted) and need a folder")
+        if not all(file.url for file in self.files) and not self.by_hand:
+            raise ValueError("files without a url need by_hand, which tells people how to get them")
 
 
 _OWN = Head(layout="folders", folders=(), page="", scale="small", ks=(1, 2, 4, 8), depth=100, mirror=True)
@@ -77,6 +86,8 @@ class Dataset:
         hint = f"What is needed: {self.layout.shape}."
         if self.own is None:
             hint += f" Get it from {self.head.page} and point --data at its folder or the folder above."
+        if self.own is None and self.head.files:
+            hint += f" (irbench data fetch {self.name} does what of that can be done.)"
         return hint
 
     def collect(self, data: Path) -> tuple[Path, Collection]:
@@ -120,7 +131,7 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     check_choice("--protocol", protocol, PROTOCOLS)
     dataset = find(name)
     root, collection = dataset.collect(data or Path("data"))
-    benchmark = _benchmark(dataset, root, collection, crop=crop, protocol=protocol)
+    benchmark = assemble(dataset, root, collection, crop=crop, protocol=protocol)
     if files_must_exist:
         _check_files(dataset, benchmark)
     if fresh:
@@ -202,7 +213,8 @@ def _own(path: Path) -> Dataset:
     return Dataset(f"{readable}-{place}", replace(_OWN, layout=kind), layout(schema()), own=path)
 
 
-def _benchmark(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
+def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
+    """Return what a layout read as a benchmark under a protocol; whether the files are there is not looked at."""
     boxes = _boxes(dataset, collection) if crop == "bbox" else None
     split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection)
     labels = _dense(collection.labels, split)
@@ -278,7 +290,7 @@ def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
     for split in (benchmark.train, benchmark.gallery, benchmark.queries):
         if split.arrays is None:
             paths.update(map(partial(os.path.join, str(split.root)), split.ids))
-    absent = sorted(_absent(paths))
+    absent = sorted(absent_files(paths))
     if absent:
         raise DataError(
             f"{dataset.name}: {len(absent):,} of {len(paths):,} listed images are not on disk, the first is "
@@ -286,7 +298,8 @@ def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
         )
 
 
-def _absent(paths: set[str]) -> Iterator[str]:
+def absent_files(paths: set[str]) -> Iterator[str]:
+    """Yield the paths at which there is no file; what stands in zip archives is taken to be there."""
     listed: dict[str, set[str]] = {}
     for path in paths:
         if ".zip/" in path:  # the layout took it from the archive's own list

@@ -1,7 +1,8 @@
 """A progress bar on standard error for work that takes long, and nothing at all for work that does not."""
 
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TypeVar
 
@@ -32,6 +33,30 @@ def track(items: Iterable[T], description: str, total: int | None = None, *, bac
             if not shown and perf_counter() - start > _PATIENCE:
                 shown, progress.disable = True, False
                 progress.start()
+
+
+@contextmanager
+def transfer(description: str, *, total: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that is told how many of `total` bytes are done; a bar appears as it does in `track`."""
+    if os.environ.get("IRBENCH_QUIET") == "1":
+        yield lambda _: None
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.DownloadColumn(),
+               rich.TransferSpeedColumn(), rich.TimeRemainingColumn())  # fmt: skip
+    start = perf_counter()
+    with rich.Progress(*columns, console=Console(stderr=True), disable=True) as bar:
+        task = bar.add_task(description, total=total)
+
+        def show(done: int) -> None:
+            bar.update(task, completed=done)
+            if bar.disable and perf_counter() - start > _PATIENCE:
+                bar.disable = False
+                bar.start()
+
+        yield show
 
 
 def _length(items: Iterable[object]) -> int | None:

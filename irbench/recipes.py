@@ -9,9 +9,9 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from irbench.errors import RecipeError, UsageError, nearest
 
@@ -105,9 +105,7 @@ def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C
     """Check `values` against the frozen dataclass `schema` and build it; `where` opens the message of an error."""
     from pydantic import TypeAdapter, ValidationError
 
-    known = [field.name for field in fields(schema)]  # type: ignore[arg-type]
-    for key in values.keys() - set(known):
-        raise RecipeError(f"{where}: unknown key '{key}'{nearest(key, known)}")
+    _check_keys(schema, values, where)
     for key, value in values.items():
         _check_value(value, f"{where}: {key}")
     try:
@@ -117,6 +115,20 @@ def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "params"
         raise RecipeError(f"{where}: {key}: {first['msg']}") from None
+
+
+def _check_keys(schema: type, values: Mapping[str, object], where: str) -> None:
+    """Refuse keys that `schema` does not have, in the tables within it too, which pydantic would drop in silence."""
+    types = get_type_hints(schema)
+    known = {field.name: types[field.name] for field in fields(schema)}
+    for key in values.keys() - known.keys():
+        raise RecipeError(f"{where}: unknown key '{key}'{nearest(key, known)}")
+    for key, value in values.items():
+        tables = [table for table in (value if isinstance(value, list) else [value]) if isinstance(table, dict)]
+        for inner in (known[key], *get_args(known[key])):
+            if isinstance(inner, type) and is_dataclass(inner):
+                for table in tables:
+                    _check_keys(inner, table, f"{where}: {key}")
 
 
 def _check_value(value: object, where: str) -> None:

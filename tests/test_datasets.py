@@ -227,7 +227,7 @@ def test_a_layout_that_reads_nothing_is_an_error_not_an_empty_benchmark(tmp_path
     dataset = datasets.Dataset("empty", datasets.find("digits").head, Empty())
     root, collection = dataset.collect(tmp_path)
     with pytest.raises(DataError, match="the train split has no images"):
-        datasets._benchmark(dataset, root, collection, crop="none", protocol="closed-set")
+        datasets.assemble(dataset, root, collection, crop="none", protocol="closed-set")
 
 
 # --- the real ones

@@ -33,6 +33,7 @@ class Collection:
     disjoint: Split | None = None  # the makers' own division by class, where they made one
     boxes: Callable[[], NDArray[np.int32]] | None = None  # reads [N,4] x1, y1, x2, y2; None: no boxes exist
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3] where the images are not files
+    unused: tuple[str, ...] = ()  # further images that belong to the data set, which nothing here asks or searches
 
 
 class Layout(Protocol):

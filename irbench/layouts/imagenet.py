@@ -41,6 +41,7 @@ class ImagenetLayout:
         train = classes_of(root, "train/")
         validation = classes_of(root, "val/") if folders(root / "val") else _flat(root)
         asked = sorted(validation)[:: self.config.query_step]
+        unused = {id_ for _, id_ in validation} - {id_ for _, id_ in asked}
         classes, ids = zip(*train, *asked, strict=True) if train or asked else ((), ())
         unknown = {name for name, _ in asked} - {name for name, _ in train}
         if unknown:
@@ -48,7 +49,7 @@ class ImagenetLayout:
         rows = np.arange(len(ids))
         searched = rows[: len(train)]
         split = Split(train=searched, gallery=searched, queries=rows[len(train) :])
-        return Collection(ids=tuple(ids), labels=numbered(list(classes)), split=split)
+        return Collection(ids=tuple(ids), labels=numbered(list(classes)), split=split, unused=tuple(unused))
 
 
 def _flat(root: Path) -> list[tuple[str, str]]:

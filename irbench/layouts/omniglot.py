@@ -38,9 +38,12 @@ class OmniglotLayout:
     def read(self, root: Path) -> Collection:
         """List the archives. They overlap: a drawing that stands in several is counted once, in the first."""
         drawings: dict[str, str] = {}  # alphabet/character/file → id
+        repeated = []
         for archive in self.config.archives:
             for member in _members(root / archive):
-                drawings.setdefault(member.partition("/")[2], f"{archive}/{member}")
+                id_ = f"{archive}/{member}"
+                if drawings.setdefault(member.partition("/")[2], id_) != id_:
+                    repeated.append(id_)
         names = sorted(drawings)
         drawers = np.array([_drawer(name, root) for name in names], dtype=np.int64)
         gallery = _between(drawers, self.config.gallery_drawers)
@@ -48,6 +51,7 @@ class OmniglotLayout:
             ids=tuple(drawings[name] for name in names),
             labels=numbered([name.rpartition("/")[0] for name in names]),
             split=Split(train=gallery, gallery=gallery, queries=_between(drawers, self.config.query_drawers)),
+            unused=tuple(repeated),
         )
 
 
