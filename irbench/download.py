@@ -24,8 +24,8 @@ from irbench.progress import transfer
 from irbench.published import RemoteFile, check
 from irbench.store import flush
 
-_PAUSES = (0.5, 1.0, 2.0)  # seconds before each further try; begun anew when a try brought something
-_TRIES = 500  # in all, for a server that breaks off again and again
+_PAUSES = (0.5, 1.0, 2.0)  # seconds before each try after one that brought nothing
+_TRIES = 1000  # in all, for a server that breaks off again and again
 _LONGEST_WAIT = 60.0  # seconds; a server may ask for less patience than this, or for more in vain
 _TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 1 << 20
@@ -116,9 +116,9 @@ def _transfer(file: RemoteFile, part: _Part) -> None:
             try:
                 _receive(file, part, show)
             except _Interrupted as reason:
-                if part.size > before:
-                    pauses = iter(_PAUSES)
-                pause = next(pauses, None)
+                onward = part.size > before
+                pauses = iter(_PAUSES) if onward else pauses
+                pause = _PAUSES[0] if onward else next(pauses, None)
                 if pause is None:
                     raise DataError(_gave_up(file, part, reason)) from None
                 time.sleep(min(max(pause, reason.wait), _LONGEST_WAIT))

@@ -76,16 +76,16 @@ class Findings:
     def problems(self) -> list[str]:
         """One sentence for each thing that is wrong."""
         counted = (
-            (self.labels, "images have two labels"),
-            (self.missing, "listed images are missing"),
-            (self.surplus, "images on disk are not part of the data set"),
-            (self.unreadable, "images cannot be read"),
-            (self.boxes if self.crop == "bbox" else (), "boxes do not fit their pictures"),
+            ("images with two labels", self.labels),
+            ("listed images that are missing", self.missing),
+            ("images on disk that are not part of it", self.surplus),
+            ("images that cannot be read", self.unreadable),
+            ("boxes that do not fit their pictures", self.boxes if self.crop == "bbox" else ()),
         )
-        found = [f"{len(what):,} {words}" for what, words in counted if what]
+        found = [f"{what}: {len(ids):,}" for what, ids in counted if ids]
         if len(self.duplicates) > self.published_duplicates:
             known = f", and {self.published_duplicates:,} are known" if self.published_duplicates else ""
-            found.append(f"{len(self.duplicates):,} queries have a copy of themselves in the gallery{known}")
+            found.append(f"queries with a copy in the gallery: {len(self.duplicates):,}{known}")
         return [*self.lists, *self.differences, *found]
 
 
@@ -290,6 +290,14 @@ def _see(source: Source, row: int) -> _Seen:
         return _Seen(damage=str(error).removeprefix(where).partition("; --on-bad-image")[0])
     digest = blake2b(f"{picture.size}".encode() + picture.tobytes(), digest_size=16).digest()
     return _Seen(digest, misfit="" if images.boxes is None else _misfit(picture, images.boxes[row]))
+
+
+def _misfit(picture: Image.Image, box: NDArray[np.int32]) -> str:
+    try:
+        cut(picture, box)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _copies(collection: Collection, digests: Mapping[str, bytes]) -> list[Copy]:

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from serving import Site
 
 from irbench.collection import ImageSet
 from irbench.machine import Runtime
@@ -84,3 +85,11 @@ def plug_in(tmp_path: Path) -> Callable[[str, dict[str, str]], None]:
         (info / "entry_points.txt").write_text(points)
 
     return install
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    made = Site()
+    yield made
+    made.close()
