@@ -5,6 +5,7 @@ of the folder by links (CVE-2025-4517), and a name that it alone refuses may be 
 bad member refuses the whole archive. zipfile mends such names without a word, and knows no limits.
 """
 
+import errno
 import lzma
 import os
 import shutil
@@ -48,6 +49,8 @@ class Budget:
 
     def spend(self, size: int) -> None:
         """Count one more member of `size` bytes; raise `DataError` above a limit."""
+        if size < 0:  # makes tarfile read the same members for ever (CVE-2025-8194)
+            raise DataError("a member states a negative size")
         self._size += size
         self._members += 1
         for what, spent, limit in zip(("bytes", "members"), (self._size, self._members), self._limits, strict=True):
@@ -56,7 +59,7 @@ class Budget:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose damage is an error; tarfile takes it for the end of the archive, or goes round in circles."""
+    """A member whose damage is an error; tarfile takes it for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -66,12 +69,6 @@ class _Member(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from None
-
-    def _block(self, count: int) -> int:
-        """Refuse negative sizes, as later versions of tarfile do (CVE-2025-8194)."""
-        if count < 0:
-            raise tarfile.ReadError("a negative size")
-        return super()._block(count)  # type: ignore[misc] # it is private
 
 
 def unpack(archive: Path, folder: Path, packing: Packing, limits: Budget | None = None) -> None:
@@ -96,8 +93,8 @@ def unpack(archive: Path, folder: Path, packing: Packing, limits: Budget | None 
     except _IN_THE_WAY as error:
         raise DataError(f"{archive} is refused, and nothing of it kept: it holds {error.filename} twice") from None
     except OSError as error:
-        if error.strerror is None:
-            raise DataError(f"{archive} is damaged: {error}; get it again") from None  # zlib's and bz2's way to say so
+        if error.errno in (None, errno.EINVAL):  # said by gzip and bz2, and by a seek to where no member can be
+            raise DataError(f"{archive} is damaged: {error}; get it again") from None
         raise StoreError(f"cannot unpack {archive} in {folder}: {error.strerror}; see --data") from None
 
 
