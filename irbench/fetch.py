@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
@@ -71,26 +70,29 @@ def fetch(plan: Plan, *, license_accepted: bool, tell: Callable[[str], None]) ->
 
 
 def _provide(file: RemoteFile, plan: Plan) -> None:
-    if (plan.home / file.gives).exists():  # another process was quicker
+    place = plan.home / file.gives
+    if place.exists():  # another process was quicker
         return
-    if file.url:
-        archive = _downloaded(file, plan)
-    else:
-        archive = plan.downloads / file.name
-        check(file, archive)
+    archive = _archive(file, plan)
+    if file.url and not file.unpack:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        archive.replace(place)
+        return
     with _made(plan.home) as made:
+        for folder in (made / file.into, (made / file.gives).parent):
+            folder.mkdir(parents=True, exist_ok=True)
         if file.unpack:
-            inside = made / file.into
-            inside.mkdir(parents=True, exist_ok=True)
-            unpack(archive, inside, file.unpack)
+            unpack(archive, made / file.into, file.unpack)
         else:
-            (made / file.gives).parent.mkdir(parents=True, exist_ok=True)
-            place = archive.replace if file.url else partial(shutil.copyfile, archive)  # people's own files stay
-            place(made / file.gives)
+            shutil.copyfile(archive, made / file.gives)  # what people brought stays with them
         _settle(made, plan.home, file)
 
 
-def _downloaded(file: RemoteFile, plan: Plan) -> Path:
+def _archive(file: RemoteFile, plan: Plan) -> Path:
+    """Return the published file, whole: from its address, or from where people have put it."""
+    if not file.url:
+        check(file, plan.downloads / file.name)
+        return plan.downloads / file.name
     try:
         return download(file, plan.downloads)
     except DataError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from serving import Site
 
+from irbench.cli import main
 from irbench.collection import ImageSet
 from irbench.machine import Runtime
 from irbench.store import Store
@@ -85,6 +86,23 @@ def plug_in(tmp_path: Path) -> Callable[[str, dict[str, str]], None]:
         (info / "entry_points.txt").write_text(points)
 
     return install
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable:
+    """Run a command in this process, in an empty folder; returns status, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("IRBENCH_DATA", "IRBENCH_WORK", "IRBENCH_RESULTS", "IRBENCH_RECIPES"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["irbench", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import shutil
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,24 +12,6 @@ import pytest
 from PIL import Image
 
 from irbench import __version__
-from irbench.cli import main
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable:
-    """Run a command in this process, in an empty folder; returns status, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("IRBENCH_DATA", "IRBENCH_WORK", "IRBENCH_RESULTS", "IRBENCH_RECIPES"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["irbench", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return int(left.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture
