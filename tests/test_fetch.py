@@ -1,12 +1,15 @@
 """`irbench data fetch`: each shipped recipe on archives of the official form, from a server here or put by hand."""
 
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import official
 import pytest
-from serving import breaks_off, sends, status, whole
+from serving import breaks_off, hangs, sends, status, whole
 
 from irbench import datasets, fetch
 from irbench import download as d
@@ -183,6 +186,21 @@ def test_two_at_once_fetch_once(published, site):
         thread.join()
     assert site.asked == [("/CUB_200_2011.tgz", "")]
     assert not fetch.plan(datasets.find("cub200"), data).due
+
+
+def test_a_download_that_is_killed_goes_on(published, site):
+    archives, data = published("cub200")
+    part = data / "cub200" / "downloads" / "CUB_200_2011.tgz.part"
+    site.serve("/CUB_200_2011.tgz", archives["CUB_200_2011.tgz"], hangs(1000, 60), whole)
+    command = [sys.executable, "-m", "irbench", "data", "fetch", "cub200", "--data", str(data), "--accept-license"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not (part.exists() and part.stat().st_size == 1000):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    assert [path.name for path in (data / "cub200").iterdir()] == ["downloads"]
+    run("cub200", data)
+    assert [asked for _, asked in site.asked] == ["", "bytes=1000-"]
 
 
 def test_lists_that_are_there_without_their_images(published):
