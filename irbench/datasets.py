@@ -87,7 +87,7 @@ class Dataset:
         if self.own is None:
             hint += f" Get it from {self.head.page} and point --data at its folder or the folder above."
         if self.own is None and self.head.files:
-            hint += f" (irbench data fetch {self.name} does what of that can be done.)"
+            hint += f" irbench data fetch {self.name} gets it, or says how."
         return hint
 
     def collect(self, data: Path) -> tuple[Path, Collection]:

@@ -50,21 +50,23 @@ def download(file: RemoteFile, folder: Path) -> Path:
         check(file, target)
         return target
     part = _Part(target)
-    begun = part.size > 0
+    wrong = _attempt(file, part)
+    if wrong and part.pieced:  # the pieces may have been of two versions: once more, all of it
+        wrong = _attempt(file, part)
+    if wrong:
+        raise DataError(f"{file.url} was fetched whole and is not what was published; it has been deleted: {wrong}")
+    return part.finish()
+
+
+def _attempt(file: RemoteFile, part: "_Part") -> DataError | None:
+    """Fetch all that is missing; return what is wrong with the result, which is then removed."""
     _transfer(file, part)
     try:
         check(file, part.path)
     except DataError as error:
         part.remove()
-        if not (begun or part.pieced):
-            raise DataError(_wrong(file, error)) from None
-        _transfer(file, part)  # the pieces may have been of two versions: once more, all of it
-        try:
-            check(file, part.path)
-        except DataError as again:
-            part.remove()
-            raise DataError(_wrong(file, again)) from None
-    return part.finish()
+        return error
+    return None
 
 
 class _Part:
@@ -74,7 +76,7 @@ class _Part:
         self.target = target
         self.path = target.with_name(f"{target.name}.part")
         self._version = target.with_name(f"{target.name}.part.version")
-        self.pieced = False  # fetched in more than one try
+        self.pieced = self.size > 0  # fetched in more than one try
 
     @property
     def size(self) -> int:
@@ -83,13 +85,14 @@ class _Part:
     @property
     def version(self) -> str:
         """ETag or date of the file that these are the first bytes of; empty where the server told neither."""
-        return self._version.read_text() if self._version.exists() else ""
+        text = self._version.read_text("ascii", "ignore") if self._version.exists() else ""
+        return " ".join(text.split())
 
     def open(self, offset: int, version: str) -> IO[bytes]:
         """Open for writing: behind what is there, or (offset 0) in its place."""
         self.pieced |= offset > 0
         if not offset:
-            self._version.write_text(version)
+            self._version.write_text(version, "ascii", "ignore")
         return self.path.open("ab" if offset else "wb")
 
     def remove(self) -> None:
@@ -236,10 +239,6 @@ _MOVED = "It may have moved, or be another version"
 
 def _page(file: RemoteFile) -> str:
     return f"{file.url} answers with a web page in place of {file.name}: it asks for a login, or has moved. {_MOVED}"
-
-
-def _wrong(file: RemoteFile, error: DataError) -> str:
-    return f"{file.url} was fetched whole and is not what was published; it has been deleted: {error}"
 
 
 def _gave_up(file: RemoteFile, part: _Part, reason: object) -> str:

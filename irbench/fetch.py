@@ -112,7 +112,7 @@ def _made(home: Path) -> Iterator[Path]:
 
 
 def _settle(made: Path, home: Path, file: RemoteFile) -> None:
-    """Move everything into its place, what the file `gives` last; what is there already is never removed."""
+    """Move everything into its place, what the file `gives` last; of what is there only the same names are replaced."""
     if not (made / file.gives).exists():
         raise DataError(f"{file.name} holds no {file.gives}: is it another archive of that name?")
     last = home / ".unpacking-last"
