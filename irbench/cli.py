@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from irbench import __version__, data_cli, recipes
+from irbench import __version__, cli_stored, data_cli, recipes
 from irbench import options as o
 from irbench.bench.commands import bench_app
 from irbench.errors import IrbenchError, UsageError, check_choice, nearest
@@ -32,6 +32,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
 data_app.command("fetch")(data_cli.fetch)
 data_app.command("verify")(data_cli.verify)
+app.add_typer(cli_stored.app)
 
 
 @app.command()
@@ -256,6 +257,7 @@ def _show_identifiers(given: Mapping[str, Any]) -> None:
     from irbench.experiment import Experiment
     from irbench.grid import Request, cells
     from irbench.report.health import render
+    from irbench.results import usual_folder
 
     request = Request(
         methods=("irgen",),
@@ -264,7 +266,7 @@ def _show_identifiers(given: Mapping[str, Any]) -> None:
         seeds=(given["seed"],),
         **{key: given[key] for key in ("scale", "crop", "protocol")},
     )
-    settings = _settings({**given, "results": given["results"] or _usual_results()})
+    settings = _settings({**given, "results": given["results"] or usual_folder()})
     with _interruptible():
         examined = examine([Experiment(cell, settings) for cell in cells(request)])
     typer.echo(json.dumps(document(examined)) if given["as_json"] else render(examined), nl=given["as_json"])
@@ -333,20 +335,14 @@ def _root(
 
 def _stored(folder: Path | None) -> tuple[list[Any], bool]:
     """Read the results to show, saying from where; also whether all of them could be read."""
-    from irbench.results import read_all
+    from irbench.results import read_all, usual_folder
 
-    folder = folder or _usual_results()
+    folder = folder or usual_folder()
     found, problems = read_all(folder)
     typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
     return found, not problems
-
-
-def _usual_results() -> Path:
-    """Return the folder of the user's own results, or of the stored ones where there are no others."""
-    usual = (Path("runs/results"), Path("results"))
-    return next((folder for folder in usual if any(folder.glob("*/*/seed*.json"))), usual[0])
 
 
 def _titles(family: str) -> dict[str, str]:

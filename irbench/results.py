@@ -11,7 +11,7 @@ import re
 from contextlib import suppress
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from irbench.collection import Benchmark
 from irbench.errors import ContractError, StoreError, UsageError
 from irbench.protocols import Backbone
 from irbench.ranking import Ranking
@@ -52,6 +53,23 @@ class Dataset:
     without_positives: Count = 0  # queries without a right answer in the gallery, left out of every mean
     bad_images: Count = 0  # unreadable images that were skipped, as asked
     fresh: Count = 0  # of the gallery, images that were not trained on and were added after the others were indexed
+
+    @classmethod
+    def of(cls, benchmark: Benchmark, *, bad_images: int = 0) -> Self:
+        """Return what a result tells of the benchmark; `bad_images` were left out of it."""
+        return cls(
+            name=benchmark.name,
+            protocol=benchmark.protocol,
+            crop=benchmark.crop,
+            fingerprint=benchmark.fingerprint,
+            train=len(benchmark.train),
+            gallery=len(benchmark.gallery),
+            queries=len(benchmark.queries),
+            classes=benchmark.classes,
+            without_positives=int((benchmark.positives == 0).sum()),
+            bad_images=bad_images,
+            fresh=benchmark.fresh,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -208,6 +226,12 @@ def find(path: Path) -> Result | None:
     with suppress(StoreError):
         return read(path)
     return None
+
+
+def usual_folder() -> Path:
+    """Return where results are looked for when no folder is named: in what was run here, else in what is stored."""
+    usual = (Path("runs/results"), Path("results"))
+    return next((folder for folder in usual if any(folder.glob("*/*/seed*.json"))), usual[0])
 
 
 def read_all(root: Path) -> tuple[list[Result], list[str]]:
