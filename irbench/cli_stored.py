@@ -1,12 +1,17 @@
 """The commands that work on stored results: export their rankings, import others', check them against a baseline."""
 
+import shutil
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irbench import options as o
 from irbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from irbench.results import Result
 
 app = typer.Typer()
 
@@ -21,18 +26,15 @@ def export_(
     work: o.Work = Path("runs/work"),
 ) -> None:
     """Write kept rankings as run and qrels files, for trec_eval, ir-measures, ranx and the like."""
-    from irbench import datasets
     from irbench.exchange.export import export
     from irbench.kept import Kept
-    from irbench.results import read_all, usual_folder
+    from irbench.results import usual_folder
 
     folder = results or usual_folder()
-    found, problems = read_all(folder)
-    wanted = {datasets.find(path).name for path in dataset or ()}
-    chosen = [result for result in found if result.status == "ok" and (not wanted or result.dataset.name in wanted)]
-    if not chosen:
-        raise UsageError(f"{folder} has no results{' of ' + ', '.join(wanted) if wanted else ''} to export")
-    done = export(chosen, Kept(folder, work, data, tuple(dataset or ())), out, format=format)
+    found, problems = _chosen(folder, dataset, None)
+    if not found:
+        raise UsageError(f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export")
+    done = export(found, Kept(folder, work, data, tuple(dataset or ())), out, format=format)
     for path in done.files:
         typer.echo(path)
     for problem in (*problems, *done.problems):
@@ -74,3 +76,65 @@ def import_(
     means = ", ".join(f"{name} {100 * mean:.1f}" for name, mean in shown.items() if mean is not None)
     typer.echo(f"{done.result.cell} on {benchmark.name}, seed {seed}: {means}", err=True)
     typer.echo(done.path)
+
+
+@app.command()
+def check(
+    results: o.ResultsIn = Path("runs/results"),
+    baseline: Annotated[Path, typer.Option("--baseline", help="Folder of stored results to hold them against.")] = Path(
+        "results"
+    ),
+    dataset: o.Datasets = None,
+    seed: o.Seeds = None,
+    floor: Annotated[
+        float, typer.Option("--floor", min=0, help="Points of a mean below which it does not matter.")
+    ] = 0.5,
+    slower: Annotated[float, typer.Option("--slower", min=1, help="Ratio of query times that is tolerated.")] = 1.5,
+    complete: Annotated[bool, typer.Option("--complete", help="What was not run again counts as worse.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Then make the new results the baseline.")] = False,
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+    as_json: o.AsJson = False,
+) -> None:
+    """Hold new results against stored ones, query by query; status 1 where something got worse."""
+    from irbench.check import show
+    from irbench.check.baseline import recover
+    from irbench.check.baseline import update as store
+    from irbench.check.compare import compare, passes
+    from irbench.check.limits import Limits
+    from irbench.check.pairs import pair_up
+    from irbench.kept import Kept
+
+    recover(baseline)
+    made, broken = _chosen(results, dataset, seed)
+    known, damaged = _chosen(baseline, dataset, seed)
+    if not made:
+        raise UsageError(f"no results in {results} to check: irbench run makes some, --results names another folder")
+    if not known and not update:
+        raise UsageError(f"no results in {baseline} to hold them against: --baseline names others, --update makes some")
+    old, new = (Kept(folder, work, data, tuple(dataset or ())) for folder in (baseline, results))
+    limits = Limits(floor=floor / 100, slower=slower)
+    compared = compare(pair_up(known, made), old, new, limits)
+    passed = passes(compared, complete=complete) and not broken and not damaged
+    if as_json:
+        typer.echo(show.as_json(compared, limits, passed=passed), nl=False)
+    else:
+        width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
+        typer.echo(show.as_text(compared, limits, width=width, color=color), nl=False)
+    for problem in (*broken, *damaged):
+        typer.echo(f"irbench: {problem}", err=True)
+    if update:
+        typer.echo(f"{store(made, new, baseline)} results are now the baseline in {baseline}", err=True)
+    raise typer.Exit(0 if passed or update else 1)
+
+
+def _chosen(folder: Path, dataset: list[str] | None, seed: list[int] | None) -> "tuple[list[Result], list[str]]":
+    """Read the results of these data sets and seeds, all by default; what cannot be read is named."""
+    from irbench import datasets
+    from irbench.results import read_all
+
+    names = {datasets.find(path).name for path in dataset or ()}
+    found, problems = read_all(folder)
+    return [
+        result for result in found if (not names or result.dataset.name in names) and (not seed or result.seed in seed)
+    ], problems

@@ -1,0 +1,82 @@
+"""Is it as cheap as before? Ratios of what both sides measured, with room for noise."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from irbench.check.limits import Limits, Verdict, judge
+from irbench.check.pairs import Pair
+from irbench.results import Result
+
+_MACHINE = ("system", "cpu", "cores", "threads", "gpu", "precision")
+_MB = 1e6
+
+
+@dataclass(frozen=True)
+class Price:
+    """Something of which less is better."""
+
+    name: str
+    read: Callable[[Result], float | None]
+    room: float  # how much more than the time of a single query it may vary
+    least: float  # a difference below this is noise, whatever the ratio
+    anywhere: bool = False  # does it compare between machines?
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriceChange:
+    """A price before and after, the median over the shared seeds."""
+
+    name: str
+    before: float
+    after: float
+    limit: float  # the ratio that is tolerated
+    verdict: Verdict
+
+
+def _ms_in_batches(result: Result) -> float | None:
+    rate = result.cost.queries_per_s
+    return 1000 / rate if rate else None
+
+
+# Room: over 20 runs of pixels+linear on digits, two busy cores, the median time of a query varied by a factor of 1.23,
+# throughput by 2.2 and the first build by 300 (it loads its library).
+PRICES = (
+    Price("query ms", lambda r: r.cost.query_ms.total_p50 if r.cost.query_ms else None, room=1, least=0.1),
+    Price("batched ms", _ms_in_batches, room=4, least=0.1),
+    Price("train s", lambda r: r.cost.train_s, room=2, least=2.0),
+    Price("encode s", lambda r: r.cost.encode_gallery_s, room=2, least=2.0),
+    Price("build s", lambda r: r.cost.build_s, room=2, least=2.0),
+    Price("add s", lambda r: r.cost.add_s, room=2, least=2.0),
+    Price("index bytes", lambda r: r.cost.index_bytes, room=0.1, least=1000, anywhere=True),
+    Price("model bytes", lambda r: r.cost.model_bytes, room=0.1, least=1000, anywhere=True),
+    Price("peak host bytes", lambda r: r.cost.peak_host_bytes, room=1, least=200 * _MB),
+    Price("peak device bytes", lambda r: r.cost.peak_device_bytes, room=0.5, least=50 * _MB),
+)
+
+
+def price_changes(pair: Pair, limits: Limits) -> tuple[list[PriceChange], list[str]]:
+    """Return how the prices of a cell moved, and a note where they cannot be compared."""
+    both = pair.both()
+    here = all(_machine(before) == _machine(after) for before, after in both)
+    found = [change for price in PRICES if here or price.anywhere if (change := _change(price, both, limits))]
+    imported = any("imported" in result.retriever for one in both for result in one)
+    return found, [] if here or imported else ["times were measured on another machine and are not compared"]
+
+
+def _change(price: Price, both: Sequence[tuple[Result, Result]], limits: Limits) -> PriceChange | None:
+    read = [(price.read(before), price.read(after)) for before, after in both]
+    known = [(before, after) for before, after in read if before is not None and after is not None]
+    if not known:
+        return None
+    before, after = (median(side) for side in zip(*known, strict=True))
+    limit = 1 + (limits.slower - 1) * price.room
+    large, small = max(before, after), min(before, after)
+    counts = large > limit * small and large - small >= price.least
+    return PriceChange(
+        name=price.name, before=before, after=after, limit=limit, verdict=judge(before - after, counts=counts)
+    )
+
+
+def _machine(result: Result) -> tuple[object, ...]:
+    return tuple(str(result.environment.get(key)) for key in _MACHINE)
