@@ -7,7 +7,7 @@ metrics are tested: precision at the smallest and largest K, and MAP over all an
 one of them. A difference counts where it is both
 
 - more than luck: the randomisation test over the queries, the seeds in common averaged, with Holm's correction over
-  all cells and metrics; and
+  all cells and metrics that changed at all; and
 - worth an alarm: the mean moved by half a point (`--floor`) and by more than seeds differ among themselves, since a
   network that is trained again elsewhere is another draw. Or, where nine of ten queries are answered as before, so
   that it must be the same network, half a percent of the queries moved one way on balance: a defect that spoils a few

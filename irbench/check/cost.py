@@ -10,6 +10,7 @@ from irbench.results import Result
 
 _MACHINE = ("system", "cpu", "cores", "threads", "gpu", "precision")
 _MB = 1e6
+_BESIDE = 1.1  # ratio by which a price may lie outside what the stored seeds had
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ PRICES = (
     Price("encode s", lambda r: r.cost.encode_gallery_s, room=2, least=2.0),
     Price("build s", lambda r: r.cost.build_s, room=2, least=2.0),
     Price("add s", lambda r: r.cost.add_s, room=2, least=2.0),
-    Price("index bytes", lambda r: r.cost.index_bytes, room=0.1, least=1000, anywhere=True),
-    Price("model bytes", lambda r: r.cost.model_bytes, room=0.1, least=1000, anywhere=True),
+    Price("index bytes", lambda r: r.cost.index_bytes, room=0.2, least=1000, anywhere=True),
+    Price("model bytes", lambda r: r.cost.model_bytes, room=0.2, least=1000, anywhere=True),
     Price("peak host bytes", lambda r: r.cost.peak_host_bytes, room=1, least=200 * _MB),
     Price("peak device bytes", lambda r: r.cost.peak_device_bytes, room=0.5, least=50 * _MB),
 )
@@ -59,23 +60,29 @@ def price_changes(pair: Pair, limits: Limits) -> tuple[list[PriceChange], list[s
     """Return how the prices of a cell moved, and a note where they cannot be compared."""
     both = pair.both()
     here = all(_machine(before) == _machine(after) for before, after in both)
-    found = [change for price in PRICES if here or price.anywhere if (change := _change(price, both, limits))]
+    found = [change for price in PRICES if here or price.anywhere if (change := _change(price, pair, limits))]
     imported = any("imported" in result.retriever for one in both for result in one)
     return found, [] if here or imported else ["times were measured on another machine and are not compared"]
 
 
-def _change(price: Price, both: Sequence[tuple[Result, Result]], limits: Limits) -> PriceChange | None:
-    read = [(price.read(before), price.read(after)) for before, after in both]
+def _change(price: Price, pair: Pair, limits: Limits) -> PriceChange | None:
+    read = [(price.read(before), price.read(after)) for before, after in pair.both()]
     known = [(before, after) for before, after in read if before is not None and after is not None]
     if not known:
         return None
     before, after = (median(side) for side in zip(*known, strict=True))
     limit = 1 + (limits.slower - 1) * price.room
-    large, small = max(before, after), min(before, after)
-    counts = large > limit * small and large - small >= price.least
+    ratio = max(before, after) / max(min(before, after), 1e-9)
+    stored = [value for result in pair.before.values() if (value := price.read(result)) is not None]
+    counts = ratio > limit and abs(after - before) >= price.least and not _near(after, stored)
     return PriceChange(
         name=price.name, before=before, after=after, limit=limit, verdict=judge(before - after, counts=counts)
     )
+
+
+def _near(value: float, stored: Sequence[float]) -> bool:
+    """Tell whether a price is one that a stored seed had as well: so much it varies of itself."""
+    return min(stored) / _BESIDE <= value <= max(stored) * _BESIDE
 
 
 def _machine(result: Result) -> tuple[object, ...]:

@@ -34,7 +34,12 @@ class Movement:
     by_draw: float  # what another draw of the network may move
     differences: Values | None  # [Q'] after - before, the seeds averaged; None where single queries are not known
     changed: float = 1.0  # share of the queries whose hits are not where they were
-    apart: bool = False  # each mean lies outside the other's interval: for where single queries are not known
+    apart: bool = False  # the two intervals have nothing in common: for where single queries are not known
+
+    @property
+    def differs(self) -> bool:
+        """Does any single query score otherwise than before?"""
+        return self.differences is not None and bool(self.differences.any())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +68,24 @@ def movements(pair: Pair, before: Kept, after: Kept) -> tuple[list[Movement], li
 
 
 def changes(moved: Sequence[Sequence[Movement]], limits: Limits) -> list[list[Change]]:
-    """Judge the movements of all cells; that many were tested is accounted for."""
-    tests = [movement.differences for cell in moved for movement in cell if movement.differences is not None]
+    """Judge the movements of all cells; that many were tested is accounted for.
+
+    Where no query scored otherwise there is nothing to test: such a p is 1 whatever the signs, and takes no part in
+    the correction.
+    """
+    tests = [movement for cell in moved for movement in cell if movement.differs]
     # so many signs that the smallest p of a test can still pass when it is multiplied by the number of tests
     resamples = max(9999, math.ceil(4 * len(tests) / limits.alpha))
-    corrected = iter(holm([randomised(differences, resamples=resamples) for differences in tests]))
-    return [[_change(m, None if m.differences is None else next(corrected), limits) for m in cell] for cell in moved]
+    p = [randomised(m.differences, resamples=resamples) for m in tests if m.differences is not None]
+    corrected = dict(zip(map(id, tests), holm(p), strict=True))
+    return [[_change(movement, corrected.get(id(movement), 1.0), limits) for movement in cell] for cell in moved]
 
 
-def _change(movement: Movement, p: float | None, limits: Limits) -> Change:
+def _change(movement: Movement, p: float, limits: Limits) -> Change:
     move = movement.after - movement.before
     matters = abs(move) >= max(limits.floor, movement.by_draw)
     worse = better = of = None
-    if p is None or movement.differences is None:
+    if movement.differences is None:
         counts = matters and movement.apart
     else:
         worse, better = int((movement.differences < 0).sum()), int((movement.differences > 0).sum())
@@ -87,7 +97,7 @@ def _change(movement: Movement, p: float | None, limits: Limits) -> Change:
         before=movement.before,
         after=movement.after,
         verdict=judge(move, counts=counts),
-        p=p,
+        p=None if movement.differences is None else p,
         worse=worse,
         better=better,
         of=of,
@@ -126,7 +136,7 @@ def _by_interval(pair: Pair, name: str, before: Sequence[Result], after: Sequenc
         after=new[0],
         by_draw=_by_draw(pair, [_mean(result, name) for result in _stored(pair)]),
         differences=None,
-        apart=not old[1] <= new[0] <= old[2] and not new[1] <= old[0] <= new[2],
+        apart=new[2] < old[1] or old[2] < new[1],
     )
 
 

@@ -96,7 +96,7 @@ def _percents(change: Change) -> str:
 
 def _evidence(change: Change) -> str:
     if change.p is None:
-        return "each mean outside the other's 95 % interval"
+        return "and the 95 % intervals do not overlap"
     return f"{change.worse} queries worse and {change.better} better of {change.of}, p = {change.p:.2g}"
 
 
