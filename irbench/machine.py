@@ -128,6 +128,7 @@ def environment(runtime: Runtime) -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
+        "load": _load(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if runtime.device == "cuda" else None,
         "precision": runtime.precision,
@@ -207,6 +208,14 @@ def cpu_flags() -> frozenset[str]:
 
 def _cpu_name() -> str:
     return _proc("cpuinfo", "model name") or platform.processor() or platform.machine()
+
+
+def _load() -> float | None:
+    """Return how many processes wanted to compute, on average over the last minute."""
+    try:
+        return round(os.getloadavg()[0], 1)
+    except OSError:
+        return None
 
 
 def _proc(file: str, field: str) -> str:

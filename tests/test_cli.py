@@ -53,6 +53,11 @@ BAD = [
     (["list", "method"], "did you mean 'methods'?"),
     (["show", "identifiers", "--identifier", "randon"], "unknown identifier 'randon'; did you mean 'random'?"),
     (["show", "irgn"], "no recipe is called 'irgn'; did you mean 'irgen'?"),
+    (["export", "--out", "x"], "runs/results has no results to export"),
+    (["export", "--out", "x", "--dataset", "digit"], "unknown dataset 'digit'; did you mean 'digits'?"),
+    (["import", "x.txt", "-m", "mine", "-d", "digits"], "x.txt: No such file or directory; a run file is needed"),
+    (["import", "x.txt", "-m", "mine", "-d", "digits", "--format", "tsv"], "unknown --format 'tsv'"),
+    (["check"], "no results in runs/results to check: irbench run makes some"),
     (["data", "info", "digit"], "unknown dataset 'digit'; did you mean 'digits'?"),
 ]
 

@@ -93,9 +93,9 @@ def test_without_single_queries_intervals_decide_and_it_is_said(folders):
     assert "and the 95 % intervals do not overlap" in as_text(list(found.values()), Limits())
 
 
-def with_times(ms: float, cpu: str = "x", **changes):
+def with_times(ms: float, cpu: str = "x", load: float = 3.0, **changes):
     cost = Cost(query_ms=QueryTimes(batch=1, total_p50=ms), queries_per_s=1000 / ms, index_bytes=10_000)
-    return {"cost": cost, "environment": {"cpu": cpu}} | changes
+    return {"cost": cost, "environment": {"cpu": cpu, "cores": 2, "load": load}} | changes
 
 
 def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
@@ -106,6 +106,8 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
         ("tiny", with_times(0.02), with_times(0.1)),
         ("fast", with_times(3.1), with_times(2.0)),
         ("elsewhere", with_times(2.0), with_times(9.0, cpu="y")),
+        ("busy", with_times(2.0), with_times(4.9, load=4.0)),
+        ("busy-slow", with_times(2.0), with_times(5.1, load=4.0)),
     ):
         folders.put(folders.before, make(judged, method=method, **before), judged)
         folders.put(folders.after, make(judged, method=method, **after), judged)
@@ -114,9 +116,11 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
     folders.put(folders.after, replace(larger, method="large"), judged)
     found = folders.compare()
     assert {cell: one.verdict for cell, one in found.items()} == {
-        "slow": "worse", "noisy": "same", "tiny": "same", "fast": "better", "elsewhere": "same", "large": "worse"
+        "slow": "worse", "noisy": "same", "tiny": "same", "fast": "better", "elsewhere": "same",
+        "large": "worse", "busy": "same", "busy-slow": "worse",
     }  # fmt: skip
     assert "another machine" in found["elsewhere"].notes[0]
+    assert "others used the machine" in found["busy"].notes[0]
     assert folders.compare(slower=1.6)["slow"].verdict == "same"
 
 
