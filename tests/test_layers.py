@@ -28,8 +28,8 @@ LAYERS = [
     {"pictures", "sources", "images", "layouts", "weights", "backbones", "training", "encoders", "searchers", "irgen"},
     {"catalog", "retrievers", "datasets"},
     {"results", "measurement", "experiment", "executor", "grid", "ablation", "query", "examine", "report", "bench"}
-    | {"hits", "kept", "fetch", "verify"},
-    {"console", "options", "data_cli", "cli", "__main__"},
+    | {"hits", "kept", "fetch", "verify", "exchange", "check"},
+    {"console", "options", "data_cli", "cli_stored", "cli", "__main__"},
 ]
 LIGHT = {"numpy", "irbench"}  # what the nouns may import besides the standard library
 FAMILIES = {"encoders", "searchers", "irgen", "layouts"}  # parts that know each other only through protocols
