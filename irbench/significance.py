@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK_BYTES = 32 << 20
-_MANY = 2000  # differences from which on the sum of randomly signed ones is as good as normally distributed
+_MANY = 500  # differences from which on the sum of randomly signed ones is as good as normally distributed
 
 
 def intervals(
@@ -70,7 +70,7 @@ def randomised(differences: NDArray[np.float64], *, resamples: int = 9999, seed:
 
 def _signed(bits: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """[B] sums of `values` [Q], of which those count as negative whose bit in `bits` [B,Q] is 0."""
-    return (2.0 * bits - 1) @ values
+    return 2 * (bits.astype(np.float64) @ values) - values.sum()
 
 
 def _bits(rng: np.random.Generator, resamples: int, size: int) -> NDArray[np.uint8]:

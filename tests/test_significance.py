@@ -54,6 +54,7 @@ def test_few_differences_are_tried_with_all_their_signs():
 
 def test_random_signs_and_the_normal_limit_agree(monkeypatch):
     differences = np.random.default_rng(3).normal(0.01, 0.3, 900)
+    monkeypatch.setattr(significance, "_MANY", 1000)
     drawn = randomised(differences, resamples=40_000)
     assert 0.01 < drawn < 0.2  # where a wrong tail or a lost factor of two would show
     monkeypatch.setattr(significance, "_CHUNK_BYTES", 8 * 900 * 7)

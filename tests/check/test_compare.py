@@ -57,7 +57,7 @@ def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
     for _ in range(20):
         folders = Folders(tmp_path)
         folders.forget_files()
-        for positives, quality in KINDS:
+        for positives, quality in KINDS[:2]:
             for seed in (0, 1, 2):
                 run(folders, folders.before, positives, quality, seed)
             run(folders, folders.after, positives, quality, 0)
