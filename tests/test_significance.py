@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irbench import significance
@@ -69,6 +69,7 @@ def test_the_test_errs_as_often_as_it_says():
     assert 0.02 <= np.mean(np.array(p) < 0.1) <= 0.17
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
 def test_holm_is_bonferroni_over_every_set_that_a_test_is_in(p_values):
     tests = range(len(p_values))

@@ -48,7 +48,7 @@ def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
     rng = np.random.default_rng(3)
 
     def run(folders: Folders, kept, positives: int, quality: float, seed: int) -> None:
-        judged = draw(rng, positives=positives, quality=quality + rng.normal(0, 0.006))
+        judged = draw(rng, positives=positives, quality=quality + rng.normal(0, 0.006), again=True)
         noise = QueryTimes(batch=1, total_p50=2.0 * rng.uniform(1, 1.3))
         cost = Cost(train_s=9.0, query_ms=noise, queries_per_s=1000 * rng.uniform(1, 2.2))
         folders.put(kept, make(judged, method=f"m{positives}-{quality}", seed=seed, cost=cost), judged)
@@ -57,7 +57,7 @@ def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
     for _ in range(20):
         folders = Folders(tmp_path)
         folders.forget_files()
-        for positives, quality in KINDS[:2]:
+        for positives, quality in ((90, 0.97), (10, 0.98)):
             for seed in (0, 1, 2):
                 run(folders, folders.before, positives, quality, seed)
             run(folders, folders.after, positives, quality, 0)

@@ -43,9 +43,9 @@ def make(judged: Judged | None = None, **changes) -> Result:
     return Result(**(facts | changes))
 
 
-def draw(rng: np.random.Generator, *, positives: int, quality: float, depth: int = 40) -> Judged:
-    """Hits of 600 queries of unequal difficulty, right less often the further down they stand."""
-    ease = rng.beta(4 * quality, 4 * (1 - quality), (600, 1))
+def draw(rng: np.random.Generator, *, positives: int, quality: float, depth: int = 40, again: bool = False) -> Judged:
+    """Hits of 600 queries of unequal difficulty, right less often the further down; `again` asks the same queries."""
+    ease = (np.random.default_rng(0) if again else rng).beta(4 * quality, 4 * (1 - quality), (600, 1))
     chance = ease * np.minimum(1, positives / (1 + np.arange(depth)))
     hits = rng.random((600, depth)) < chance
     hits &= hits.cumsum(axis=1) <= positives
