@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from irbench import recipes
 from irbench.cell import Cell, Value
-from irbench.errors import check_choice
+from irbench.errors import UsageError, check_choice
 from irbench.grid import GRIDS, Request, cells
+from irbench.recipes import MethodHead
 
 Changes = tuple[tuple[str, Value], ...]
 
@@ -44,20 +46,31 @@ ABLATIONS: Mapping[str, Ablation] = {
 
 
 def ablation_cells(name: str, request: Request) -> list[Cell]:
-    """Return the cells of an ablation; `request` says everything that it leaves open."""
+    """Return the cells of an ablation; `request` says everything that it leaves open.
+
+    Methods that write identifiers are varied, irgen where none is named; others take part only where images are added.
+    """
     check_choice("ablation", name, ABLATIONS)
     chosen = ABLATIONS[name]
-    asked = [
+    named = request.methods or (GRIDS[request.grid] if chosen.fresh else ("irgen",))
+    varied = tuple(method for method in named if _writes_identifiers(method))
+    others = tuple(method for method in named if method not in varied)
+    if others and not chosen.fresh:
+        raise UsageError(f"ablate {name}: {', '.join(others)} writes no identifiers; leave it out, or name irgen")
+    asked = [replace(request, methods=others, changes=(), fresh=True)] if others else []
+    asked += [
         replace(
             request,
-            methods=("irgen",),
+            methods=varied,
             identifiers=chosen.identifiers or request.identifiers,
-            changes=request.changes + changes,
+            changes=tuple((dict(request.changes) | dict(changes)).items()),
             fresh=chosen.fresh,
         )
         for changes in chosen.changes
+        if varied
     ]
-    if chosen.fresh:
-        others = request.methods or tuple(method for method in GRIDS[request.grid] if method != "irgen")
-        asked.insert(0, replace(request, methods=others, fresh=True, changes=()))
     return list(dict.fromkeys(cell for one in asked for cell in cells(one)))
+
+
+def _writes_identifiers(method: str) -> bool:
+    return recipes.find("methods", method.partition("+")[0]).head(MethodHead).identifier is not None

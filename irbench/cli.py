@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from irbench import __version__, cli_stored, data_cli, recipes
+from irbench import __version__, cli_data, cli_stored, recipes
 from irbench import options as o
-from irbench.bench.commands import bench_app
+from irbench.cli_bench import bench_app
 from irbench.errors import IrbenchError, UsageError, check_choice, nearest
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Get data sets, and look at them.")
 app.add_typer(data_app, name="data")
 app.add_typer(bench_app, name="bench")
-data_app.command("fetch")(data_cli.fetch)
-data_app.command("verify")(data_cli.verify)
+data_app.command("fetch")(cli_data.fetch)
+data_app.command("verify")(cli_data.verify)
 app.add_typer(cli_stored.app)
 
 

@@ -195,8 +195,8 @@ def _package_digest() -> str:
 # no model, vector or decoded image depends on these
 _SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "executor.py", "experiment.py", "measurement.py",
                "bench", "ablation.py", "query.py", "examine.py", "health.py", "console.py", "options.py",
-               "hits.py", "kept.py", "exchange", "check", "cli_stored.py",
-               "published.py", "download.py", "unpack.py", "fetch.py", "verify.py", "data_cli.py",
+               "hits.py", "kept.py", "exchange", "check", "cli_stored.py", "cli_data.py", "cli_bench.py",
+               "published.py", "download.py", "unpack.py", "fetch.py", "verify.py",
                "metrics.py", "significance.py", "datasets.py"}  # fmt: skip
 
 

@@ -267,17 +267,23 @@ def save_ranking(ranking: Ranking, folder: Path) -> StoredRanking:
 def load_ranking(stored: StoredRanking, folder: Path) -> Ranking:
     """Read a ranking that `save_ranking` kept, refusing a file that is not the one of that hash."""
     path = folder / Path(stored.file).name
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; the ranking of a result is kept in the work folder") from error
-    if hashlib.sha256(content).hexdigest() != stored.sha256:
-        raise StoreError(f"{path}: not the ranking that was stored: its hash differs; run the cell again")
+    content = read_stored(path, stored.sha256, "the ranking of a result is kept in the work folder")
     try:
         arrays = load(content)
         return Ranking(arrays["rows"].astype(np.int64), arrays["scores"])
     except (SafetensorError, KeyError, ContractError) as error:
         raise StoreError(f"{path}: not a ranking: {error}") from error
+
+
+def read_stored(path: Path, sha256: str, place: str) -> bytes:
+    """Read a file that was stored with a result, refusing one that is not of that hash; `place` says where it is."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; {place}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise StoreError(f"{path}: not what was stored with the result: its hash differs; run the cell again")
+    return content
 
 
 def document(result: Result) -> dict[str, Any]:

@@ -51,8 +51,10 @@ def _times_drawn(rng: np.random.Generator, resamples: int, size: int) -> NDArray
 def randomised(differences: NDArray[np.float64], *, resamples: int = 9999, seed: int = 0) -> float:
     """Return the two-sided p-value of paired differences [Q] under "each could as well have had the other sign".
 
-    Queries without a difference say nothing and are left out. Few differences are tried with all their signs, more
-    with `resamples` random ones (p is then at least 1 / (resamples + 1)), very many by the normal limit of the test.
+    What scipy.stats.permutation_test gives (tests hold both against each other) in a tenth of its time, which counts
+    where a check makes hundreds of tests. Queries without a difference say nothing and are left out. Few differences
+    are tried with all their signs, more with `resamples` random ones (p is then at least 1 / (resamples + 1)), very
+    many by the normal limit of the test.
     """
     known = differences[differences != 0]
     if len(known) > _MANY:

@@ -27,8 +27,21 @@ def test_fresh_images_are_asked_of_every_method_of_the_grid() -> None:
 
 
 def test_identifiers_that_are_compared_have_recipes() -> None:
-    for identifier in ABLATIONS["identifier"].identifiers:
-        recipes.find("methods/identifier", identifier)
+    assert set(ABLATIONS["identifier"].identifiers) <= set(recipes.names("methods/identifier"))
+
+
+def test_the_methods_that_are_named_are_the_ones_that_are_varied() -> None:
+    found = ablation_cells("length", Request(methods=("irgen-as-published",)))
+    assert {cell.method for cell in found} == {"irgen-as-published"}
+    assert {cell.name for cell in ablation_cells("fresh", Request(methods=("pixels+linear",)))} == {"pixels+linear"}
+    with pytest.raises(UsageError, match="ablate beam: pixels writes no identifiers"):
+        ablation_cells("beam", Request(methods=("pixels", "irgen")))
+
+
+def test_a_change_asked_for_gives_way_to_the_one_that_is_varied() -> None:
+    found = ablation_cells("beam", Request(changes=(("decode", "exact"), ("beams", 5))))
+    assert all(len(dict(cell.changes)) == len(cell.changes) for cell in found)
+    assert {dict(cell.changes).get("beams", 30) for cell in found} == {1, 5, 10, 20, 30}
 
 
 def test_options_of_generation_are_refused_where_nothing_is_generated() -> None:

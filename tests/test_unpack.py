@@ -235,7 +235,10 @@ def test_a_damaged_archive_is_refused_by_its_name_or_unpacked_inside(tmp_path, f
     damaged = bytearray(packed(tmp_path, *form))
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    unpacked(tmp_path, folder, bytes(damaged), form[0])
+    before = {path for path in tmp_path.rglob("*") if folder not in path.parents}
+    found = unpacked(tmp_path, folder, bytes(damaged), form[0])
+    assert {path for path in tmp_path.rglob("*") if folder not in path.parents} - before <= {tmp_path / "x.damaged"}
+    assert found is None or all(len(held) <= len(damaged) * 1000 for held in found.values())
 
 
 def test_what_is_no_archive_and_what_is_not_there(tmp_path, folder):

@@ -12,7 +12,6 @@ from irbench.irgen.beam import extend
 from irbench.irgen.branching import Branching, branchings
 from irbench.irgen.trie import Trie
 
-SIZES = (10_000, 100_000, 1_000_000, 1_800_000, 10_000_000)
 QUERIES, BEAMS = 256, 30
 _REPEATS = 9
 

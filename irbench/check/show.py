@@ -10,6 +10,7 @@ from irbench.check.compare import Comparison
 from irbench.check.cost import PriceChange
 from irbench.check.limits import Limits
 from irbench.check.quality import Change
+from irbench.report.render import plain_console
 
 _COLORS = {"worse": "bold red", "unlike": "bold red", "better": "green", "missing": "yellow", "new": "cyan"}
 
@@ -22,18 +23,8 @@ def as_json(comparisons: Sequence[Comparison], limits: Limits, *, passed: bool) 
 
 def as_text(comparisons: Sequence[Comparison], limits: Limits, *, width: int = 110, color: bool = False) -> str:
     """Return a table of all cells, then what explains it, then the sum of it."""
-    from rich.console import Console
-
     out = StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    console = plain_console(out, width, color=color)
     present = [one for one in comparisons if one.verdict != "missing"]
     for dataset in dict.fromkeys(one.dataset for one in present):
         console.print(_grid(dataset, [one for one in present if one.dataset == dataset]))

@@ -1,5 +1,6 @@
 """What encoders with a network share: learning before, embedding, describing after."""
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -26,7 +27,7 @@ class EncoderTask(Task):
     features: nn.Module
 
 
-class TrainedEncoder(Generic[C]):
+class TrainedEncoder(ABC, Generic[C]):
     """Base of the encoders that learn: a subclass says with which task."""
 
     unit = False  # are vectors scaled to length one?
@@ -37,9 +38,9 @@ class TrainedEncoder(Generic[C]):
         self._features: nn.Module | None = None
         self._learnt: Learnt | None = None
 
+    @abstractmethod
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> EncoderTask:
         """Return what is trained; `classes` [N] holds the class of every training image, from 0 without gaps."""
-        raise NotImplementedError
 
     @property
     def view(self) -> View:

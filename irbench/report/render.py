@@ -13,6 +13,7 @@ from irbench.report.quantities import Quantity
 from irbench.report.table import Cell, Panel, Row, Table
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
 GAP = "—"
@@ -26,11 +27,11 @@ def render(table: Table, format: str, *, width: int = 110, color: bool = False) 
     return _WRITERS[format](table)
 
 
-def _text(table: Table, width: int, *, color: bool) -> str:
+def plain_console(out: StringIO, width: int, *, color: bool) -> "Console":
+    """Return a console that prints to `out` what it is given: nothing in it is markup."""
     from rich.console import Console
 
-    out = StringIO()
-    console = Console(
+    return Console(
         file=out,
         width=width,
         force_terminal=color,
@@ -39,6 +40,11 @@ def _text(table: Table, width: int, *, color: bool) -> str:
         markup=False,
         emoji=False,
     )
+
+
+def _text(table: Table, width: int, *, color: bool) -> str:
+    out = StringIO()
+    console = plain_console(out, width, color=color)
     console.print(table.title, style="bold")
     for panel in table.panels:
         console.print()

@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 
 from irbench.backbones import centre
 from irbench.collection import ImageSet
-from irbench.errors import RecipeError
+from irbench.errors import ContractError, RecipeError
 from irbench.images import View, pixels
 from irbench.machine import Runtime, code_digest, seed_everything
 from irbench.progress import track
@@ -55,7 +55,7 @@ class Task:
     def target(self, rows: Tensor) -> Tensor:
         """Classes [B] of training images `rows`."""
         if self.classes is None:
-            raise NotImplementedError("a task that asks for classes sets them")
+            raise ContractError("a task that asks for classes sets them")
         return self.classes[rows]
 
     def start(self) -> None:

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from irbench import options as o
 from irbench.errors import UsageError, check_choice
 
 bench_app = typer.Typer(no_args_is_help=True, help="Time the parts on this machine.")
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")]
 
 
@@ -23,9 +22,9 @@ def beam(
     length: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or both.")] = "both",
     patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
-    device: Device = "auto",
+    device: o.Device = "auto",
     threads: Threads = None,
-    as_json: AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Time decoding with the paper-size model and random weights, beside the slow reference decoder."""
     from irbench.bench import beam as bench
@@ -56,9 +55,9 @@ def trie(
     sizes: Annotated[str, typer.Option(help="Numbers of identifiers.")] = "10000,100000,1000000,1800000,10000000",
     length: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
     codes: Annotated[int, typer.Option(min=1, help="Entries of a codebook.")] = 256,
-    device: Device = "auto",
+    device: o.Device = "auto",
     threads: Threads = None,
-    as_json: AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Time building a trie of random identifiers, and one step in it for 256 queries of 30 beams."""
     from irbench.bench import trie as bench
