@@ -18,6 +18,7 @@ from irbench.check.show import as_json, as_text
 from irbench.cli import main
 from irbench.experiment import Experiment, Settings
 from irbench.grid import Request, cells
+from irbench.metrics import Judged
 from irbench.protocols import Backbone
 from irbench.results import Cost, QueryTimes, RecipeUsed
 from irbench.searchers.linear import LinearSearcher
@@ -65,6 +66,20 @@ def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
         assert {one.verdict for one in found.values()} <= {"same", "better"}, as_text(list(found.values()), Limits())
         moved = max(moved, *(abs(change.after - change.before) for one in found.values() for change in one.quality))
     assert moved > 0.005  # the floor alone would not have been enough
+
+
+def test_stored_seeds_that_agree_by_chance_do_not_make_another_draw_of_the_network_a_regression(folders):
+    right = Judged(np.ones((600, 40), bool), np.full(600, 90))
+    hits = right.hits.copy()
+    hits[:120, 9] = False  # two points of precision@10, spread over so many queries that no single fault explains it
+    other = Judged(hits, right.positives)
+    for seed in (0, 1, 2):
+        folders.put(folders.before, make(right, seed=seed), right)
+    folders.put(folders.after, make(other), other)
+    assert folders.compare()["m"].verdict == "same"
+    for seed in (0, 1, 2):  # which all three do not do by chance
+        folders.put(folders.after, make(other, seed=seed), other)
+    assert folders.compare()["m"].verdict == "worse"
 
 
 def test_a_drop_of_all_queries_is_caught_beyond_what_seeds_differ(folders):
