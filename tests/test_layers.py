@@ -95,7 +95,7 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     import subprocess
     import sys
 
-    heavy = ("torch", "timm", "faiss", "sklearn", "scipy", "PIL")
+    heavy = ("torch", "timm", "faiss", "sklearn", "scipy", "PIL", "matplotlib")
     code = f"import sys, irbench.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

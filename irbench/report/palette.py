@@ -1,0 +1,85 @@
+"""The one visual language of figures and report: what has which colour. Plain data; nothing heavy is imported.
+
+Colour says what describes an image (the method), marker and dash how it is searched, so that a cell looks the same in
+every figure and page. The colours are Okabe and Ito's (2008, "Color Universal Design") and some of their kind, chosen
+so that people with any of the three kinds of colour blindness can tell them apart (tests simulate them). Blue-green
+and vermilion are left to right and wrong, which always carry a sign as well.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+from zlib import crc32
+
+_T = TypeVar("_T")
+
+RIGHT, WRONG = "#009E73", "#D55E00"
+RIGHT_SIGN, WRONG_SIGN = "✓", "✗"
+INK, MUTED, FAINT, PAPER = "#1B1F24", "#59636E", "#D9DEE3", "#FFFFFF"  # text, second text, grid lines, ground
+
+# the parts of a query's time, in the order in which they are spent
+STAGES = {
+    "decode": "#BFC5CB",
+    "encode": "#7A8691",
+    "search": "#56B4E9",
+    "decoder": "#0072B2",
+    "trie": "#E08E00",
+    "lookup": "#3F1D2E",
+    "other": "#E6E9EC",
+}
+
+_METHODS = {
+    "irgen": "#0072B2",
+    "ft-clip": "#E08E00",
+    "clip": "#56B4E9",
+    "cgd": "#CF7FB0",
+    "irt-r": "#7F7512",
+    "res101-img": "#3F1D2E",
+    "pixels": "#6A6A6A",
+    "irgen-as-published": "#332288",
+}
+_OTHERS = ("#882255", "#6A55C2", "#9C6B30")  # of methods that came later, or from elsewhere
+_IDENTIFIERS = {
+    "hkm": "#4B2E83",
+    "hkm-200": "#7A5FB0",
+    "hkm-500": "#A994D0",
+    "rqvae": "#0B3C5D",
+    "random": "#7FA7C7",
+}
+_SEARCHES = {"linear": ("o", ()), "ivfpq": ("s", (5, 2)), "scann": ("^", (5, 1.5, 1, 1.5)), "spann": ("D", (1, 1.5))}
+_VARIANTS = (("v", (5, 2)), ("X", (3, 1)), ("p", (1, 1)), ("d", (6, 1.5, 1, 1.5)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a cell is drawn: "#RRGGBB", a matplotlib marker, and dash and gap lengths in line widths (none: solid)."""
+
+    color: str
+    marker: str
+    dash: tuple[float, ...] = ()
+
+
+def look(cell: str) -> Look:
+    """Return how the cell "method[+search][@variant]" is drawn; for unknown names a look that only the name decides."""
+    name, _, variant = cell.partition("@")
+    method, _, search = name.partition("+")
+    color = _METHODS.get(method) or _any(_OTHERS, method)
+    marker, dash = _SEARCHES.get(search, ("*", ()) if not search else _any(_VARIANTS, search))
+    if not variant:
+        return Look(color, marker, dash)
+    other_marker, other_dash = _any(_VARIANTS, variant)
+    lighter = _blend(color, PAPER, 0.25 + 0.1 * (crc32(variant.encode()) % 4))
+    return Look(_IDENTIFIERS.get(variant, lighter), marker if search else other_marker, other_dash)
+
+
+def _any(choices: tuple[_T, ...], name: str) -> _T:
+    return choices[crc32(name.encode()) % len(choices)]
+
+
+def _blend(color: str, ground: str, share: float) -> str:
+    """Return `color` with `share` of `ground` mixed in."""
+    mixed = (round((1 - share) * _part(color, at) + share * _part(ground, at)) for at in (1, 3, 5))
+    return "#" + "".join(f"{part:02X}" for part in mixed)
+
+
+def _part(color: str, at: int) -> int:
+    return int(color[at : at + 2], 16)

@@ -1,0 +1,46 @@
+"""The palette: methods can be told apart, also by those who see two kinds of colour; names alone decide."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from irbench import recipes
+from irbench.report.palette import _METHODS, RIGHT, WRONG, look
+
+# what people without one kind of cones see of linear RGB: Machado, Oliveira, Fernandes 2009, severity 1
+SIGHTS = {
+    "all": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+def lab(color, sight):
+    rgb = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(sight) @ linear, 0, 1)
+    xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]] @ seen / [0.9505, 1, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_methods_are_told_apart_with_any_sight(sight):
+    for (a, one), (b, other) in combinations(_METHODS.items(), 2):
+        distance = np.linalg.norm(lab(one, SIGHTS[sight]) - lab(other, SIGHTS[sight]))
+        assert distance > 14, f"{a} and {b} look alike"
+    assert np.linalg.norm(lab(RIGHT, SIGHTS[sight]) - lab(WRONG, SIGHTS[sight])) > 14
+
+
+def test_a_cell_is_drawn_by_its_parts():
+    assert set(recipes.names("methods")) <= set(_METHODS)
+    searches = recipes.names("methods/search")
+    cells = [look(f"ft-clip+{search}") for search in searches]
+    assert len({one.color for one in cells}) == 1
+    assert len({one.marker for one in cells}) == len({one.dash for one in cells}) == len(searches)
+    identifiers = [f"irgen@{name}" for name in recipes.names("methods/identifier") if "semantic" not in name]
+    assert len({look(cell).color for cell in ("irgen", *identifiers)}) == 1 + len(identifiers)
+    assert look("theirs@imported") == look("theirs@imported") != look("theirs")
+    assert look("theirs+their-index").color == look("theirs+linear").color
