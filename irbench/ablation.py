@@ -1,15 +1,14 @@
-"""Ablations: IRGen with one thing varied, as families of cells. Tables 3, 4 and 6 and Figure 5 of the paper."""
+"""Ablations: one thing varied, as families of cells. Tables 3, 4 and 6 and Figure 5 of the paper; indexes' curves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from irbench import recipes
-from irbench.cell import Cell, Value
+from irbench.cell import Cell, Changes
 from irbench.errors import UsageError, check_choice
-from irbench.grid import GRIDS, Request, cells
+from irbench.grid import GRIDS, SEARCHES, Request, cells, curve
 from irbench.recipes import MethodHead
-
-Changes = tuple[tuple[str, Value], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +18,7 @@ class Ablation:
     identifiers: tuple[str, ...] = ()
     changes: tuple[Changes, ...] = ((),)
     fresh: bool = False  # every method of the grid, with half of the gallery added after training
+    index: bool = False  # every encoder of the grid, its indexes at all points of their curves
     tables: tuple[str, ...] = ("precision",)
 
 
@@ -42,16 +42,29 @@ ABLATIONS: Mapping[str, Ablation] = {
         ),
         tables=("precision", "precision_old", "precision_new", "setup"),
     ),
+    "index": Ablation(index=True, tables=("precision", "latency")),
 }
 
 
 def ablation_cells(name: str, request: Request) -> list[Cell]:
-    """Return the cells of an ablation; `request` says everything that it leaves open.
-
-    Methods that write identifiers are varied, irgen where none is named; others take part only where images are added.
-    """
+    """Return the cells of an ablation; `request` says everything that it leaves open."""
     check_choice("ablation", name, ABLATIONS)
     chosen = ABLATIONS[name]
+    found = _indexes(request) if chosen.index else _decoders(name, chosen, request)
+    return list(dict.fromkeys(found))
+
+
+def _indexes(request: Request) -> list[Cell]:
+    """Every point of each index's curve, and one for an index with nothing to set; a method alone has all indexes."""
+    named = request.methods or [method for method in GRIDS[request.grid] if not _writes_identifiers(method)]
+    if generative := [method for method in named if _writes_identifiers(method)]:
+        raise UsageError(f"ablate index: {', '.join(generative)} searches no index; leave it out, or name ft-clip")
+    pairs = [[method] if "+" in method else [f"{method}+{search}" for search in SEARCHES] for method in named]
+    return [point for cell in cells(replace(request, methods=tuple(chain(*pairs)))) for point in curve(cell)]
+
+
+def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
+    """Methods that write identifiers, varied, irgen where none is named; others only where images are added."""
     named = request.methods or (GRIDS[request.grid] if chosen.fresh else ("irgen",))
     varied = tuple(method for method in named if _writes_identifiers(method))
     others = tuple(method for method in named if method not in varied)
@@ -69,7 +82,7 @@ def ablation_cells(name: str, request: Request) -> list[Cell]:
         for changes in chosen.changes
         if varied
     ]
-    return list(dict.fromkeys(cell for one in asked for cell in cells(one)))
+    return [cell for one in asked for cell in cells(one)]
 
 
 def _writes_identifiers(method: str) -> bool:

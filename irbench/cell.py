@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 Value = int | float | str | bool
+Changes = tuple[tuple[str, Value], ...]  # recipe keys, and what they are set to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Cell:
     epochs: int | None = None  # instead of the recipes' epochs: a shortened training
     max_queries: int | None = None  # ask only so many: a shortened evaluation
     fresh: bool = False  # keep half of the gallery out of training, and add it afterwards (the paper's Table 6)
-    changes: tuple[tuple[str, Value], ...] = ()  # recipe keys of method and identifier that are set otherwise
+    changes: Changes = ()  # keys of its recipes that are set otherwise
     usual_identifier: str | None = None  # what the variant does not mention: the recipe's own choice …
     usual_scale: str | None = None  # … and the data set's, for which alone recipes make exceptions
 

@@ -99,7 +99,7 @@ def ablate(
     dry_run: o.DryRun = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Run IRGen with one thing varied: identifier, length, beam or fresh (images added after training)."""
+    """Run with one thing varied: identifier, length, beam, fresh (images added after training), or index settings."""
     check_choice("--executor", executor, ("local",))
     from irbench.ablation import ABLATIONS, ablation_cells
 

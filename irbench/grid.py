@@ -6,12 +6,13 @@ from itertools import product
 from typing import Protocol
 
 from irbench import datasets, recipes
-from irbench.catalog import IDENTIFIERS, RETRIEVERS
-from irbench.cell import Cell, Value
+from irbench.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
+from irbench.cell import Cell, Changes
 from irbench.errors import UsageError, check_choice, nearest
 from irbench.executor import Outcome, run_apart
 from irbench.experiment import Experiment, check_writable
-from irbench.recipes import MethodHead
+from irbench.recipes import MethodHead, SearchHead
+from irbench.retrievers.workshop import dataset_of
 
 SEARCHES = ("linear", "ivfpq", "scann", "spann")
 TRAINED = ("cgd", "irt-r", "ft-clip")
@@ -40,7 +41,7 @@ class Request:
     epochs: int | None = None
     max_queries: int | None = None
     fresh: bool = False
-    changes: tuple[tuple[str, Value], ...] = ()
+    changes: Changes = ()
 
 
 def cells(request: Request) -> list[Cell]:
@@ -99,31 +100,42 @@ def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
             usual_identifier=head.identifier,
             usual_scale=usual_scale,
         )
-        yield _changed(cell, request.changes) if identifier and request.changes else cell
+        yield changed(cell, request.changes) if identifier and request.changes else cell
 
 
-def _changed(cell: Cell, changes: tuple[tuple[str, Value], ...]) -> Cell:
+def changed(cell: Cell, changes: Changes) -> Cell:
     """Return the cell with these recipe keys set; a key that has the value anyway makes no other cell of it."""
     usual = _usual_values(cell)
     for key, _ in changes:
         if key not in usual:
-            kind = f"{cell.method} with {cell.identifier} identifiers"
+            kind = f"{cell.method} with {cell.identifier} identifiers" if cell.identifier else cell.name
             raise UsageError(f"{kind} has no key '{key}' in its recipes{nearest(key, usual)}")
     return replace(cell, changes=tuple((key, value) for key, value in changes if usual[key] != value))
 
 
+def curve(cell: Cell) -> list[Cell]:
+    """Return the cell and what its search names as other points between fast and exact; nothing is trained for them."""
+    if cell.search is None:
+        return [cell]
+    schema = SEARCHERS.schema(recipes.find("methods/search", cell.search).head(SearchHead).searcher)
+    points: Sequence[Changes] = getattr(schema, "curve", ())
+    return list(dict.fromkeys([cell, *(changed(cell, point) for point in points)]))
+
+
 def _usual_values(cell: Cell) -> dict[str, object]:
-    """What the recipes of a generative method say."""
+    """What the recipes of a cell say, and the defaults of what they leave open."""
     known: dict[str, object] = {}
-    dataset = cell.dataset if cell.scale == cell.usual_scale else ""
     for family, name, registry in (
         ("methods", cell.method, RETRIEVERS),
+        ("methods", cell.method, ENCODERS),
+        ("methods/search", cell.search, SEARCHERS),
         ("methods/identifier", cell.identifier, IDENTIFIERS),
     ):
-        recipe = recipes.find(family, name or "")
+        if name is None or registry.kind not in (recipe := recipes.find(family, name)).table:
+            continue
         schema = registry.schema(recipe.table[registry.kind])
         known |= {field.name: field.default for field in fields(schema) if field.default is not MISSING}
-        known |= recipe.params(scale=cell.scale, dataset=dataset)
+        known |= recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe))
     return known
 
 

@@ -42,7 +42,7 @@ ResultsOut = Annotated[
 ]
 Crop = Annotated[str, typer.Option("--crop", help="none, or bbox: see only the bounding box.")]
 Protocol = Annotated[str, typer.Option("--protocol", help="closed-set, or metric-learning: classes never trained on.")]
-Ablation = Annotated[str, typer.Argument(help="identifier, length, beam or fresh.")]
+Ablation = Annotated[str, typer.Argument(help="identifier, length, beam, fresh or index.")]
 Grid = Annotated[str, typer.Option("--grid", help="quick, full or paper; what --method leaves open.")]
 Scale = Annotated[str | None, typer.Option("--scale", help="tiny, small or paper; the data set's own by default.")]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", min=0, help="Seed; several for several runs.")]

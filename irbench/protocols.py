@@ -62,7 +62,10 @@ class Encoder(Protocol):
 
 
 class Searcher(Protocol):
-    """Finds near vectors by Euclidean distance."""
+    """Finds near vectors by Euclidean distance.
+
+    Its `Config` may have a class variable `curve`: settings that trade recall for speed, for `irbench ablate index`.
+    """
 
     def build(self, gallery: Embeddings) -> None:
         """Index every row of the gallery; building again starts afresh."""

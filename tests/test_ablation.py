@@ -1,11 +1,16 @@
 """Ablations: which cells they are made of."""
 
+from pathlib import Path
+
 import pytest
 
 from irbench import recipes
 from irbench.ablation import ABLATIONS, ablation_cells
 from irbench.errors import UsageError
 from irbench.grid import GRIDS, Request, cells
+from irbench.machine import Runtime
+from irbench.retrievers.workshop import Workshop
+from irbench.store import Store
 
 
 def test_a_change_to_the_usual_value_is_the_usual_cell() -> None:
@@ -18,12 +23,35 @@ def test_a_change_to_the_usual_value_is_the_usual_cell() -> None:
 def test_the_cells_of_an_ablation_differ_and_hold_irgen_itself(name: str) -> None:
     found = ablation_cells(name, Request(seeds=(0, 1)))
     assert len(found) == len(set(found)) == len({(cell.name, cell.variant, cell.seed) for cell in found})
-    assert {cell.variant for cell in found if cell.method == "irgen"} >= {"fresh" if name == "fresh" else None}
+    irgens = {cell.variant for cell in found if cell.method == "irgen"}
+    assert irgens >= ({"fresh"} if name == "fresh" else {None}) or (name == "index" and not irgens)
 
 
 def test_fresh_images_are_asked_of_every_method_of_the_grid() -> None:
     assert {cell.name for cell in ablation_cells("fresh", Request())} == set(GRIDS["quick"])
     assert all(cell.fresh for cell in ablation_cells("fresh", Request()))
+
+
+def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point() -> None:
+    found = ablation_cells("index", Request(methods=("ft-clip", "pixels+linear"), datasets=("cars196-holdout",)))
+    by_name: dict[str, set[str | None]] = {}
+    for cell in found:
+        by_name.setdefault(cell.name, set()).add(cell.variant)
+    assert by_name["ft-clip+ivfpq"] == {None, *(f"nprobe-{cells}" for cells in (2, 4, 8, 16, 32))}  # 1 is usual there
+    assert by_name["ft-clip+linear"] == by_name["pixels+linear"] == {None}
+    assert {key for cell in found for key, _ in cell.changes} == {
+        "nprobe", "reorder", "tree_from", "leaves_searched", "search_heads"}  # fmt: skip
+    on_digits = ablation_cells("index", Request(methods=("ft-clip+ivfpq",), scale="small"))
+    assert "small,nprobe-1" in {cell.variant for cell in on_digits}  # 5 are usual there, at every scale
+    with pytest.raises(UsageError, match="irgen searches no index"):
+        ablation_cells("index", Request(methods=("irgen",)))
+
+
+def test_points_of_a_curve_are_different_searchers_and_share_what_is_trained(tmp_path: Path) -> None:
+    points = ablation_cells("index", Request(methods=("ft-clip",)))
+    workshops = [Workshop(cell, Runtime(store=Store(tmp_path))) for cell in points]
+    assert len({(shop.cell.search, shop.searcher().config) for shop in workshops}) == len(points)
+    assert len({str(shop.encoder().identity) for shop in workshops}) == 1
 
 
 def test_identifiers_that_are_compared_have_recipes() -> None:

@@ -13,7 +13,7 @@ from irbench.datasets import Head as DatasetHead
 from irbench.errors import RecipeError, UsageError
 from irbench.grid import Request, cells
 from irbench.recipes import SCALES, IdentifierHead, MethodHead, SearchHead
-from irbench.retrievers.workshop import Workshop
+from irbench.retrievers.workshop import Workshop, dataset_of
 
 ROOT = Path(__file__).parents[1]
 FAMILIES = ("methods", "methods/search", "methods/identifier", "datasets")
@@ -233,10 +233,10 @@ def test_recipes_ship_at_all():
         ("irgen", "digits", "tiny", 16),
     ],
 )
-def test_exceptions_for_a_data_set_hold_at_its_usual_scale_only(method, dataset, scale, epochs, runtime) -> None:
+def test_exceptions_for_a_data_set_hold_at_its_usual_scale_only(method, dataset, scale, epochs) -> None:
     (cell,) = cells(Request(methods=(method,), datasets=(dataset,), scale=scale))
     recipe = recipes.find("methods", method)
-    assert recipe.params(scale=scale, dataset=Workshop(cell, runtime)._dataset(recipe))["epochs"] == epochs
+    assert recipe.params(scale=scale, dataset=dataset_of(cell, recipe))["epochs"] == epochs
 
 
 @pytest.mark.parametrize("method", [path.stem for family, path in SHIPPED if family == "methods"])

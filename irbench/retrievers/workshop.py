@@ -94,7 +94,7 @@ class Workshop:
             found.append(recipes.find("methods/search", self.cell.search))
         if self.cell.identifier is not None:
             found.append(recipes.find("methods/identifier", self.cell.identifier))
-        params = [recipe.params(scale=self.cell.scale, dataset=self._dataset(recipe)) for recipe in found]
+        params = [recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)) for recipe in found]
         others = {p[key] for p in params for key in ("start", "features") if p.get(key, "weights") != "weights"}
         return found + [recipes.find("methods", other) for other in sorted(others)]
 
@@ -118,10 +118,11 @@ class Workshop:
         schema = registry.schema(name)
         wished = {**dict(self.cell.changes), "epochs": self.cell.epochs}
         overrides = {f.name: wished[f.name] for f in fields(schema) if wished.get(f.name) is not None}
-        config = recipe.config(schema, scale=self.cell.scale, dataset=self._dataset(recipe), **overrides)
+        config = recipe.config(schema, scale=self.cell.scale, dataset=dataset_of(self.cell, recipe), **overrides)
         return registry.load(name), config
 
-    def _dataset(self, recipe: Recipe) -> str:
-        """Return the data set whose overrides hold: none where the recipe has scales and this is not its usual one."""
-        usual = self.cell.scale == self.cell.usual_scale or "at" not in recipe.table
-        return self.cell.dataset if usual else ""
+
+def dataset_of(cell: Cell, recipe: Recipe) -> str:
+    """Return the data set whose overrides hold: none where the recipe has scales and this is not its usual one."""
+    usual = cell.scale == cell.usual_scale or "at" not in recipe.table
+    return cell.dataset if usual else ""

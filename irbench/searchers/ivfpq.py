@@ -6,12 +6,13 @@ fewer than k answers.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
+from irbench.cell import Changes
 from irbench.embeddings import Embeddings
 from irbench.machine import Runtime
 from irbench.protocols import Description
@@ -27,6 +28,8 @@ _GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The recipe's [params]."""
+
+    curve: ClassVar[tuple[Changes, ...]] = tuple((("nprobe", cells),) for cells in (1, 2, 4, 8, 16, 32))
 
     nlist: PositiveInt  # cells of the inverted file
     nprobe: PositiveInt  # cells visited for each query

@@ -8,12 +8,13 @@ import tempfile
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from irbench.bounds import Part, Share
+from irbench.cell import Changes
 from irbench.embeddings import Embeddings
 from irbench.errors import MissingLibrary
 from irbench.machine import Runtime
@@ -28,6 +29,11 @@ _CENTROIDS = 16  # of each block of a quantised vector: fewer images cannot trai
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The recipe's [params]."""
+
+    curve: ClassVar[tuple[Changes, ...]] = (
+        *((("reorder", best),) for best in (200, 400, 800)),
+        *((("tree_from", 0), ("leaves_searched", share)) for share in (0.02, 0.05, 0.1, 0.2, 0.5)),
+    )
 
     dimensions_per_block: PositiveInt  # of the quantiser; a block takes four bits
     anisotropic_threshold: Part  # 0.2: errors along the vector weigh more than errors across it

@@ -12,11 +12,12 @@ import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from irbench.cell import Changes
 from irbench.embeddings import Embeddings
 from irbench.machine import Runtime
 from irbench.protocols import Description
@@ -37,6 +38,8 @@ def _engine(section: str, name: str) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The recipe's [params]."""
+
+    curve: ClassVar[tuple[Changes, ...]] = tuple((("search_heads", lists),) for lists in (1, 2, 4, 8, 16, 32, 64, 128))
 
     threads: int  # 0: one for each core
     # which vectors become heads, the ones in memory
