@@ -1,0 +1,268 @@
+"""Curves over the number of answers: precision against recall, precision at K, the rank of the first right answer."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from irbench import metrics, paper
+from irbench.errors import StoreError, UsageError
+from irbench.kept import Kept
+from irbench.metrics import Judged
+from irbench.report.figures.selection import Group, Panel
+from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
+from irbench.report.palette import MUTED
+from irbench.significance import intervals
+
+_DENSE = 100  # answers up to which every K is drawn; of more, steps of a few percent
+_LOGARITHMIC = 40
+_MRR = (1, 2, 4, 8)  # the paper's
+Values = NDArray[np.float64]
+
+_BANDS = (
+    "Bands and bars: 95 % interval of the mean over the queries where there is one seed, one standard deviation "
+    "over the seeds where there are several."
+)
+_MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # K at which a curve of all K is marked
+_MARKED = f"Marks on a curve stand at K = {', '.join(map(str, _MARKS))}, as far as it goes."
+_MISSES = "An answer that a method does not give counts as a miss."
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A metric at several K: the mean over queries and seeds, and how far it is certain."""
+
+    mean: Values  # [K]
+    low: Values  # [K]
+    high: Values  # [K]
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A group and which of its answers were right, for each seed where that is known."""
+
+    group: Group
+    judged: tuple[Judged, ...]
+
+    @property
+    def depth(self) -> int:
+        """Answers that every seed kept."""
+        return min(one.depth for one in self.judged)
+
+    @property
+    def reach(self) -> int:
+        """The last rank at which any query has a right answer: nothing follows for a method that stops answering."""
+        ranks = [np.flatnonzero(one.hits.any(axis=0)) for one in self.judged]
+        return min(self.depth, max((1 + int(found[-1]) for found in ranks if found.size), default=1))
+
+    def curve(self, metric: str, ks: Sequence[int]) -> Curve:
+        """Return the metric at each of `ks`; a lone seed has the interval that its result states."""
+        names = [f"{metric}@{k}" for k in ks]
+        values = [{name: metrics.per_query({"": one}, name) for name in names} for one in self.judged]
+        means = np.array([[float(seed[name].mean()) for name in names] for seed in values])
+        mean = means.mean(axis=0)
+        if len(means) > 1:
+            spread = means.std(axis=0, ddof=1)
+            return Curve(mean, mean - spread, mean + spread)
+        bounds = np.array(list(intervals(values[0]).values()))
+        return Curve(mean, bounds[:, 0], bounds[:, 1])
+
+
+def precision_recall(panels: Sequence[Panel], kept: Kept) -> Figure:
+    """The paper's Figure 3: precision against true recall, a point for each K."""
+    found = _find(panels, kept)
+    short = [f"{panel.title}: {one.group.label} gives no right answer after rank {one.reach}: its curve ends there"
+             for panel, answered in found.panels for one in answered if one.reach < one.depth]  # fmt: skip
+    return _figure("Precision against recall", found, _draw_precision_recall, notes=(_MARKED, _MISSES, *short))
+
+
+def precision_at(panels: Sequence[Panel], kept: Kept, *, k: int | None, published: bool) -> Figure:
+    """The paper's Figure 6: precision at K, up to `k` or the largest K that a result states."""
+
+    def draw(axes: Axes, panel: Panel, answered: Sequence[Answered]) -> None:
+        _draw_precision_at(axes, answered, k)
+        if published:
+            _draw_published(axes, panel)
+
+    found = _find(panels, kept)
+    legend: dict[str, Artist] = {_CEILING: Line2D([], [], color=MUTED, linestyle=":")}
+    if published and any(_published(panel) for panel, _ in found.panels):
+        legend["hollow: published"] = Line2D([], [], color=MUTED, linestyle="", marker="o", markerfacecolor="none")
+    return _figure("Precision at K", found, draw, legend=legend, notes=(_MISSES,))
+
+
+def mrr(panels: Sequence[Panel], kept: Kept) -> Figure:
+    """The paper's Figure 4: mean reciprocal rank at 1, 2, 4, 8."""
+    return _figure("Mean reciprocal rank of the first right answer", _find(panels, kept), _draw_mrr)
+
+
+_CEILING = "the most that the gallery allows"
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The panels of which something can be drawn, and what is missing in words."""
+
+    panels: list[tuple[Panel, list[Answered]]]
+    gaps: list[str]
+
+
+def _find(panels: Sequence[Panel], kept: Kept) -> _Found:
+    """Find which answers were right; a figure of which nothing is known is the user's to mend."""
+    found = []
+    missing: dict[str, list[str]] = defaultdict(list)
+    for panel in panels:
+        answered = []
+        for group in panel.groups:
+            judged, seeds = _judged(group, kept)
+            answered += [Answered(group, judged)] if judged else []
+            if seeds:
+                missing[f"{panel.title}, seed {', '.join(map(str, seeds))}"].append(group.label)
+        if answered:
+            found.append((panel, answered))
+    gaps = [f"{where}: which answers were right is kept neither beside the result nor in --work: {', '.join(who)}"
+            for where, who in missing.items()]  # fmt: skip
+    if not found:
+        raise UsageError(f"nothing to draw: {'; '.join(gaps)}")
+    return _Found(found, gaps)
+
+
+def _judged(group: Group, kept: Kept) -> tuple[tuple[Judged, ...], list[int]]:
+    """Return what is known of each seed, and the seeds of which nothing is."""
+    known, unknown = [], []
+    for result in group.results:
+        try:
+            known.append(kept.judged(result)[""])
+        except StoreError:
+            unknown.append(result.seed)
+    return tuple(known), unknown
+
+
+def _figure(
+    title: str,
+    found: _Found,
+    draw: Callable[[Axes, Panel, Sequence[Answered]], None],
+    *,
+    legend: Mapping[str, Artist] | None = None,
+    notes: Iterable[str] = (),
+) -> Figure:
+    names = {one.group.label: line_of(one.group.look) for _, answered in found.panels for one in answered}
+    words = Words(
+        title=title,
+        heads=[(panel.title, panel.subtitle) for panel, _ in found.panels],
+        legend=dict(sorted(names.items())) | dict(legend or {}),
+        notes=[_BANDS, *notes, *found.gaps, *(note for panel, _ in found.panels for note in panel.told)],
+    )
+    figure, axes = sheet(words)
+    for one, (panel, answered) in zip(axes, found.panels, strict=True):
+        draw(one, panel, answered)
+    return figure
+
+
+def _draw_precision_recall(axes: Axes, _: Panel, answered: Sequence[Answered]) -> None:
+    for one in answered:
+        ks = _ks(one.reach)
+        precision, recall = one.curve("precision", ks), one.curve("true_recall", ks)
+        _line(axes, one.group, recall.mean, precision, marked=[ks.index(k) for k in _MARKS if k in ks])
+    axes.set(xlabel="recall (Σh/n)", ylabel="precision (Σh/K)")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    _up_to_all(axes)
+
+
+def _draw_precision_at(axes: Axes, answered: Sequence[Answered], k: int | None) -> None:
+    stated = {k for one in answered for k in _stated(one.group)}
+    last = min(k or max(stated, default=10), max(one.depth for one in answered))
+    for one in answered:
+        ks = _ks(min(last, one.depth))
+        curve = one.curve("precision", ks)
+        _line(axes, one.group, np.array(ks, float), curve, marked=[ks.index(k) for k in stated if k in ks])
+    ks = _ks(last)
+    positives = answered[0].judged[0].positives
+    ceiling = [float(np.minimum(positives, k).mean() / k) for k in ks]
+    axes.plot(ks, ceiling, color=MUTED, linestyle=":", label=_CEILING, zorder=1)
+    if last > _LOGARITHMIC:
+        axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(k for k in {1, *stated, last} if k <= last)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    plain_numbers(axes.xaxis)
+    axes.set(xlabel="K, answers looked at", ylabel="precision (Σh/K)")
+    _up_to_all(axes)
+
+
+def _draw_published(axes: Axes, panel: Panel) -> None:
+    for group, ks, percents in _published(panel):
+        look = group.look
+        axes.plot(ks, percents, linestyle="", marker=look.marker, color=look.color, markerfacecolor="none",
+                  markersize=8, label=f"{group.label}, published")  # fmt: skip
+
+
+def _published(panel: Panel) -> list[tuple[Group, list[int], list[float]]]:
+    """What the paper says of the methods of a panel, at scale `paper` under its protocol."""
+    if (panel.facts.protocol, panel.facts.crop) != (paper.PROTOCOL, paper.CROP):
+        return []
+    numbers = paper.published("precision", panel.title)
+    found = []
+    for group in panel.groups:
+        same = {key.k: number.percent / 100 for key, number in numbers.items()
+                if (f"{key.method}+{key.search}" if key.search else key.method) == group.cell}  # fmt: skip
+        if same and group.results[0].scale == "paper":
+            found.append((group, list(same), list(same.values())))
+    return found
+
+
+def _draw_mrr(axes: Axes, _: Panel, answered: Sequence[Answered]) -> None:
+    """Points beside each other, for methods are often equal and would hide each other."""
+    for place, one in enumerate(answered):
+        curve = one.curve("mrr", _MRR)
+        x = np.arange(len(_MRR)) + 0.5 * ((place + 0.5) / len(answered) - 0.5)
+        look = one.group.look
+        axes.plot(x, curve.mean, color=look.color, linestyle=dashes(look), linewidth=1, alpha=0.6)
+        axes.errorbar(
+            x, curve.mean, yerr=_arms(curve), color=look.color, marker=look.marker, linestyle="", linewidth=1.2,
+            label=one.group.label,
+        )  # fmt: skip
+    axes.set_xticks(range(len(_MRR)), [str(k) for k in _MRR])
+    axes.set(xlabel="K, answers looked at", ylabel="MRR@K")
+    axes.grid(visible=False, axis="x")
+    _up_to_all(axes)
+
+
+def _line(axes: Axes, group: Group, x: Values, curve: Curve, *, marked: list[int]) -> None:
+    look = group.look
+    axes.fill_between(x, curve.low, curve.high, color=look.color, alpha=0.13, linewidth=0)
+    axes.plot(
+        x, curve.mean, color=look.color, linestyle=dashes(look), marker=look.marker, markevery=marked,
+        label=group.label,
+    )  # fmt: skip
+
+
+def _arms(curve: Curve) -> Values:
+    """[2,K] lengths of error bars; never below nothing, where rounding would make them so."""
+    return np.maximum(0, [curve.mean - curve.low, curve.high - curve.mean])
+
+
+def _up_to_all(axes: Axes) -> None:
+    """Percent on the upright axis, which ends where all is right."""
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    low, high = axes.get_ylim()
+    room = 0.03 * (min(high, 1) - max(low, 0))
+    axes.set_ylim(max(low, 0), min(high, 1 + room))
+
+
+def _ks(last: int) -> list[int]:
+    """Every K up to 100, and steps beyond."""
+    steps = np.geomspace(_DENSE, last, 60).round().astype(int).tolist() if last > _DENSE else []
+    return sorted({*range(1, min(last, _DENSE) + 1), *steps})
+
+
+def _stated(group: Group) -> set[int]:
+    """The K of which the group's results state the precision."""
+    names = {name for result in group.results for name in result.metrics}
+    return {int(name.partition("@")[2]) for name in names if name.startswith("precision@")}

@@ -1,0 +1,93 @@
+"""What is drawn is what was measured: read from the figure, held against plain loops over the answers."""
+
+import numpy as np
+import pytest
+
+from irbench.errors import UsageError
+from irbench.report.figures import Wishes, draw
+
+
+def line(axes, label):
+    return next(one for one in axes.lines if one.get_label() == label)
+
+
+def everything(figure):
+    """All text of a figure, in the order in which it is found."""
+    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def precision(judged, k):
+    return np.mean([sum(row[:k]) / k for row in judged.hits.tolist()])
+
+
+def recall(judged, k):
+    return np.mean([sum(row[:k]) / n for row, n in zip(judged.hits.tolist(), judged.positives, strict=True)])
+
+
+def mrr(judged, k):
+    return np.mean([next((1 / rank for rank, hit in enumerate(row[:k], 1) if hit), 0) for row in judged.hits.tolist()])
+
+
+def test_precision_and_recall_are_those_of_a_plain_loop_over_the_answers(shelf):
+    shelf.put("a")
+    for seed in (0, 1):
+        shelf.put("b", search="linear", seed=seed)
+    (axes,) = draw("pr", shelf.all, shelf.kept).axes
+    for label, seeds in (("a", (0,)), ("b+linear", (0, 1))):
+        drawn = line(axes, label)
+        judged = [shelf.judged[label, seed] for seed in seeds]
+        assert drawn.get_xdata() == pytest.approx([np.mean([recall(j, k) for j in judged]) for k in range(1, 21)])
+        assert drawn.get_ydata() == pytest.approx([np.mean([precision(j, k) for j in judged]) for k in range(1, 21)])
+
+
+def test_precision_stands_at_every_k_with_the_stored_interval_and_below_what_the_gallery_allows(shelf):
+    result = shelf.put("a")
+    (axes,) = draw("precision", shelf.all, shelf.kept).axes
+    drawn = line(axes, "a")
+    assert list(drawn.get_xdata()) == list(range(1, 11))  # 10 is the largest K that a result states
+    ceiling = line(axes, "the most that the gallery allows")
+    assert list(ceiling.get_ydata()) == [1.0] * 10
+    corners = axes.collections[0].get_paths()[0].vertices
+    for k in (1, 5, 10):
+        stored = result.metrics[f"precision@{k}"]
+        assert drawn.get_ydata()[k - 1] == pytest.approx(stored.mean)
+        heights = corners[corners[:, 0] == k][:, 1]
+        assert (heights.min(), heights.max()) == pytest.approx(stored.ci95)
+    deeper = draw("precision", shelf.all, shelf.kept, Wishes(k=50)).axes[0]
+    allowed = np.mean([min(n, 20) / 20 for n in shelf.judged["a", 0].positives])
+    assert line(deeper, "the most that the gallery allows").get_ydata()[-1] == pytest.approx(allowed)
+
+
+def test_mrr_and_its_deviation_over_seeds(shelf):
+    for seed in (0, 1, 2):
+        shelf.put("a", seed=seed)
+    (axes,) = draw("mrr", shelf.all, shelf.kept).axes
+    values = np.array([[mrr(shelf.judged["a", seed], k) for k in (1, 2, 4, 8)] for seed in (0, 1, 2)])
+    assert axes.containers[0].lines[0].get_ydata() == pytest.approx(values.mean(axis=0))
+    bars = axes.containers[0].lines[2][0].get_segments()
+    assert [bar[1, 1] - bar[0, 1] for bar in bars] == pytest.approx(2 * values.std(axis=0, ddof=1))
+
+
+def test_a_method_that_stops_answering_has_a_curve_that_stops(shelf):
+    shelf.put("a")
+    judged = shelf.judged["a", 0]
+    judged.hits[:, 12:] = False
+    from irbench.report.figures.curves import Answered
+    from irbench.report.figures.selection import select
+
+    group = select(shelf.all)[0][0].groups[0]
+    assert Answered(group, (judged,)).reach == 12
+
+
+def test_what_is_missing_is_named_and_nothing_to_draw_is_an_error(shelf):
+    shelf.put("lost", answers=False)
+    with pytest.raises(UsageError, match=r"toy, seed 0: which answers were right .*: lost"):
+        draw("pr", shelf.all, shelf.kept)
+    shelf.put("a")
+    shelf.put("b", status="skipped", reason="no weights")
+    told = everything(draw("pr", shelf.all, shelf.kept))
+    assert "kept neither beside the result nor in --work: lost" in told
+    assert "b (seed 0): skipped: no weights" in told
+    assert "trained from nothing" in told
+    with pytest.raises(UsageError, match="no results to draw"):
+        draw("pr", [], shelf.kept)

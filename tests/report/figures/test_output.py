@@ -1,0 +1,60 @@
+"""Figures as files and in pages: well-formed, on their own, the same twice, beside each other."""
+
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from irbench.errors import UsageError
+from irbench.report.figures import draw, save, svg
+
+KINDS = ("pr", "mrr", "precision")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_svg_is_whole_and_needs_nothing_from_elsewhere(shelf, kind):
+    shelf.put("a")
+    shelf.put("b", status="skipped", reason='<script>alert("$x$")</script> & id="stolen"')
+    text = svg(draw(kind, shelf.all, shelf.kept))
+    root = ET.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert root[0].text == root.find("{http://www.w3.org/2000/svg}title").text != ""
+    words = " ".join("".join(one.itertext()) for one in root.iter("{http://www.w3.org/2000/svg}text"))
+    assert '<script>alert("$x$")</script> & id="stolen"' in words
+    references = re.findall(r'href="([^"]*)"|url\(([^)]*)\)|src="([^"]*)"', text)
+    assert all("".join(found).startswith(("#", "data:image/png")) for found in references)
+    ids = re.findall(r'<[^>]*\bid="([^"]*)"', text)
+    assert len(ids) == len(set(ids))
+    used = {"".join(found)[1:] for found in references if "".join(found).startswith("#")}
+    assert used <= set(ids)
+
+
+def test_two_figures_share_no_id_in_a_page(shelf):
+    shelf.put("a")
+    pages = [svg(draw(kind, shelf.all, shelf.kept)) for kind in KINDS]
+    ids = [set(re.findall(r'\bid="([^"]*)"', page)) for page in pages]
+    assert ids[0].isdisjoint(ids[1])
+    assert ids[1].isdisjoint(ids[2])
+
+
+@pytest.mark.parametrize("form", ["svg", "png", "pdf"])
+def test_a_file_is_the_same_in_every_run(shelf, tmp_path, form):
+    shelf.put("a")
+    save(draw("mrr", shelf.all, shelf.kept), tmp_path / f"here.{form}")
+    code = (
+        "import sys; from pathlib import Path; from irbench.kept import Kept; from irbench.results import read_all;"
+        "from irbench.report.figures import draw, save; root = Path(sys.argv[1]);"
+        "kept = Kept(root / 'results', root / 'work', root / 'data');"
+        "save(draw('mrr', read_all(kept.results)[0], kept), Path(sys.argv[2]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), str(tmp_path / f"there.{form}")], check=True)
+    assert (tmp_path / f"here.{form}").read_bytes() == (tmp_path / f"there.{form}").read_bytes()
+
+
+def test_another_ending_is_refused(shelf, tmp_path):
+    shelf.put("a")
+    with pytest.raises(UsageError, match=r"\.svg, \.png or \.pdf"):
+        save(draw("mrr", shelf.all, shelf.kept), tmp_path / "x.jpg")
+    assert not (tmp_path / "x.jpg").exists()
