@@ -148,7 +148,7 @@ def query(
 
 @app.command()
 def table(
-    metric: Annotated[str, typer.Option(help="precision, recall, mrr, map … latency, footprint.")] = "precision",
+    metric: Annotated[str, typer.Option(help="precision, recall, mrr, map … price, latency, footprint.")] = "precision",
     dataset: o.Datasets = None,
     format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.")] = "text",
     paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Beside the paper's numbers.")] = True,

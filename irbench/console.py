@@ -65,7 +65,7 @@ def conclude(
         made = table(found, metric, paper=False, include_shortened=True)
         print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
     dataset = experiments[0].cell.dataset
-    _say(f"\nresults in {root}; other tables of them: irbench table --metric recall|mrr|map|latency|setup|footprint")
+    _say(f"\nresults in {root}; other tables: irbench table --metric recall|mrr|map|price|latency|setup|footprint")
     _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER, with images of your own")
 
 

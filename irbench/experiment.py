@@ -168,12 +168,15 @@ class Experiment:
     def _priced(self, cost: Cost, retriever: Retriever, description: Description) -> Cost:
         """Add what answering costs: bytes and time."""
         queries, depth = self.benchmark.queries, self.benchmark.depth
+        single = measurement.latency(retriever, queries, depth, self.runtime)
+        batched = measurement.batched(retriever, queries, depth, self.runtime)
         return replace(
             cost,
             index_bytes=description.index_bytes,
             model_bytes=description.model_bytes,
-            query_ms=measurement.latency(retriever, queries, depth, self.runtime),
-            queries_per_s=measurement.throughput(retriever, queries, depth, self.runtime),
+            query_ms=single,
+            batched_ms=batched,
+            queries_per_s=1000 / batched.total_p50 if batched.total_p50 else None,
         )
 
     def _content(self, split: str) -> str:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.clock import is_live
+from irbench.clock import is_live, part
 from irbench.collection import Benchmark, ImageSet
 from irbench.errors import DataError, StoreError
 from irbench.machine import Runtime
@@ -175,6 +176,11 @@ def _decode_into(folder: Path, *, source: Source, view: View) -> None:
 
 
 def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:
+    with part("read") if source.in_files else nullcontext():
+        return _squares(source, view, rows)
+
+
+def _squares(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:
     square = partial(_square, source, view)
     if len(rows) == 1:  # one query at a time: starting threads would cost more than it saves
         return square(rows[0])[None]

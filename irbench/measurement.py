@@ -16,6 +16,7 @@ SINGLES = 100  # queries asked one by one …
 REPEATS = 3  # … so many times each; the median of the repeats counts
 BATCH = 64  # queries asked together for the throughput
 BATCHED = 512  # of which at most so many queries make one round
+PARTS = ("read", "decoder", "trie", "lookup")  # of the stages: see QueryTimes
 _PATIENCE = 20.0  # seconds that the queries asked one by one may take altogether
 
 
@@ -33,22 +34,22 @@ def latency(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -
             break
     parts = [[_ask(retriever, single, k, runtime, fine=True)] for single in singles[: len(rounds)]]
     p50, p95, p99 = np.percentile(_milliseconds(rounds, "total"), [50, 95, 99]).tolist()
-    stages = _medians(rounds, ("encode", "search")) | _medians(parts, ("decoder", "trie"))
+    stages = _medians(rounds, ("encode", "search")) | _medians(parts, PARTS)
     return QueryTimes(batch=1, total_p50=p50, total_p95=p95, total_p99=p99, **stages)
 
 
-def throughput(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> float:
-    """Queries per second when `BATCH` of them are asked together: the median of several rounds."""
+def batched(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> QueryTimes:
+    """Ask `BATCH` queries at a time, after a warm-up; milliseconds that each of them takes, by stage."""
     asked = queries.take(_spread(len(queries), BATCHED))
     batches = [asked.take(slice(start, start + BATCH)) for start in range(0, len(asked), BATCH)]
     _ask(retriever, batches[0], k, runtime)
-    rounds = np.array(
-        [
-            [_ask(retriever, batch, k, runtime).seconds["total"] for batch in batches]
-            for _ in track(range(REPEATS), "time batches", background=False)
-        ]
-    )  # [REPEATS, batches] seconds
-    return len(asked) / float(np.median(rounds.sum(axis=1)))
+    rounds = [
+        [_ask(retriever, batch, k, runtime) for batch in batches]
+        for _ in track(range(REPEATS), "time batches", background=False)
+    ]
+    parts = [[_ask(retriever, batch, k, runtime, fine=True) for batch in batches]]
+    stages = _shares(rounds, ("encode", "search", "total"), len(asked)) | _shares(parts, PARTS, len(asked))
+    return QueryTimes(batch=len(batches[0]), **stages)
 
 
 def _ask(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime, *, fine: bool = False) -> Clock:
@@ -63,6 +64,15 @@ def _medians(rounds: Sequence[Sequence[Clock]], names: Sequence[str]) -> dict[st
         f"{name}_p50": float(np.median(_milliseconds(rounds, name)))
         for name in names
         if all(name in clock.seconds for clocks in rounds for clock in clocks)
+    }
+
+
+def _shares(rounds: Sequence[Sequence[Clock]], names: Sequence[str], queries: int) -> dict[str, float]:
+    """Medians over rounds of those stages or parts that every batch went through, for each query that was asked."""
+    return {
+        f"{name}_p50": 1000 * float(np.median([sum(clock.seconds[name] for clock in one) for one in rounds])) / queries
+        for name in names
+        if all(name in clock.seconds for one in rounds for clock in one)
     }
 
 

@@ -113,13 +113,18 @@ class StoredHits:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class QueryTimes:
-    """Milliseconds for one batch of queries, as the harness's clock saw them."""
+    """Milliseconds that a query takes, as the harness's clock saw them; of a batch, each query's share.
 
-    batch: Count
+    A stage consists of its parts and of what stands between them; the parts are timed apart from the stages.
+    """
+
+    batch: Count  # queries asked together
     encode_p50: float | None = None
     search_p50: float | None = None
+    read_p50: float | None = None  # of the encoding: the picture's file, to its pixels; None where there are no files
     decoder_p50: float | None = None  # of the search, where identifiers are written: the network …
-    trie_p50: float | None = None  # … and the choice among the identifiers that exist
+    trie_p50: float | None = None  # … the choice among the identifiers that exist …
+    lookup_p50: float | None = None  # … and the images that have them; an index answers with these at once
     total_p50: float | None = None
     total_p95: float | None = None
     total_p99: float | None = None
@@ -137,8 +142,9 @@ class Cost:
     model_bytes: Count | None = None
     peak_host_bytes: Count | None = None
     peak_device_bytes: Count | None = None
-    query_ms: QueryTimes | None = None
-    queries_per_s: float | None = None
+    query_ms: QueryTimes | None = None  # one query at a time
+    batched_ms: QueryTimes | None = None  # in batches: medians over rounds of all of them
+    queries_per_s: float | None = None  # in batches
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

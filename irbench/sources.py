@@ -27,6 +27,11 @@ class Source:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def in_files(self) -> bool:
+        """Are there files to read and decode? Else the pictures are in memory."""
+        return self.images.arrays is None
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what the pictures depend on: ids, boxes, and each file's size and time of change.

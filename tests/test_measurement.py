@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from irbench import measurement
-from irbench.clock import is_live, stage
+from irbench.clock import is_live, part, stage
 from irbench.collection import ImageSet
 from irbench.machine import Runtime
 from irbench.ranking import Ranking
@@ -24,7 +24,9 @@ class Slow:
         time.sleep(0 if self.sizes else 0.2)
         self.sizes.append(len(queries))
         with stage("encode"):
-            time.sleep(0.002 * len(queries))
+            with part("read"):
+                time.sleep(0.001 * len(queries))
+            time.sleep(0.001 * len(queries))
         with stage("search"):
             time.sleep(0.001 * len(queries))
         rows = np.zeros((len(queries), 1), np.int64)
@@ -43,16 +45,21 @@ def test_single_queries_are_timed_by_stage_after_a_warm_up(runtime: Runtime, que
     assert times.batch == 1
     assert times.encode_p50 == pytest.approx(2, rel=0.3)
     assert times.search_p50 == pytest.approx(1, rel=0.4)
+    assert times.read_p50 == pytest.approx(1, rel=0.4)  # a part of encoding
     assert (
         3 <= times.total_p50 <= times.total_p95 <= times.total_p99 < 100
     )  # the 200 ms of the first call are not in it
 
 
-def test_throughput_asks_in_batches(runtime: Runtime, queries: ImageSet) -> None:
+def test_a_batch_is_priced_by_the_query(runtime: Runtime, queries: ImageSet) -> None:
     slow = Slow()
-    rate = measurement.throughput(slow, queries, 1, runtime)
+    times = measurement.batched(slow, queries, 1, runtime)
     assert set(slow.sizes) == {measurement.BATCH, len(queries) % measurement.BATCH}
-    assert rate == pytest.approx(1000 / 3, rel=0.2)
+    assert times.batch == measurement.BATCH
+    assert (times.encode_p50, times.search_p50, times.read_p50) == pytest.approx((2, 1, 1), rel=0.2)
+    assert times.total_p50 == pytest.approx(3, rel=0.2)
+    assert times.decoder_p50 is None
+    assert measurement.batched(slow, queries.take(slice(5)), 1, runtime).batch == 5
 
 
 def test_a_retriever_that_marks_no_stages_has_a_total_only(runtime: Runtime, queries: ImageSet) -> None:

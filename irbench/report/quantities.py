@@ -7,7 +7,7 @@ from irbench.errors import check_choice
 from irbench.metrics import METRICS, Measure, parse
 from irbench.results import QueryTimes, Result
 
-PRICES = ("latency", "components", "setup", "footprint")
+PRICES = ("price", "latency", "components", "setup", "footprint")
 CHOICES = (*METRICS, *PRICES)
 
 
@@ -49,16 +49,26 @@ def subject(metric: str) -> Subject:
 
 
 _SUBJECTS = {
+    "price": Subject(
+        "What it costs",
+        "ms of a query asked alone (reading its file is a part of encode, look up of search), and batched, its share; "
+        "index s: encoding the gallery and building; B/image +: index and model for each gallery image; peak memory",
+    ),
     "latency": Subject(
         "Time of a query", "one query at a time; queries/s in batches; shares of the median time; fewer ms are better"
     ),
     "components": Subject(
-        "Time of a query by component", "medians over single queries; decoder and trie are parts of search, timed apart"
+        "Time of a query by component",
+        "ms, medians over single queries; reading the file is a part of encode, decoder, trie and look up are parts "
+        "of search, all timed apart; batched: a query's share",
     ),
     "setup": Subject(
         "Time until the first query", "training, encoding the gallery, building the index, adding images later; seconds"
     ),
-    "footprint": Subject("Bytes", "MB = 10⁶ bytes; B/image = index bytes for each gallery image; fewer are better"),
+    "footprint": Subject(
+        "Bytes",
+        "MB = 10⁶ bytes; B/image: of the index for each gallery image, + the model's; peaks of memory; less is better",
+    ),
 }
 
 
@@ -99,8 +109,22 @@ def _times(result: Result) -> QueryTimes:
     return result.cost.query_ms or QueryTimes(batch=0)
 
 
+def _shares(result: Result) -> QueryTimes:
+    return result.cost.batched_ms or QueryTimes(batch=0)
+
+
 def _ratio(part: float | None, whole: float | None, scale: float = 1) -> float | None:
     return None if part is None or not whole else scale * part / whole
+
+
+def _sum(*parts: float | None) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _in_batches(result: Result) -> float | None:
+    """Return the ms of a query's share of a batch; older results have the rate alone."""
+    return _shares(result).total_p50 or _ratio(1000, result.cost.queries_per_s)
 
 
 _LATENCY = (
@@ -113,15 +137,50 @@ _LATENCY = (
     _price("search_percent", "search %", lambda r: _ratio(_times(r).search_p50, _times(r).total_p50, 100),
            digits=0, better=0),
 )  # fmt: skip
+_TOTAL = _price("total_ms", "total ms", lambda r: _times(r).total_p50, digits=2, better=-1)
+_READ = _price("read_ms", "read", lambda r: _times(r).read_p50, digits=2, better=-1)
+_ENCODE = _price("encode_ms", "encode", lambda r: _times(r).encode_p50, digits=2, better=-1)
+_SEARCH = _price("search_ms", "search", lambda r: _times(r).search_p50, digits=2, better=-1)
+_LOOK_UP = _price("lookup_ms", "look up", lambda r: _times(r).lookup_p50, digits=2, better=-1)
+_TRAIN = _price("train_s", "train s", lambda r: r.cost.train_s, digits=1, better=-1)
+_BATCHED = _price("batched_ms", "batched", _in_batches, digits=2, better=-1)
+_ALL_BYTES = _price(
+    "all_bytes_per_image",
+    "B/image +",
+    lambda r: _ratio(_sum(r.cost.index_bytes, r.cost.model_bytes), r.dataset.gallery),
+    digits=0,
+    better=-1,
+)
+_PEAK = (
+    _price("peak_host_mb", "host MB", lambda r: _ratio(r.cost.peak_host_bytes, 1e6), digits=0, better=-1),
+    _price("peak_device_mb", "GPU MB", lambda r: _ratio(r.cost.peak_device_bytes, 1e6), digits=0, better=-1),
+)
 _COMPONENTS = (
-    _price("total_ms", "total ms", lambda r: _times(r).total_p50, digits=2, better=-1),
-    _price("encode_ms", "encoder ms", lambda r: _times(r).encode_p50, digits=2, better=-1),
-    _price("search_ms", "search ms", lambda r: _times(r).search_p50, digits=2, better=-1),
+    _TOTAL,
+    _READ,
+    _ENCODE,
+    _SEARCH,
     _price("decoder_ms", "decoder ms", lambda r: _times(r).decoder_p50, digits=2, better=-1),
-    _price("trie_ms", "trie ms", lambda r: _times(r).trie_p50, digits=2, better=-1),
+    _price("trie_ms", "trie", lambda r: _times(r).trie_p50, digits=2, better=-1),
+    _LOOK_UP,
+    _BATCHED,
+    _price("batched_encode_ms", "· encode", lambda r: _shares(r).encode_p50, digits=2, better=-1),
+    _price("batched_search_ms", "· search", lambda r: _shares(r).search_p50, digits=2, better=-1),
+)
+_PRICE = (
+    _READ,
+    _ENCODE,
+    _SEARCH,
+    _LOOK_UP,
+    _TOTAL,
+    _BATCHED,
+    _TRAIN,
+    _price("index_s", "index s", lambda r: _sum(r.cost.encode_gallery_s, r.cost.build_s), digits=1, better=-1),
+    _ALL_BYTES,
+    *_PEAK,
 )
 _SETUP = (
-    _price("train_s", "train s", lambda r: r.cost.train_s, digits=1, better=-1),
+    _TRAIN,
     _price("encode_s", "encode s", lambda r: r.cost.encode_gallery_s, digits=1, better=-1),
     _price("build_s", "build s", lambda r: r.cost.build_s, digits=2, better=-1),
     _price("add_s", "add s", lambda r: r.cost.add_s, digits=2, better=-1),
@@ -130,7 +189,7 @@ _FOOTPRINT = (
     _price("model_mb", "model MB", lambda r: _ratio(r.cost.model_bytes, 1e6), digits=2, better=-1),
     _price("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
     _price("bytes_per_image", "B/image", lambda r: _ratio(r.cost.index_bytes, r.dataset.gallery), digits=0, better=-1),
-    _price("peak_host_mb", "peak host MB", lambda r: _ratio(r.cost.peak_host_bytes, 1e6), digits=0, better=-1),
-    _price("peak_device_mb", "peak GPU MB", lambda r: _ratio(r.cost.peak_device_bytes, 1e6), digits=0, better=-1),
+    _ALL_BYTES,
+    *_PEAK,
 )
-_COLUMNS = {"latency": _LATENCY, "components": _COMPONENTS, "setup": _SETUP, "footprint": _FOOTPRINT}
+_COLUMNS = {"price": _PRICE, "latency": _LATENCY, "components": _COMPONENTS, "setup": _SETUP, "footprint": _FOOTPRINT}

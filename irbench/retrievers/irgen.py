@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from irbench.backbones import centre
 from irbench.bounds import Part
-from irbench.clock import is_live, stage
+from irbench.clock import is_live, part, stage
 from irbench.collection import ImageSet
 from irbench.errors import ContractError
 from irbench.identifiers import Identifiers
@@ -234,7 +234,8 @@ class IrgenRetriever:
         tokens = self._tokens(pictures)
         with stage("search"):
             leaves, scores = self._leaves(tokens, self.config.beams)
-            found = self._gallery.trie.ranking(leaves, scores, self._depth(k))
+            with part("lookup"):
+                found = self._gallery.trie.ranking(leaves, scores, self._depth(k))
             return self._reordered(found, tokens).cut(k) if self.config.compares else found
 
     def _depth(self, k: int) -> int:

@@ -145,7 +145,7 @@ def test_the_best_measured_value_is_marked_in_the_right_direction():
 def test_bytes_for_each_image():
     cost = Cost(index_bytes=64_000, model_bytes=2_000_000)
     cells = rows(table([result(cost=cost)], "footprint"))[0].cells
-    assert [cell.value for cell in cells] == pytest.approx([2.0, 0.064, 64, None, None])
+    assert [cell.value for cell in cells] == pytest.approx([2.0, 0.064, 64, 2064, None, None])
 
 
 def test_a_data_set_that_was_never_run_still_shows_the_papers_rows():
