@@ -153,14 +153,26 @@ def table(
     format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.")] = "text",
     paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Beside the paper's numbers.")] = True,
     shortened: Annotated[bool, typer.Option("--shortened", help="Also shortened runs.")] = False,
+    mix: Annotated[bool, typer.Option("--mix", help="Other protocols, crops and images in one panel, marked.")] = False,
     results: o.ResultsOut = None,
 ) -> None:
     """Print a table of stored results."""
+    from irbench import hits
     from irbench.report.render import render
     from irbench.report.table import table as make
+    from irbench.results import usual_folder
 
-    stored, sound = _stored(results)
-    made = make(stored, metric, datasets=tuple(dataset or ()), paper=paper, include_shortened=shortened)
+    folder = results or usual_folder()
+    stored, sound = _stored(folder)
+    made = make(
+        stored,
+        metric,
+        datasets=tuple(dataset or ()),
+        paper=paper,
+        include_shortened=shortened,
+        mix=mix,
+        judge=hits.reader(folder),
+    )
     typer.echo(render(made, format, width=_width(), color=sys.stdout.isatty()), nl=False)
     raise typer.Exit(0 if sound else 1)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from time import perf_counter
 
+from irbench import hits
 from irbench.executor import Outcome
 from irbench.experiment import Experiment
 from irbench.query import Answered
@@ -62,7 +63,7 @@ def conclude(
         return
     width = shutil.get_terminal_size((110, 24)).columns
     for metric in tables:
-        made = table(found, metric, paper=False, include_shortened=True)
+        made = table(found, metric, paper=False, include_shortened=True, judge=hits.reader(root))
         print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
     dataset = experiments[0].cell.dataset
     _say(f"\nresults in {root}; other tables: irbench table --metric recall|mrr|map|price|latency|setup|footprint")

@@ -12,7 +12,8 @@ NumPy's packing of rows, `positives`, the deflated little-endian int32 [Q'], and
 
 import hashlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from safetensors.numpy import save as packed
 
 from irbench.errors import StoreError
 from irbench.metrics import Judged
-from irbench.results import StoredHits, read_stored
+from irbench.results import Result, StoredHits, read_stored
 from irbench.store import write_atomically
 
 _Arrays = dict[str, NDArray[np.generic]]
@@ -52,6 +53,21 @@ def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
         return {part: _unpack(arrays, part) for part in parts}
     except (SafetensorError, KeyError, ValueError, zlib.error) as error:
         raise StoreError(f"{path}: does not say which answers were right: {error}") from error
+
+
+def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
+    """Return a function that tells which answers of a result were right, from what lies beside it below `root`."""
+
+    @cache
+    def read(stored: StoredHits, folder: Path) -> Mapping[str, Judged]:
+        return load(stored, folder)
+
+    def judged(result: Result) -> Mapping[str, Judged]:
+        if result.hits is None:
+            raise StoreError(f"{result.path(root)}: which answers were right is not kept beside it")
+        return read(result.hits, result.path(root).parent)
+
+    return judged
 
 
 def _pack(judged: Judged) -> _Arrays:

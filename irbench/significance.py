@@ -5,7 +5,7 @@ for having tested often.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,57 @@ def randomised(differences: NDArray[np.float64], *, resamples: int = 9999, seed:
     counts = (min(chunk, resamples - start) for start in range(0, resamples, chunk))
     drawn = (_signed(_bits(rng, count, len(known)), known) for count in counts)
     return (1 + sum(int((np.abs(sums) >= enough).sum()) for sums in drawn)) / (1 + resamples)
+
+
+def pairwise(scores: NDArray[np.float64], *, resamples: int = 4999, seed: int = 0) -> NDArray[np.float64]:
+    """Return [C,R,R] the p-value of `randomised` between every two of R rows of paired scores [C,R,Q].
+
+    All pairs share their random signs: a sum of signed differences is the difference of two signed sums, so that C x R
+    products stand for all tests. The C columns are tables of their own (precision at 1, at 10 ...) of the same queries.
+    Where no draw comes near what was observed, Hoeffding's bound says by how much, so that a correction for hundreds
+    of tests needs no more draws.
+    """
+    columns, rows, _ = scores.shape
+    sums = scores.sum(axis=2)
+    observed = np.abs(sums[:, :, None] - sums[:, None, :])
+    squares, many = _differences(scores)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.where(squares > 0, observed / np.sqrt(squares), 0.0)  # in standard deviations under random signs
+    limit = np.vectorize(math.erfc, otypes=[float])(spread / math.sqrt(2))
+    if many.all():
+        return limit
+    differ = (scores != scores[:, :1]).any(axis=(0, 1))
+    reached = np.zeros((columns, rows, rows))
+    for totals in _signed_totals(scores[:, :, differ], resamples, np.random.default_rng(seed)):
+        for c, column in enumerate(totals):
+            for r in range(rows):
+                reached[c, r] += (np.abs(column[r] - column) >= observed[c, r][:, None] - 1e-9).sum(axis=1)
+    drawn = np.minimum((1 + reached) / (1 + resamples), 2 * np.exp(-(spread**2) / 2))
+    return np.where(many, limit, drawn)
+
+
+def _differences(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """[C,R,R] sum of squared differences between two rows, and whether more than `_MANY` queries differ."""
+    squares = np.empty((*scores.shape[:2], scores.shape[1]))
+    many = np.empty(squares.shape, bool)
+    for c, column in enumerate(scores):
+        for r, row in enumerate(column):
+            differences = column - row
+            squares[c, r] = (differences**2).sum(axis=1)
+            many[c, r] = (differences != 0).sum(axis=1) > _MANY
+    return squares, many
+
+
+def _signed_totals(
+    scores: NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """Yield [C,R,B'] sums over the queries of `scores` [C,R,Q] under random signs, B' draws at a time, B in all."""
+    columns, rows, size = scores.shape
+    flat = scores.reshape(columns * rows, size)
+    chunk = max(1, _CHUNK_BYTES // (8 * (size + columns * rows)))
+    for start in range(0, resamples, chunk):
+        bits = _bits(rng, min(chunk, resamples - start), size).astype(np.float64)
+        yield (2 * (flat @ bits.T) - flat.sum(axis=1, keepdims=True)).reshape(columns, rows, -1)
 
 
 def _signed(bits: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:

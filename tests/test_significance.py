@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irbench import significance
-from irbench.significance import holm, intervals, randomised
+from irbench.significance import holm, intervals, pairwise, randomised
 
 
 @pytest.mark.parametrize("level", [0.95, 0.5])
@@ -61,6 +61,22 @@ def test_random_signs_and_the_normal_limit_agree(monkeypatch):
     assert randomised(differences, resamples=4000, seed=1) == pytest.approx(drawn, abs=0.015)
     monkeypatch.setattr(significance, "_MANY", 100)
     assert randomised(differences) == pytest.approx(drawn, abs=0.005)
+
+
+def test_all_pairs_together_are_tested_as_each_alone(monkeypatch):
+    rng = np.random.default_rng(5)
+    scores = np.round(rng.random((2, 4, 60)) + np.array([0, 0.02, 0.1, 0.5])[:, None], 1)
+    scores[:, 3, 40:] = scores[:, 0, 40:]
+    monkeypatch.setattr(significance, "_CHUNK_BYTES", 8 * 68 * 700)  # several chunks, the last one smaller
+    p = pairwise(scores, resamples=20_000)
+    assert np.array_equal(p, p.transpose(0, 2, 1))
+    for c, i, j in np.ndindex(p.shape):
+        alone = randomised(scores[c, i] - scores[c, j], resamples=20_000, seed=1)
+        assert p[c, i, j] == pytest.approx(alone, abs=0.015)
+    assert {round(value, 1) for value in p.ravel()} > {0.0, 1.0}
+    assert p.min() < 1 / 20_000  # beyond what was drawn
+    monkeypatch.setattr(significance, "_MANY", 0)
+    assert np.abs(pairwise(scores) - p).max() < 0.03
 
 
 def test_the_test_errs_as_often_as_it_says():

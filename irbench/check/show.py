@@ -10,7 +10,7 @@ from irbench.check.compare import Comparison
 from irbench.check.cost import PriceChange
 from irbench.check.limits import Limits
 from irbench.check.quality import Change
-from irbench.report.render import plain_console
+from irbench.report.text import plain_console
 
 _COLORS = {"worse": "bold red", "unlike": "bold red", "better": "green", "missing": "yellow", "new": "cyan"}
 

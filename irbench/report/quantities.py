@@ -1,7 +1,7 @@
 """What a table can be about: a metric at each K, the time of a query, or the bytes that answering takes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from irbench.errors import check_choice
 from irbench.metrics import METRICS, Measure, parse
@@ -9,6 +9,8 @@ from irbench.results import QueryTimes, Result
 
 PRICES = ("price", "latency", "components", "setup", "footprint")
 CHOICES = (*METRICS, *PRICES)
+TWINS = {"precision": "precision_irgen", "precision_irgen": "precision"}  # two definitions of one word
+_SHORT = {"precision": "Σh/K", "precision_irgen": "Σh/r"}
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,38 @@ def can_say(result: Result, metric: str) -> bool:
     return metric in PRICES or not METRICS[metric].part or result.dataset.fresh > 0
 
 
-def quantities(metric: str, results: Sequence[Result], ks: Sequence[int] = ()) -> tuple[Quantity, ...]:
-    """Return the columns for `metric`: every K that a result or the paper (`ks`) knows, or the price's own."""
+def quantities(
+    metric: str, results: Sequence[Result], ks: Sequence[int] = (), twin_ks: Sequence[int] = ()
+) -> tuple[Quantity, ...]:
+    """Return the columns for `metric`: every K that a result or the paper (`ks`) knows, or the price's own.
+
+    Precision has two definitions (`TWINS`). Where they differ for any of the results, and where the paper's number is
+    of the other one (`twin_ks`), a column of the other definition stands beside.
+    """
     if metric in PRICES:
         return _COLUMNS[metric]
     measured = {parse(name) for result in results for name in result.metrics if name.partition("@")[0] == metric}
-    wanted = measured | {Measure(METRICS[metric], k) for k in ks}
-    return tuple(_at(measure) for measure in sorted(wanted, key=lambda measure: measure.k))
+    own = {measure.k for measure in measured} | set(ks) | ({1} & set(twin_ks))  # of one answer they say the same
+    other = (set(twin_ks) - {1}) | {k for k in own if any(_differ(result, metric, k) for result in results)}
+    columns = [(k, False) for k in own] + [(k, True) for k in other if metric in TWINS]
+    return tuple(_beside(metric, k) if twin else _at(Measure(METRICS[metric], k)) for k, twin in sorted(columns))
+
+
+def headline(metric: str, columns: Sequence[Quantity]) -> str:
+    """Return the key of the column that a table is read by: the paper's second K (10 or 2), and for MAP its last."""
+    if metric in PRICES or not columns:
+        return ""
+    return columns[-1 if metric == "map" or len(columns) == 1 else 1].key
+
+
+def _differ(result: Result, metric: str, k: int) -> bool:
+    mine, other = (result.metrics.get(f"{name}@{k}") for name in (metric, TWINS.get(metric)))
+    return mine is not None and other is not None and mine.mean != other.mean
+
+
+def _beside(metric: str, k: int) -> Quantity:
+    twin = METRICS[TWINS[metric]]
+    return replace(_at(Measure(twin, k)), label=f"@{k} {_SHORT[twin.name]}")
 
 
 def _at(measure: Measure) -> Quantity:

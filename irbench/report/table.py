@@ -1,92 +1,37 @@
 """Tables: what was measured, beside what the paper says, with every gap and its reason in sight.
 
 A table has one panel for each data set *and* fingerprint: numbers under different protocols, crops or images are
-never lined up. A row is a method as it really ran; its backbone and the origin of its weights are always told.
+never lined up unasked. A row is a method as it really ran; its backbone and the origin of its weights are always told.
+A method's ablations stand, with the method itself, in a panel of their own.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
 
 from irbench import paper as published
-from irbench.report.quantities import PRICES, Quantity, Reading, can_say, quantities, subject
+from irbench.report import lines as made
+from irbench.report.ceiling import ceiling
+from irbench.report.lines import Line
+from irbench.report.notes import notes
+from irbench.report.panel import Cell, Panel, Row, Table
+from irbench.report.quantities import TWINS, Quantity, can_say, headline, quantities, subject
+from irbench.report.ranks import Judge, marked, ranked
 from irbench.results import Dataset, Result
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A number as it is printed, or None for a gap, with its 95 % interval or its deviation over seeds.
-
-    Measured rows of a panel are tested against each other on the same queries, column by column: `p` is that of the
-    row against the best one, `rank` the places that the row may stand in, both after Holm's correction for all pairs
-    of rows in the column. None where there is nothing to test: one row, or no hits beside the result.
-    """
-
-    value: float | None = None
-    interval: tuple[float, float] | None = None  # of the mean over the queries, where there is one seed
-    deviation: float | None = None  # standard deviation over the seeds, where there are several
-    best: bool = False  # as printed, of the measured rows
-    p: float | None = None
-    tied: bool = False  # not the best, and cannot be told from it
-    rank: tuple[int, int] | None = None
+__all__ = ["Cell", "Panel", "Row", "Table", "table"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A line of a panel.
-
-    Its `kind` is "measured" (a method as it ran), "published" (as the paper prints it), "gap" (not run, or run without
-    success: `reason` says which, and what to do) or "ceiling" (the most that the gallery allows).
-    """
-
-    kind: str
-    method: str
-    scale: str = ""
-    backbone: str
-    weights: str  # the origin; for a published row the table it stands in
-    machine: str = ""  # told where prices are compared
-    data: str = ""  # protocol, crop and images; told where they are mixed in one panel
-    seeds: int = 0
-    reason: str = ""
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """The rows of one data set under one protocol and crop."""
-
-    dataset: str
-    protocol: str
-    crop: str
-    fingerprint: str  # empty where nothing was measured, or where data are mixed
-    part: str = ""  # which of the data set's rows stand here: "" for methods, "irgen, varied" for one's variants
-    title: str
-    columns: tuple[Quantity, ...]
-    headline: str = ""  # key of the column whose ranks are printed where there is room for one
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]  # gaps and their reasons, queries left out
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """What `irbench table` prints."""
-
-    metric: str
-    number: int = 0  # of the paper's table that this one follows row by row; 0 for any other
-    title: str
-    caption: str
-    panels: tuple[Panel, ...]
-    notes: tuple[str, ...]
-
-
-def table(
+def table(  # noqa: PLR0913 -- each is an option of the command
     results: Iterable[Result],
     metric: str,
     *,
     datasets: Sequence[str] = (),
     paper: bool = True,
     include_shortened: bool = False,
+    mix: bool = False,
+    judge: Judge | None = None,
 ) -> Table:
     """Return the table of one metric, or price, over the results.
 
@@ -96,29 +41,159 @@ def table(
         datasets: those to show; none means all that were measured.
         paper: print the paper's numbers where they were made under the same protocol.
         include_shortened: show results that saw only a part of the data or of the training; they say so.
+        mix: put what was measured on a data set under different protocols, crops or images into one panel, marked.
+        judge: tells which answers of a result were right (`hits.reader`); without it there are no tests, ranks and
+            ceilings.
     """
     words = subject(metric)
     chosen = [result for result in results if not datasets or result.dataset.name in datasets]
     chosen = [result for result in chosen if can_say(result, metric)]
     shown = [result for result in chosen if include_shortened or not result.shortened]
-    panels = [_measured_panel(group, metric, paper=paper) for group in _by_fingerprint(shown)]
+    panels = [panel for group in by_data(shown, mix=mix) for panel in _panels(group, metric, judge, paper=paper)]
     wanted = [name for name in datasets if paper and not any(_holds_paper(panel, name) for panel in panels)]
-    panels += [panel for name in wanted if (panel := _published_panel(name, metric)).rows]
-    notes = _left_out(len(chosen) - len(shown), sorted(set(datasets) - {panel.dataset for panel in panels}))
-    return Table(metric=metric, title=words.title, caption=words.caption, panels=tuple(panels), notes=tuple(notes))
+    panels += [panel for name in wanted for panel in _published_panels(name, metric)]
+    left_out = _left_out(len(chosen) - len(shown), sorted(set(datasets) - {panel.dataset for panel in panels}))
+    return Table(metric=metric, title=words.title, caption=words.caption, panels=tuple(panels), notes=tuple(left_out))
 
 
-def _by_fingerprint(results: Sequence[Result]) -> list[list[Result]]:
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """What a panel is of."""
+
+    metric: str
+    dataset: str
+    protocol: str = published.PROTOCOL
+    crop: str = published.CROP
+    fingerprint: str = ""
+    part: str = ""
+
+    @classmethod
+    def of(cls, metric: str, results: Sequence[Result]) -> "Heading":
+        """Name the data of results; several kinds of it are "mixed"."""
+        facts = [result.dataset for result in results]
+        if len({made.data_of(one) for one in facts}) > 1:
+            return cls(metric=metric, dataset=facts[0].name, protocol="mixed", crop="mixed")
+        first = facts[0]
+        return cls(
+            metric=metric,
+            dataset=name_of(first),
+            protocol=first.protocol,
+            crop=first.crop,
+            fingerprint=first.fingerprint,
+        )
+
+    @property
+    def mixed(self) -> bool:
+        """Do its rows not compare?"""
+        return self.protocol == "mixed"
+
+    @property
+    def papers(self) -> bool:
+        """Were the paper's numbers made under this protocol?"""
+        return (self.protocol, self.crop) == (published.PROTOCOL, published.CROP)
+
+    @property
+    def title(self) -> str:
+        """The title of the panel."""
+        which = f" · {self.part}" if self.part else ""
+        if self.mixed:
+            return f"{self.dataset}{which} · mixed protocols, crops or images"
+        data = f"data {self.fingerprint[:8]}" if self.fingerprint else "published only"
+        return f"{self.dataset}{which} · {self.protocol} · crop {self.crop} · {data}"
+
+
+def by_data(results: Sequence[Result], *, mix: bool = False) -> list[list[Result]]:
+    """Group results that compare; or, mixed, those of one data set."""
     groups = defaultdict(list)
     for result in results:
         facts = result.dataset
-        groups[facts.name, facts.protocol, facts.crop, facts.fingerprint].append(result)
+        key = (facts.name,) if mix else (facts.name, facts.fresh > 0, facts.protocol, facts.crop, facts.fingerprint)
+        groups[key].append(result)
     return [groups[key] for key in sorted(groups)]
 
 
-def _name(facts: Dataset) -> str:
+def name_of(facts: Dataset) -> str:
     """The data set as the paper's tables name it: "-fresh" where half of the gallery was added after training."""
     return f"{facts.name}-fresh" if facts.fresh else facts.name
+
+
+def assemble(
+    heading: Heading,
+    columns: Sequence[Quantity],
+    lines: Sequence[Line],
+    judge: Judge | None,
+    more_notes: Iterable[str] = (),
+) -> Panel:
+    """Return the panel of `lines` in their order, with the best marked, ranks, the ceiling and notes."""
+    told: list[str] = []
+    if heading.mixed:
+        lines = [replace(line, row=replace(line.row, data=made.data_of(line.results[0].dataset))) for line in lines]
+        told.append("rows under different protocols, crops or images do not compare: no best is marked")
+    else:
+        lines = marked(lines, columns)
+    rows = [line.row for line in lines]
+    if judge and not heading.mixed:
+        lines, told = ranked(lines, columns, judge)
+        highest = ceiling(lines, heading.metric, columns, judge)
+        rows = [*(line.row for line in lines), *([highest] if highest else [])]
+    return Panel(
+        dataset=heading.dataset,
+        protocol=heading.protocol,
+        crop=heading.crop,
+        fingerprint=heading.fingerprint,
+        part=heading.part,
+        title=heading.title,
+        columns=tuple(columns),
+        headline=headline(heading.metric, columns),
+        rows=tuple(rows),
+        notes=(*notes(lines, columns), *told, *more_notes),
+    )
+
+
+def _panels(results: Sequence[Result], metric: str, judge: Judge | None, *, paper: bool) -> Iterator[Panel]:
+    heading = Heading.of(metric, results)
+    columns = columns_of(metric, heading.dataset if paper and heading.papers else "", results)
+    lines = list(made.measured(results, metric, columns))
+    if paper and heading.papers:
+        lines += made.published(_definitions(metric), heading.dataset, columns)
+    for part, some in _parts(lines):
+        yield assemble(replace(heading, part=part), columns, sorted(some, key=_place), judge)
+
+
+def _published_panels(dataset: str, metric: str) -> Iterator[Panel]:
+    heading = Heading(metric=metric, dataset=dataset)
+    columns = columns_of(metric, dataset, ())
+    lines = list(made.published(_definitions(metric), dataset, columns))
+    gap = f"nothing measured under this protocol yet: irbench run --dataset {dataset}"
+    for part, some in _parts(lines):
+        yield assemble(replace(heading, part=part), columns, sorted(some, key=_place), None, [gap])
+
+
+def columns_of(metric: str, dataset: str, results: Sequence[Result]) -> tuple[Quantity, ...]:
+    """Return the columns that results, and the paper on `dataset`, have of a metric."""
+    own, *twin = [{key.k for key in published.published(name, dataset)} for name in _definitions(metric)]
+    return quantities(metric, results, sorted(own), sorted(set().union(*twin) - own))
+
+
+def _definitions(metric: str) -> list[str]:
+    return [metric, *([TWINS[metric]] if metric in TWINS else [])]
+
+
+def _parts(lines: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:
+    """Yield the methods as their recipes say, then each method that was varied, with all its variants."""
+    families = sorted({line.family for line in lines if line.varied})
+    usual = [line for line in lines if not line.varied]
+    if {line.family for line in usual} - set(families[:1]):
+        yield "", usual
+    for family in families:
+        yield f"{family}, varied", [line for line in lines if line.family == family]
+
+
+def _place(line: Line) -> tuple[object, ...]:
+    """Sort by name, numbers in it by size, and what the paper says below what was measured of the same."""
+    row = line.row
+    name = re.sub(r"\d+", lambda number: number[0].zfill(6), row.method.partition(" ")[0])
+    return name.partition("@")[0], line.varied, name, row.kind == "published", row.method, row.scale, row.data
 
 
 def _holds_paper(panel: Panel, dataset: str) -> bool:
@@ -130,166 +205,3 @@ def _left_out(shortened: int, unmeasured: Sequence[str]) -> Iterator[str]:
         yield f"{shortened} shortened results, which saw a part of the data or of the training, are left out"
     for name in unmeasured:
         yield f"{name}: nothing measured yet"
-
-
-def _measured_panel(results: Sequence[Result], metric: str, *, paper: bool) -> Panel:
-    facts = results[0].dataset
-    name = _name(facts)
-    comparable = paper and (facts.protocol, facts.crop) == (published.PROTOCOL, published.CROP)
-    numbers = published.published(metric, name) if comparable else {}
-    columns = quantities(metric, results, [key.k for key in numbers])
-    rows = [*_measured_rows(results, metric, columns), *_published_rows(metric, name, columns, keep=comparable)]
-    return Panel(
-        dataset=name,
-        protocol=facts.protocol,
-        crop=facts.crop,
-        fingerprint=facts.fingerprint,
-        title=f"{name} · {facts.protocol} · crop {facts.crop} · data {facts.fingerprint[:8]}",
-        columns=columns,
-        rows=tuple(_mark_best(_in_order(rows), columns)),
-        notes=tuple(_notes(results, columns)),
-    )
-
-
-def _published_panel(dataset: str, metric: str) -> Panel:
-    columns = quantities(metric, (), [key.k for key in published.published(metric, dataset)])
-    return Panel(
-        dataset=dataset,
-        protocol=published.PROTOCOL,
-        crop=published.CROP,
-        fingerprint="",
-        title=f"{dataset} · {published.PROTOCOL} · crop {published.CROP} · published only",
-        columns=columns,
-        rows=tuple(_in_order(_published_rows(metric, dataset, columns, keep=True))),
-        notes=(f"nothing measured under this protocol yet: irbench run --dataset {dataset}",),
-    )
-
-
-def _published_rows(metric: str, dataset: str, columns: Sequence[Quantity], *, keep: bool) -> Iterator[Row]:
-    numbers = published.published(metric, dataset) if keep else {}
-    for method, search in dict.fromkeys((key.method, key.search) for key in numbers):
-        here = {f"{metric}@{key.k}": number for key, number in numbers.items() if key[:2] == (method, search)}
-        percents = (here[column.key].percent if column.key in here else None for column in columns)
-        yield Row(
-            kind="published",
-            method=f"{method}+{search}" if search else method,
-            backbone="published",
-            weights="; ".join(dict.fromkeys(number.source for number in here.values())),
-            cells=tuple(Cell(percent) for percent in percents),
-        )
-
-
-def _measured_rows(results: Sequence[Result], metric: str, columns: Sequence[Quantity]) -> Iterator[Row]:
-    """One row for each cell as it ran; a cell of which no seed succeeded is a row of gaps."""
-    groups: dict[Hashable, list[Result]] = defaultdict(list)
-    for result in results:
-        groups[result.cell, result.scale, result.recipe.hash, *sorted(result.shortened.items())].append(result)
-    for group in groups.values():
-        for same in _as_they_ran([result for result in group if result.status == "ok"] or group[:1], metric):
-            yield _row(same, metric, columns)
-
-
-def _as_they_ran(results: Sequence[Result], metric: str) -> Iterable[list[Result]]:
-    """Part the seeds of a cell that ran on different networks, or, where prices are compared, different machines."""
-    groups = defaultdict(list)
-    for result in results:
-        groups[result.backbone, _machine(result, metric)].append(result)
-    return groups.values()
-
-
-def _machine(result: Result, metric: str) -> str:
-    if metric not in PRICES or not result.environment:
-        return ""
-    told = result.environment
-    return f"{told.get('gpu') or told.get('cpu')}, {told.get('threads')} threads, {told.get('precision')}"
-
-
-def _row(seeds: Sequence[Result], metric: str, columns: Sequence[Quantity]) -> Row:
-    first = seeds[0]
-    done = [result for result in seeds if result.status == "ok"]
-    return Row(
-        kind="measured",
-        method=_label(first),
-        scale=first.scale,
-        backbone=first.backbone.name if first.backbone else "—",
-        weights=first.backbone.weights if first.backbone else "",
-        machine=_machine(first, metric),
-        seeds=len(done),
-        cells=tuple(_cell([column.read(result) for result in done]) for column in columns),
-    )
-
-
-def _label(result: Result) -> str:
-    parts = ", ".join(f"{key}={value}" for key, value in sorted(result.shortened.items()))
-    return result.cell + (f" (shortened: {parts})" if parts else "")
-
-
-def _cell(readings: Sequence[Reading]) -> Cell:
-    known = [(reading.value, reading.interval) for reading in readings if reading.value is not None]
-    if not known:
-        return Cell()
-    if len(known) == 1:
-        return Cell(*known[0])
-    values = [value for value, _ in known]
-    return Cell(fmean(values), deviation=stdev(values))
-
-
-def _in_order(rows: Iterable[Row]) -> list[Row]:
-    """Sort by method, so that what the paper says stands below what was measured of the same method and search."""
-    return sorted(rows, key=lambda row: (row.method.partition("@")[0], row.kind, row.method, row.scale))
-
-
-def _mark_best(rows: Sequence[Row], columns: Sequence[Quantity]) -> list[Row]:
-    """Mark, of two or more measured values, the best as printed; of what the paper says none."""
-    best = [_best(column, [row.cells[i].value for row in rows if row.kind == "measured"])
-            for i, column in enumerate(columns)]  # fmt: skip
-    return [
-        row if row.kind != "measured" else replace(row, cells=tuple(
-            replace(cell, best=cell.value is not None and round(cell.value, column.digits) == value)
-            for cell, column, value in zip(row.cells, columns, best, strict=True)))
-        for row in rows
-    ]  # fmt: skip
-
-
-def _best(column: Quantity, values: Sequence[float | None]) -> float | None:
-    known = [round(value, column.digits) for value in values if value is not None]
-    if len(known) < 2 or not column.better:
-        return None
-    return max(known, key=lambda value: column.better * value)
-
-
-def _notes(results: Sequence[Result], columns: Sequence[Quantity]) -> Iterator[str]:
-    """What is missing and why, one line for each reason."""
-    seeds: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for result in results:
-        for why in _gaps(result, columns):
-            seeds[f"{_label(result)} ({result.scale})", why].append(result.seed)
-    for (cell, why), which in seeds.items():
-        yield f"{cell}, seed {', '.join(map(str, sorted(which)))}: {why}"
-    recipes = defaultdict(set)
-    for result in results:
-        recipes[f"{_label(result)} ({result.scale})"].add(result.recipe.hash)
-    yield from (f"{cell}: {len(used)} recipes, a row for each" for cell, used in recipes.items() if len(used) > 1)
-    for result in results:
-        missed = result.retriever.get("beam_misses")
-        if isinstance(missed, dict):
-            queries, leaves = (100 * float(str(missed[part])) for part in ("queries", "leaves"))
-            yield (
-                f"{_label(result)}, seed {result.seed}: beam search would have missed {leaves:.2f} % of these "
-                f"identifiers, one or more for {queries:.1f} % of the queries"
-            )
-    facts = results[0].dataset
-    if facts.without_positives:
-        yield f"{facts.without_positives} of {facts.queries} queries have no positive in the gallery and are left out"
-
-
-def _gaps(result: Result, columns: Sequence[Quantity]) -> Iterator[str]:
-    if result.status != "ok":
-        yield f"{result.status}: {result.reason}"
-        return
-    reasons = defaultdict(list)
-    for column in columns:
-        if reason := column.read(result).reason:
-            reasons[reason].append(column.key)
-    for reason, keys in reasons.items():
-        yield f"{', '.join(keys)}: {reason}"

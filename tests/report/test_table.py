@@ -2,19 +2,27 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-from irbench.errors import UsageError
+from irbench.errors import StoreError, UsageError
+from irbench.metrics import Judged, per_query
 from irbench.protocols import Backbone
+from irbench.report.ceiling import ideal
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
 from irbench.results import Cost, Dataset, Estimate, QueryTimes, RecipeUsed, Result
+from irbench.significance import holm, randomised
 
 CUB = Dataset(
     name="cub200", protocol="closed-set", crop="none", fingerprint="f" * 64, train=9, gallery=1000, queries=5, classes=3
@@ -101,12 +109,13 @@ def test_networks_recipes_and_machines_are_never_averaged_together():
 def test_a_failed_cell_is_a_gap_with_its_reason():
     failed = {"status": "skipped", "reason": "nothing to load at this scale", "metrics": {}, "backbone": None}
     shown = table([result(), result(seed=1, **failed), result(method="clip", **failed)], "precision")
-    gap = next(row for row in rows(shown) if row.method == "clip+scann")
+    (gap,) = rows(shown, "gap")
+    assert (gap.method, gap.seeds) == ("clip+scann", 0)
+    assert gap.reason == "skipped: nothing to load at this scale"
     assert [cell.value for cell in gap.cells] == [None] * 4
-    assert gap.seeds == 0
     for form in ("text", "markdown", "latex", "json"):
         text = render(shown, form)
-        assert text.count("nothing to load at this scale") == 2
+        assert " ".join(text.split()).count("nothing to load at this scale") == 2  # in its row, and of another's seed
         assert "seed 1: skipped" in text
 
 
@@ -162,13 +171,13 @@ def test_no_sign_is_taken_for_markup():
     shown = table([result(backbone=AWKWARD)], "precision", paper=False)
     line = next(line for line in render(shown, "markdown").splitlines() if "50%" in line)
     unescaped = line.replace(r"\\", "").replace(r"\|", "")
-    assert unescaped.count("|") == 1 + 7
+    assert unescaped.count("|") == 1 + 6
     assert "<i>" not in line
     assert r"b\_c &amp; &lt;i&gt;" in line
     latex = next(line for line in render(shown, "latex").splitlines() if "50" in line and "&" in line)
     assert r"b\_c \& \textless{}i\textgreater{}50\%\textless{}/i\textgreater{} \{x\} \#1 \$2" in latex
     assert r"\textasciitilde{}\textasciicircum{}" in latex
-    assert latex.replace(r"\&", "").count("&") == 6
+    assert latex.replace(r"\&", "").count("&") == 5
     text = render(shown, "text", width=200)
     assert AWKWARD.name in text
     parsed = list(csv.DictReader(io.StringIO(render(shown, "csv"))))
@@ -212,8 +221,180 @@ def test_what_beams_miss_is_told_beside_exact_answers():
         variant="decode-exact",
         retriever={"beam_misses": {"queries": 0.25, "leaves": 0.0123}},
     )
-    (panel,) = table([exact, result()], "precision").panels
+    methods, panel = table([exact, result()], "precision").panels
+    assert not any("beam search" in note for note in methods.notes)
     (note,) = [note for note in panel.notes if "beam search" in note]
     assert "irgen@decode-exact, seed 0" in note
     assert "missed 1.23 %" in note
     assert "25.0 % of the queries" in note
+
+
+class Kept:
+    """Right answers [Q,K] by method and seed, in place of files; the results' means follow from them."""
+
+    def __init__(self, positives=5, **hits):
+        self.positives = positives
+        self.hits = hits
+
+    def __call__(self, result):
+        hits = self.hits[result.method][result.seed]
+        if hits is None:
+            raise StoreError("not kept")
+        return {"": Judged(hits, np.broadcast_to(self.positives, len(hits)).astype(np.int64))}
+
+    def results(self, metric="precision", ks=(1, 2)):
+        for method, seeds in self.hits.items():
+            for seed in range(len(seeds)):
+                made = result(method=method, search=None, seed=seed)
+                known = self.hits[method][seed] is not None
+                means = {
+                    f"{name}@{k}": float(per_query(self(made), f"{name}@{k}").mean()) if known else 0.5
+                    for name in {metric, "precision_irgen"}
+                    for k in ks
+                }
+                yield replace(made, metrics={name: Estimate(mean=mean) for name, mean in means.items()})
+
+
+def drawn(share, seed, queries=300):
+    """[Q,2] right answers, of which those of better methods include those of worse."""
+    return np.random.default_rng(seed).random((queries, 2)) < share
+
+
+def test_ranks_and_marks_follow_from_the_tests_of_all_pairs():
+    kept = Kept(good=[drawn(0.9, 0)], even=[drawn(0.89, 1)], poor=[drawn(0.5, 2)], twin=[drawn(0.9, 0)])
+    (panel,) = table(kept.results(), "precision", paper=False, judge=kept).panels
+    cells = {row.method: row.cells[1] for row in panel.rows if row.kind == "measured"}
+    scores = {name: per_query(kept(result(method=name)), "precision@2") for name in cells}
+    pairs = list(itertools.combinations(sorted(cells), 2))
+    corrected = dict(zip(pairs, holm([randomised(scores[a] - scores[b]) for a, b in pairs]), strict=True))
+    assert corrected["even", "good"] > 0.05 > corrected["good", "poor"]
+    assert {name: cell.rank for name, cell in cells.items()} == {
+        "even": (1, 3), "good": (1, 3), "twin": (1, 3), "poor": (4, 4),
+    }  # fmt: skip
+    best = max(cells, key=lambda name: scores[name].mean())
+    assert cells[best].best
+    assert cells[best].p is None
+    assert cells["poor"].p == pytest.approx(corrected[tuple(sorted((best, "poor")))], abs=0.01)
+    assert [name for name, cell in cells.items() if cell.tied] == [
+        n for n in ("even", "good", "twin") if not cells[n].best
+    ]
+    assert panel.headline == "precision@2"
+
+
+def test_scores_are_averaged_over_the_seeds_that_rows_share():
+    lucky, unlucky = drawn(0.9, 3), drawn(0.2, 4)
+    kept = Kept(one=[lucky, unlucky], other=[unlucky, lucky], third=[unlucky])
+    both = table([r for r in kept.results() if r.method != "third"], "precision", paper=False, judge=kept)
+    assert {row.cells[0].rank for row in rows(both)} == {(1, 2)}  # seed by seed they differ, on average they do not
+    three = table(kept.results(), "precision", paper=False, judge=kept)
+    assert [row.cells[0].rank for row in rows(three)] == [(1, 1), (2, 3), (2, 3)]
+    assert any("ranks rest on seed 0," in note for note in three.panels[0].notes)
+
+
+def test_without_hits_there_is_no_rank_and_no_mark_against_an_untested_best():
+    kept = Kept(good=[drawn(0.9, 0)], poor=[drawn(0.4, 1)], unknown=[None])
+    unknown = replace(result(99, method="unknown", search=None))
+    results = [*(r for r in kept.results() if r.method != "unknown"), unknown]
+    (panel,) = table(results, "precision", paper=False, judge=kept).panels
+    cells = {row.method: row.cells[0] for row in panel.rows if row.kind == "measured"}
+    assert [cells[name].rank for name in ("good", "poor", "unknown")] == [(1, 1), (2, 2), None]
+    assert cells["unknown"].best
+    assert not any(cell.tied or cell.p is not None for cell in cells.values())
+    assert any("without a rank: unknown" in note for note in panel.notes)
+    assert not any(cell.rank for row in rows(table(results, "precision")) for cell in row.cells)
+    nobody = table(
+        [unknown, result(method="other", search=None)], "precision", judge=Kept(unknown=[None], other=[None])
+    )
+    assert not any(row.kind == "ceiling" for panel in nobody.panels for row in panel.rows)
+
+
+@given(arrays.arrays(np.int64, st.integers(1, 9), elements=st.integers(1, 12)), st.integers(1, 10))
+def test_the_ceiling_is_what_the_best_of_all_rankings_reaches(positives, k):
+    best = ideal(positives, 12)
+    assert per_query({"": best}, f"precision@{k}").mean() == pytest.approx(np.mean(np.minimum(positives, k) / k))
+    shortened = np.where(positives > 1, 1.0, 1 / k)  # the published code spares a single positive
+    assert per_query({"": best}, f"precision_irgen@{k}").mean() == pytest.approx(shortened.mean())
+
+
+def test_the_ceiling_and_the_published_definition_stand_beside_precision_where_they_differ():
+    positives = np.array([1, 2, 3])
+    hits = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 0]], bool)
+    kept = Kept(positives, one=[hits])
+    (panel,) = table(kept.results(ks=(1, 2, 3)), "precision", paper=False, judge=kept).panels
+    assert [column.key for column in panel.columns] == [
+        "precision@1", "precision@2", "precision@3", "precision_irgen@3",
+    ]  # fmt: skip
+    measured, ceiling = panel.rows
+    assert ceiling.kind == "ceiling"
+    assert [cell.value for cell in measured.cells] == pytest.approx([100, 250 / 3, 500 / 9, 200 / 3])
+    assert [cell.value for cell in ceiling.cells] == pytest.approx([100, 250 / 3, 200 / 3, 700 / 9])
+    for form in FORMATS:
+        assert "ceiling" in render(table(kept.results(ks=(1, 2, 3)), "precision", judge=kept), form)
+
+
+def test_inshops_published_numbers_stand_in_the_column_of_their_own_definition():
+    (panel, varied) = table([], "precision", datasets=["inshop"]).panels
+    assert [column.key for column in panel.columns] == [
+        "precision@1", "precision_irgen@10", "precision_irgen@20", "precision_irgen@30",
+    ]  # fmt: skip
+    irgen = next(row for row in panel.rows if row.method == "irgen")
+    assert [cell.value for cell in irgen.cells] == [92.4, 87.0, 86.6, 86.5]
+    assert {row.method.partition("@")[0] for row in varied.rows} == {"irgen"}
+
+
+def test_other_data_are_mixed_only_when_asked_and_then_marked():
+    kept = Kept(one=[drawn(0.9, 0)], two=[drawn(0.1, 1)])
+    first, second = kept.results()
+    bbox = replace(second, dataset=replace(CUB, crop="bbox", fingerprint="0" * 64))
+    assert len(table([first, bbox], "precision", paper=False, judge=kept).panels) == 2
+    mixed = table([first, bbox], "precision", mix=True, judge=kept)
+    (panel,) = mixed.panels
+    assert [row.data[:22] for row in panel.rows] == ["closed-set · crop none", "closed-set · crop bbox"]
+    assert not any(cell.best or cell.rank or cell.tied for row in panel.rows for cell in row.cells)
+    assert any("do not compare" in note for note in panel.notes)
+    for form in FORMATS:
+        assert "data 00000000" in render(mixed, form)
+    alike = table([first, second], "precision", mix=True, paper=False, judge=kept)
+    assert rows(alike)[0].cells[0].best
+
+
+def test_variants_stand_in_a_panel_of_their_method_in_the_order_of_their_numbers():
+    names = [None, "length-10", "length-2", "fresh", "small", "imported"]
+    results = [result(), *(result(method="irgen", search=None, variant=name) for name in names)]
+    methods, varied = table(results, "precision", paper=False).panels
+    assert [row.method for row in methods.rows] == [
+        "ft-clip+scann", "irgen", "irgen@fresh", "irgen@imported", "irgen@small",
+    ]  # fmt: skip
+    assert [row.method for row in varied.rows if row.method not in {row.method for row in methods.rows}] == [
+        "irgen@length-2", "irgen@length-10",
+    ]  # fmt: skip
+    alone = table([result(method="irgen", search=None, variant=name) for name in names[:3]], "precision", paper=False)
+    assert [panel.part for panel in alone.panels] == ["irgen, varied"]
+
+
+def test_every_format_tells_ranks_and_p():
+    kept = Kept(good=[drawn(0.9, 0)], even=[drawn(0.88, 1)], poor=[drawn(0.5, 2)])
+    shown = table(kept.results(), "precision", paper=False, judge=kept)
+    lines = list(csv.DictReader(io.StringIO(render(shown, "csv"))))
+    (poor,) = [line for line in lines if (line["method"], line["quantity"]) == ("poor", "precision@2")]
+    assert (poor["rank_from"], poor["rank_to"]) == ("3", "3")
+    assert float(poor["p"]) < 0.05
+    cell = json.loads(render(shown, "json"))["panels"][0]["rows"][0]["cells"]["precision@2"]
+    assert cell["rank"] == [1, 2]
+    for form in ("text", "markdown"):
+        assert re.search(r"≈8\d\.\d", render(shown, form))
+        assert "1-2" in render(shown, form)
+    assert re.search(r"\$\\approx\$8\d\.\d", render(shown, "latex"))
+
+
+def test_latex_is_balanced_and_its_rows_have_their_columns():
+    kept = Kept(a_b=[drawn(0.9, 0)], c=[drawn(0.5, 1)])
+    failed = result(method="x{y", status="failed", reason="50 % of $x_1\n{broken", metrics={}, backbone=None)
+    text = render(table([*kept.results(), failed], "precision", judge=kept), "latex")
+    body = re.sub(r"\\[\\{}&%$#_]", "", "\n".join(line for line in text.splitlines() if not line.startswith("%")))
+    assert body.count("{") == body.count("}")
+    assert body.count("$") % 2 == 0
+    for name in ("table", "tabular"):
+        assert body.count(rf"\begin{{{name}}}") == body.count(rf"\end{{{name}}}") == 1
+    columns = len(re.sub(r"p\{[^}]*\}", "p", re.search(r"begin\{tabular\}\{(.*)\}", text)[1]))
+    assert {line.count("&") for line in body.splitlines() if "&" in line} == {columns - 1}

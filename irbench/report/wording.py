@@ -1,0 +1,119 @@
+"""How numbers, rows and captions are worded; the same for every format that people read."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from irbench.metrics import METRICS
+from irbench.report.panel import Cell, Panel, Row, Table
+from irbench.report.quantities import TWINS, Quantity
+from irbench.report.ranks import ALPHA
+
+GAP = "—"
+TIED = "≈"
+
+
+def number(value: float | None, column: Quantity) -> str:
+    """Return a value as it is printed."""
+    return GAP if value is None else f"{value:.{column.digits}f}"
+
+
+def spread(cell: Cell, column: Quantity, form: str = "[{}, {}]") -> str:
+    """Return how far off the number may be: its deviation over the seeds, else its interval; or nothing."""
+    if cell.deviation is not None:
+        return f"±{cell.deviation:.{column.digits}f}"
+    if cell.interval is not None:
+        return form.format(*(f"{bound:.{column.digits}f}" for bound in cell.interval))
+    return ""
+
+
+def rank(row: Row, panel: Panel) -> str:
+    """Return the places that the row may stand in at the panel's headline: "2-4"; empty where it has none."""
+    for cell, column in zip(row.cells, panel.columns, strict=True):
+        if column.key == panel.headline and cell.rank:
+            return "-".join(map(str, dict.fromkeys(cell.rank)))
+    return ""
+
+
+def made_with(row: Row) -> list[str]:
+    """Return the network and where its weights come from; of other rows what they are instead."""
+    parts = {
+        "measured": [*(["no network"] if row.backbone == "none" else [row.backbone, short(row.weights)]), row.machine],
+        "published": [f"{row.backbone}, {row.weights}"],
+        "gap": [row.reason],
+        "ceiling": [row.weights],
+    }
+    return [part for part in parts[row.kind] if part]
+
+
+def short(weights: str) -> str:
+    """Cut the hash in a weights' origin to what a person compares."""
+    return re.sub(r"(?<=sha256:)([0-9a-f]{8})[0-9a-f]+", r"\1…", weights)
+
+
+def headings(panel: Panel) -> list[str]:
+    """Return the headings of the words of a row; those of its numbers follow."""
+    known = [("method", True), ("data", any(row.data for row in panel.rows)), ("scale", has_results(panel))]
+    known += [("backbone, weights", True), ("seeds", has_results(panel)), (rank_heading(panel), has_ranks(panel))]
+    return [heading for heading, shown in known if shown]
+
+
+def words(row: Row, panel: Panel) -> list[str]:
+    """Return the words of a row, one for each of `headings`."""
+    known = [(row.method, True), (row.data, any(other.data for other in panel.rows)), (row.scale, has_results(panel))]
+    known += [(", ".join(made_with(row)), True), (str(row.seeds or ""), has_results(panel))]
+    known += [(rank(row, panel), has_ranks(panel))]
+    return [word for word, shown in known if shown]
+
+
+def has_results(panel: Panel) -> bool:
+    """Tell whether any row is more than the paper's, or a gap."""
+    return any(row.scale for row in panel.rows)
+
+
+def has_ranks(panel: Panel) -> bool:
+    """Tell whether any row has a rank."""
+    return any(rank(row, panel) for row in panel.rows)
+
+
+def rank_heading(panel: Panel) -> str:
+    """Say which column the ranks are of, where there are several."""
+    label = next((column.label for column in panel.columns if column.key == panel.headline), "")
+    return f"rank {label}" if len(panel.columns) > 1 else "rank"
+
+
+def captions(table: Table, *, best: str) -> Iterator[str]:
+    """Yield what explains the numbers and marks that occur in a table; `best` says how the best is marked."""
+    rows = [row for panel in table.panels for row in panel.rows]
+    cells = [cell for row in rows for cell in row.cells]
+    yield table.caption
+    yield from _definitions(table)
+    if any(cell.interval for cell in cells):
+        yield "two bounds: the 95 % interval of one seed's mean over the queries"
+    if any(cell.deviation is not None for cell in cells):
+        yield "±: the standard deviation over the seeds"
+    if any(cell.best for cell in cells):
+        yield f"best measured value {best}"
+    yield from _tests(cells)
+    if any(row.kind == "ceiling" for row in rows):
+        yield "ceiling: what an answer would reach that names all right images first, whose number the gallery limits"
+    if any(row.kind == "published" for row in rows):
+        yield "published: the paper's numbers, made with its own networks and data; not measured here"
+
+
+def _definitions(table: Table) -> Iterator[str]:
+    """Explain a second definition of the metric that stands beside the first."""
+    twin = TWINS.get(table.metric, "")
+    keys = {column.key for panel in table.panels for column in panel.columns}
+    if any(key.startswith(f"{twin}@") for key in keys if twin):
+        yield f"beside it where they differ: {twin} = {METRICS[twin].formula}"
+
+
+def _tests(cells: Sequence[Cell]) -> Iterator[str]:
+    if any(cell.tied for cell in cells):
+        yield f"{TIED} cannot be told from the best on these queries (p ≥ {ALPHA:g})"
+    if any(cell.rank for cell in cells):
+        yield (
+            "rank: the places that a method may hold; methods share places that a randomisation test of their scores "
+            "of the same queries, seeds averaged, cannot tell apart (Holm over all pairs of a column). The tests are "
+            "about other queries for these networks, not about networks from other seeds: for these see ±"
+        )
