@@ -1,15 +1,21 @@
 """`irbench bench …`: what the parts cost on this machine."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from irbench import options as o
 from irbench.errors import UsageError, check_choice
 
+if TYPE_CHECKING:
+    from irbench.bench.roofline import Rates
+    from irbench.machine import Runtime
+
+VIT = "vit_base_patch16_224"
 bench_app = typer.Typer(no_args_is_help=True, help="Time the parts on this machine.")
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")]
 
@@ -28,9 +34,8 @@ def beam(
 ) -> None:
     """Time decoding with the paper-size model and random weights, beside the slow reference decoder."""
     from irbench.bench import beam as bench
-    from irbench.machine import choose_device, use_threads
 
-    use_threads(threads)
+    _use(threads)
     plan = bench.Plan(
         beams=_numbers("--beams", beams),
         batches=_numbers("--batches", batches),
@@ -38,16 +43,41 @@ def beam(
         length=length,
         patience=patience,
     )
-    check_choice("--precision", precision, ("fp32", "bf16", "both"))
-    kinds = ("fp32", "bf16") if precision == "both" else (precision,)
-    points, comparisons = [], []
-    for kind in kinds:
-        model = bench.Model(plan, choose_device(device), kind)
-        points += _shown(bench.measure(model, plan), POINT, as_json=as_json)
-        if kind == "fp32":
+    known, points, comparisons = [], [], []
+    for runtime in _runtimes(device, precision):
+        rates, shown = _rates(runtime, patience, as_json=as_json)
+        model = bench.Model(plan, runtime)
+        known += shown
+        points += _shown(bench.measure(model, plan, rates), POINT, as_json=as_json)
+        if runtime.precision == "fp32":
             comparisons += _shown(bench.compare(model, plan), COMPARISON, as_json=as_json)
     if as_json:
-        typer.echo(json.dumps({"points": points, "reference": comparisons}))
+        typer.echo(json.dumps({"machine": known, "points": points, "reference": comparisons}))
+
+
+@bench_app.command()
+def encode(
+    backbone: Annotated[str, typer.Option(help="Name of a timm model; its weights are random.")] = VIT,
+    side: Annotated[int, typer.Option(min=1, help="Pixels.")] = 224,
+    batches: Annotated[str, typer.Option(help="Pictures at once.")] = "1,16,64",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or both.")] = "both",
+    patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
+    device: o.Device = "auto",
+    threads: Threads = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Time a backbone with random weights, beside what the machine could do at best."""
+    from irbench.bench import encode as bench
+
+    _use(threads)
+    plan = bench.Plan(backbone=backbone, side=side, batches=_numbers("--batches", batches), patience=patience)
+    known, points = [], []
+    for runtime in _runtimes(device, precision):
+        rates, shown = _rates(runtime, patience, as_json=as_json)
+        known += shown
+        points += _shown(bench.measure(bench.Model(plan, runtime), plan, rates), ENCODED, as_json=as_json)
+    if as_json:
+        typer.echo(json.dumps({"machine": known, "points": points}))
 
 
 @bench_app.command()
@@ -61,13 +91,57 @@ def trie(
 ) -> None:
     """Time building a trie of random identifiers, and one step in it for 256 queries of 30 beams."""
     from irbench.bench import trie as bench
-    from irbench.machine import choose_device, use_threads
+    from irbench.machine import choose_device
 
-    use_threads(threads)
+    _use(threads)
     found = bench.measure(_numbers("--sizes", sizes), length, codes, choose_device(device))
     built = _shown(found, BUILT, as_json=as_json)
     if as_json:
         typer.echo(json.dumps({"tries": built}))
+
+
+@bench_app.command()
+def search(
+    searches: Annotated[list[str] | None, typer.Option("--search", help="Search index; all by default.")] = None,
+    gallery: Annotated[int, typer.Option(min=1, help="Vectors in the index.")] = 100_000,
+    queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 1000,
+    dim: Annotated[int, typer.Option(min=1, help="Dimensions of a vector.")] = 256,
+    clusters: Annotated[int, typer.Option(min=1, help="Centres around which the vectors lie.")] = 1000,
+    k: Annotated[int, typer.Option("-k", min=1, help="Answers to a query.")] = 10,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="Each index from fast to exact, as in ablate index.")
+    ] = False,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
+    device: o.Device = "auto",
+    threads: Threads = None,
+    as_json: o.AsJson = False,
+) -> None:
+    """Time each index on random vectors in clusters, and hold its answers against exact search."""
+    from irbench.bench import search as bench
+
+    _use(threads)
+    sizes = {"gallery": gallery, "queries": queries, "dim": dim, "clusters": clusters, "k": k}
+    plan = bench.Plan(searches=tuple(searches or ()), curves=curves, patience=patience, **sizes)
+    (runtime,) = _runtimes(device, "fp32")
+    points = _shown(bench.measure(plan, runtime), SEARCHED, as_json=as_json)
+    if as_json:
+        typer.echo(json.dumps({**sizes, "points": points}))
+
+
+@bench_app.command()
+def metrics(
+    queries: Annotated[int, typer.Option(min=1, help="Rankings.")] = 10_000,
+    answers: Annotated[int, typer.Option(min=1, help="Answers in each.")] = 100,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats.")] = 5.0,
+    as_json: o.AsJson = False,
+) -> None:
+    """Time scoring by every metric, beside plain loops."""
+    from irbench.bench import metrics as bench
+
+    (runtime,) = _runtimes("cpu", "fp32")
+    timed = _shown([bench.measure(queries, answers, runtime, patience)], SCORED, as_json=as_json)
+    if as_json:
+        typer.echo(json.dumps({"metrics": timed}))
 
 
 # the columns of a table: heading, and the value of a row as text
@@ -82,6 +156,22 @@ POINT: Columns = {
     "encoder": lambda p: f"{p.encoder_s / p.total_s:.0%}",
     "decoder": lambda p: f"{p.decoder_s / p.total_s:.0%}",
     "trie": lambda p: f"{p.trie_s / p.total_s:.1%}",
+    "of roof": lambda p: f"{p.of_roof:.1%}",
+    "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
+}
+MACHINE: Columns = {
+    "precision": lambda r: r.precision,
+    "product TFLOP/s": lambda r: f"{r.flop_per_s / 1e12:.2f}",
+    "copy GB/s": lambda r: f"{r.bytes_per_s / 1e9:.1f}",
+}
+ENCODED: Columns = {
+    "precision": lambda p: p.precision,
+    "batch": lambda p: f"{p.batch}",
+    "ms": lambda p: f"{1000 * p.total_s:,.2f}",
+    "images/s": lambda p: f"{p.images_per_s:,.1f}",
+    "GFLOP/image": lambda p: f"{p.gflop_per_image:.2f}",
+    "of product": lambda p: f"{p.of_product:.1%}",
+    "of roof": lambda p: f"{p.of_roof:.1%}",
     "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
 }
 COMPARISON: Columns = {
@@ -93,12 +183,54 @@ COMPARISON: Columns = {
     "other leaves": lambda c: f"{c.leaves_differing}",
     "score difference": lambda c: f"{c.score_difference:.1e}",
 }
+SEARCHED: Columns = {
+    "search": lambda p: p.search,
+    "build s": lambda p: _or_gap(p.build_s, ".2f"),
+    "queries/s": lambda p: _or_gap(p.queries_per_s, ",.0f"),
+    "ms alone": lambda p: _or_gap(p.single_ms, ".2f"),
+    "recall": lambda p: _or_gap(p.recall, ".4f"),
+    "MB": lambda p: _or_gap(p.index_bytes and p.index_bytes / 1e6, ".1f"),
+    "setting": lambda p: p.reason or p.setting or "recipe",
+}
+SCORED: Columns = {
+    "queries": lambda t: f"{t.queries:,}",
+    "answers": lambda t: f"{t.answers}",
+    "metrics": lambda t: f"{t.metrics}",
+    "ms": lambda t: f"{1000 * t.total_s:.1f}",
+    "loops ms": lambda t: f"{1000 * t.loop_s:,.0f}",
+    "faster": lambda t: f"{t.ratio:.0f} x",
+    "difference": lambda t: f"{t.difference:.0e}",
+}
 BUILT: Columns = {
     "identifiers": lambda b: f"{b.identifiers:,}",
     "build s": lambda b: f"{b.build_s:.3f}",
     "MB": lambda b: f"{b.bytes / 1e6:.1f}",
     "step ms": lambda b: f"{b.step_ms:.2f}",
 }
+
+
+def _use(threads: int | None) -> None:
+    from irbench.machine import use_threads
+
+    use_threads(threads)
+
+
+def _runtimes(device: str, precision: str) -> "Iterator[Runtime]":
+    """Yield where to compute, in each precision that is wished for; nothing is kept in a store."""
+    from irbench.machine import Runtime, choose_device
+    from irbench.store import Store
+
+    check_choice("--precision", precision, ("fp32", "bf16", "both"))
+    for kind in ("fp32", "bf16") if precision == "both" else (precision,):
+        yield Runtime(store=Store(Path("unused")), device=choose_device(device), precision=kind)
+
+
+def _rates(runtime: "Runtime", patience: float, *, as_json: bool) -> "tuple[Rates, list[dict[str, object]]]":
+    """Measure what the machine can do at best, and show it."""
+    from irbench.bench.roofline import rates
+
+    found = rates(runtime, patience)
+    return found, _shown([found], MACHINE, as_json=as_json)
 
 
 def _shown(rows: Iterable[Any], columns: Columns, *, as_json: bool) -> list[dict[str, object]]:
@@ -111,6 +243,10 @@ def _shown(rows: Iterable[Any], columns: Columns, *, as_json: bool) -> list[dict
         if not as_json:
             typer.echo("  ".join(f"{text(row):>{max(9, len(name))}}" for name, text in columns.items()))
     return found
+
+
+def _or_gap(value: float | None, form: str) -> str:
+    return "—" if value is None else format(value, form)
 
 
 def _numbers(option: str, text: str, separator: str = ",") -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbench import metrics
+from irbench.bench.metrics import by_loop
 from irbench.collection import Benchmark, ImageSet
 from irbench.errors import ContractError, UsageError
 from irbench.ranking import MISSING, Ranking
@@ -85,29 +86,6 @@ def test_fewer_answers_than_k_are_misses_even_where_the_ranking_is_narrow():
     bench = benchmark([1, 1, 0], [1], ks=(10,))
     scores = metrics.score(ranking([0, 1, 2]), bench, ["precision@10", "map@10", "precision_irgen@10", "mrr@10"])
     assert scores.means == pytest.approx({"precision@10": 0.2, "map@10": 1, "precision_irgen@10": 1, "mrr@10": 1})
-
-
-def by_loop(hits, n, measure):  # noqa: PLR0911 -- one definition, one return
-    """The definitions of the design, one query and one answer at a time."""
-    k = measure.k
-    top = (list(hits) + [0] * k)[:k]
-    ranks = [rank for rank, hit in enumerate(top, 1) if hit]
-    match measure.metric.name:
-        case "precision" | "precision_old" | "precision_new":
-            return len(ranks) / k
-        case "precision_irgen":
-            return len(ranks) / (ranks[-1] if len(ranks) == n > 1 and ranks[-1] < k else k)
-        case "recall":
-            return float(bool(ranks))
-        case "true_recall":
-            return len(ranks) / n
-        case "mrr":
-            return 1 / ranks[0] if ranks else 0.0
-        case "map":
-            return sum((i + 1) / rank for i, rank in enumerate(ranks)) / min(n, k)
-        case "r_precision":
-            return sum(hits[:n]) / n
-    raise AssertionError(measure)
 
 
 @st.composite

@@ -6,22 +6,21 @@ All from the picture to the leaves is timed, the encoder included; reading image
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from irbench.backbones import NetworkConfig, VisionNetwork
+from irbench.bench.roofline import Rates, Work, bytes_of, flop_of
+from irbench.bench.timing import median, peak_bytes, repeated
 from irbench.clock import Clock, stage
 from irbench.identifiers import Identifiers
 from irbench.irgen.beam import BeamSearch
 from irbench.irgen.decoder import Decoder, Shape
 from irbench.irgen.reference import ReferenceSearch
 from irbench.irgen.trie import Trie
-from irbench.machine import Runtime, peak_memory, reset_peak_memory, seed_everything
-from irbench.store import Store
+from irbench.machine import Runtime, reset_peak_memory, seed_everything
 
 IDENTIFIERS = 12_612  # gallery images of In-shop
 TOLERANCE = 1e-3  # of a score, in nats: what differs by less may stand in either order
@@ -40,6 +39,7 @@ class Point:
     decoder_s: float
     trie_s: float
     total_s: float  # end to end
+    of_roof: float  # the share of the queries/s that the machine's rates of products and copies allow
     peak_bytes: int  # of the process on the host, or of the GPU's memory
 
     @property
@@ -88,18 +88,21 @@ class Plan:
 class Model:
     """An encoder, a decoder and a trie of the paper's size; random, but the same every time."""
 
-    def __init__(self, plan: Plan, device: str, precision: str) -> None:
+    def __init__(self, plan: Plan, runtime: Runtime) -> None:
         seed_everything(0)
-        self.runtime = Runtime(store=Store(Path("unused")), device=device, precision=precision)
-        self.network = VisionNetwork(NetworkConfig(backbone=plan.backbone)).eval().to(device)
+        self.runtime = runtime
+        self.network = VisionNetwork(NetworkConfig(backbone=plan.backbone)).eval().to(runtime.device)
         D = self.network.dim
         shape = Shape(memory_dim=D, length=plan.length, codes=plan.codes, depth=plan.depth, width=D, heads=D // 64)
-        self.decoder = Decoder(shape).eval().to(device)
+        self.decoder = Decoder(shape).eval().to(runtime.device)
         for network in (self.network, self.decoder):
             self.runtime.hold(network)
         codes = np.random.default_rng(0).integers(0, plan.codes, (IDENTIFIERS, plan.length))
         self.trie = Trie.build(Identifiers(codes, plan.codes))
-        self.pictures = 255 * torch.rand(plan.pictures, 3, 224, 224, device=device)
+        self.pictures = 255 * torch.rand(plan.pictures, 3, 224, 224, device=runtime.device)
+        with torch.inference_mode(), self.runtime.autocast():
+            self.tokens = self.network(self.pictures[:1]).shape[1]
+        self.encoder_flop = flop_of(self.network, self.pictures[:1], self.runtime.autocast())
 
     def answer(self, batch: int, beams: int, search: Search) -> tuple[Tensor, Tensor]:
         """Leaves and scores [B,K] for the first pictures, on the clock."""
@@ -111,14 +114,17 @@ class Model:
 
 
 @torch.inference_mode()
-def measure(model: Model, plan: Plan) -> Iterator[Point]:
-    """Time every batch size with every number of beams."""
+def measure(model: Model, plan: Plan, rates: Rates) -> Iterator[Point]:
+    """Time every batch size with every number of beams; parts apart from the whole, where a device is waited for."""
     search = BeamSearch(model.trie, model.runtime.device)
     for batch in plan.batches:
         for beams in plan.beams:
             reset_peak_memory(model.runtime)
-            clocks = _repeated(partial(model.answer, batch, beams, search), model.runtime, plan.patience)
-            yield _point(model.runtime, batch, beams, clocks)
+            ask = partial(model.answer, batch, beams, search)
+            waits = model.runtime.device != "cpu"
+            clocks = repeated(ask, model.runtime, plan.patience, fine=not waits)
+            parts = repeated(ask, model.runtime, plan.patience / 2, fine=True) if waits else clocks
+            yield _point(model, batch, beams, clocks, parts, rates)
 
 
 @torch.inference_mode()
@@ -126,11 +132,11 @@ def compare(model: Model, plan: Plan) -> Iterator[Comparison]:
     """Ask the reference decoder the same, once: it is slow."""
     fast, slow = (kind(model.trie, model.runtime.device) for kind in (BeamSearch, ReferenceSearch))
     for batch, beams in plan.compared:
-        clocks = _repeated(partial(model.answer, batch, beams, fast), model.runtime, plan.patience)
-        mine = _median(clocks, "search")
+        clocks = repeated(partial(model.answer, batch, beams, fast), model.runtime, plan.patience)
+        mine = median(clocks, "search")
         with Clock(live=True, synchronize=model.runtime.synchronize).run() as clock:
             expected = model.answer(batch, beams, slow)
-        theirs, encoder = clock.seconds["search"], _median(clocks, "encode")
+        theirs, encoder = clock.seconds["search"], median(clocks, "encode")
         differing, difference = disagreement(model.answer(batch, beams, fast), expected)
         yield Comparison(
             batch=batch,
@@ -155,32 +161,38 @@ def disagreement(answer: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor])
     return int((~allowed & ~last).sum()), float((scores - expected_scores).abs().max())
 
 
-def _repeated(work: Callable[[], object], runtime: Runtime, patience: float) -> list[Clock]:
-    """Run `work` to warm up, then on a clock until patience ends: at least once, at most 9 times."""
-    work()
-    clocks: list[Clock] = []
-    start = perf_counter()
-    while not clocks or (len(clocks) < 9 and perf_counter() - start < patience):
-        with Clock(live=True, fine=True, synchronize=runtime.synchronize).run() as clock:
-            work()
-        clocks.append(clock)
-    return clocks
+def decoding_flop(shape: Shape, tokens: int, beams: int) -> float:
+    """Return the least that decoding one picture takes: each code of each beam once, the first for one beam alone.
+
+    Keys and values are kept; those of the picture's tokens are made once for all its beams.
+    """
+    D, blocks = shape.width, shape.depth
+    look = 2 * tokens * 2 * D * D * blocks  # keys and values: two matrices for each token
+    attention = 2 * 2 * (tokens + (shape.length + 1) / 2) * D * blocks  # to the picture, and to the codes so far
+    code = 2 * 14 * D * D * blocks + attention + 2 * D * shape.codes  # 4 D² itself, 2 D² across, 8 D² in the MLP
+    return look + (1 + (shape.length - 1) * beams) * code
 
 
-def _point(runtime: Runtime, batch: int, beams: int, clocks: list[Clock]) -> Point:
-    host, device = peak_memory(runtime)
-    seconds = {name: _median(clocks, name) for name in ("encode", "decoder", "trie", "total")}
-    return Point(
-        precision=runtime.precision,
-        batch=batch,
-        beams=beams,
-        encoder_s=seconds["encode"],
-        decoder_s=seconds["decoder"],
-        trie_s=seconds["trie"],
-        total_s=seconds["total"],
-        peak_bytes=host if device is None else device,
+def needed(model: Model, batch: int, beams: int) -> Work:
+    """Return the least that a batch takes. Each weight is read once, those of the steps once for each code."""
+    shape, decoder = model.decoder.shape, bytes_of(model.decoder)
+    looked = decoder * 2 / 16  # of the 16 D² of a block
+    return Work(
+        flop=batch * (model.encoder_flop + decoding_flop(shape, model.tokens, beams)),
+        bytes=bytes_of(model.network) + looked + shape.length * (decoder - looked),
     )
 
 
-def _median(clocks: list[Clock], name: str) -> float:
-    return float(np.median([clock.seconds[name] for clock in clocks]))
+def _point(model: Model, batch: int, beams: int, clocks: list[Clock], parts: list[Clock], rates: Rates) -> Point:
+    total = median(clocks, "total")
+    return Point(
+        precision=model.runtime.precision,
+        batch=batch,
+        beams=beams,
+        encoder_s=median(clocks, "encode"),
+        decoder_s=median(parts, "decoder"),
+        trie_s=median(parts, "trie"),
+        total_s=total,
+        of_roof=needed(model, batch, beams).least_s(rates) / total,
+        peak_bytes=peak_bytes(model.runtime),
+    )

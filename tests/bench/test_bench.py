@@ -2,13 +2,26 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from irbench.bench.beam import Model, Plan, compare, disagreement, measure
+from irbench.bench import encode, metrics, search
+from irbench.bench.beam import Model, Plan, compare, decoding_flop, disagreement, measure
+from irbench.bench.roofline import Rates, Work, rates
+from irbench.catalog import SEARCHERS
 from irbench.cli import app
-from irbench.errors import UsageError
+from irbench.errors import MissingLibrary, UsageError
+from irbench.identifiers import Identifiers
+from irbench.irgen.beam import BeamSearch
+from irbench.irgen.decoder import Decoder, Shape
+from irbench.irgen.trie import Trie
+from irbench.machine import Runtime
+
+RATES = Rates(precision="fp32", flop_per_s=1e12, bytes_per_s=1e11)
 
 
 def test_trie_prints_a_line_for_each_size_or_one_document() -> None:
@@ -21,14 +34,15 @@ def test_trie_prints_a_line_for_each_size_or_one_document() -> None:
     assert all(row["build_s"] > 0 and row["bytes"] > 0 and row["step_ms"] > 0 for row in built)
 
 
-def test_beam_holds_the_answers_against_the_reference_decoder() -> None:
+def test_beam_holds_the_answers_against_the_reference_decoder(runtime: Runtime) -> None:
     plan = Plan(beams=(1, 3), batches=(1, 2), compared=((3, 3),), backbone="test_vit", depth=2, length=3, patience=0)
-    model = Model(plan, "cpu", "fp32")
+    model = Model(plan, runtime)
     assert len(model.pictures) == 3
-    points = list(measure(model, plan))
+    points = list(measure(model, plan, RATES))
     assert [(point.batch, point.beams) for point in points] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     for point in points:
         assert point.total_s >= point.encoder_s + point.decoder_s + point.trie_s > 0
+        assert 0 < point.of_roof < 1
     (comparison,) = compare(model, plan)
     assert (comparison.batch, comparison.beams, comparison.leaves_differing) == (3, 3, 0)
     assert comparison.score_difference < 1e-4
@@ -37,12 +51,94 @@ def test_beam_holds_the_answers_against_the_reference_decoder() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["trie --sizes many", "trie --sizes 10,0", "beam --compare 16", "beam --beams 1,,2", "beam --precision fp64"],
+    [
+        "encode --precision fp16",
+        "encode --batches 0,1",
+        "trie --sizes many",
+        "trie --sizes 10,0",
+        "beam --compare 16",
+        "beam --beams 1,,2",
+        "beam --precision fp64",
+    ],
 )
 def test_what_cannot_be_measured_is_refused_by_name(command: str) -> None:
     refused = CliRunner().invoke(app, ["bench", *command.split()])
     assert isinstance(refused.exception, UsageError)
     assert command.split()[1] in str(refused.exception)
+
+
+def test_the_least_that_decoding_takes_is_what_the_decoder_does_and_what_the_roofline_says() -> None:
+    paper = Shape(memory_dim=768, length=4, codes=256, depth=12, width=768, heads=12)
+    known = {1: 41.5 - 35.13, 10: 47.1 - 35.13, 30: 59.4 - 35.13}  # GFLOP, worked out by hand beside the encoder's
+    assert {k: decoding_flop(paper, 197, k) / 1e9 for k in known} == pytest.approx(known, abs=0.06)
+
+    shape = Shape(memory_dim=32, length=3, codes=8, depth=2, width=32, heads=2)
+    every = np.stack(np.meshgrid(*[np.arange(8)] * 3), axis=-1).reshape(-1, 3)
+    find = BeamSearch(Trie.build(Identifiers(every, 8)), "cpu")
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        find(Decoder(shape).eval(), torch.randn(1, 20, 32), 5)
+    assert counter.get_total_flops() == pytest.approx(decoding_flop(shape, 20, 5), rel=0.01)
+
+
+def test_the_roofline_is_the_longer_of_two_times(runtime: Runtime) -> None:
+    assert Work(flop=1e12, bytes=1e9).least_s(RATES) == 1
+    assert Work(flop=1e9, bytes=1e12).least_s(RATES) == 10
+    found = rates(runtime, 0, shrink=16)
+    assert found.flop_per_s > 1e6
+    assert found.bytes_per_s > 1e6
+
+
+def test_encode_tells_what_share_of_the_machine_is_used(runtime: Runtime) -> None:
+    plan = encode.Plan(backbone="test_vit", side=64, batches=(1, 3), patience=0)
+    model = encode.Model(plan, runtime)
+    points = list(encode.measure(model, plan, RATES))
+    assert [point.batch for point in points] == [1, 3]
+    parameters = sum(p.numel() for name, p in model.network.named_parameters() if "blocks" in name and p.ndim == 2)
+    tokens = model.network(torch.zeros(1, 3, 64, 64)).shape[1]
+    for point in points:
+        assert point.gflop_per_image >= 2 * parameters * tokens / 1e9  # every matrix for every token
+        assert point.of_product == pytest.approx(point.images_per_s * point.gflop_per_image * 1e9 / 1e12)
+        assert 0 < point.of_product <= point.of_roof < 1
+
+
+def test_search_holds_each_index_against_exact_search(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = search.Plan(gallery=600, queries=20, dim=16, clusters=20, k=5, patience=0)
+    points = {point.search: point for point in search.measure(plan, runtime)}
+    assert set(points) >= set(SEARCHERS)
+    assert points["linear"].recall == 1
+    assert all(0 < point.recall <= 1 and point.build_s > 0 and point.index_bytes > 0 for point in points.values())
+    few = search.Plan(searches=("ivfpq",), gallery=600, queries=20, dim=16, clusters=20, k=5, curves=True, patience=0)
+    curve = {point.setting: point for point in search.measure(few, runtime)}
+    assert curve["nprobe-1"].recall <= curve["nprobe-32"].recall
+
+    def missing(*_: object) -> None:
+        raise MissingLibrary("pip install it")
+
+    monkeypatch.setattr(SEARCHERS.load("ivfpq"), "build", missing)
+    (gap, *_) = search.measure(few, runtime)
+    assert (gap.recall, gap.reason) == (None, "pip install it")
+
+
+def test_metrics_say_what_plain_loops_say(runtime: Runtime) -> None:
+    timed = metrics.measure(50, 120, runtime, 0)
+    assert timed.difference < 1e-12
+    assert timed.total_s > 0
+    assert timed.ratio > 1
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        ("encode --backbone test_vit --side 32 --batches 1,2 --precision fp32 --patience 0", "points"),
+        ("search --search linear --gallery 300 --queries 10 --dim 8 --clusters 5 --patience 0", "points"),
+        ("metrics --queries 20 --answers 100 --patience 0", "metrics"),
+    ],
+)
+def test_a_bench_prints_a_table_or_one_document(command: str, key: str) -> None:
+    table = CliRunner().invoke(app, ["bench", *command.split()])
+    assert table.exit_code == 0, table.output
+    rows = json.loads(CliRunner().invoke(app, ["bench", *command.split(), "--json"]).stdout)[key]
+    assert len(table.stdout.strip().splitlines()) >= 1 + len(rows)
 
 
 def test_other_leaves_are_counted_unless_their_scores_are_equal() -> None:

@@ -1,0 +1,86 @@
+"""How many pictures a backbone with random weights encodes in a second, beside what the machine could do at best.
+
+The pictures are bytes on the device already: reading image files is not timed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from irbench.backbones import NetworkConfig, VisionNetwork, centre
+from irbench.bench.roofline import Rates, Work, bytes_of, flop_of
+from irbench.bench.timing import median, peak_bytes, repeated
+from irbench.machine import Runtime, reset_peak_memory, seed_everything
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One measurement: seconds are the median over repeats, of one batch."""
+
+    precision: str
+    batch: int
+    total_s: float
+    gflop_per_image: float
+    of_product: float  # the share of the machine's matrix product rate that is reached
+    of_roof: float  # the share of the images/s that its rates of products and copies allow
+    peak_bytes: int  # of the process on the host, or of the GPU's memory
+
+    @property
+    def images_per_s(self) -> float:
+        """Pictures in a second."""
+        return self.batch / self.total_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to measure."""
+
+    backbone: str = "vit_base_patch16_224"
+    side: int = 224  # pixels
+    batches: tuple[int, ...] = (1, 16, 64)
+    patience: float = 5.0  # seconds after which a point is not repeated any more
+
+
+class Model:
+    """A network as the retrievers hold it, and pictures."""
+
+    def __init__(self, plan: Plan, runtime: Runtime) -> None:
+        seed_everything(0)
+        self.side = plan.side
+        self.runtime = runtime
+        config = NetworkConfig(backbone=plan.backbone, side=plan.side, decoded_side=plan.side)
+        self.network = VisionNetwork(config).eval().to(runtime.device)
+        self.runtime.hold(self.network)
+        shape = (max(plan.batches), plan.side, plan.side, 3)
+        self.pictures = torch.randint(256, shape, dtype=torch.uint8).to(runtime.device)
+
+    @torch.inference_mode()
+    def encode(self, batch: int) -> Tensor:
+        """Features [B,D] of the first pictures."""
+        with self.runtime.autocast():
+            return self.network.feature(self.network(centre(self.pictures[:batch], self.side)))
+
+    @property
+    def flop(self) -> float:
+        """Floating-point operations for one picture."""
+        return flop_of(self.network, centre(self.pictures[:1], self.side), self.runtime.autocast())
+
+
+def measure(model: Model, plan: Plan, rates: Rates) -> Iterator[Point]:
+    """Time every batch size."""
+    flop, weights = model.flop, bytes_of(model.network)
+    for batch in plan.batches:
+        reset_peak_memory(model.runtime)
+        seconds = median(repeated(partial(model.encode, batch), model.runtime, plan.patience), "total")
+        yield Point(
+            precision=model.runtime.precision,
+            batch=batch,
+            total_s=seconds,
+            gflop_per_image=flop / 1e9,
+            of_product=batch * flop / seconds / rates.flop_per_s,
+            of_roof=Work(flop=batch * flop, bytes=weights).least_s(rates) / seconds,
+            peak_bytes=peak_bytes(model.runtime),
+        )

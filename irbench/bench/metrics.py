@@ -1,0 +1,84 @@
+"""What scoring costs: every metric of Q rankings of K answers, beside plain loops that say the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.bench.timing import median, repeated
+from irbench.machine import Runtime
+from irbench.metrics import METRICS, Judged, Measure
+
+_KS = (1, 10, 100)
+_BY_LOOP = 200  # queries, at most, that the loops score: they are slow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """Scoring `queries` rankings of `answers` each by `metrics` metrics."""
+
+    queries: int
+    answers: int
+    metrics: int
+    total_s: float
+    loop_s: float  # of plain loops, from fewer queries
+    difference: float  # the largest between the two, of any query and metric
+
+    @property
+    def ratio(self) -> float:
+        """How many times the loops take as long."""
+        return self.loop_s / self.total_s
+
+
+def measure(queries: int, answers: int, runtime: Runtime, patience: float) -> Timed:
+    """Score random answers, a tenth of which are right."""
+    rng = np.random.default_rng(0)
+    hits = rng.random((queries, answers)) < 0.1
+    positives = hits.sum(axis=1) + rng.integers(1, 50, queries)
+    whole = [Measure(metric, k) for metric in METRICS.values() if not metric.part for k in _KS if metric.at_k]
+    clocks = repeated(lambda: _score(hits, positives, whole), runtime, patience)
+    few = min(queries, _BY_LOOP)
+    rows = list(zip(hits[:few].tolist(), positives[:few].tolist(), strict=True))
+    start = perf_counter()
+    slow = [[by_loop(row, n, measure) for measure in whole] for row, n in rows]
+    seconds = perf_counter() - start
+    fast = _score(hits[:few], positives[:few], whole)
+    return Timed(
+        queries=queries,
+        answers=answers,
+        metrics=len(whole),
+        total_s=median(clocks, "total"),
+        loop_s=seconds * queries / few,
+        difference=float(np.abs(np.array(slow) - fast).max()),
+    )
+
+
+def _score(hits: NDArray[np.bool_], positives: NDArray[np.int64], measures: list[Measure]) -> NDArray[np.float64]:
+    """Scores [Q,metrics]."""
+    judged = Judged(hits, positives)
+    return np.stack([measure.metric.function(judged, measure.k) for measure in measures], axis=1)
+
+
+def by_loop(hits: Sequence[bool], n: int, measure: Measure) -> float:  # noqa: PLR0911 -- one definition, one return
+    """Score one query, whose answers [K] are right or wrong, of n right ones: the definitions, word for word."""
+    k = measure.k
+    top = ([*hits] + [False] * k)[:k]
+    ranks = [rank for rank, hit in enumerate(top, 1) if hit]
+    match measure.metric.name:
+        case "precision" | "precision_old" | "precision_new":
+            return len(ranks) / k
+        case "precision_irgen":
+            return len(ranks) / (ranks[-1] if len(ranks) == n > 1 and ranks[-1] < k else k)
+        case "recall":
+            return float(bool(ranks))
+        case "true_recall":
+            return len(ranks) / n
+        case "mrr":
+            return 1 / ranks[0] if ranks else 0.0
+        case "map":
+            return sum((i + 1) / rank for i, rank in enumerate(ranks)) / min(n, k)
+        case "r_precision":
+            return sum(hits[:n]) / n
+    raise AssertionError(measure)

@@ -1,0 +1,125 @@
+"""What each index costs and misses on random vectors in clusters: build, queries in a batch and alone, recall."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench import recipes
+from irbench.bench.timing import median, repeated
+from irbench.catalog import SEARCHERS
+from irbench.cell import Changes
+from irbench.embeddings import Embeddings
+from irbench.errors import Unavailable
+from irbench.machine import Runtime
+from irbench.protocols import Searcher
+from irbench.ranking import MISSING
+from irbench.recipes import SearchHead
+
+EXACT = "linear"  # the recipe that the others are held against
+_SINGLES = 20  # queries asked one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to measure."""
+
+    searches: tuple[str, ...] = ()  # recipes; none: all
+    gallery: int = 100_000
+    queries: int = 1000
+    dim: int = 256
+    clusters: int = 1000
+    k: int = 10
+    curves: bool = False  # all points of each index's curve too
+    patience: float = 5.0  # seconds after which a search is not repeated any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One index at one setting; None and a reason where it is not available."""
+
+    search: str
+    setting: str  # what differs from the recipe, as a result's variant would say it
+    build_s: float | None = None
+    queries_per_s: float | None = None  # all queries asked together
+    single_ms: float | None = None  # one by one, the mean
+    recall: float | None = None  # the share of the exact search's answers that are found
+    index_bytes: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Unit vectors around common centres, and the true neighbours of the queries."""
+
+    gallery: Embeddings  # [N,D]
+    queries: Embeddings  # [Q,D]
+    nearest: NDArray[np.int64]  # [Q,K]
+
+
+def measure(plan: Plan, runtime: Runtime) -> Iterator[Point]:
+    """Build and ask each index."""
+    names = plan.searches or recipes.names("methods/search")
+    kinds = [recipes.find("methods/search", name).head(SearchHead).searcher for name in names]
+    vectors = _vectors(plan, runtime)
+    for name, kind in zip(names, kinds, strict=True):
+        schema = SEARCHERS.schema(kind)
+        curve: Sequence[Changes] = getattr(schema, "curve", ()) if plan.curves else ()
+        for setting in ((), *curve):
+            yield _point(name, setting, vectors, plan, runtime)
+
+
+def _vectors(plan: Plan, runtime: Runtime) -> Vectors:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(plan.clusters, plan.dim)).astype(np.float32)
+
+    def draw(count: int) -> Embeddings:
+        noise = rng.normal(size=(count, plan.dim)).astype(np.float32)
+        return Embeddings(centres[rng.integers(plan.clusters, size=count)] + noise).unit()
+
+    gallery, queries = draw(plan.gallery), draw(plan.queries)
+    exact = _searcher(EXACT, (), runtime)
+    exact.build(gallery)
+    return Vectors(gallery, queries, exact.search(queries, plan.k).rows)
+
+
+def _searcher(name: str, setting: Changes, runtime: Runtime) -> Searcher:
+    recipe = recipes.find("methods/search", name)
+    kind = recipe.head(SearchHead).searcher
+    config = recipe.config(SEARCHERS.schema(kind), scale="paper", dataset="", **dict(setting))
+    made: Any = SEARCHERS.load(kind)(config, runtime)
+    return made
+
+
+def _point(name: str, setting: Changes, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:
+    told = ",".join(f"{key}-{value}" for key, value in setting)
+    try:
+        searcher = _searcher(name, setting, runtime)
+        start = perf_counter()
+        searcher.build(vectors.gallery)
+        built = perf_counter() - start
+    except Unavailable as error:
+        return Point(search=name, setting=told, reason=str(error))
+    queries = vectors.queries
+    together = median(repeated(lambda: searcher.search(queries, plan.k), runtime, plan.patience), "total")
+    asked = [Embeddings(queries.array[row : row + 1]) for row in range(min(_SINGLES, len(queries)))]
+    alone = median(repeated(lambda: [searcher.search(one, plan.k) for one in asked], runtime, plan.patience), "total")
+    return Point(
+        search=name,
+        setting=told,
+        build_s=built,
+        queries_per_s=len(queries) / together,
+        single_ms=1000 * alone / len(asked),
+        recall=recall(searcher.search(queries, plan.k).rows, vectors.nearest),
+        index_bytes=searcher.describe().index_bytes,
+    )
+
+
+def recall(found: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
+    """Return the share of the nearest rows [Q,K] that stand among those found [Q,K]."""
+    wanted = nearest != MISSING
+    there = (nearest[:, :, None] == found[:, None, :]).any(axis=2)
+    return float((there & wanted).sum() / wanted.sum())

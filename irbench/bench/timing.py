@@ -1,0 +1,34 @@
+"""How the benches time: a warm-up, then repeats on the harness's clock until patience ends."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from irbench.clock import Clock
+from irbench.machine import Runtime, peak_memory
+
+_REPEATS = 9
+
+
+def repeated(work: Callable[[], object], runtime: Runtime, patience: float, *, fine: bool = False) -> list[Clock]:
+    """Run `work` to warm up, then on a clock until `patience` seconds are over: at least once, at most 9 times."""
+    work()
+    clocks: list[Clock] = []
+    start = perf_counter()
+    while not clocks or (len(clocks) < _REPEATS and perf_counter() - start < patience):
+        with Clock(live=True, fine=fine, synchronize=runtime.synchronize).run() as clock:
+            work()
+        clocks.append(clock)
+    return clocks
+
+
+def median(clocks: Sequence[Clock], name: str) -> float:
+    """Return the median seconds of a stage or a part."""
+    return float(np.median([clock.seconds[name] for clock in clocks]))
+
+
+def peak_bytes(runtime: Runtime) -> int:
+    """Return the peak since it was reset: of the GPU's memory, or without one of the process on the host."""
+    host, device = peak_memory(runtime)
+    return host if device is None else device
