@@ -1,7 +1,6 @@
 """The command line. Each command parses, calls one use case and prints; heavy libraries load only when one runs."""
 
 import json
-import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from irbench import __version__, cli_data, cli_stored, recipes
+from irbench import __version__, cli_data, cli_stored, cli_table, recipes
 from irbench import options as o
 from irbench.cli_bench import bench_app
 from irbench.errors import IrbenchError, UsageError, check_choice, nearest
@@ -146,35 +145,7 @@ def query(
     print_answers(ask(Experiment(cell, settings), images, k), as_json=as_json)
 
 
-@app.command()
-def table(
-    metric: Annotated[str, typer.Option(help="precision, recall, mrr, map … price, latency, footprint.")] = "precision",
-    dataset: o.Datasets = None,
-    format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.")] = "text",
-    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Beside the paper's numbers.")] = True,
-    shortened: Annotated[bool, typer.Option("--shortened", help="Also shortened runs.")] = False,
-    mix: Annotated[bool, typer.Option("--mix", help="Other protocols, crops and images in one panel, marked.")] = False,
-    results: o.ResultsOut = None,
-) -> None:
-    """Print a table of stored results."""
-    from irbench import hits
-    from irbench.report.render import render
-    from irbench.report.table import table as make
-    from irbench.results import usual_folder
-
-    folder = results or usual_folder()
-    stored, sound = _stored(folder)
-    made = make(
-        stored,
-        metric,
-        datasets=tuple(dataset or ()),
-        paper=paper,
-        include_shortened=shortened,
-        mix=mix,
-        judge=hits.reader(folder),
-    )
-    typer.echo(render(made, format, width=_width(), color=sys.stdout.isatty()), nl=False)
-    raise typer.Exit(0 if sound else 1)
+app.command()(cli_table.table)
 
 
 @app.command("list")
@@ -345,18 +316,6 @@ def _root(
     """Options of irbench itself."""
 
 
-def _stored(folder: Path | None) -> tuple[list[Any], bool]:
-    """Read the results to show, saying from where; also whether all of them could be read."""
-    from irbench.results import read_all, usual_folder
-
-    folder = folder or usual_folder()
-    found, problems = read_all(folder)
-    typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
-    for problem in problems:
-        typer.echo(f"irbench: {problem}", err=True)
-    return found, not problems
-
-
 def _titles(family: str) -> dict[str, str]:
     return {name: recipes.find(family, name).title for name in recipes.names(family)}
 
@@ -365,10 +324,6 @@ def _metrics() -> dict[str, str]:
     from irbench.metrics import METRICS
 
     return {metric.name + ("@K" if metric.at_k else ""): metric.formula for metric in METRICS.values()}
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((110, 24)).columns
 
 
 @contextmanager

@@ -50,6 +50,8 @@ BAD = [
     (["ablate", "lenght"], "unknown ablation 'lenght'; did you mean 'length'?"),
     (["table", "--metric", "precison"], "unknown --metric 'precison'; did you mean 'precision'?"),
     (["table", "--format", "html"], "unknown --format 'html'"),
+    (["table", "--table", "7"], "unknown --table '7' (one of 1, 2, 3, 4, 5, 6, all)"),
+    (["table", "--table", "1", "--metric", "recall"], "leave out --metric, --mix and --no-paper"),
     (["list", "method"], "did you mean 'methods'?"),
     (["show", "identifiers", "--identifier", "randon"], "unknown identifier 'randon'; did you mean 'random'?"),
     (["show", "irgn"], "no recipe is called 'irgn'; did you mean 'irgen'?"),

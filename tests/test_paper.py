@@ -72,3 +72,25 @@ def test_every_number_is_a_percentage_of_a_known_metric():
     for metric in metrics.METRICS:
         for dataset in (*paper.DATASETS, "inshop-fresh"):
             assert all(0 < number.percent <= 100 for number in paper.published(metric, dataset).values())
+
+
+@pytest.mark.parametrize("number", paper.TABLES)
+def test_the_lines_of_a_table_hold_each_of_its_numbers_once_in_its_order(number):
+    known = paper.TABLES[number]
+    rows = list(csv.DictReader(files("irbench.paper").joinpath(f"{known.file}.csv").read_text().splitlines()))
+    printed = [row.get("percent") or row["map_at_100_percent"] for row in rows]
+    found = [
+        percent
+        for dataset in known.datasets
+        for line in paper.lines(number, dataset)
+        for percent in line.percents.values()
+    ]
+    assert sorted(found) == sorted(map(float, printed))
+    cells = [line.cell for line in paper.lines(number, known.datasets[0])]
+    assert all([line.cell for line in paper.lines(number, dataset)] == cells for dataset in (*known.datasets, "digits"))
+
+
+def test_a_row_without_numbers_is_a_row_all_the_same():
+    (line,) = [line for line in paper.lines(2, "cars196") if line.cell == "irt-r+linear"]
+    assert line == ("irt-r+linear", {}, "Table 2: no number")
+    assert [line.cell for line in paper.lines(3, "inshop")][-2:] == ["irgen", "irgen@rqvae"]

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from irbench import paper
 from irbench.report.lines import Line, label, why
 from irbench.report.quantities import Quantity
 from irbench.results import Result
 
 
-def notes(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:
+def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:
     """Yield a line for each reason that no row tells, with all seeds that it holds for."""
     results = [result for line in lines for result in line.results]
     told = {(_who(result), line.row.reason) for line in lines for result in line.results}
@@ -25,6 +26,8 @@ def notes(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:
     yield from _misses(results)
     for facts in dict.fromkeys(result.dataset for result in results if result.dataset.without_positives):
         yield f"{facts.without_positives} of {facts.queries} queries have no positive in the gallery and are left out"
+    if dataset == "inshop" and any(column.key.startswith("precision_irgen@") for column in columns):
+        yield paper.INSHOP_PRECISION
 
 
 def _who(result: Result) -> str:

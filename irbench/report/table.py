@@ -14,7 +14,7 @@ from irbench import paper as published
 from irbench.report import lines as made
 from irbench.report.ceiling import ceiling
 from irbench.report.lines import Line
-from irbench.report.notes import notes
+from irbench.report.notes import notes_of
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import TWINS, Quantity, can_say, headline, quantities, subject
 from irbench.report.ranks import Judge, marked, ranked
@@ -52,8 +52,9 @@ def table(  # noqa: PLR0913 -- each is an option of the command
     panels = [panel for group in by_data(shown, mix=mix) for panel in _panels(group, metric, judge, paper=paper)]
     wanted = [name for name in datasets if paper and not any(_holds_paper(panel, name) for panel in panels)]
     panels += [panel for name in wanted for panel in _published_panels(name, metric)]
-    left_out = _left_out(len(chosen) - len(shown), sorted(set(datasets) - {panel.dataset for panel in panels}))
-    return Table(metric=metric, title=words.title, caption=words.caption, panels=tuple(panels), notes=tuple(left_out))
+    unmeasured = sorted(set(datasets) - {panel.dataset for panel in panels})
+    notes = (*left_out(len(chosen) - len(shown)), *(f"{name}: nothing measured yet" for name in unmeasured))
+    return Table(metric=metric, title=words.title, caption=words.caption, panels=tuple(panels), notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ def assemble(
         columns=tuple(columns),
         headline=headline(heading.metric, columns),
         rows=tuple(rows),
-        notes=(*notes(lines, columns), *told, *more_notes),
+        notes=(*notes_of(heading.dataset, lines, columns), *told, *more_notes),
     )
 
 
@@ -200,8 +201,7 @@ def _holds_paper(panel: Panel, dataset: str) -> bool:
     return (panel.dataset, panel.protocol, panel.crop) == (dataset, published.PROTOCOL, published.CROP)
 
 
-def _left_out(shortened: int, unmeasured: Sequence[str]) -> Iterator[str]:
+def left_out(shortened: int) -> Iterator[str]:
+    """Say how many shortened results are not shown."""
     if shortened:
         yield f"{shortened} shortened results, which saw a part of the data or of the training, are left out"
-    for name in unmeasured:
-        yield f"{name}: nothing measured yet"

@@ -1,9 +1,11 @@
 """A table as text for a terminal."""
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from io import StringIO
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
 
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import Quantity
@@ -25,6 +27,23 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _NAME = 26  # columns, beyond which a method's name is broken after a comma
+_FOLDED = 20  # columns that are left for what gives way: "trained from nothing"
+
+
+@dataclass(frozen=True)
+class _Words:
+    """A column of words, before the numbers."""
+
+    heading: str
+    cells: list[str]
+    justify: Literal["left", "right"] = "left"
+    gives_way: bool = False  # is folded where the terminal is narrow
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that it needs at least."""
+        longest = max(_width(cell) for cell in (self.heading, *self.cells))
+        return min(longest, _FOLDED) if self.gives_way else longest
 
 
 def plain_console(out: StringIO, width: int, *, color: bool) -> "Console":
@@ -50,7 +69,7 @@ def as_text(table: Table, width: int, *, color: bool) -> str:
     for panel in table.panels:
         console.print()
         console.print(panel.title)
-        _print_panel(panel, console.print, color=color)
+        _print_panel(panel, console.print, width=width, color=color)
         for note in panel.notes:
             console.print(textwrap.fill(f"{GAP} {note}", width, initial_indent="  ", subsequent_indent="    "))
     console.print()
@@ -59,26 +78,85 @@ def as_text(table: Table, width: int, *, color: bool) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def _print_panel(panel: Panel, echo: Callable[..., None], *, color: bool) -> None:
+def _print_panel(panel: Panel, echo: Callable[..., None], *, width: int, color: bool) -> None:
+    """Print the panel; where its columns do not fit, the rest of them below, with the methods again."""
+    machine = _shared_machine(panel)
+    if machine:
+        echo(f"  all on: {machine}")
+    numbers = [[_lines(cell, column, color=color) for cell, column in zip(row.cells, panel.columns, strict=True)]
+               for row in panel.rows]  # fmt: skip
+    words = _words(panel, machine)
+    for i, block in enumerate(_blocks(panel, words, numbers, width)):
+        if i:
+            echo()
+        _print_block(panel, words if not i else words[:1], numbers, block, echo)
+
+
+def _print_block(
+    panel: Panel, words: list[_Words], numbers: list[list["Text"]], block: range, echo: Callable[..., None]
+) -> None:
     from rich import box
     from rich.table import Table as Grid
     from rich.text import Text
 
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    results, ranks = has_results(panel), has_ranks(panel)
-    grid.add_column("method", no_wrap=True)
-    grid.add_column("scale, backbone,\nweights" if results else "from", overflow="fold")  # gives way where it is narrow
-    numeric = [*(["seeds"] if results else []), *([rank_heading(panel)] if ranks else [])]
-    for heading in (*numeric, *(column.label for column in panel.columns)):
-        grid.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
-    above: Row | None = None
-    for row in panel.rows:
-        counts = [*([str(row.seeds or "")] if results else []), *([rank(row, panel)] if ranks else [])]
-        numbers = [_lines(cell, column, color=color) for cell, column in zip(row.cells, panel.columns, strict=True)]
-        style = "" if row.kind == "measured" else "dim"
-        grid.add_row(_name(row, above), Text(_maker(row)), *counts, *numbers, style=style)
-        above = row
+    for column in words:
+        grid.add_column(column.heading, justify=column.justify, no_wrap=not column.gives_way, overflow="fold")
+    for c in block:
+        grid.add_column(_heading(panel.columns[c].label), justify="right", no_wrap=True)
+    for r, row in enumerate(panel.rows):
+        told = [Text(column.cells[r]) for column in words]
+        grid.add_row(*told, *(numbers[r][c] for c in block), style="" if row.kind == "measured" else "dim")
     echo(grid)
+
+
+def _words(panel: Panel, machine: str) -> list[_Words]:
+    above: Sequence[Row | None] = (None, *panel.rows)
+    found = [_Words("method", list(map(_name, panel.rows, above)))]
+    makers = [_maker(row, machine) for row in panel.rows]
+    if not has_results(panel):
+        return [*found, _Words("from", makers, gives_way=True)]
+    found.append(_Words("scale, backbone,\nweights", makers, gives_way=True))
+    found.append(_Words("seeds", [str(row.seeds or "") for row in panel.rows], "right"))
+    if has_ranks(panel):
+        found.append(_Words(_heading(rank_heading(panel)), [rank(row, panel) for row in panel.rows], "right"))
+    return found
+
+
+def _blocks(panel: Panel, words: list[_Words], numbers: list[list["Text"]], width: int) -> list[range]:
+    """Part the columns so that they fit beside the words: between metrics first, then wherever they must be."""
+    needs = [2 + max(_width(text) for text in (_heading(column.label), *(row[c].plain for row in numbers)))
+             for c, column in enumerate(panel.columns)]  # fmt: skip
+    room = width - sum(column.width + 2 for column in words) + 2
+    if sum(needs) <= room:
+        return [range(len(needs))]
+    starts, used = [0], 0
+    for c, need in enumerate(needs):
+        if c > starts[-1] and (used + need > room or _about(panel, c) != _about(panel, c - 1)):
+            starts.append(c)
+            used, room = 0, width - words[0].width
+        used += need
+    return [range(start, end) for start, end in pairwise([*starts, len(needs)])]
+
+
+def _about(panel: Panel, c: int) -> str:
+    """The metric of a column; both definitions of precision are one."""
+    name, at, _ = panel.columns[c].key.partition("@")
+    return name.removesuffix("_irgen") if at else ""
+
+
+def _heading(label: str) -> str:
+    return label.replace(" ", "\n", 1)
+
+
+def _width(text: str) -> int:
+    return max(map(len, text.split("\n")))
+
+
+def _shared_machine(panel: Panel) -> str:
+    """The processor of all rows, if it is one."""
+    known = {row.machine.rpartition(", ")[0].rpartition(", ")[0] for row in panel.rows if row.machine}
+    return known.pop() if len(known) == 1 else ""
 
 
 def _name(row: Row, above: Row | None) -> str:
@@ -89,8 +167,9 @@ def _name(row: Row, above: Row | None) -> str:
     return "\n".join([*(line.replace(", ", ",") for line in lines), *([row.data] if row.data else [])])
 
 
-def _maker(row: Row) -> str:
-    return (f"{row.scale} · " if row.scale else "") + "\n".join(made_with(row))
+def _maker(row: Row, machine: str) -> str:
+    told = replace(row, machine=row.machine.removeprefix(f"{machine}, ")) if machine else row
+    return (f"{row.scale} · " if row.scale else "") + "\n".join(made_with(told))
 
 
 def _lines(cell: Cell, column: Quantity, *, color: bool) -> "Text":
