@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from irbench import __version__, cli_data, cli_stored, cli_table, recipes
+from irbench import __version__, cli_data, cli_plot, cli_stored, cli_table, recipes
 from irbench import options as o
 from irbench.cli_bench import bench_app
 from irbench.errors import IrbenchError, UsageError, check_choice, nearest
@@ -32,6 +32,7 @@ app.add_typer(bench_app, name="bench")
 data_app.command("fetch")(cli_data.fetch)
 data_app.command("verify")(cli_data.verify)
 app.add_typer(cli_stored.app)
+app.add_typer(cli_plot.app)
 
 
 @app.command()

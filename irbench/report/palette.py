@@ -16,14 +16,14 @@ RIGHT, WRONG = "#009E73", "#D55E00"
 RIGHT_SIGN, WRONG_SIGN = "✓", "✗"
 INK, MUTED, FAINT, PAPER = "#1B1F24", "#59636E", "#D9DEE3", "#FFFFFF"  # text, second text, grid lines, ground
 
-# the parts of a query's time, in the order in which they are spent
+# the parts of a query's time (irbench.results.QueryTimes), in the order in which they are drawn
 STAGES = {
-    "decode": "#BFC5CB",
+    "read": "#C3C9CF",
     "encode": "#7A8691",
-    "search": "#56B4E9",
     "decoder": "#0072B2",
     "trie": "#E08E00",
     "lookup": "#3F1D2E",
+    "search": "#56B4E9",
     "other": "#E6E9EC",
 }
 
@@ -46,7 +46,7 @@ _IDENTIFIERS = {
     "random": "#7FA7C7",
 }
 _SEARCHES = {"linear": ("o", ()), "ivfpq": ("s", (5, 2)), "scann": ("^", (5, 1.5, 1, 1.5)), "spann": ("D", (1, 1.5))}
-_VARIANTS = (("v", (5, 2)), ("X", (3, 1)), ("p", (1, 1)), ("d", (6, 1.5, 1, 1.5)))
+_VARIANTS = (("<", (5, 2)), ("X", (3, 1)), ("p", (1, 1)), ("d", (6, 1.5, 1, 1.5)))
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def look(cell: str) -> Look:
     name, _, variant = cell.partition("@")
     method, _, search = name.partition("+")
     color = _METHODS.get(method) or _any(_OTHERS, method)
-    marker, dash = _SEARCHES.get(search, ("*", ()) if not search else _any(_VARIANTS, search))
+    marker, dash = _SEARCHES.get(search, ("v", ()) if not search else _any(_VARIANTS, search))
     if not variant:
         return Look(color, marker, dash)
     other_marker, other_dash = _any(_VARIANTS, variant)

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 
 from irbench.errors import UsageError, check_choice
 from irbench.kept import Kept
-from irbench.report.figures import curves
+from irbench.report.figures import answers, curves, pareto, throughput
 from irbench.report.figures.output import FORMATS, check_format, save, svg
-from irbench.report.figures.selection import Panel, select
+from irbench.report.figures.selection import Group, Selection, name_of, select
 from irbench.report.figures.sheet import style
 from irbench.results import Result
 
-__all__ = ["FORMATS", "KINDS", "Wishes", "check_format", "draw", "save", "svg"]
+__all__ = ["BY", "FORMATS", "KINDS", "Wishes", "check_format", "draw", "name_of", "save", "svg"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,9 @@ class Wishes:
     datasets: Sequence[str] = ()  # all; "digits-fresh" for the gallery that grew
     methods: Sequence[str] = ()  # those without variants; "ft-clip" (every index), "irgen@hkm", "irgen@*"
     seeds: Sequence[int] = ()  # all
-    k: int | None = None  # answers: the last K of `precision`
+    queries: Sequence[int] = ()  # rows of the queries that `answers` shows; by default those that divide the methods
+    k: int | None = None  # answers: the last K of `precision`, the K of `pareto`, those that `answers` shows
+    by: str | None = None  # one of BY: queries asked one at a time, or in batches
     paper: bool = True  # also published numbers, where they were made under the same conditions
 
 
@@ -40,30 +42,48 @@ class Wishes:
 class _Kind:
     """A figure, and how results are chosen for it."""
 
-    draw: Callable[[Sequence[Panel], Kept, Wishes], Figure]
-    settings: bool = False  # with variants that only ask an index or a model otherwise
-    by_machine: bool = False
+    draw: Callable[[Selection, Kept, Wishes], Figure]
+    variants: Callable[[Group], bool] = lambda _: False  # those that are drawn unasked
+    by_machine: bool = False  # for times
 
 
 _KINDS: Mapping[str, _Kind] = {
-    "pr": _Kind(lambda panels, kept, _: curves.precision_recall(panels, kept)),
-    "mrr": _Kind(lambda panels, kept, _: curves.mrr(panels, kept)),
+    "pr": _Kind(lambda selection, kept, _: curves.precision_recall(selection, kept)),
+    "mrr": _Kind(lambda selection, kept, _: curves.mrr(selection, kept)),
     "precision": _Kind(
-        lambda panels, kept, wishes: curves.precision_at(panels, kept, k=wishes.k, published=wishes.paper)
+        lambda selection, kept, wishes: curves.precision_at(selection, kept, k=wishes.k, published=wishes.paper)
+    ),
+    "throughput": _Kind(
+        lambda selection, _, wishes: throughput.throughput(
+            selection, by=wishes.by or "latency", published=wishes.paper
+        ),
+        variants=lambda group: group.decodes_otherwise,
+        by_machine=True,
+    ),
+    "pareto": _Kind(
+        lambda selection, _, wishes: pareto.pareto(selection, by=wishes.by or "throughput", k=wishes.k),
+        variants=lambda group: group.asks_otherwise,
+        by_machine=True,
+    ),
+    "answers": _Kind(
+        lambda selection, kept, wishes: answers.answers(selection, kept, queries=wishes.queries, k=wishes.k),
     ),
 }
 KINDS = tuple(_KINDS)
+BY = ("latency", "throughput")
 
 
 def draw(kind: str, results: Iterable[Result], kept: Kept, wishes: Wishes = Wishes()) -> Figure:
     """Return one of `KINDS` over the results; `kept` says where the answers behind them lie."""
     check_choice("kind of figure", kind, KINDS)
+    if wishes.by is not None:
+        check_choice("--by", wishes.by, BY)
     chosen = [result for result in results if not wishes.seeds or result.seed in wishes.seeds]
     how = _KINDS[kind]
-    panels, notes = select(
-        chosen, datasets=wishes.datasets, methods=wishes.methods, settings=how.settings, by_machine=how.by_machine
+    selection = select(
+        chosen, datasets=wishes.datasets, methods=wishes.methods, variants=how.variants, by_machine=how.by_machine
     )
-    if not panels:
-        raise UsageError("; ".join(["no results to draw: irbench run makes some", *notes]))
+    if not selection.panels:
+        raise UsageError("; ".join(["no results to draw: irbench run makes some", *selection.notes]))
     with style():
-        return how.draw(panels, kept, wishes)
+        return how.draw(selection, kept, wishes)

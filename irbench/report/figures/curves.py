@@ -16,7 +16,7 @@ from irbench import metrics, paper
 from irbench.errors import StoreError, UsageError
 from irbench.kept import Kept
 from irbench.metrics import Judged
-from irbench.report.figures.selection import Group, Panel
+from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
 from irbench.report.palette import MUTED
 from irbench.significance import intervals
@@ -32,6 +32,7 @@ _BANDS = (
 )
 _MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # K at which a curve of all K is marked
 _MARKED = f"Marks on a curve stand at K = {', '.join(map(str, _MARKS))}, as far as it goes."
+_MOST = "Most possible: the mean of min(n, K)/K over the queries, n being the right answers that the gallery holds."
 _MISSES = "An answer that a method does not give counts as a miss."
 
 
@@ -75,35 +76,37 @@ class Answered:
         return Curve(mean, bounds[:, 0], bounds[:, 1])
 
 
-def precision_recall(panels: Sequence[Panel], kept: Kept) -> Figure:
+def precision_recall(selection: Selection, kept: Kept) -> Figure:
     """The paper's Figure 3: precision against true recall, a point for each K."""
-    found = _find(panels, kept)
-    short = [f"{panel.title}: {one.group.label} gives no right answer after rank {one.reach}: its curve ends there"
-             for panel, answered in found.panels for one in answered if one.reach < one.depth]  # fmt: skip
-    return _figure("Precision against recall", found, _draw_precision_recall, notes=(_MARKED, _MISSES, *short))
+    found = _find(selection, kept)
+    notes = [_MARKED, _MISSES, *(note for panel, answered in found.panels for note in _short(panel, answered))]
+    return _figure("Precision against recall", found, _draw_precision_recall, notes=notes)
 
 
-def precision_at(panels: Sequence[Panel], kept: Kept, *, k: int | None, published: bool) -> Figure:
-    """The paper's Figure 6: precision at K, up to `k` or the largest K that a result states."""
+def precision_at(selection: Selection, kept: Kept, *, k: int | None, published: bool) -> Figure:
+    """The paper's Figure 6: precision at K, up to `k` or the largest K that a result states.
+
+    Dotted: what the gallery allows, the mean of min(n, K)/K.
+    """
 
     def draw(axes: Axes, panel: Panel, answered: Sequence[Answered]) -> None:
         _draw_precision_at(axes, answered, k)
         if published:
             _draw_published(axes, panel)
 
-    found = _find(panels, kept)
+    found = _find(selection, kept)
     legend: dict[str, Artist] = {_CEILING: Line2D([], [], color=MUTED, linestyle=":")}
     if published and any(_published(panel) for panel, _ in found.panels):
         legend["hollow: published"] = Line2D([], [], color=MUTED, linestyle="", marker="o", markerfacecolor="none")
-    return _figure("Precision at K", found, draw, legend=legend, notes=(_MISSES,))
+    return _figure("Precision at K", found, draw, legend=legend, notes=(_MOST, _MISSES))
 
 
-def mrr(panels: Sequence[Panel], kept: Kept) -> Figure:
+def mrr(selection: Selection, kept: Kept) -> Figure:
     """The paper's Figure 4: mean reciprocal rank at 1, 2, 4, 8."""
-    return _figure("Mean reciprocal rank of the first right answer", _find(panels, kept), _draw_mrr)
+    return _figure("Mean reciprocal rank of the first right answer", _find(selection, kept), _draw_mrr)
 
 
-_CEILING = "the most that the gallery allows"
+_CEILING = "the most possible"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +117,11 @@ class _Found:
     gaps: list[str]
 
 
-def _find(panels: Sequence[Panel], kept: Kept) -> _Found:
+def _find(selection: Selection, kept: Kept) -> _Found:
     """Find which answers were right; a figure of which nothing is known is the user's to mend."""
     found = []
     missing: dict[str, list[str]] = defaultdict(list)
-    for panel in panels:
+    for panel in selection.panels:
         answered = []
         for group in panel.groups:
             judged, seeds = _judged(group, kept)
@@ -131,7 +134,7 @@ def _find(panels: Sequence[Panel], kept: Kept) -> _Found:
             for where, who in missing.items()]  # fmt: skip
     if not found:
         raise UsageError(f"nothing to draw: {'; '.join(gaps)}")
-    return _Found(found, gaps)
+    return _Found(found, [*gaps, *selection.told])
 
 
 def _judged(group: Group, kept: Kept) -> tuple[tuple[Judged, ...], list[int]]:
@@ -143,6 +146,12 @@ def _judged(group: Group, kept: Kept) -> tuple[tuple[Judged, ...], list[int]]:
         except StoreError:
             unknown.append(result.seed)
     return tuple(known), unknown
+
+
+def _short(panel: Panel, answered: Sequence[Answered]) -> list[str]:
+    """One line about the methods that stop answering before the others do."""
+    ends = [f"{one.group.label} {one.reach}" for one in answered if one.reach < one.depth]
+    return [f"{panel.title}: curves end after the last right answer, at rank: {', '.join(ends)}"] if ends else []
 
 
 def _figure(
@@ -158,7 +167,7 @@ def _figure(
         title=title,
         heads=[(panel.title, panel.subtitle) for panel, _ in found.panels],
         legend=dict(sorted(names.items())) | dict(legend or {}),
-        notes=[_BANDS, *notes, *found.gaps, *(note for panel, _ in found.panels for note in panel.told)],
+        notes=[_BANDS, *notes, *found.gaps],
     )
     figure, axes = sheet(words)
     for one, (panel, answered) in zip(axes, found.panels, strict=True):

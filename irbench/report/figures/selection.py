@@ -4,9 +4,9 @@ Results with different fingerprints are never in one panel; those of different r
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import groupby
 
@@ -25,7 +25,7 @@ class Group:
     name: str  # "ft-clip+scann"
     setting: str  # what is varied, without what holds for the whole panel: "", "beams-10", "hkm"
     results: tuple[Result, ...]  # all ok, by seed
-    recipe: str = ""  # a part of the recipe's hash, where the cell was run with several
+    seeds: str = ""  # where the cell was run with several recipes or networks: "seeds 0, 1"
 
     @property
     def cell(self) -> str:
@@ -35,12 +35,12 @@ class Group:
     @property
     def label(self) -> str:
         """What the legend calls it."""
-        return f"{self.cell} (recipe {self.recipe})" if self.recipe else self.cell
+        return f"{self.cell} ({self.seeds})" if self.seeds else self.cell
 
     @property
     def look(self) -> Look:
         """How it is drawn."""
-        return look(self.cell)
+        return look(f"{self.name}@{self.setting}{self.seeds}" if self.seeds else self.cell)
 
     @property
     def changes(self) -> dict[str, str]:
@@ -49,9 +49,19 @@ class Group:
         return {match[1]: match[2] for match in found if match} if all(found) else {}
 
     @property
+    def decodes_otherwise(self) -> bool:
+        """Is it a variant that differs in how a trained model is asked, and in nothing else?"""
+        return bool(self.changes) and "+" not in self.name and set(self.changes) <= set(_DECODING)
+
+    @property
     def asks_otherwise(self) -> bool:
-        """Is it a variant that differs in how an index or a trained model is asked, and in nothing else?"""
-        return bool(self.changes) and ("+" in self.name or set(self.changes) <= set(_DECODING))
+        """Is it a variant that differs in how a trained model or an index is asked, and in nothing else?"""
+        return self.decodes_otherwise or (bool(self.changes) and "+" in self.name)
+
+    def value(self, key: str) -> str | None:
+        """What `key` is set to: by the variant, else as the retriever itself reports."""
+        told = self.results[0].retriever.get(key)
+        return self.changes.get(key) or (None if told is None else str(told))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,14 +86,45 @@ class Panel:
         network = networks[0] if len(networks) == 1 else f"{len(networks)} networks, named below"
         special = [what for what in (self.facts.protocol, f"crop {self.facts.crop}") if what not in _USUAL]
         parts = [f"scale {' and '.join(scales)}", *([network] if networks else []), *special]
-        return " · ".join([*parts, f"data {self.facts.fingerprint[:8]}"])
+        machine = [self.machine] if self.machine else []
+        return " · ".join([*parts, *machine, f"data {self.facts.fingerprint[:8]}"])
+
+    def varied(self, name: str) -> str | None:
+        """The key that most variants of `name` set, and nothing beside it: what its points differ in."""
+        keys = Counter(key for group in self.groups if group.name == name and len(group.changes) == 1
+                       for key in group.changes)  # fmt: skip
+        return keys.most_common(1)[0][0] if keys else None
+
+    def rank(self, group: Group) -> tuple[float, str]:
+        """The place of a group among those of its name: small values of what is varied first, then all others."""
+        key = self.varied(group.name) or ""
+        alone = set(group.changes) <= {key} and (bool(group.changes) or not group.setting)
+        value = (group.value(key) or "") if alone else ""
+        return (float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else float("inf"), group.setting)
 
     @property
     def told(self) -> list[str]:
         """What the foot of the figure says of this panel: gaps, and who has which of several networks."""
         networks = _networks(self.groups)
         several = [f"{network}: {', '.join(names)}" for network, names in networks.items()] if len(networks) > 1 else []
-        return [f"{self.title}: {note}" for note in (*several, *self.notes)]
+        return [*several, *self.notes]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Selection:
+    """The panels of a figure, and what is in none of them."""
+
+    panels: tuple[Panel, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def told(self) -> list[str]:
+        """What the foot of the figure says: what holds for several panels is said once."""
+        titles: dict[str, list[str]] = defaultdict(list)
+        for panel in self.panels:
+            for note in panel.told:
+                titles[note].append(panel.title)
+        return [*(f"{', '.join(dict.fromkeys(panels))}: {note}" for note, panels in titles.items()), *self.notes]
 
 
 _USUAL = ("closed-set", "crop none")
@@ -95,44 +136,53 @@ def name_of(facts: Dataset) -> str:
 
 
 def select(
-    results: Iterable[Result],
+    results: Sequence[Result],
     *,
     datasets: Sequence[str] = (),
     methods: Sequence[str] = (),
-    settings: bool = False,
+    variants: Callable[[Group], bool] = lambda _: False,
     by_machine: bool = False,
-) -> tuple[list[Panel], list[str]]:
-    """Return the panels of a figure, and notes about what is in none of them.
+) -> Selection:
+    """Return what a figure is to show.
 
     Args:
         results: any mixture of results.
         datasets: their names, "-fresh" at the end for a gallery that grew; none means all, grown ones only if alone.
         methods: "irgen", "ft-clip" (with every index), "irgen@hkm", "irgen@*"; none means methods without variants.
-        settings: also take variants that only ask an index or a trained model otherwise.
-        by_machine: give each machine a panel of its own.
+        variants: those that are taken along with their method, unasked.
+        by_machine: give each machine a panel of its own, where times are drawn.
     """
-    notes: list[str] = []
     whole = [result for result in results if not result.shortened]
-    chosen, left_out = _of_datasets(whole, datasets)
-    notes += [f"{name} is left out; --dataset {name} draws it" for name in left_out]
+    cut = len(results) - len(whole)
+    notes = [f"{cut} shortened results, which saw a part of the data or of the training, are left out"] if cut else []
+    chosen, grown = _of_datasets(whole, datasets)
+    notes += [f"{', '.join(grown)}: the gallery grew after training; --dataset draws it"] if grown else []
     _check_wishes(methods, chosen)
-    by_panel: dict[tuple[str, ...], list[Result]] = defaultdict(list)
-    for result in chosen:
-        if _wanted(result, methods, settings=settings):
-            facts = result.dataset
-            machine = machine_of(result) if by_machine and result.status == "ok" else ""
-            by_panel[name_of(facts), facts.protocol, facts.crop, facts.fingerprint, machine].append(result)
-    panels = [_panel(key[-1], by_panel[key]) for key in sorted(by_panel)]
-    for panel in panels:
-        if not panel.groups:
-            notes += [f"{panel.title}: {note}" for note in panel.notes]
-    return [panel for panel in panels if panel.groups], notes
+    panels = []
+    for alike in _by_fingerprint(result for result in chosen if _wanted(_group(result), methods, variants)):
+        done = [result for result in alike if result.status == "ok"]
+        notes += [] if done else [f"{name_of(alike[0].dataset)}: {gap}" for gap in _gaps(alike)]
+        machines = sorted({machine_of(result) for result in done}) if by_machine else [""] if done else []
+        for machine in machines:
+            here = [result for result in done if machine in ("", machine_of(result))]
+            gaps = [result for result in alike if result.status != "ok"] if machine == machines[0] else []
+            panels.append(_panel(machine, here, gaps))
+    return Selection(panels=tuple(panels), notes=tuple(notes))
+
+
+def _by_fingerprint(results: Iterable[Result]) -> list[list[Result]]:
+    found: dict[tuple[str, ...], list[Result]] = defaultdict(list)
+    for result in results:
+        facts = result.dataset
+        found[name_of(facts), facts.protocol, facts.crop, facts.fingerprint].append(result)
+    return [found[key] for key in sorted(found)]
 
 
 def machine_of(result: Result) -> str:
     """The machine that a result's times were measured on."""
     told = result.environment
-    return f"{told.get('gpu') or told.get('cpu') or 'unknown machine'}, {told.get('cores', '?')} cores"
+    name = re.sub(r"\((R|TM)\)| (Processor|CPU)\b", "", str(told.get("gpu") or told.get("cpu") or "unknown machine"))
+    return f"{name}, {told.get('cores', '?')} cores"
 
 
 def _of_datasets(results: Sequence[Result], names: Sequence[str]) -> tuple[list[Result], list[str]]:
@@ -147,55 +197,66 @@ def _of_datasets(results: Sequence[Result], names: Sequence[str]) -> tuple[list[
 
 
 def _check_wishes(wishes: Sequence[str], results: Sequence[Result]) -> None:
-    known = {_cell(result) for result in results} | {result.method for result in results}
+    groups = [_group(result) for result in results]
+    known = {group.cell for group in groups} | {result.method for result in results}
     for wish in wishes:
-        if not any(_matches(wish, result, settings=True) for result in results):
+        if not any(_matches(wish, group, lambda _: True) for group in groups):
             raise UsageError(f"no results of method '{wish}'{nearest(wish, known)} (there are {_list(known)})")
 
 
-def _wanted(result: Result, wishes: Sequence[str], *, settings: bool) -> bool:
+def _wanted(group: Group, wishes: Sequence[str], variants: Callable[[Group], bool]) -> bool:
     if wishes:
-        return any(_matches(wish, result, settings=settings) for wish in wishes)
-    return not _setting(result) or (settings and _group(result).asks_otherwise)
+        return any(_matches(wish, group, variants) for wish in wishes)
+    return not group.setting or variants(group)
 
 
-def _matches(wish: str, result: Result, *, settings: bool) -> bool:
-    group = _group(result)
+def _matches(wish: str, group: Group, variants: Callable[[Group], bool]) -> bool:
     if "*" in wish:
         return fnmatchcase(group.cell, wish)
-    plain = wish in (result.method, group.name) and (not group.setting or (settings and group.asks_otherwise))
-    return plain or wish == group.cell
+    named = wish in (group.name, group.name.partition("+")[0])
+    return wish == group.cell or (named and (not group.setting or variants(group)))
 
 
-def _panel(machine: str, results: Sequence[Result]) -> Panel:
+def _panel(machine: str, done: Sequence[Result], undone: Sequence[Result]) -> Panel:
     by_cell: dict[Hashable, list[Result]] = defaultdict(list)
-    for result in results:
-        if result.status == "ok":
-            by_cell[_cell(result), result.recipe.hash, result.backbone].append(result)
+    for result in done:
+        by_cell[_cell(result), result.recipe.hash, result.backbone].append(result)
     groups = [_group(*sorted(alike, key=lambda result: result.seed)) for alike in by_cell.values()]
+    groups.sort(key=lambda group: (group.name, group.setting))
     groups = [group for _, same in groupby(groups, key=lambda group: group.cell) for group in _told_apart(list(same))]
-    facts = results[0].dataset
-    notes = [*_gaps(results)]
+    facts = done[0].dataset
+    notes = [*_gaps(undone), *(_threads(groups) if machine else ())]
     if facts.without_positives:
         notes.append(f"{facts.without_positives} of {facts.queries} queries have no right answer and are left out")
-    order = sorted(groups, key=lambda group: (group.name, group.setting))
-    return Panel(facts=facts, machine=machine, groups=tuple(order), notes=tuple(notes))
+    if any(group.seeds for group in groups):
+        notes.append("seeds in brackets: the cell was run with several recipes or networks, drawn apart")
+    return Panel(facts=facts, machine=machine, groups=tuple(groups), notes=tuple(notes))
 
 
 def _told_apart(same: Sequence[Group]) -> Iterator[Group]:
-    """Name the recipe in the label where a cell was run with several."""
+    """Name the seeds in the label where a cell was run with several recipes or networks."""
     for group in same:
-        recipe = group.results[0].recipe.hash[:6] if len(same) > 1 else ""
-        yield Group(name=group.name, setting=group.setting, results=group.results, recipe=recipe)
+        seeds = ", ".join(str(result.seed) for result in group.results)
+        yield replace(group, seeds=f"seed {seeds}") if len(same) > 1 else group
 
 
 def _gaps(results: Sequence[Result]) -> Iterator[str]:
     """One line for each reason why cells have no result."""
     cells: dict[str, list[str]] = defaultdict(list)
     for result in results:
-        if result.status != "ok":
-            cells[f"{result.status.replace('_', ' ')}: {result.reason}"].append(f"{_cell(result)} (seed {result.seed})")
+        cells[f"{result.status.replace('_', ' ')}: {result.reason}"].append(f"{_cell(result)} (seed {result.seed})")
     yield from (f"{', '.join(who)}: {why}" for why, who in cells.items())
+
+
+def _threads(groups: Sequence[Group]) -> Iterator[str]:
+    """One line where methods used several numbers of threads."""
+    used = defaultdict(list)
+    for group in groups:
+        used[group.results[0].environment.get("threads")].append(group.cell)
+    if len(used) > 1:
+        commonest = max(used, key=lambda threads: len(used[threads]))
+        others = [f"{', '.join(cells)} {threads}" for threads, cells in used.items() if threads != commonest]
+        yield f"threads: {'; '.join(others)}; all others {commonest}"
 
 
 def _group(*results: Result) -> Group:

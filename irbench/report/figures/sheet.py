@@ -52,7 +52,7 @@ _STYLE: Any = {
 }
 _TITLE, _ROUND = 0.5, 1.15  # inches: the figure's title; a panel's head and what stands below its axis
 _LEGEND_ROW, _NOTE = 0.23, 0.165
-_LETTERS = 18  # of small print, in an inch
+_LETTERS = 16.5  # of small print, in an inch
 
 
 @contextmanager
@@ -72,12 +72,15 @@ class Words:
     notes: Sequence[str]
 
 
-def sheet(words: Words, *, width: float = 4.9, height: float = 3.2) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a panel for each head, at most two side by side; each panel takes `width` x `height`."""
+def sheet(words: Words, *, width: float = 4.9, height: float = 3.2, left: float = 0.6) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel for each head, at most two side by side; each panel takes `width` x `height`.
+
+    `left` is what the names on a panel's upright axis may take of its width.
+    """
     across = min(2, len(words.heads))
     down = -(-len(words.heads) // across)
     wide = max(6.2, across * width)
-    columns = max(1, int(wide / (0.75 + 0.075 * max(map(len, words.legend), default=0))))
+    columns = max(1, int(wide / (0.8 + 0.07 * max(map(len, words.legend), default=0))))
     legend = 0.1 + _LEGEND_ROW * -(-len(words.legend) // columns)
     notes = [line for note in words.notes for line in _wrapped(note, wide)]
     body, foot = _TITLE + down * (height + _ROUND), legend + 0.2 + _NOTE * len(notes)
@@ -89,7 +92,7 @@ def sheet(words: Words, *, width: float = 4.9, height: float = 3.2) -> tuple[Fig
     for axes in panels[len(words.heads) :]:
         axes.remove()
     for axes, (title, subtitle) in zip(panels, words.heads, strict=False):
-        _head(axes, title, subtitle, wide / across)
+        _head(axes, title, subtitle, wide / across - left)
     if words.legend:
         lower.legend(
             words.legend.values(), words.legend.keys(), loc="upper left", bbox_to_anchor=(0, 1), ncols=columns,
@@ -117,7 +120,7 @@ def plain_numbers(axis: Axis) -> None:
 
 
 def _head(axes: Axes, title: str, subtitle: str, width: float) -> None:
-    lines = _wrapped(subtitle, width - 0.7)
+    lines = _wrapped(subtitle, width)
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=6 + 11 * len(lines))
     axes.annotate(
         "\n".join(lines), (0, 1), xytext=(0, 5), xycoords="axes fraction", textcoords="offset points",

@@ -45,7 +45,7 @@ def test_precision_stands_at_every_k_with_the_stored_interval_and_below_what_the
     (axes,) = draw("precision", shelf.all, shelf.kept).axes
     drawn = line(axes, "a")
     assert list(drawn.get_xdata()) == list(range(1, 11))  # 10 is the largest K that a result states
-    ceiling = line(axes, "the most that the gallery allows")
+    ceiling = line(axes, "the most possible")
     assert list(ceiling.get_ydata()) == [1.0] * 10
     corners = axes.collections[0].get_paths()[0].vertices
     for k in (1, 5, 10):
@@ -55,7 +55,7 @@ def test_precision_stands_at_every_k_with_the_stored_interval_and_below_what_the
         assert (heights.min(), heights.max()) == pytest.approx(stored.ci95)
     deeper = draw("precision", shelf.all, shelf.kept, Wishes(k=50)).axes[0]
     allowed = np.mean([min(n, 20) / 20 for n in shelf.judged["a", 0].positives])
-    assert line(deeper, "the most that the gallery allows").get_ydata()[-1] == pytest.approx(allowed)
+    assert line(deeper, "the most possible").get_ydata()[-1] == pytest.approx(allowed)
 
 
 def test_mrr_and_its_deviation_over_seeds(shelf):
@@ -75,7 +75,7 @@ def test_a_method_that_stops_answering_has_a_curve_that_stops(shelf):
     from irbench.report.figures.curves import Answered
     from irbench.report.figures.selection import select
 
-    group = select(shelf.all)[0][0].groups[0]
+    group = select(shelf.all).panels[0].groups[0]
     assert Answered(group, (judged,)).reach == 12
 
 

@@ -10,7 +10,7 @@ import pytest
 from irbench.errors import UsageError
 from irbench.report.figures import draw, save, svg
 
-KINDS = ("pr", "mrr", "precision")
+KINDS = ("pr", "mrr", "precision", "throughput", "pareto")
 
 
 @pytest.mark.parametrize("kind", KINDS)

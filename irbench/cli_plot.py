@@ -1,0 +1,76 @@
+"""`irbench plot`: figures of stored results."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from irbench import options as o
+from irbench.errors import check_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from irbench.results import Result
+
+app = typer.Typer()
+_KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "answers")
+
+
+@app.command()
+def plot(
+    kind: Annotated[str, typer.Argument(help=", ".join(_KINDS) + ".", autocompletion=lambda: list(_KINDS))],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .svg, .png or .pdf.", show_default=False)],
+    dataset: o.Datasets = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="Cells to draw: irgen, ft-clip, ft-clip+scann, irgen@hkm, 'irgen@*'."),
+    ] = None,
+    seed: o.Seeds = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Answers: of precision, pareto and answers.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="throughput or latency: batches, or one query at a time.")
+    ] = None,
+    query: Annotated[
+        list[int] | None, typer.Option("--query", min=0, help="Row of a query to show (answers); several.")
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Beside the paper's numbers.")] = True,
+    results: o.ResultsOut = None,
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+) -> None:
+    """Draw stored results: curves, times by component, quality against speed, or the answers to some queries."""
+    from irbench.kept import Kept
+    from irbench.report.figures import Wishes, check_format, draw, save
+    from irbench.results import read_all, usual_folder
+
+    check_choice("kind of figure", kind, _KINDS)
+    check_format(out)
+    folder = results or usual_folder()
+    found, problems = read_all(folder)
+    typer.echo(f"results from {folder}", err=True)
+    for problem in problems:
+        typer.echo(f"irbench: {problem}", err=True)
+    names, own = _names(dataset or (), found)
+    wishes = Wishes(
+        datasets=names,
+        methods=tuple(method or ()),
+        seeds=tuple(seed or ()),
+        queries=tuple(query or ()),
+        k=k,
+        by=by,
+        paper=paper,
+    )
+    save(draw(kind, found, Kept(folder, work, data, own), wishes), out)
+    typer.echo(out)
+    raise typer.Exit(1 if problems else 0)
+
+
+def _names(asked: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names by which results know the data sets, and the paths of data sets of one's own among them."""
+    from irbench import datasets
+    from irbench.report.figures import name_of
+
+    known = {name_of(result.dataset) for result in results}
+    found = {one: one if one in known else datasets.find(one).name for one in asked}
+    return tuple(found.values()), tuple(one for one, name in found.items() if one != name)

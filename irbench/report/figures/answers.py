@@ -1,0 +1,188 @@
+"""What was found: the paper's Figures 7 to 9, a query's picture and each method's first answers, right and wrong.
+
+A right answer has a blue-green border and a tick, a wrong one a broken vermilion border and a cross. All pictures are
+one image, so that a page of some hundred of them stays small.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+
+from irbench.collection import Benchmark
+from irbench.errors import IrbenchError, StoreError, UsageError
+from irbench.kept import Kept
+from irbench.pictures import View, fit
+from irbench.ranking import MISSING, Ranking
+from irbench.report.figures.selection import Group, Panel, Selection
+from irbench.report.figures.sheet import Words, sheet
+from irbench.report.palette import FAINT, INK, MUTED, PAPER, RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
+from irbench.sources import Source
+
+_K, _QUERIES, _MOST = 8, 3, 40  # answers, queries unasked, and queries or answers at most
+_SIDE, _GAP = 72, 12  # pixels of a picture, and between two
+_STEP = _SIDE + _GAP
+_INCH = 118  # pixels in an inch of the figure
+_NAME = 1.5  # inches for the names of methods
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """The answers of one result to all queries."""
+
+    group: Group
+    ranking: Ranking
+    right: NDArray[np.bool_]  # [Q,K]
+
+
+def answers(selection: Selection, kept: Kept, *, queries: Sequence[int], k: int | None) -> Figure:
+    """Draw the first `k` answers to these queries, by default to those over which the methods disagree most."""
+    if len(selection.panels) > 1:
+        names = ", ".join(panel.title for panel in selection.panels)
+        raise UsageError(f"answers are drawn of one data set: --dataset chooses one of {names}")
+    (panel,) = selection.panels
+    count = min(k or _K, _MOST)
+    benchmark = kept.benchmark(panel.groups[0].results[0])
+    shown, gaps = _find(panel, kept, benchmark, count)
+    rows = _check_rows(queries, benchmark) or disagreed([one.right for one in shown], benchmark.queries.labels)
+    words = Words(
+        title="Answers" if queries else "Answers where methods disagree",
+        heads=[(panel.title, panel.subtitle)],
+        legend={
+            f"{RIGHT_SIGN} same class as the query": Patch(facecolor=PAPER, edgecolor=RIGHT, linewidth=2.2),
+            f"{WRONG_SIGN} another class": Patch(facecolor=PAPER, edgecolor=WRONG, linewidth=2.2, linestyle="--"),
+        },
+        notes=[*_seeds(shown), *gaps, *selection.told],
+    )
+    canvas = _Canvas(benchmark, shown, rows, count)
+    width = _NAME + canvas.width / _INCH
+    figure, (axes,) = sheet(words, width=width, height=canvas.height / _INCH - 0.9, left=0.2)
+    canvas.draw(axes)
+    return figure
+
+
+def disagreed(right: Sequence[NDArray[np.bool_]], labels: NDArray[np.int64], count: int = _QUERIES) -> list[int]:
+    """Return the queries, of different classes, whose right answers vary most from method to method.
+
+    Where none does, those with the fewest right answers.
+    """
+    found = np.array([one.sum(axis=1) for one in right])  # [methods,Q]
+    order = np.lexsort((found.sum(axis=0), -found.std(axis=0))).tolist()
+    chosen: dict[int, int] = {}
+    for row in order:
+        chosen.setdefault(int(labels[row]), row)
+    return list(chosen.values())[:count]
+
+
+def _find(panel: Panel, kept: Kept, benchmark: Benchmark, count: int) -> tuple[list[Shown], list[str]]:
+    """Return the answers of each group's first seed; those that are not here are told of."""
+    shown, gaps = [], []
+    labels = np.append(benchmark.gallery.labels, -1)  # row -1, a missing answer, is of no class
+    for group in panel.groups:
+        try:
+            ranking = kept.ranking(group.results[0]).cut(count)
+        except IrbenchError as error:
+            gaps.append(f"{group.label}: {error}")
+            continue
+        shown.append(Shown(group, ranking, labels[ranking.rows] == benchmark.queries.labels[:, None]))
+    if not shown:
+        raise StoreError(
+            f"no ranking of {panel.title} is in {kept.work / 'rankings'}: pictures of answers need the work folder of "
+            f"the run (--work), and the data (--data); {gaps[0]}"
+        )
+    return shown, gaps
+
+
+def _check_rows(queries: Sequence[int], benchmark: Benchmark) -> list[int]:
+    for row in queries:
+        if row >= len(benchmark.queries):
+            raise UsageError(f"--query {row}: {benchmark.name} has queries 0 to {len(benchmark.queries) - 1}")
+    if len(queries) > _MOST:
+        raise UsageError(f"{len(queries)} queries in one figure: at most {_MOST} can be read")
+    return list(dict.fromkeys(queries))
+
+
+def _seeds(shown: Sequence[Shown]) -> list[str]:
+    seeds = sorted({one.group.results[0].seed for one in shown})
+    return [f"Answers of seed {', '.join(map(str, seeds))}."]
+
+
+@dataclass(frozen=True, eq=False)
+class _Canvas:
+    """Where each picture stands, in pixels from the upper left: a block for each query, a row for each method."""
+
+    benchmark: Benchmark
+    shown: Sequence[Shown]
+    rows: Sequence[int]
+    count: int
+
+    @property
+    def width(self) -> int:
+        """Pixels for the query, a space, and the answers."""
+        return (self.count + 1) * _STEP + 3 * _GAP
+
+    @property
+    def block(self) -> int:
+        """Pixels that one query takes: a line of text, its methods, a space."""
+        return len(self.shown) * _STEP + 4 * _GAP
+
+    @property
+    def height(self) -> int:
+        """Pixels of all queries."""
+        return self.block * len(self.rows)
+
+    def draw(self, axes: Axes) -> None:
+        """Draw all blocks; then nothing of the axes but what lies on them is seen."""
+        ground = np.full((self.height, self.width, 3), 255, np.uint8)
+        queries, gallery = Source(self.benchmark.queries), Source(self.benchmark.gallery)
+        for place, row in enumerate(self.rows):
+            top = place * self.block + 2 * _GAP
+            _paste(ground, queries, row, (0, top))
+            _text(axes, (0, top - 6), f"query {row}: {self.benchmark.queries.ids[row][-70:]}", va="bottom")
+            for line, one in enumerate(self.shown):
+                y = top + line * _STEP
+                _text(axes, (-_GAP, y + _SIDE / 2), one.group.label, ha="right", va="center")
+                for rank, found in enumerate(one.ranking.rows[row].tolist()):
+                    at = (_STEP + 3 * _GAP + rank * _STEP, y)
+                    if found != MISSING:
+                        _paste(ground, gallery, found, at)
+                    _border(axes, at, missing=found == MISSING, right=bool(one.right[row, rank]))
+        axes.imshow(ground, interpolation="none", extent=(0, self.width, self.height, 0), zorder=0)
+        axes.set(xlim=(0, self.width), ylim=(self.height, 0))
+        axes.axis("off")
+
+
+def _paste(ground: NDArray[np.uint8], source: Source, row: int, at: tuple[int, int]) -> None:
+    x, y = at
+    ground[y : y + _SIDE, x : x + _SIDE] = _square(source.seen(row))
+
+
+def _square(picture: Image.Image) -> NDArray[np.uint8]:
+    """The picture as [S,S,3]; a tiny one keeps its pixels, which a smooth enlargement would only blur."""
+    if max(picture.size) <= _SIDE // 2:
+        times = _SIDE // max(picture.size)
+        picture = picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
+    return fit(picture, View(_SIDE))
+
+
+def _border(axes: Axes, at: tuple[int, int], *, missing: bool, right: bool) -> None:
+    x, y = at
+    if missing:
+        axes.add_patch(Rectangle(at, _SIDE, _SIDE, facecolor=PAPER, edgecolor=FAINT, linewidth=1, label="missing"))
+        _text(axes, (x + _SIDE / 2, y + _SIDE / 2), "no\nanswer", ha="center", va="center", color=MUTED, fontsize=7)
+        return
+    color, sign, style, name = (RIGHT, RIGHT_SIGN, "-", "right") if right else (WRONG, WRONG_SIGN, "--", "wrong")
+    axes.add_patch(Rectangle(at, _SIDE, _SIDE, fill=False, edgecolor=color, linewidth=2.2, linestyle=style, label=name))
+    badge = {"boxstyle": "square,pad=0.15", "facecolor": color, "edgecolor": "none"}
+    _text(axes, (x + _SIDE - 2, y + _SIDE - 3), sign, ha="right", va="bottom", color=PAPER, fontsize=6.5, bbox=badge)
+
+
+def _text(axes: Axes, at: tuple[float, float], text: str, **style: Any) -> None:
+    usual: dict[str, Any] = {"fontsize": 8.5, "color": INK}
+    axes.text(*at, text, **(usual | style))

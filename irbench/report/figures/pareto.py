@@ -1,0 +1,178 @@
+"""Quality against speed: each method a curve through its settings, and those faded that another one beats in both."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from statistics import fmean, median, stdev
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from irbench.errors import UsageError
+from irbench.report.figures.labels import Line, place_labels
+from irbench.report.figures.selection import Group, Panel, Selection
+from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
+from irbench.report.palette import look
+from irbench.results import Result
+
+_USUAL_K = 10
+_AXIS = {"throughput": "queries per second, asked in batches", "latency": "ms, one query at a time"}
+_NOTE = (
+    "Faded: another point answers better and faster. Bars: the range over seeds (time); one standard deviation over "
+    "seeds, of one seed the 95 % interval of the mean over the queries (precision). ↓: below the axis."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A group as quality and speed."""
+
+    group: Group
+    speed: tuple[float, float, float]  # median, least and most over the seeds: queries per second, or ms
+    quality: tuple[float, float, float]  # mean, and the ends of its bar
+
+    @property
+    def bars(self) -> tuple[Line, Line]:
+        """Its two bars of uncertainty."""
+        (speed, slowest, fastest), (mean, low, high) = self.speed, self.quality
+        return ((slowest, mean), (fastest, mean)), ((speed, low), (speed, high))
+
+
+def pareto(selection: Selection, *, by: str, k: int | None) -> Figure:
+    """Draw precision@K against queries per second (`by` "throughput") or the time of a query ("latency")."""
+    found = []
+    for panel in selection.panels:
+        chosen = k or _common_k(panel)
+        points = [point for group in panel.groups if (point := _point(group, by, chosen))]
+        if points:
+            found.append((panel, chosen, points))
+    if not found:
+        wish = f"precision@{k} and " if k else ""
+        raise UsageError(f"nothing to draw: no result says both {wish}{_AXIS[by]}; another -k or --by may help")
+    names = sorted({point.group.name for _, _, points in found for point in points})
+    words = Words(
+        title="Quality against speed",
+        heads=[(panel.title, panel.subtitle) for panel, _, _ in found],
+        legend={name: line_of(look(name)) for name in names},
+        notes=[_NOTE, *_gaps(found), *selection.told],
+    )
+    figure, axes = sheet(words, height=3.6)
+    for one, (panel, chosen, points) in zip(axes, found, strict=True):
+        _draw(one, panel, points, by, chosen)
+    return figure
+
+
+def dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which of [N,2] points another one beats: as good in both, better in one. More is better."""
+    as_good = np.all(points[None] >= points[:, None], axis=2)
+    better = np.any(points[None] > points[:, None], axis=2)
+    return np.asarray((as_good & better).any(axis=1))
+
+
+def _common_k(panel: Panel) -> int:
+    """10 where all groups state it, else the largest K that all do."""
+    stated = [{int(name.partition("@")[2]) for name in result.metrics if name.startswith("precision@")}
+              for group in panel.groups for result in group.results]  # fmt: skip
+    common = set.intersection(*stated) if stated else set()
+    return _USUAL_K if _USUAL_K in common else max(common, default=_USUAL_K)
+
+
+def _point(group: Group, by: str, k: int) -> Point | None:
+    speeds = [speed for result in group.results if (speed := _speed(result, by))]
+    estimates = [one for result in group.results if (one := result.metrics.get(f"precision@{k}")) is not None]
+    means = [one.mean for one in estimates if one.mean is not None]
+    if not speeds or not means:
+        return None
+    mean = fmean(means)
+    spread = stdev(means) if len(means) > 1 else 0.0
+    low, high = (estimates[0].ci95 or (mean, mean)) if len(means) == 1 else (mean - spread, mean + spread)
+    return Point(group, (median(speeds), min(speeds), max(speeds)), (mean, low, high))
+
+
+def _speed(result: Result, by: str) -> float | None:
+    if by == "throughput":
+        return result.cost.queries_per_s
+    return result.cost.query_ms.total_p50 if result.cost.query_ms else None
+
+
+def _draw(axes: Axes, panel: Panel, points: Sequence[Point], by: str, k: int) -> None:
+    sign = 1 if by == "throughput" else -1
+    beaten = dominated(np.array([(sign * point.speed[0], round(point.quality[0], 9)) for point in points]))
+    axes.set_xscale("log")
+    lines: list[Line] = []
+    for name, family in groupby(points, key=lambda point: point.group.name):
+        curve = sorted(family, key=lambda point: panel.rank(point.group))
+        x, y = [point.speed[0] for point in curve], [point.quality[0] for point in curve]
+        style = look(name)
+        axes.plot(x, y, color=style.color, linestyle=dashes(style), linewidth=1.2, alpha=0.55, zorder=2, label=name)
+        lines += pairwise(zip(x, y, strict=True))
+    for point, worse in zip(points, beaten, strict=True):
+        _mark(axes, point, faded=bool(worse))
+    _limit(axes, [point.quality[0] for point, worse in zip(points, beaten, strict=True) if not worse])
+    axes.set(xlabel=f"{_AXIS[by]} (log scale, faster →)", ylabel=f"precision@{k}")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    slow, fast = min(point.speed[1] for point in points), max(point.speed[2] for point in points)
+    room = max(1.25, (fast / slow) ** 0.12)
+    axes.set_xlim(slow / room, fast * room)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fast < 40 * slow else (1,)))
+    plain_numbers(axes.xaxis)
+    if by == "latency":
+        axes.invert_xaxis()
+    _label(axes, panel, points, lines)
+
+
+def _limit(axes: Axes, kept: Sequence[float]) -> None:
+    """End the axis a little below the points that nothing beats: others may lie so deep that all else is flat."""
+    low, high = axes.get_ylim()
+    deepest = min(kept) - 0.3 * max(max(kept) - min(kept), 0.02)
+    top = min(high, 1.0 + 0.05 * (1.0 - max(low, deepest)))
+    axes.set_ylim(max(low, deepest), top)
+
+
+def _label(axes: Axes, panel: Panel, points: Sequence[Point], lines: Sequence[Line]) -> None:
+    """Name the settings of points beside them, and at the lower edge what lies below it."""
+    bottom = axes.get_ylim()[0]
+    labels = []
+    for point in points:
+        x, y, text = point.speed[0], point.quality[0], _text(panel, point)
+        if y < bottom:
+            labels.append((x, bottom, f"↓ {text or point.group.name}: {100 * y:.3g}%"))
+        elif text:
+            labels.append((x, y, text))
+    bars = [line for point in points for line in point.bars]
+    place_labels(axes, labels, [*lines, *bars])
+
+
+def _mark(axes: Axes, point: Point, *, faded: bool) -> None:
+    speed, slowest, fastest = point.speed
+    mean, low, high = point.quality
+    style = look(point.group.name)
+    axes.errorbar(
+        speed, mean,
+        xerr=[[speed - slowest], [fastest - speed]], yerr=[[max(0.0, mean - low)], [max(0.0, high - mean)]],
+        color=style.color, marker=style.marker, markersize=8, elinewidth=1, alpha=0.3 if faded else 1,
+        zorder=3 if faded else 4, label=point.group.label,
+    )  # fmt: skip
+
+
+def _text(panel: Panel, point: Point) -> str:
+    """The setting beside a point; nothing where a method has one point only."""
+    group = point.group
+    key = panel.varied(group.name)
+    if key is None:
+        return group.setting
+    value = group.value(key)
+    if group.setting and list(group.changes) != [key]:
+        return group.setting.replace("-", " ")
+    return f"{key} {value}" if value is not None else "as usual"
+
+
+def _gaps(found: Sequence[tuple[Panel, int, Sequence[Point]]]) -> Iterator[str]:
+    for panel, k, points in found:
+        drawn = {point.group.label for point in points}
+        missing = [group.label for group in panel.groups if group.label not in drawn]
+        if missing:
+            yield f"{panel.title}: precision@{k} or its time was not measured: {', '.join(missing)}"

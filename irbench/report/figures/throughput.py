@@ -1,0 +1,190 @@
+"""Where the time of a query goes: the paper's Figure 5, over numbers of beams and beside the other methods."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from irbench import paper
+from irbench.errors import UsageError
+from irbench.report.figures.selection import Group, Panel, Selection
+from irbench.report.figures.sheet import Words, sheet
+from irbench.report.palette import INK, PAPER, STAGES
+from irbench.results import QueryTimes, Result
+
+_LABELS = {
+    "read": "the picture's file",
+    "encode": "encoder",
+    "decoder": "decoder",
+    "trie": "trie",
+    "lookup": "identifiers to images",
+    "search": "search, or what is left of it",
+    "other": "between the stages",
+}
+_IRGEN = "irgen"  # the only method whose time the paper states
+_BY = {"latency": "ms, one query at a time", "throughput": "ms for each query of a batch"}
+_DIAMOND: Any = {"linestyle": "", "marker": "D", "color": INK, "markerfacecolor": PAPER, "markeredgecolor": INK,
+                 "markeredgewidth": 1.2}  # fmt: skip
+_NOTE = (
+    "Each part is a median over queries and seeds and measured apart: the sum may differ from the median of the whole, "
+    "which stands beside the bar; p95: 95 % of the queries take no longer."
+)
+_FAR = 4  # times as long as the next shorter one: a bar that is cut, or nothing could be seen of the others
+
+
+@dataclass(frozen=True, eq=False)
+class Bar:
+    """The time of a query of one group, in ms."""
+
+    label: str
+    group: Group
+    parts: Mapping[str, float]  # by stage
+    total: float
+    p95: float | None
+    seeds: int  # that were timed in such detail
+
+
+def throughput(selection: Selection, *, by: str, published: bool) -> Figure:
+    """Draw stacked bars of the stages of a query: `by` "latency" asks one at a time, "throughput" in batches."""
+    found = [(panel, bars) for panel in selection.panels if (bars := _bars(panel, by))]
+    if not found:
+        raise UsageError(f"nothing to draw: no result says how a query's {_BY[by]} are spent")
+    stages = [stage for stage in STAGES if any(bar.parts.get(stage) for _, bars in found for bar in bars)]
+    legend: dict[str, Any] = {_LABELS[stage]: Patch(color=STAGES[stage]) for stage in stages}
+    stated = published and by == "latency"
+    if stated and any(_published(bar) for _, bars in found for bar in bars):
+        legend["published, V100 16 GB"] = Line2D([], [], **_DIAMOND)
+    words = Words(
+        title="Time of a query by component",
+        heads=[(panel.title, panel.subtitle) for panel, _ in found],
+        legend=legend,
+        notes=[_NOTE, *_gaps(found), *(_not_drawn(found) if stated else []),
+               *selection.told],
+    )  # fmt: skip
+    rows = max(len(bars) for _, bars in found)
+    figure, axes = sheet(words, height=0.5 + 0.3 * rows, left=1.4)
+    for one, (_, bars) in zip(axes, found, strict=True):
+        points = [(ms, row) for row, bar in enumerate(bars) if stated and (ms := _published(bar)) is not None]
+        _draw(one, bars, by, max(1.35 * _longest([bar.total for bar in bars]), *(1.1 * ms for ms, _ in points), 0.0))
+        if points:
+            one.plot(*zip(*points, strict=True), **_DIAMOND, zorder=5, label="published")
+    return figure
+
+
+def stages(times: QueryTimes) -> dict[str, float]:
+    """Return the ms of each of `STAGES`, none twice: what stands between the parts of a stage goes under its name."""
+    part = {stage: getattr(times, f"{stage}_p50", None) or 0.0 for stage in STAGES}
+    searched = part["search"] - part["decoder"] - part["trie"] - part["lookup"]
+    between = (times.total_p50 or 0.0) - part["encode"] - part["search"]
+    return part | {
+        "encode": max(0.0, part["encode"] - part["read"]),
+        "search": max(0.0, searched),
+        "other": max(0.0, between),
+    }
+
+
+def _bars(panel: Panel, by: str) -> list[Bar]:
+    bars = [bar for group in panel.groups if (bar := _bar(panel, group, by))]
+    return sorted(bars, key=lambda bar: (bar.group.name, panel.rank(bar.group)))
+
+
+def _bar(panel: Panel, group: Group, by: str) -> Bar | None:
+    """Medians over the seeds that were timed in most detail; None where none was timed so."""
+    timed = [times for result in group.results if (times := _times(result, by)) and times.total_p50 is not None]
+    detail = [sum(value is not None for value in asdict(times).values()) for times in timed]
+    if not timed:
+        return None
+    known = [times for times, known in zip(timed, detail, strict=True) if known == max(detail)]
+    parts = [stages(times) for times in known]
+    tails = [times.total_p95 for times in known if times.total_p95 is not None]
+    return Bar(
+        label=_label(panel, group),
+        group=group,
+        parts={stage: median(one[stage] for one in parts) for stage in STAGES},
+        total=median(times.total_p50 or 0.0 for times in known),
+        p95=median(tails) if tails else None,
+        seeds=len(known),
+    )
+
+
+def _times(result: Result, by: str) -> QueryTimes | None:
+    return result.cost.query_ms if by == "latency" else result.cost.batched_ms
+
+
+def _label(panel: Panel, group: Group) -> str:
+    """The group with the value of what is varied, also where that is its usual one."""
+    key = panel.varied(group.name)
+    value = group.value(key) if key else None
+    plain = not group.setting or list(group.changes) == [key]
+    return f"{group.name}, {key} {value}" if plain and value is not None else group.label
+
+
+def _draw(axes: Axes, bars: Sequence[Bar], by: str, end: float) -> None:
+    axes.set_xlim(0, end)
+    for row, bar in enumerate(bars):
+        start = 0.0
+        for stage, width in bar.parts.items():
+            axes.barh(row, width, left=start, height=0.62, color=STAGES[stage], label=stage)
+            start += width
+        tail = f" (p95 {_number(bar.p95)})" if bar.p95 is not None else ""
+        _write(axes, row, min(start, end), f"{_number(bar.total)} ms{tail}", cut=start > end)
+    axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_xlabel(_BY[by])
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def _longest(totals: Sequence[float]) -> float:
+    """Return the longest of the times that are not far beyond all others."""
+    longest = 0.0
+    for total in sorted(totals):
+        if longest and total > _FAR * longest and total > median(totals):
+            break
+        longest = total
+    return longest
+
+
+def _number(ms: float) -> str:
+    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"
+
+
+def _write(axes: Axes, row: int, end: float, text: str, *, cut: bool) -> None:
+    """Write the time behind the bar, or into one that goes on beyond the axis."""
+    color, offset, side = (PAPER, -5, "right") if cut else (INK, 4, "left")
+    axes.annotate(text + (" →" if cut else ""), (end, row), xytext=(offset, 0), textcoords="offset points",
+                  ha=side, va="center", fontsize=8.5, color=color)  # fmt: skip
+
+
+def _published(bar: Bar) -> float | None:
+    """What the paper says of this number of beams, in ms; None where it says nothing, or of another scale."""
+    if bar.group.name != _IRGEN or bar.group.results[0].scale != "paper" or set(bar.group.changes) - {"beams"}:
+        return None
+    seconds = paper.seconds_per_query().get(int(bar.group.value("beams") or 0))
+    return None if seconds is None else 1000 * seconds
+
+
+def _not_drawn(found: Sequence[tuple[Panel, Sequence[Bar]]]) -> Iterator[str]:
+    """What the paper says, where it cannot stand beside a smaller network."""
+    small = {bar.group.results[0].scale for _, bars in found for bar in bars if bar.group.name == _IRGEN} - {"paper"}
+    if small:
+        said = ", ".join(f"{1000 * s:.0f} ms with {beams} beams" for beams, s in paper.seconds_per_query().items())
+        yield (
+            f"The paper states {said}, on a V100 16 GB, for a network many times as large as those of scale "
+            f"{' and '.join(sorted(small))}; not drawn beside them."
+        )
+
+
+def _gaps(found: Sequence[tuple[Panel, Sequence[Bar]]]) -> Iterator[str]:
+    for panel, bars in found:
+        untimed = sorted({group.label for group in panel.groups} - {bar.group.label for bar in bars})
+        if untimed:
+            yield f"{panel.title}: not timed so: {', '.join(untimed)}"
+        for bar in bars:
+            if (rough := len(bar.group.results) - bar.seeds) > 0:
+                yield f"{panel.title}, {bar.group.label}: {rough} seeds that were timed in less detail are left out"

@@ -1,0 +1,126 @@
+"""Figures of time: bars and points are what was measured, and who beats whom is what a plain loop says."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irbench.errors import UsageError
+from irbench.report.figures import Wishes, draw
+from irbench.report.figures.pareto import dominated
+from irbench.report.figures.throughput import stages
+from irbench.results import Cost, QueryTimes
+
+VALUES = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])  # few, so that ties are common
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=12))
+def test_a_point_is_beaten_where_a_plain_loop_finds_one_as_good_in_both_and_better_in_one(points):
+    beaten = [
+        any(a >= x and b >= y and (a, b) != (x, y) for a, b in points)  # with both as good, another one is better
+        for x, y in points
+    ]
+    assert dominated(np.array(points)).tolist() == beaten
+
+
+def everything(figure):
+    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def marks(axes):
+    """Label of each point: x, y, and how solid it is."""
+    found = {}
+    for container in axes.containers:
+        mark = container.lines[0]
+        found[container.get_label()] = (*mark.get_xdata(), *mark.get_ydata(), mark.get_alpha())
+    return found
+
+
+def test_pareto_draws_what_was_measured_and_fades_what_is_beaten(shelf):
+    quick = shelf.put("a", search="linear")
+    slow = [shelf.put("b", seed=seed, times=4.0 + seed, metrics=quick.metrics) for seed in (0, 1, 2)]
+    shelf.put("c", status="failed", reason="no luck")
+    figure = draw("pareto", shelf.all, shelf.kept)
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "precision@10"
+    found = marks(axes)
+    best = quick.metrics["precision@10"].mean
+    assert found["a+linear"] == pytest.approx((1000, best, 1))
+    assert found["b"] == pytest.approx((np.median([r.cost.queries_per_s for r in slow]), best, 0.3))
+    assert "c (seed 0): failed: no luck" in everything(figure)
+    by_time = marks(draw("pareto", shelf.all, shelf.kept, Wishes(by="latency", k=5)).axes[0])
+    assert by_time["a+linear"] == pytest.approx((6.0, quick.metrics["precision@5"].mean, 1))
+    with pytest.raises(UsageError, match="precision@7"):
+        draw("pareto", shelf.all, shelf.kept, Wishes(k=7))
+
+
+def test_settings_are_points_of_one_curve_in_their_order_and_others_stay_out_unless_asked(shelf):
+    shelf.put("w", retriever={"beams": 30}, times=1.0)
+    for beams, times in ((1, 3.0), (10, 5.0), (2, 4.0)):  # as if time told nothing
+        shelf.put("w", variant=f"beams-{beams}", times=times)
+    for variant in ("hkm", "length-2", "fresh"):
+        shelf.put("w", variant=variant)
+    shelf.put("f", search="ivfpq", variant="nprobe-4", retriever={"nprobe": 4})
+    (axes,) = draw("pareto", shelf.all, shelf.kept).axes
+    curve = next(line for line in axes.lines if line.get_label() == "w")
+    assert curve.get_xdata() == pytest.approx([1000 / times for times in (3, 4, 5, 1)])
+    assert set(marks(axes)) == {"w", "w@beams-1", "w@beams-2", "w@beams-10", "f+ivfpq@nprobe-4"}
+    asked = draw("pareto", shelf.all, shelf.kept, Wishes(methods=("w@hkm", "f")))
+    assert set(marks(asked.axes[0])) == {"w@hkm", "f+ivfpq@nprobe-4"}
+    bars = draw("throughput", shelf.all, shelf.kept).axes[0]
+    assert [label.get_text() for label in bars.get_yticklabels()] == [f"w, beams {n}" for n in (1, 2, 10, 30)]
+
+
+TIMES = QueryTimes(batch=1, encode_p50=4.0, search_p50=10.0, decoder_p50=7.0, trie_p50=2.0, total_p50=15.0)
+
+
+def test_every_stage_of_a_query_is_counted_once():
+    parts = stages(TIMES)
+    assert {stage: ms for stage, ms in parts.items() if ms} == {
+        "encode": 4.0, "decoder": 7.0, "trie": 2.0, "search": 1.0, "other": 1.0,
+    }  # fmt: skip
+    assert sum(parts.values()) == TIMES.total_p50
+
+
+def test_bars_are_as_long_as_the_times_also_one_far_beyond_the_others(shelf):
+    shelf.put("a", cost=Cost(query_ms=TIMES))
+    shelf.put("b", cost=Cost(query_ms=QueryTimes(batch=1, encode_p50=900.0, search_p50=90.0, total_p50=1000.0)))
+    shelf.put("c", cost=Cost())
+    figure = draw("throughput", shelf.all, shelf.kept)
+    (axes,) = figure.axes
+    assert axes.get_xlim()[1] < 100
+    lengths = {(bars.get_label(), row): bar.get_width() for row in (0, 1) for bars in axes.containers
+               for bar in bars if round(bar.get_y() + bar.get_height() / 2) == row}  # fmt: skip
+    assert lengths["decoder", 0] == 7
+    assert sum(length for (_, row), length in lengths.items() if row == 0) == pytest.approx(15)
+    assert sum(length for (_, row), length in lengths.items() if row == 1) == pytest.approx(1000)
+    assert [text.get_text() for text in axes.texts[1:]] == ["15 ms", "1,000 ms →"]
+    assert "not timed so: c" in everything(figure)
+
+
+def test_a_seed_that_was_timed_in_less_detail_does_not_thin_the_parts(shelf):
+    shelf.put("a", cost=Cost(query_ms=TIMES))
+    for seed in (1, 2):
+        shelf.put("a", seed=seed, cost=Cost(query_ms=QueryTimes(batch=1, search_p50=10.0, total_p50=15.0)))
+    figure = draw("throughput", shelf.all, shelf.kept)
+    assert max(bar.get_width() for bar in figure.axes[0].patches) == 7.0
+    assert "a: 2 seeds that were timed in less detail" in everything(figure)
+
+
+def test_machines_are_never_on_one_axis(shelf):
+    shelf.put("a")
+    shelf.put("a", seed=1, environment={"gpu": "H", "cores": 16})
+    for kind in ("throughput", "pareto"):
+        assert len(draw(kind, shelf.all, shelf.kept).axes) == 2
+    assert len(draw("mrr", shelf.all, shelf.kept).axes) == 1
+
+
+def test_the_papers_times_stand_beside_its_own_size_only(shelf):
+    shelf.put("irgen", retriever={"beams": 30}, cost=Cost(query_ms=TIMES))
+    small = draw("throughput", shelf.all, shelf.kept)
+    assert "The paper states 70 ms with 10 beams, 190 ms with 30 beams" in everything(small)
+    assert not small.axes[0].lines
+    shelf.put("irgen", scale="paper", retriever={"beams": 30}, cost=Cost(query_ms=TIMES))
+    (published,) = draw("throughput", shelf.all, shelf.kept).axes[0].lines
+    assert published.get_xdata() == pytest.approx([190])
+    assert not draw("throughput", shelf.all, shelf.kept, Wishes(paper=False)).axes[0].lines
