@@ -137,9 +137,11 @@ class Experiment:
             raise NotApplicable(f"{self.cell.name} cannot add images to a gallery that it has indexed")
         cost = self._prepare(retriever)
         ranking = self._search(retriever)
+        identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
+        kept = results.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         description = retriever.describe()
         result = self._finished(ranking, description, self._priced(cost, retriever, description))
-        return replace(result, retriever=result.retriever | self._health(retriever))
+        return replace(result, ranking=kept, retriever=result.retriever | self._health(retriever))
 
     def unfinished(self, status: Status, reason: str) -> Result:
         """Return the result of a cell that could not be run to its end."""
@@ -204,7 +206,6 @@ class Experiment:
             backbone=description.backbone,
             retriever=_plain(description.details),
             metrics=estimates(ranking, self.benchmark),
-            ranking=results.save_ranking(ranking, self.settings.work / "rankings"),
             hits=self._save_hits(ranking),
             cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": measurement.BATCH}),

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from irbench import datasets, hits, metrics, results
 from irbench.collection import Benchmark
 from irbench.errors import DataError, IrbenchError, StoreError
 from irbench.metrics import Judged
 from irbench.ranking import Ranking
-from irbench.results import Result
+from irbench.results import Result, StoredRanking
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,19 @@ class Kept:
 
     def ranking(self, result: Result) -> Ranking:
         """Load the answers behind the result from the work folder."""
+        return results.load_ranking(self._stored(result), self.work / "rankings")
+
+    def codes(self, result: Result) -> NDArray[np.int64] | None:
+        """Load the identifiers [N,M] of the gallery that the answers were found by, from the work folder.
+
+        None where the method writes none.
+        """
+        return results.load_codes(self._stored(result), self.work / "rankings")
+
+    def _stored(self, result: Result) -> StoredRanking:
         if result.ranking is None:
             raise StoreError(f"{result.path(self.results)}: a result without a ranking: {result.reason}")
-        return results.load_ranking(result.ranking, self.work / "rankings")
+        return result.ranking
 
     def judged(self, result: Result) -> Mapping[str, Judged]:
         """Return which answers were right: as kept beside the result, else by scoring its ranking again."""

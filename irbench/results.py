@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
@@ -21,6 +22,7 @@ from safetensors.numpy import load, save
 
 from irbench.collection import Benchmark
 from irbench.errors import ContractError, StoreError, UsageError
+from irbench.identifiers import Identifiers
 from irbench.protocols import Backbone
 from irbench.ranking import Ranking
 from irbench.store import write_atomically
@@ -257,9 +259,15 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
     return found, problems
 
 
-def save_ranking(ranking: Ranking, folder: Path) -> StoredRanking:
-    """Keep a ranking in `folder` under a name made of its content, so that no other result's ranking is replaced."""
-    content = save({"rows": ranking.rows.astype(np.int32), "scores": np.ascontiguousarray(ranking.scores)})
+def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None = None) -> StoredRanking:
+    """Keep a ranking in `folder` under a name made of its content, so that no other result's ranking is replaced.
+
+    With it the gallery's identifiers, where the answers were found by writing these.
+    """
+    arrays = {"rows": ranking.rows.astype(np.int32), "scores": np.ascontiguousarray(ranking.scores)}
+    if identifiers is not None:
+        arrays["codes"] = identifiers.codes.astype(np.min_scalar_type(identifiers.codebook_size - 1))
+    content = save(arrays)
     digest = hashlib.sha256(content).hexdigest()
     stored = StoredRanking(file=f"{digest[:32]}.safetensors", sha256=digest, k=ranking.depth)
     try:
@@ -272,12 +280,25 @@ def save_ranking(ranking: Ranking, folder: Path) -> StoredRanking:
 
 def load_ranking(stored: StoredRanking, folder: Path) -> Ranking:
     """Read a ranking that `save_ranking` kept, refusing a file that is not the one of that hash."""
+    arrays = _load_arrays(stored, folder)
+    try:
+        return Ranking(arrays["rows"].astype(np.int64), arrays["scores"])
+    except (KeyError, ContractError) as error:
+        raise StoreError(f"{folder / Path(stored.file).name}: not a ranking: {error}") from error
+
+
+def load_codes(stored: StoredRanking, folder: Path) -> NDArray[np.int64] | None:
+    """Read the identifiers codes[N,M] of the gallery behind a ranking; None where none were written."""
+    codes = _load_arrays(stored, folder).get("codes")
+    return None if codes is None else codes.astype(np.int64)
+
+
+def _load_arrays(stored: StoredRanking, folder: Path) -> dict[str, NDArray[Any]]:
     path = folder / Path(stored.file).name
     content = read_stored(path, stored.sha256, "the ranking of a result is kept in the work folder")
     try:
-        arrays = load(content)
-        return Ranking(arrays["rows"].astype(np.int64), arrays["scores"])
-    except (SafetensorError, KeyError, ContractError) as error:
+        return load(content)
+    except SafetensorError as error:
         raise StoreError(f"{path}: not a ranking: {error}") from error
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from irbench import results
 from irbench.errors import StoreError, UsageError
+from irbench.identifiers import Identifiers
 from irbench.protocols import Backbone
 from irbench.ranking import Ranking
 from irbench.results import Cost, Dataset, Estimate, QueryTimes, RecipeUsed, Result
@@ -194,3 +195,13 @@ def test_a_ranking_that_changed_is_refused(tmp_path):
     (tmp_path / stored.file).unlink()
     with pytest.raises(StoreError, match="work folder"):
         results.load_ranking(stored, tmp_path)
+
+
+@pytest.mark.parametrize("codebook_size", [2, 256, 257, 70_000])
+def test_the_identifiers_behind_a_ranking_are_kept_with_it_whatever_their_size(tmp_path, codebook_size) -> None:
+    codes = np.random.default_rng(0).integers(codebook_size, size=(5, 4))
+    codes[0, 0] = codebook_size - 1
+    stored = results.save_ranking(a_ranking(), tmp_path, Identifiers(codes, codebook_size))
+    np.testing.assert_array_equal(results.load_codes(stored, tmp_path), codes)
+    np.testing.assert_array_equal(results.load_ranking(stored, tmp_path).rows, a_ranking().rows)
+    assert results.load_codes(results.save_ranking(a_ranking(), tmp_path), tmp_path) is None
