@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from irbench import __version__, cli_data, cli_plot, cli_stored, cli_table, recipes
+from irbench import __version__, cli_data, cli_plot, cli_report, cli_stored, cli_table, recipes
 from irbench import options as o
 from irbench.cli_bench import bench_app
 from irbench.errors import IrbenchError, UsageError, check_choice, nearest
@@ -33,6 +33,7 @@ data_app.command("fetch")(cli_data.fetch)
 data_app.command("verify")(cli_data.verify)
 app.add_typer(cli_stored.app)
 app.add_typer(cli_plot.app)
+app.add_typer(cli_report.app)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def plot(
     typer.echo(f"results from {folder}", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
-    names, own = _names(dataset or (), found)
+    names, own = known_names(dataset or (), found)
     wishes = Wishes(
         datasets=names,
         methods=tuple(method or ()),
@@ -66,7 +66,7 @@ def plot(
     raise typer.Exit(1 if problems else 0)
 
 
-def _names(asked: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:
+def known_names(asked: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names by which results know the data sets, and the paths of data sets of one's own among them."""
     from irbench import datasets
     from irbench.report.figures import name_of

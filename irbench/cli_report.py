@@ -1,0 +1,38 @@
+"""`irbench report`: a folder of pages about stored results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irbench import options as o
+from irbench.cli_plot import known_names
+
+app = typer.Typer()
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier report there is replaced.")],
+    dataset: o.Datasets = None,
+    results: o.ResultsOut = None,
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+) -> None:
+    """Write a site about stored results: tables, figures, answers side by side, and how each number was made."""
+    from irbench import hits
+    from irbench.kept import Kept
+    from irbench.report.figures import name_of
+    from irbench.report.site import write
+    from irbench.results import read_all, usual_folder
+
+    folder = results or usual_folder()
+    found, problems = read_all(folder)
+    typer.echo(f"results from {folder}", err=True)
+    for problem in problems:
+        typer.echo(f"irbench: {problem}", err=True)
+    names, own = known_names(dataset or (), found)
+    chosen = [result for result in found if not names or name_of(result.dataset) in names]
+    sizes = write(chosen, Kept(folder, work, data, own), hits.reader(folder), out, problems=problems)
+    typer.echo(f"{out / 'index.html'}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
+    raise typer.Exit(1 if problems else 0)

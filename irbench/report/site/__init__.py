@@ -1,0 +1,201 @@
+"""The report: a folder of pages that any browser opens, from the folder or from a server.
+
+    write(results, kept, judge, Path("site"))
+
+Overview, a page for each data set (tables, figures, answers side by side) and each method (results, recipe, cost,
+identifiers), the paper's tables, and how each number was made. Nothing is fetched from elsewhere; without JavaScript
+all text and the first answers can be read, with it tables sort, rows filter and any two methods are compared. What
+comes from results, names and paths among it, is escaped by the templates.
+"""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from irbench import __version__
+from irbench.errors import StoreError, UsageError
+from irbench.kept import Kept
+from irbench.report import palette, wording
+from irbench.report.figures.selection import name_of
+from irbench.report.lines import label, why
+from irbench.report.ranks import Judge
+from irbench.report.site.explorer import ANSWERS, Explorer
+from irbench.report.site.pages import DatasetPage, Site, bounds, gather, method_of
+from irbench.report.site.sheet import COLUMNS
+from irbench.results import Estimate, Facts, Result
+
+__all__ = ["write"]
+
+_MARK = "irbench-report.json"  # only a folder that holds it is replaced
+_TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("site.js", "explorer.js")
+Files = Iterator[tuple[str, str | bytes]]
+
+
+def write(
+    results: Sequence[Result], kept: Kept, judge: Judge, out: Path, *, problems: Sequence[str] = ()
+) -> dict[str, int]:
+    """Write the report to the folder `out`, whole or not at all; return each file's bytes.
+
+    Args:
+        results: what it is about; shortened runs are shown as such.
+        kept: where the answers behind the results, and the images, are looked for.
+        judge: tells which answers of a result were right (`hits.reader`).
+        out: the folder; one that holds an earlier report is replaced, any other that is not empty is refused.
+        problems: what could not be read, told on the first page.
+    """
+    if not results:
+        raise UsageError("no results to report on: irbench run makes some")
+    _check(out)
+    files = dict(_files(gather(results, kept, judge, problems)))
+    files[_MARK] = json.dumps({"irbench": __version__, "results": len(results)}) + "\n"
+    contents = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
+    try:
+        _replace(out, contents)
+    except OSError as error:
+        raise StoreError(f"cannot write the report to {out}: {error.strerror}; see --out") from error
+    return {name: len(content) for name, content in contents.items()}
+
+
+def _check(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
+        raise UsageError(f"--out {out}: holds other files than a report; name a new or empty folder")
+
+
+def _replace(out: Path, contents: Mapping[str, bytes]) -> None:
+    """Make the folder beside its place, then put it there."""
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+        made = Path(beside) / "new"
+        for name, content in contents.items():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            (made / name).write_bytes(content)
+        if out.exists():
+            out.rename(Path(beside) / "old")
+        shutil.move(made, out)
+
+
+def _files(site: Site) -> Files:
+    """Yield every file of the report by its path."""
+    templates = _environment(site)
+    colors = {name: getattr(palette, name.upper()) for name in ("ink", "muted", "faint", "paper", "right", "wrong")}
+    yield "site.css", templates.get_template("site.css").render(colors)
+    for name in _SCRIPTS:
+        yield name, (_TEMPLATES / name).read_text(encoding="utf-8")
+    for name in ("index", "paper", "made"):
+        yield f"{name}.html", templates.get_template(f"{name}.html").render(page=name, up="")
+    for dataset in site.datasets:
+        yield from _dataset_files(templates, dataset)
+    for method in site.methods:
+        path = f"methods/{method.name}.html"
+        yield path, templates.get_template("method.html").render(page=path, up="../", method=method)
+
+
+def _dataset_files(templates: jinja2.Environment, dataset: DatasetPage) -> Files:
+    path = f"data/{dataset.name}.html"
+    yield path, templates.get_template("dataset.html").render(page=path, up="../", dataset=dataset)
+    if dataset.explorer is None:
+        return
+    path = f"explore/{dataset.name}.html"
+    yield path, templates.get_template("explorer.html").render(page=path, up="../", dataset=dataset)
+    yield f"explore/{dataset.name}.js", _script(dataset.explorer)
+    if dataset.explorer.sheet is not None:
+        yield f"explore/{dataset.name}.webp", dataset.explorer.sheet.content
+
+
+def _script(explorer: Explorer) -> str:
+    document = json.dumps(explorer.document(), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return f"const explorer = {document};\n"
+
+
+def _environment(site: Site) -> jinja2.Environment:
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.globals |= {
+        "site": site,
+        "version": __version__,
+        "answers": ANSWERS,
+        "columns": COLUMNS,
+        "signs": {"right": palette.RIGHT_SIGN, "wrong": palette.WRONG_SIGN},
+        "look": palette.look,
+        "bounds": bounds,
+        "coverage": _coverage,
+        "headline": _headline,
+        "best_reachable": _best_reachable,
+        "percent": _percent,
+        "polyline": _polyline,
+        "positions": _positions,
+        "quantity": _quantity,
+        "method_of": method_of,
+        "name_of": name_of,
+        "label": label,
+        **{name: getattr(wording, name) for name in ("captions", "headings", "made_with", "number", "short", "spread")},
+        "words": wording.words,
+    }
+    return templates
+
+
+def _coverage(cell: str, dataset: DatasetPage) -> dict[str, str]:
+    """Say of a cell on a data set how many seeds ended well, or why none did."""
+    results = [result for result in dataset.results if label(result) == cell]
+    done = [result for result in results if result.status == "ok"]
+    if done:
+        return {"kind": "ok", "text": f"{len(done)} seed{'s' if len(done) > 1 else ''}", "reason": ""}
+    if results:
+        return {"kind": "no", "text": results[0].status.replace("_", " "), "reason": why(results[0])}
+    return {"kind": "none", "text": "—", "reason": ""}
+
+
+def _headline(result: Result) -> tuple[str, Estimate | None]:
+    """Return the metric by which a result is read: precision at its second K."""
+    names = [name for name in result.metrics if name.startswith("precision@")]
+    name = names[min(1, len(names) - 1)] if names else "—"
+    return name, result.metrics.get(name)
+
+
+def _best_reachable(result: Result, report: Facts) -> str:
+    """Return what the identifiers would allow, in percent, at the K by which the result is read."""
+    best: Any = report.get("best_precision")
+    name, _ = _headline(result)
+    return f"{100 * best[name]:.1f}" if isinstance(best, dict) and name in best else wording.GAP
+
+
+def _positions(values: Sequence[float], form: str, most: int = 8) -> str:
+    """Write a value for each position of an identifier; of a long one the first few."""
+    return " · ".join(form % value for value in values[:most]) + (" …" if len(values) > most else "")
+
+
+def _percent(value: float, least: float) -> str:
+    """Return where a value stands on a scale from `least` to 100, as CSS writes it."""
+    return f"{100 * max(0.0, value - least) / (100 - least):.2f}%"
+
+
+def _quantity(value: float | None) -> str:
+    """Write a price with three digits that count."""
+    if value is None:
+        return wording.GAP
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _polyline(values: Sequence[float], width: float, height: float) -> str:
+    """Return the points of a curve that fills a box, its largest value at the top."""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    points = (
+        (i * width / (len(values) - 1), height - 1 - (value - low) / span * (height - 2))
+        for i, value in enumerate(values)
+    )
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

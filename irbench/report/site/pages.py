@@ -1,0 +1,313 @@
+"""What stands on each page: plain values that the templates write down."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, median
+from typing import Any
+
+from irbench import recipes
+from irbench.errors import IrbenchError, UsageError
+from irbench.kept import Kept
+from irbench.metrics import METRICS
+from irbench.report.commands import command_of
+from irbench.report.figures import KINDS, Wishes, draw, svg
+from irbench.report.figures.selection import Panel as Drawn
+from irbench.report.figures.selection import machine_of, name_of, select
+from irbench.report.lines import is_varied, label, why
+from irbench.report.numbered import NUMBERS, numbered
+from irbench.report.palette import Look, look
+from irbench.report.panel import Cell, Panel, Row, Table
+from irbench.report.quantities import PRICES
+from irbench.report.ranks import Judge
+from irbench.report.site.explorer import Explorer, explore
+from irbench.report.table import table
+from irbench.report.wording import rank
+from irbench.results import Dataset, Facts, Result
+
+_DRAWN = tuple(kind for kind in KINDS if kind != "answers")  # these the explorer shows
+_TABLES = (*METRICS, *PRICES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure as an `<svg>` element, or why there is none."""
+
+    kind: str
+    svg: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A method on a data set at a glance."""
+
+    cell: str
+    look: Look
+    row: Row
+    score: Cell
+    rank: str
+    queries_per_s: float | None
+    bytes_per_image: float | None  # index and model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """The methods of a data set, best first, by one metric."""
+
+    panel: Panel
+    column: str  # "precision@10"
+    standings: tuple[Standing, ...]
+    verdict: str
+
+    @property
+    def least(self) -> float:
+        """Where the scale of the bars begins: a round number below all of them."""
+        lows = [bounds(one.score)[0] for one in self.standings]
+        return max(0.0, 10 * ((min(lows) - 1) // 10)) if lows else 0.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DatasetPage:
+    """Everything about one data set."""
+
+    name: str
+    title: str
+    results: tuple[Result, ...]
+    boards: tuple[Board, ...]
+    tables: tuple[Table, ...]
+    figures: tuple[Figure, ...]
+    explorer: Explorer | None
+
+    @property
+    def facts(self) -> list[Dataset]:
+        """What was asked: one of each kind."""
+        return list(dict.fromkeys(result.dataset for result in self.results))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MethodPage:
+    """Everything about one method, with all its searches and variants."""
+
+    name: str
+    title: str
+    source: str  # the Python file behind its recipe; empty where there is no recipe of that name
+    results: tuple[Result, ...]
+    recipes: Mapping[str, str]  # text of all recipes behind a cell -> the cells of which it holds
+    tables: tuple[Table, ...]  # its rows of the table of precision, then of all prices
+
+    @property
+    def health(self) -> list[tuple[Result, Facts]]:
+        """Return the report of each set of identifiers, with the first of the results that were written by it."""
+        return _distinct((result, result.retriever.get("identifiers")) for result in self.results)
+
+    @property
+    def training(self) -> list[tuple[Result, dict[str, list[float]]]]:
+        """Return the losses of all networks of each training, by name, with the first of the results that share it."""
+        shared = _distinct((result, result.retriever.get("training")) for result in self.results)
+        return [(result, _losses(parts)) for result, parts in shared if _losses(parts)]
+
+
+def _distinct(told: Iterable[tuple[Result, Any]]) -> list[tuple[Result, Facts]]:
+    """Return what results tell, once where several on the same data tell the same of what they share."""
+    seen: dict[str, tuple[Result, Facts]] = {}
+    for result, facts in told:
+        if isinstance(facts, dict):
+            shared = {key: value for key, value in facts.items() if key not in ("valid_beams", "written")}
+            seen.setdefault(json.dumps([name_of(result.dataset), result.seed, shared]), (result, facts))
+    return list(seen.values())
+
+
+def _losses(parts: Facts) -> dict[str, list[float]]:
+    told: dict[str, Any] = {name: part.get("loss") for name, part in parts.items() if isinstance(part, dict)}
+    return {name: loss for name, loss in told.items() if isinstance(loss, list) and len(loss) > 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """How one result was made."""
+
+    result: Result
+    cell: str
+    command: str
+    machine: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Site:
+    """All pages, as values."""
+
+    datasets: tuple[DatasetPage, ...]
+    methods: tuple[MethodPage, ...]
+    papers: tuple[Table, ...]
+    made: tuple[Made, ...]
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def machines(self) -> list[str]:
+        """Every machine that anything was measured on."""
+        return sorted({one.machine for one in self.made if one.result.environment})
+
+    @property
+    def cells(self) -> list[str]:
+        """Every cell, methods before their variants."""
+        known = {one.cell: is_varied(one.result) for one in self.made}
+        return sorted(known, key=lambda cell: (known[cell], cell))
+
+
+def gather(results: Sequence[Result], kept: Kept, judge: Judge, problems: Sequence[str] = ()) -> Site:
+    """Return everything that the pages show."""
+    by_data, by_method = defaultdict(list), defaultdict(list)
+    for result in results:
+        by_data[name_of(result.dataset)].append(result)
+        by_method[result.method].append(result)
+    tables = [table(results, metric, judge=judge, include_shortened=True) for metric in _TABLES]
+    return Site(
+        datasets=tuple(_dataset(name, some, tables, kept) for name, some in sorted(by_data.items())),
+        methods=tuple(_method(name, some, tables) for name, some in sorted(by_method.items())),
+        papers=tuple(numbered(int(number), results, judge=judge) for number in NUMBERS),
+        made=tuple(_made(result) for result in results),
+        problems=tuple(problems),
+    )
+
+
+def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], kept: Kept) -> DatasetPage:
+    here = [replace(one, panels=tuple(p for p in one.panels if p.dataset == name), notes=()) for one in tables]
+    prices = {label(result): _price(alike) for alike in _by_cell(results) for result in alike}
+    drawn = _drawn(results, name)
+    boards = [_board(panel, prices) for panel in here[0].panels if not panel.part]
+    return DatasetPage(
+        name=name,
+        title=_title("datasets", name.removesuffix("-fresh")),
+        results=tuple(results),
+        boards=tuple(board for board in boards if board.standings),
+        tables=tuple(one for one in here if one.panels),
+        figures=tuple(_figure(kind, name, results, kept) for kind in _DRAWN),
+        explorer=explore(drawn, kept) if drawn else None,
+    )
+
+
+def _drawn(results: Sequence[Result], name: str) -> Drawn | None:
+    """Return all methods on a data set with all variants, as figures group them."""
+    try:
+        panels = select(results, datasets=(name,), methods=("*",)).panels
+    except UsageError:  # nothing but shortened or failed runs
+        return None
+    return panels[0] if panels else None
+
+
+def _figure(kind: str, name: str, results: Sequence[Result], kept: Kept) -> Figure:
+    try:
+        return Figure(kind=kind, svg=svg(draw(kind, results, kept, Wishes(datasets=(name,)))))
+    except IrbenchError as error:
+        return Figure(kind=kind, reason=str(error))
+
+
+def _board(panel: Panel, prices: Mapping[str, tuple[float | None, float | None]]) -> Board:
+    at = next(i for i, column in enumerate(panel.columns) if column.key == panel.headline)
+    rows = [row for row in panel.rows if row.kind == "measured" and row.cells[at].value is not None]
+    rows.sort(key=lambda row: -(row.cells[at].value or 0))
+    standings = []
+    for row in rows:
+        cell = row.cells[at]
+        speed, size = prices.get(row.method, (None, None))
+        standings.append(
+            Standing(
+                cell=row.method, look=look(row.method), row=row, score=cell, rank=rank(row, panel), queries_per_s=speed,
+                bytes_per_image=size,
+            )
+        )  # fmt: skip
+    return Board(panel=panel, column=panel.headline, standings=tuple(standings), verdict=_verdict(standings))
+
+
+def _verdict(standings: Sequence[Standing]) -> str:
+    """Say in one sentence who is ahead, and who cannot be told from that."""
+    if not standings:
+        return ""
+    best = [one.cell for one in standings if one.score.best] or [standings[0].cell]
+    tied = [one.cell for one in standings if one.score.tied]
+    value = f"{standings[0].score.value:.1f} %"
+    said = f"{_listed(best)} {'leads' if len(best) == 1 else 'lead'} with {value}"
+    if tied:
+        return f"{said}; {_listed(tied)} cannot be told from that on these queries."
+    return f"{said}." if standings[0].score.rank is None else f"{said}, and by more than luck on these queries."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _by_cell(results: Iterable[Result]) -> list[list[Result]]:
+    groups = defaultdict(list)
+    for result in results:
+        if result.status == "ok":
+            groups[label(result)].append(result)
+    return list(groups.values())
+
+
+def _price(alike: Sequence[Result]) -> tuple[float | None, float | None]:
+    """Return queries/s in batches, the median over seeds, and the mean bytes of index and model for each image."""
+    speeds = [result.cost.queries_per_s for result in alike if result.cost.queries_per_s]
+    sizes = [((result.cost.index_bytes or 0) + (result.cost.model_bytes or 0)) / result.dataset.gallery
+             for result in alike if result.cost.index_bytes is not None]  # fmt: skip
+    return (median(speeds) if speeds else None), (fmean(sizes) if sizes else None)
+
+
+def _method(name: str, results: Sequence[Result], tables: Sequence[Table]) -> MethodPage:
+    texts: dict[str, list[str]] = defaultdict(list)
+    for result in results:
+        if result.recipe.text and result.cell not in texts[result.recipe.text]:
+            texts[result.recipe.text].append(result.cell)
+    try:
+        source = recipes.find("methods", name).source
+    except IrbenchError:  # a method from elsewhere
+        source = ""
+    return MethodPage(
+        name=name,
+        title=_title("methods", name),
+        source=source,
+        results=tuple(results),
+        recipes={text: ", ".join(cells) for text, cells in texts.items()},
+        tables=tuple(_rows_of(name, one) for one in tables if one.metric in (_TABLES[0], *PRICES)),
+    )
+
+
+def _rows_of(name: str, one: Table) -> Table:
+    """Return the table with this method's measured rows and gaps; marks and ranks are those among all methods."""
+    panels = [
+        replace(panel, rows=tuple(row for row in panel.rows if row.scale and method_of(row.method) == name), notes=())
+        for panel in one.panels
+    ]
+    return replace(one, panels=tuple(panel for panel in panels if panel.rows), notes=())
+
+
+def method_of(cell: str) -> str:
+    """Return the method of a cell "method[+search][@variant]"."""
+    return re.split(r"[+@ ]", cell, maxsplit=1)[0]
+
+
+def _title(family: str, name: str) -> str:
+    """Return the first line of a recipe; nothing for what has none here."""
+    try:
+        return recipes.find(family, name).title
+    except IrbenchError:
+        return ""
+
+
+def _made(result: Result) -> Made:
+    return Made(
+        result=result,
+        cell=label(result),
+        command=command_of(result),
+        machine=machine_of(result),
+        reason="" if result.status == "ok" else why(result),
+    )
+
+
+def bounds(cell: Cell) -> tuple[float, float]:
+    """Return the interval of a value, or its deviation on both sides, or the value itself."""
+    value = cell.value or 0.0
+    return cell.interval or (value - (cell.deviation or 0), min(100.0, value + (cell.deviation or 0)))

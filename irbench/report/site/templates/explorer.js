@@ -1,0 +1,107 @@
+"use strict";
+// Two methods' answers to the same queries. `explorer` (from the data set's own script) holds everything.
+
+const COLUMNS = 64; // tiles in a row of the sheet
+const STEP = 20; // queries that are added at a time
+const SIGN = { right: "✓", wrong: "✗", none: "" };
+
+const form = document.getElementById("choices");
+const list = document.getElementById("queries");
+const more = document.getElementById("more");
+
+function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+function tile(number, label) {
+  const made = element("span", "tile");
+  made.setAttribute("role", "img");
+  made.setAttribute("aria-label", label);
+  made.style.setProperty("--x", number % COLUMNS);
+  made.style.setProperty("--y", Math.floor(number / COLUMNS));
+  return made;
+}
+
+function answer(known) {
+  const kind = known.missing ? "none" : known.right ? "right" : "wrong";
+  const made = element("li", kind);
+  if (known.tile != null) {
+    made.append(tile(known.tile, `gallery image ${known.row}, class ${known.label}`));
+    made.title = `gallery image ${known.row}, class ${known.label}`;
+  }
+  made.append(element("b", "", SIGN[kind]));
+  if (known.path) made.append(element("small", "path", known.path));
+  return made;
+}
+
+function line(method, index) {
+  const swatch = element("i", "swatch");
+  swatch.style.setProperty("--c", method.color);
+  const found = element("ol", "found", ...method.lines[index].map(answer));
+  return element("div", "line", element("span", "who", swatch, method.name), found);
+}
+
+function query(known, index, pair) {
+  const words = element("div", "", `query ${known.row}`);
+  if (known.label != null) words.append(element("small", "", `class ${known.label}`), element("small", "id", known.id));
+  const head = element("header", "", ...(known.tile != null ? [tile(known.tile, "the query")] : []), words);
+  return element("article", "query", head, ...pair.map((method) => line(method, index)));
+}
+
+// how two methods stand on a query: by their right answers among those shown
+function standing(a, b) {
+  if (a === b) return a === 0 ? "fail" : "tie";
+  return a > b ? "a" : "b";
+}
+
+function standings(pair) {
+  const [a, b] = pair.map((method) => [...method.found].map((digit) => parseInt(digit, 36)));
+  return a.map((found, place) => standing(found, b[place]));
+}
+
+let waiting = []; // queries that match and are not drawn yet
+let chosen = [];
+
+function draw() {
+  const pair = chosen;
+  list.append(...waiting.splice(0, STEP).map((index) => query(explorer.queries[index], index, pair)));
+  more.hidden = waiting.length === 0;
+}
+
+function update() {
+  const wish = new FormData(form);
+  chosen = [wish.get("a"), wish.get("b")].map((at) => explorer.methods[Number(at)]);
+  const all = standings(chosen);
+  for (const output of form.querySelectorAll("output")) {
+    const kind = output.dataset.count;
+    output.value = kind === "all" ? all.length : all.filter((one) => one === kind).length;
+  }
+  const show = wish.get("show");
+  waiting = explorer.queries.map((_, index) => index);
+  if (show !== "all") waiting = waiting.filter((index) => all[explorer.queries[index].place] === show);
+  list.replaceChildren();
+  if (!waiting.length) list.append(element("p", "gap", "None of the queries that are shown here is of this kind."));
+  draw();
+  history.replaceState(null, "", `#a=${wish.get("a")}&b=${wish.get("b")}&show=${show}`);
+}
+
+// a link to a choice: explore/digits.html#a=0&b=4&show=b
+function restore() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  for (const [name, value] of asked) {
+    const field = form.elements[name];
+    if (field && [...(field.options ?? field)].some((one) => one.value === value)) field.value = value;
+  }
+}
+
+if (typeof explorer !== "undefined") {
+  restore();
+  form.hidden = false;
+  form.addEventListener("change", update);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  more.addEventListener("click", draw);
+  update();
+}
