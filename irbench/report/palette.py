@@ -16,15 +16,16 @@ RIGHT, WRONG = "#009E73", "#D55E00"
 RIGHT_SIGN, WRONG_SIGN = "✓", "✗"
 INK, MUTED, FAINT, PAPER = "#1B1F24", "#59636E", "#D9DEE3", "#FFFFFF"  # text, second text, grid lines, ground
 
-# the parts of a query's time (irbench.results.QueryTimes), in the order in which they are drawn
+# the parts of a query's time (irbench.results.QueryTimes), in the order in which they are drawn; none has a method's
+# colour but the decoder, which IRGen alone has
 STAGES = {
-    "read": "#C3C9CF",
+    "read": "#D0C5B3",
     "encode": "#7A8691",
     "decoder": "#0072B2",
-    "trie": "#E08E00",
-    "lookup": "#3F1D2E",
-    "search": "#56B4E9",
-    "other": "#E6E9EC",
+    "trie": "#F0D24A",
+    "lookup": "#7A1F1F",
+    "search": "#A9CFE8",
+    "other": "#EDEFF1",
 }
 
 _METHODS = {
@@ -46,7 +47,17 @@ _IDENTIFIERS = {
     "random": "#7FA7C7",
 }
 _SEARCHES = {"linear": ("o", ()), "ivfpq": ("s", (5, 2)), "scann": ("^", (5, 1.5, 1, 1.5)), "spann": ("D", (1, 1.5))}
-_VARIANTS = (("<", (5, 2)), ("X", (3, 1)), ("p", (1, 1)), ("d", (6, 1.5, 1, 1.5)))
+_DASHES = ((5, 2), (3, 1), (1, 1), (6, 1.5, 1, 1.5), (8, 2))
+_VARIANTS = tuple(
+    (marker, _DASHES[i % len(_DASHES)]) for i, marker in enumerate(5 * ("<", "X", "p", "d", ">", "P", "h", "*"))
+)
+# variants that ablations make, so that no two of them look alike by chance; any other one is drawn by its name's hash
+_KNOWN = (
+    "beams-1", "beams-10", "beams-20", "decode-exact", "length-2", "length-6", "length-8",
+    "hkm", "hkm-200", "hkm-500", "rqvae", "random",
+    "beams-100,rerank-100", "rerank-30", "within-similarity", "unseen-nearest", "unseen-write",
+    "unseen-write,within-similarity,rerank-30",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,9 @@ def look(cell: str) -> Look:
     marker, dash = _SEARCHES.get(search, ("v", ()) if not search else _any(_VARIANTS, search))
     if not variant:
         return Look(color, marker, dash)
-    other_marker, other_dash = _any(_VARIANTS, variant)
-    lighter = _blend(color, PAPER, 0.25 + 0.1 * (crc32(variant.encode()) % 4))
+    place = _KNOWN.index(variant) if variant in _KNOWN else crc32(variant.encode())
+    other_marker, other_dash = _VARIANTS[place % len(_VARIANTS)]
+    lighter = _blend(color, PAPER, 0.15 + 0.15 * (place % 4))
     return Look(_IDENTIFIERS.get(variant, lighter), marker if search else other_marker, other_dash)
 
 

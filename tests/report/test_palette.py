@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from irbench import recipes
-from irbench.report.palette import _METHODS, RIGHT, WRONG, look
+from irbench.ablation import ABLATIONS, ablation_cells
+from irbench.grid import Request
+from irbench.report.palette import _METHODS, RIGHT, STAGES, WRONG, look
 
 # what people without one kind of cones see of linear RGB: Machado, Oliveira, Fernandes 2009, severity 1
 SIGHTS = {
@@ -26,12 +28,30 @@ def lab(color, sight):
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
+def apart(one, other, sight="all"):
+    return np.linalg.norm(lab(one, SIGHTS[sight]) - lab(other, SIGHTS[sight]))
+
+
 @pytest.mark.parametrize("sight", SIGHTS)
-def test_methods_are_told_apart_with_any_sight(sight):
-    for (a, one), (b, other) in combinations(_METHODS.items(), 2):
-        distance = np.linalg.norm(lab(one, SIGHTS[sight]) - lab(other, SIGHTS[sight]))
-        assert distance > 14, f"{a} and {b} look alike"
-    assert np.linalg.norm(lab(RIGHT, SIGHTS[sight]) - lab(WRONG, SIGHTS[sight])) > 14
+@pytest.mark.parametrize(("colors", "least"), [(_METHODS, 14), (STAGES, 12), ({"right": RIGHT, "wrong": WRONG}, 14)])
+def test_methods_stages_and_right_and_wrong_are_told_apart_with_any_sight(colors, least, sight):
+    for (a, one), (b, other) in combinations(colors.items(), 2):
+        assert apart(one, other, sight) > least, f"{a} and {b} look alike"
+
+
+def test_a_color_means_a_method_or_a_stage():
+    alike = {(s, m) for s, one in STAGES.items() for m, other in _METHODS.items() if apart(one, other) < 12}
+    assert alike == {("decoder", "irgen")}  # the decoder is IRGen's
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_no_two_variants_of_an_ablation_look_alike(fresh):
+    names = ["fresh"] if fresh else [name for name, one in ABLATIONS.items() if not (one.fresh or one.index)]
+    cells = [cell for name in names for cell in ablation_cells(name, Request(methods=("irgen",)))]
+    variants = {(cell.variant or "").removeprefix("fresh").removeprefix(",") for cell in cells}
+    looks = [look(f"irgen@{variant}" if variant else "irgen") for variant in variants]
+    assert len(looks) > 5
+    assert len({(one.marker, one.dash) for one in looks}) == len(looks)
 
 
 def test_a_cell_is_drawn_by_its_parts():

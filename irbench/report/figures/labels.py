@@ -17,9 +17,12 @@ _Place = tuple[float, float, str, str]
 _PLACES: tuple[_Place, ...] = (
     (0, 8, "center", "bottom"), (0, -8, "center", "top"), (9, 0, "left", "center"), (-9, 0, "right", "center"),
     (7, 7, "left", "bottom"), (-7, 7, "right", "bottom"), (7, -7, "left", "top"), (-7, -7, "right", "top"),
-    (0, 20, "center", "bottom"), (0, -20, "center", "top"),
+    (0, 20, "center", "bottom"), (0, -20, "center", "top"), (20, 12, "left", "bottom"), (-20, 12, "right", "bottom"),
+    (20, -12, "left", "top"), (-20, -12, "right", "top"), (0, 32, "center", "bottom"), (0, -32, "center", "top"),
 )  # fmt: skip
 _MARK = 5.0  # points around the middle of a mark that labels leave free
+_ROOM = 3.0  # points between two labels
+_OUTSIDE = 10  # times as bad as lying on something: what is outside of the axes lies on their numbers
 _STEPS = 60  # into which a line that labels leave free is cut
 
 Line = tuple[tuple[float, float], tuple[float, float]]
@@ -43,7 +46,7 @@ def place_labels(axes: Axes, labels: Sequence[tuple[float, float, str]], lines: 
         )
         written.set_in_layout(False)  # else the axes would make room for it, and its point would move
         box = _put(written, min(_PLACES, key=partial(_cost, written, axes.bbox, taken)))
-        taken = np.concatenate([taken, [box.extents]])
+        taken = np.concatenate([taken, [box.padded(_ROOM * figure.dpi / 72).extents]])
 
 
 def _around(middles: Boxes, room: float) -> Boxes:
@@ -57,10 +60,10 @@ def _along(axes: Axes, line: Line) -> Boxes:
 
 
 def _cost(written: Annotation, inside: BboxBase, taken: Boxes, place: _Place) -> float:
-    """Return the area that the label would cover of what is taken, or have outside of the axes."""
+    """Return the area that the label would cover of what is taken, and more for what it has outside of the axes."""
     box = np.array(_put(written, place).extents)
-    area = float((box[2] - box[0]) * (box[3] - box[1]))
-    return area - float(_shared(box, np.array([inside.extents]))[0]) + float(_shared(box, taken).sum())
+    outside = float((box[2] - box[0]) * (box[3] - box[1])) - float(_shared(box, np.array([inside.extents]))[0])
+    return _OUTSIDE * outside + float(_shared(box, taken).sum())
 
 
 def _put(written: Annotation, place: _Place) -> BboxBase:

@@ -72,6 +72,19 @@ def dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray((as_good & better).any(axis=1))
 
 
+def curves(points: Sequence[Point]) -> Iterator[list[Point]]:
+    """Yield the points of one method that differ in a single number, by that number: those of each key are a curve.
+
+    What differs in anything else (other identifiers, exact decoding, two settings at once) lies on no curve.
+    """
+    keys = dict.fromkeys(key for point in points if len(point.group.changes) == 1 for key in point.group.changes)
+    for key in keys:
+        found = [(value, point) for point in points
+                 if point.group.sets_only(key) and (value := point.group.number(key)) is not None]  # fmt: skip
+        if len(found) > 1:
+            yield [point for _, point in sorted(found, key=lambda pair: pair[0])]
+
+
 def _common_k(panel: Panel) -> int:
     """10 where all groups state it, else the largest K that all do."""
     stated = [{int(name.partition("@")[2]) for name in result.metrics if name.startswith("precision@")}
@@ -104,11 +117,11 @@ def _draw(axes: Axes, panel: Panel, points: Sequence[Point], by: str, k: int) ->
     axes.set_xscale("log")
     lines: list[Line] = []
     for name, family in groupby(points, key=lambda point: point.group.name):
-        curve = sorted(family, key=lambda point: panel.rank(point.group))
-        x, y = [point.speed[0] for point in curve], [point.quality[0] for point in curve]
         style = look(name)
-        axes.plot(x, y, color=style.color, linestyle=dashes(style), linewidth=1.2, alpha=0.55, zorder=2, label=name)
-        lines += pairwise(zip(x, y, strict=True))
+        for curve in curves(list(family)):
+            x, y = [point.speed[0] for point in curve], [point.quality[0] for point in curve]
+            axes.plot(x, y, color=style.color, linestyle=dashes(style), linewidth=1.2, alpha=0.55, zorder=2, label=name)
+            lines += pairwise(zip(x, y, strict=True))
     for point, worse in zip(points, beaten, strict=True):
         _mark(axes, point, faded=bool(worse))
     _limit(axes, [point.quality[0] for point, worse in zip(points, beaten, strict=True) if not worse])
@@ -166,7 +179,7 @@ def _text(panel: Panel, point: Point) -> str:
         return group.setting
     value = group.value(key)
     if group.setting and list(group.changes) != [key]:
-        return group.setting.replace("-", " ")
+        return group.setting.replace("-", " ").replace(",", ", ")
     return f"{key} {value}" if value is not None else "as usual"
 
 

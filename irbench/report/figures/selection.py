@@ -58,10 +58,19 @@ class Group:
         """Is it a variant that differs in how a trained model or an index is asked, and in nothing else?"""
         return self.decodes_otherwise or (bool(self.changes) and "+" in self.name)
 
+    def sets_only(self, key: str) -> bool:
+        """Is it the usual cell, or one that differs from it in `key` alone?"""
+        return not self.setting or list(self.changes) == [key]
+
     def value(self, key: str) -> str | None:
         """What `key` is set to: by the variant, else as the retriever itself reports."""
         told = self.results[0].retriever.get(key)
         return self.changes.get(key) or (None if told is None else str(told))
+
+    def number(self, key: str) -> float | None:
+        """What `key` is set to, where that is a number."""
+        value = self.value(key) or ""
+        return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,9 +107,8 @@ class Panel:
     def rank(self, group: Group) -> tuple[float, str]:
         """The place of a group among those of its name: small values of what is varied first, then all others."""
         key = self.varied(group.name) or ""
-        alone = set(group.changes) <= {key} and (bool(group.changes) or not group.setting)
-        value = (group.value(key) or "") if alone else ""
-        return (float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else float("inf"), group.setting)
+        value = group.number(key) if group.sets_only(key) else None
+        return (float("inf") if value is None else value, group.setting)
 
     @property
     def told(self) -> list[str]:

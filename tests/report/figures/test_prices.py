@@ -1,13 +1,18 @@
 """Figures of time: bars and points are what was measured, and who beats whom is what a plain loop says."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from irbench.errors import UsageError
 from irbench.report.figures import Wishes, draw
+from irbench.report.figures.labels import place_labels
 from irbench.report.figures.pareto import dominated
+from irbench.report.figures.sheet import style
 from irbench.report.figures.throughput import stages
 from irbench.results import Cost, QueryTimes
 
@@ -69,6 +74,30 @@ def test_settings_are_points_of_one_curve_in_their_order_and_others_stay_out_unl
     assert set(marks(asked.axes[0])) == {"w@hkm", "f+ivfpq@nprobe-4"}
     bars = draw("throughput", shelf.all, shelf.kept).axes[0]
     assert [label.get_text() for label in bars.get_yticklabels()] == [f"w, beams {n}" for n in (1, 2, 10, 30)]
+
+
+def test_a_curve_joins_points_that_differ_in_one_number_and_no_others(shelf):
+    shelf.put("w", retriever={"beams": 30, "length": 4}, times=1.0)
+    settings = {"beams-1": 2.0, "length-8": 3.0, "beams-1,length-8": 4.0, "decode-exact": 5.0, "hkm": 6.0, "rqvae": 7.0}
+    for variant, times in settings.items():
+        shelf.put("w", variant=variant, times=times)
+    (axes,) = draw("pareto", shelf.all, shelf.kept, Wishes(methods=("w", "w@*"))).axes
+    assert len(marks(axes)) == 1 + len(settings)
+    joined = [[round(1000 / rate, 6) for rate in line.get_xdata()] for line in axes.lines if line.get_label() == "w"]
+    assert sorted(joined) == [[1, 3], [2, 1]]
+
+
+def test_labels_stay_inside_and_leave_room_between_them():
+    with style():
+        figure = Figure(figsize=(4, 3), dpi=100)
+        axes = figure.add_subplot()
+        axes.set(xlim=(0, 100), ylim=(0, 100))
+        bars = [((4.0, y), (60.0, y)) for y in range(25, 75)]
+        place_labels(axes, [(4, 50, "decode exact"), (50, 80, "beams 30"), (65.5, 80, "beams 20")], bars)
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in axes.texts]
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
+    assert not any(one.padded(2).overlaps(other) for one, other in combinations(boxes, 2))
 
 
 TIMES = QueryTimes(batch=1, encode_p50=4.0, search_p50=10.0, decoder_p50=7.0, trie_p50=2.0, total_p50=15.0)
