@@ -129,6 +129,13 @@ class VisionNetwork(TimmNetwork):
         return tokens[:, 0].float() if self._has_class_token else tokens.float().mean(dim=1)
 
 
+def sent(values: Tensor, device: torch.device | str) -> Tensor:
+    """Return values on the device; the host does not wait until a GPU has come to them, as it would without pinning."""
+    if torch.device(device).type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
 def to_float(pictures: Tensor) -> Tensor:
     """Floats [B,3,S,S] from bytes [B,S,S,3]."""
     return pictures.permute(0, 3, 1, 2).float()  # stays channels-last in memory
@@ -159,9 +166,10 @@ def run_network(module: nn.Module, images: ImageSet, view: View, *, side: int, r
     module.eval()
     pictures = pixels(images, view, runtime)
     starts = range(0, len(images), BATCH)
-    outputs = []
+    outputs: list[Tensor] = []
     with torch.inference_mode(), runtime.autocast():
         for start in track(starts, f"encode {images.name}", total=len(starts)):
             batch = torch.from_numpy(pictures[np.arange(start, min(start + BATCH, len(images)))])
-            outputs.append(module(centre(batch.to(runtime.device), side)).float().cpu().numpy())
-    return np.concatenate(outputs)
+            outputs.append(module(centre(sent(batch, runtime.device), side)).float())
+            outputs[-2:-1] = [output.cpu() for output in outputs[-2:-1]]  # a GPU has the next batch to work on by now
+    return np.concatenate([output.cpu().numpy() for output in outputs])

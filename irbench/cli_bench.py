@@ -150,7 +150,7 @@ POINT: Columns = {
     "precision": lambda p: p.precision,
     "batch": lambda p: f"{p.batch}",
     "beams": lambda p: f"{p.beams}",
-    "latency ms": lambda p: f"{1000 * p.total_s:,.0f}",
+    "latency ms": lambda p: f"{1000 * p.total_s:,.2f}",
     "queries/s": lambda p: f"{p.queries_per_s:.2f}",
     "x encoder": lambda p: f"{p.over_encoder:.2f}",
     "encoder": lambda p: f"{p.encoder_s / p.total_s:.0%}",
@@ -177,7 +177,7 @@ ENCODED: Columns = {
 COMPARISON: Columns = {
     "batch": lambda c: f"{c.batch}",
     "beams": lambda c: f"{c.beams}",
-    "reference s/query": lambda c: f"{c.reference_s / c.batch:.2f}",
+    "reference ms/query": lambda c: f"{1000 * c.reference_s / c.batch:,.1f}",
     "faster, end to end": lambda c: f"{c.ratio:.1f} x",
     "faster, decoding": lambda c: f"{c.ratio_decoding:.1f} x",
     "other leaves": lambda c: f"{c.leaves_differing}",

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 
-from irbench.backbones import centre
+from irbench.backbones import centre, sent
 from irbench.bounds import Part
 from irbench.clock import is_live, part, stage
 from irbench.collection import ImageSet
@@ -209,7 +209,7 @@ class IrgenRetriever:
     def _tokens(self, pictures: torch.Tensor) -> torch.Tensor:
         """Tokens [B,T,D] of pictures [B,H,H,3]."""
         with stage("encode"), self.runtime.autocast():
-            return self._trained.body(centre(pictures.to(self.runtime.device), self.config.side))
+            return self._trained.body(centre(sent(pictures, self.runtime.device), self.config.side))
 
     @torch.inference_mode()
     def _leaves(self, tokens: torch.Tensor, beams: int, find: Find | None = None) -> Found:

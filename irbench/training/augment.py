@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from irbench.backbones import to_float
+from irbench.backbones import sent, to_float
 from irbench.training.config import TrainingConfig
 
 
@@ -18,7 +18,7 @@ def augment(pictures: Tensor, config: TrainingConfig, generator: Generator, *, m
     """Floats [B,3,S,S] from bytes [B,H,H,3]: a random square, perhaps mirrored, turned, scaled and moved."""
     images = to_float(_random_squares(pictures, config.side, generator))
     if mirror and config.mirror:
-        flip = torch.rand(len(images), generator=generator).lt(0.5).to(images.device)
+        flip = sent(torch.rand(len(images), generator=generator).lt(0.5), images.device)
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
     if config.rotate or config.zoom or config.shift:
         images = _random_affine(images, config, generator)
@@ -30,7 +30,7 @@ def _random_squares(pictures: Tensor, side: int, generator: Generator) -> Tensor
     room = pictures.shape[1] - side
     if room == 0:
         return pictures
-    corner = torch.randint(room + 1, (2, len(pictures)), generator=generator).to(pictures.device)
+    corner = sent(torch.randint(room + 1, (2, len(pictures)), generator=generator), pictures.device)
     span = torch.arange(side, device=pictures.device)
     rows, columns = (corner[axis, :, None] + span for axis in (0, 1))  # [B,S] each
     batch = torch.arange(len(pictures), device=pictures.device)[:, None, None]
@@ -44,5 +44,5 @@ def _random_affine(images: Tensor, config: TrainingConfig, generator: Generator)
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     shift = 2 * config.shift  # the grid runs from -1 to 1
     theta = torch.stack([cos, -sin, right * shift, sin, cos, down * shift], dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
+    grid = functional.affine_grid(sent(theta, images.device), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)

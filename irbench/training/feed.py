@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from irbench.backbones import sent
 from irbench.errors import RecipeError
 from irbench.images import Pixels
 from irbench.machine import Runtime
@@ -74,10 +75,10 @@ class Feed:
             yield np.concatenate(drawn)
 
     def _gather(self, part: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        rows = torch.from_numpy(part).to(self.device)
+        rows = sent(torch.from_numpy(part), self.device)
         if self._resident is not None:
             return self._resident[rows], rows
-        return torch.from_numpy(self.pictures[part]).to(self.device, non_blocking=True), rows
+        return sent(torch.from_numpy(self.pictures[part]), self.device), rows
 
 
 def _some(rows: NDArray[np.int64], count: int, generator: Generator) -> NDArray[np.int64]:

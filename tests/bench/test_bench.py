@@ -1,6 +1,7 @@
 """The benches at sizes that take a moment: what they report is what they measured."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from irbench.bench import encode, metrics, search
 from irbench.bench.beam import Model, Plan, compare, decoding_flop, disagreement, measure
 from irbench.bench.roofline import Rates, Work, rates
+from irbench.bench.timing import repeated
 from irbench.catalog import SEARCHERS
 from irbench.cli import app
 from irbench.errors import MissingLibrary, UsageError
@@ -86,6 +88,13 @@ def test_the_roofline_is_the_longer_of_two_times(runtime: Runtime) -> None:
     found = rates(runtime, 0, shrink=16)
     assert found.flop_per_s > 1e6
     assert found.bytes_per_s > 1e6
+
+
+def test_patience_lets_what_takes_a_moment_be_repeated_often_and_without_it_once_is_enough(runtime: Runtime) -> None:
+    assert len(repeated(lambda: None, runtime, 0)) == 1
+    assert len(repeated(lambda: time.sleep(0.01), runtime, 5.0)) > 15
+    assert 1 < len(repeated(lambda: time.sleep(0.06), runtime, 0.25)) < 9
+    assert len(repeated(lambda: time.sleep(0.06), runtime, 5.0)) == 9
 
 
 def test_encode_tells_what_share_of_the_machine_is_used(runtime: Runtime) -> None:

@@ -171,3 +171,20 @@ def test_scores_of_hopeless_identifiers_stay_finite(scale: float) -> None:
         _, scores = BeamSearch(Trie.build(ids), "cpu")(model, torch.randn(1, 3, 6), 8)
     assert torch.isfinite(scores).all()
     assert (scores.diff() <= 0).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_host_does_not_wait_for_a_gpu_that_decodes() -> None:
+    trie, model = (
+        Trie.build(Identifiers(np.random.default_rng(0).integers(0, 16, (600, 4)), 16)),
+        decoder(4, 16, seed=1),
+    )
+    search, tokens = BeamSearch(trie, "cuda"), torch.randn(9, 5, 6, device="cuda")
+    with torch.no_grad():
+        search(model.cuda(), tokens, 12)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            search(model, tokens, 12)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

@@ -35,6 +35,7 @@ def places(picture, square):
 def test_every_crop_is_a_square_of_its_own_picture(pictures, mirror, wanted):
     seen = see(pictures, replace(PLAIN, mirror=wanted), mirror=mirror)
     assert seen.shape == (64, 3, 5, 5)
+    assert seen.is_contiguous(memory_format=torch.channels_last)  # as the network wants it: nothing is moved for that
     found = [places(picture, square) for picture, square in zip(pictures, seen, strict=True)]
     assert all(len(plain) + len(flipped) == 1 for plain, flipped in found)
     flips = sum(len(flipped) for _, flipped in found)

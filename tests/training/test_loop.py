@@ -319,3 +319,32 @@ def test_it_stops_when_validation_no_longer_gets_better_and_keeps_the_best(
     aside = {-1 - row for row in task.seen if row < 0}
     assert len(aside) == 8
     assert {row for row in task.seen if row >= 0} == set(range(40)) - aside
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["ft-clip", "irt-r"])  # the triplets of cgd are chosen on the host, by their library
+@pytest.mark.parametrize("resident", [True, False])
+def test_within_an_epoch_the_host_does_not_wait_for_a_gpu(name, resident, runtime, images, monkeypatch):
+    step, draw = loop._Run._step, loop._Run._draw
+    stepped = []
+
+    def strict(run, pictures, rows):
+        stepped.append(step(run, pictures, rows))
+        torch.cuda.set_sync_debug_mode("error")  # from the second step on: in the first, libraries are loaded
+        return stepped[-1]
+
+    def lenient(run, epoch, place):
+        if place > run.feed.batches:  # the end of an epoch, where its loss is read
+            torch.cuda.set_sync_debug_mode("default")
+        draw(run, epoch, place)
+
+    monkeypatch.setattr(loop._Run, "_step", strict)
+    monkeypatch.setattr(loop._Run, "_draw", lenient)
+    monkeypatch.setattr("irbench.training.feed._SHARE_OF_DEVICE", 0.4 if resident else 0.0)
+    config = build_config(ENCODERS.schema(name), {**TRAINING, "epochs": 2, **RECIPES[name], "mirror": True}, "test")
+    try:
+        ENCODERS.load(name)(config, replace(runtime, device="cuda", precision="bf16")).train(images)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(stepped) == 2 * round(len(images.labels) / TRAINING["batch"])
