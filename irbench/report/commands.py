@@ -1,6 +1,6 @@
 """The command that makes a stored result again."""
 
-from irbench.recipes import SCALES
+from irbench.recipes import SCALES, names
 from irbench.results import Result
 
 _OF_RUN = {
@@ -16,17 +16,19 @@ _ABLATIONS = {"length": "length", "beams": "beam"}  # keys that an ablation sets
 def command_of(result: Result) -> str:
     """Return the shortest command line that makes this result, without the folders that are a machine's own.
 
-    A setting that only an ablation makes is made by the whole ablation of that method.
+    A setting that only an ablation makes is made by the whole ablation of that method. Of a data set of one's own the
+    path is not known: PATH stands for it, as RUN stands for the file of an imported ranking.
     """
+    dataset = result.dataset.name if result.dataset.name in names("datasets") else "PATH"
     name = f"{result.method}+{result.search}" if result.search else result.method
     parts = [part for part in (result.variant or "").split(",") if part]
     if "imported" in parts:
-        return f"irbench import RUN --method {result.method} --dataset {result.dataset.name}"
+        return f"irbench import RUN --method {result.method} --dataset {dataset}"
     ablation = _ablation(result, parts)
     options = ["ablate", ablation, "--method", name] if ablation else ["run", "--method", name]
     for part in parts:
         options += _option(part, result, ablated=bool(ablation))
-    where = ["--dataset", result.dataset.name, "--seed", str(result.seed)]
+    where = ["--dataset", dataset, "--seed", str(result.seed)]
     return " ".join(["irbench", *options, *where])
 
 

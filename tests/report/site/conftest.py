@@ -1,0 +1,126 @@
+"""A folder of pictures with hostile names, two methods that searched it, and the report about them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from irbench import datasets, hits, metrics, results
+from irbench.collection import Benchmark, ImageSet
+from irbench.experiment import estimates
+from irbench.identifiers import Identifiers
+from irbench.kept import Kept
+from irbench.protocols import Backbone
+from irbench.ranking import Ranking
+from irbench.report.site import write
+from irbench.results import Cost, Dataset, QueryTimes, RecipeUsed, Result
+from irbench.sources import Source
+
+HOSTILE = "<script>alert('&\"')</script>"
+NAMES = ["<img src=x onerror=alert({})>.png", "a & {}.png", "'\" {}.png", "ü {} 日本.png", "#a?b={}%20.png"]
+
+
+@dataclass
+class World:
+    """Pictures, results on disk, and where everything is."""
+
+    root: Path
+    benchmark: Benchmark
+    kept: Kept
+
+    @property
+    def all(self) -> list[Result]:
+        found, problems = results.read_all(self.kept.results)
+        assert problems == []
+        return found
+
+    def page(self, folder: str) -> str:
+        """The page of the data set in this folder of the report."""
+        return f"{folder}/{self.benchmark.name}.html"
+
+    def put(self, method: str, *, noise: float = 0.0, codes: bool = False, seed: int = 0, **changes) -> Result:
+        """Search by the mean colour with so much noise, and keep the result as `irbench run` would."""
+        rng = np.random.default_rng([seed, *map(ord, method)])
+        asked, held = (_colours(images) for images in (self.benchmark.queries, self.benchmark.gallery))
+        scores = -((asked[:, None] - held[None]) ** 2).sum(-1) + noise * rng.normal(size=(len(asked), len(held)))
+        ranking = Ranking.from_topk(np.broadcast_to(np.arange(len(held)), scores.shape), scores).cut(20)
+        identifiers = Identifiers(rng.integers(300, size=(len(held), 4)), 300) if codes else None
+        facts = {
+            "status": "ok",
+            "dataset": Dataset.of(self.benchmark),
+            "method": method,
+            "identifier": "semantic" if codes else None,
+            "scale": "tiny",
+            "seed": seed,
+            "inputs": "",
+            "recipe": RecipeUsed(text=f"# {HOSTILE}", hash="a1"),
+            "backbone": Backbone(name="net", weights=f"file {HOSTILE}", parameters=5),
+            "cost": Cost(
+                query_ms=QueryTimes(batch=1, encode_p50=1.0, search_p50=2.0, total_p50=3.0 + len(method)),
+                queries_per_s=300.0,
+            ),
+            "environment": {"cpu": HOSTILE, "cores": 2, "commit": "abc"},
+            "created": "2026-01-01T00:00:00+00:00",
+        }
+        result = Result(**(facts | changes))
+        if result.status == "ok":
+            folder = result.path(self.kept.results).parent
+            judged = metrics.judgements(ranking, self.benchmark)
+            result = replace(
+                result,
+                metrics=estimates(ranking, self.benchmark),
+                ranking=results.save_ranking(ranking, self.kept.work / "rankings", identifiers),
+                hits=hits.save(judged, folder, seed=seed),
+            )
+        results.write(result, self.kept.results)
+        return result
+
+    def report(self, out: Path | None = None, kept: Kept | None = None) -> Path:
+        """Write the report of all results; return its folder."""
+        out = out or self.root / "site"
+        write(self.all, kept or self.kept, hits.reader(self.kept.results), out)
+        return out
+
+
+def _colours(images: ImageSet) -> np.ndarray:
+    source = Source(images)
+    return np.array([np.asarray(source.picture(row)).reshape(-1, 3).mean(0) / 255 for row in range(len(source))])
+
+
+def make_world(root: Path) -> World:
+    rng = np.random.default_rng(0)
+    for label in range(3):
+        folder = root / "photos" / f"class {label}"
+        folder.mkdir(parents=True)
+        for i in range(12):
+            colour = np.array([90, 120, 150]) + 40 * (np.arange(3) == label)
+            pixels = (colour + rng.integers(-40, 40, (20, 16, 3)) + rng.integers(-20, 20, 3)).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / NAMES[i % len(NAMES)].format(i))
+    own = str(root / "photos")
+    benchmark = datasets.load(own, data=root)
+    return World(root, benchmark, Kept(root / "results", root / "work", root, (own,)))
+
+
+def fill(world: World) -> World:
+    """Two methods, one of them with two seeds, a variant, and a cell that failed."""
+    world.put("exact", search="linear", noise=0.05)
+    world.put("writer", codes=True, noise=0.02)
+    world.put("writer", codes=True, noise=0.02, seed=1)
+    world.put("writer", codes=True, noise=0.3, variant="beams-1")
+    world.put("broken", search="linear", status="failed", reason=f"no wheel for {HOSTILE}")
+    return world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return fill(make_world(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The same, with its report in the folder `site`; for tests that change nothing."""
+    made = fill(make_world(tmp_path_factory.mktemp("world")))
+    made.report()
+    return made

@@ -1,0 +1,162 @@
+"""The report in a real browser: headless Chromium, where it and its driver are installed."""
+
+import shutil
+import time
+
+import pytest
+
+selenium = pytest.importorskip("selenium")
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.support.ui import Select  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Chromium and ChromeDriver")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    started.set_window_size(1280, 900)
+    yield started
+    started.quit()
+
+
+@pytest.fixture
+def visit(browser, made):
+    """Open a page of the report; after the test, nothing may stand in the browser's console."""
+
+    def go(page: str, anchor: str = ""):
+        browser.get("about:blank")  # else a mere change of the anchor would not load the page again
+        browser.get(f"{(made.root / 'site' / page).as_uri()}{anchor}")
+        return browser
+
+    browser.get_log("browser")
+    yield go
+    assert browser.get_log("browser") == []
+
+
+def texts(browser, selector: str) -> list[str]:
+    return [one.text for one in browser.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def test_every_page_loads_without_a_word_in_the_console_and_fits_a_phone(visit, made):
+    site = made.root / "site"
+    for path in sorted(site.rglob("*.html")):
+        start = time.perf_counter()
+        browser = visit(str(path.relative_to(site)))
+        assert time.perf_counter() - start < 3, path
+        assert browser.find_element(By.TAG_NAME, "h1").is_displayed()
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+        )
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        assert width <= 390, f"{path.name} is {width} pixels wide on a phone of 390"
+
+
+def test_a_table_is_sorted_by_a_click_with_gaps_last(visit, made):
+    browser = visit(made.page("data"))
+    table = browser.find_element(By.CSS_SELECTOR, "#price table")
+    head = next(th for th in table.find_elements(By.TAG_NAME, "th") if th.text.startswith("total ms"))
+    column = browser.execute_script("return arguments[0].cellIndex", head)
+
+    def shown():
+        rows = table.find_elements(By.CSS_SELECTOR, "tbody tr")
+        return [row.find_elements(By.TAG_NAME, "td")[column].get_attribute("data-value") for row in rows]
+
+    for order in (lambda values: sorted(values, reverse=True), sorted):
+        head.find_element(By.TAG_NAME, "button").click()
+        values = shown()
+        known = [float(value) for value in values if value]
+        assert known == order(known)
+        assert None in values, "the table has no gap: the test shows nothing"
+        assert values[len(known) :] == [None] * (len(values) - len(known))
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert len(set(known)) > 1
+
+
+def test_rows_are_filtered_by_words(visit, made):
+    browser = visit("made.html")
+    assert len([one for one in texts(browser, "#made tbody tr") if one]) == len(made.all)
+    browser.find_element(By.CSS_SELECTOR, "input[type=search]").send_keys("writer beams")
+    left = [one for one in texts(browser, "#made tbody tr") if one]
+    assert len(left) == 1
+    assert "writer@beams-1" in left[0]
+
+
+def counts(browser) -> dict[str, int]:
+    outputs = browser.find_elements(By.CSS_SELECTOR, "#choices output")
+    return {one.get_attribute("data-count"): int(one.text) for one in outputs}
+
+
+def choose(browser, name: str, label: str) -> None:
+    Select(browser.find_element(By.NAME, name)).select_by_visible_text(label)
+
+
+def test_the_explorer_compares_any_two_methods(visit, made):
+    browser = visit(made.page("explore"))
+    choose(browser, "a", "exact+linear")
+    choose(browser, "b", "writer@beams-1")
+    found = [made.kept.judged(result)[""].hits_in(8) for result in made.all
+             if result.cell in ("exact+linear", "writer@beams-1")]  # fmt: skip
+    assert counts(browser) == {
+        "all": len(found[0]),
+        "a": (found[0] > found[1]).sum(),
+        "b": (found[0] < found[1]).sum(),
+        "fail": ((found[0] == 0) & (found[1] == 0)).sum(),
+        "tie": ((found[0] == found[1]) & (found[0] > 0)).sum(),
+    }
+    browser.find_element(By.CSS_SELECTOR, "input[value=a]").click()
+    won = browser.find_elements(By.CSS_SELECTOR, ".query")
+    assert len(won) == (found[0] > found[1]).sum() > 0
+    for query in won:
+        first, second = query.find_elements(By.CSS_SELECTOR, ".line")
+        assert len(first.find_elements(By.CSS_SELECTOR, ".right")) > len(
+            second.find_elements(By.CSS_SELECTOR, ".right")
+        )
+        assert "exact+linear" in first.text
+        assert "✓" in first.text
+
+
+def test_a_choice_can_be_linked_to_and_shows_the_identifiers(visit, made):
+    browser = visit(made.page("explore"), "#a=0&b=1&show=all")
+    labels = [Select(browser.find_element(By.NAME, name)).first_selected_option.text for name in "ab"]
+    assert labels == ["exact+linear", "writer"]
+    result = next(result for result in made.all if result.cell == "writer")
+    codes, rows = made.kept.codes(result), made.kept.ranking(result).rows
+    query = browser.find_element(By.CSS_SELECTOR, ".query")
+    row = int(query.text.split("query ")[1].split()[0])
+    paths = [one.text for one in query.find_elements(By.CSS_SELECTOR, ".path")]
+    assert paths == [" ".join(map(str, codes[answer])) for answer in rows[row, :8]]
+    tile = query.find_element(By.CSS_SELECTOR, ".found .tile")
+    assert f"{made.benchmark.name}.webp" in tile.value_of_css_property("background-image")
+
+
+def test_the_text_is_there_without_javascript(browser, made):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get((made.root / "site" / made.page("explore")).as_uri())
+        assert len(browser.find_elements(By.CSS_SELECTOR, ".query")) == 6
+        assert not browser.find_element(By.ID, "choices").is_displayed()
+        browser.get((made.root / "site" / made.page("data")).as_uri())
+        assert "writer" in browser.find_element(By.CSS_SELECTOR, "#precision table").text
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_the_first_answers_are_the_same_with_and_without_the_script(visit, browser, made):
+    drawn = texts(visit(made.page("explore")), ".query")[:6]
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        assert texts(visit(made.page("explore")), ".query") == drawn
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -1,0 +1,71 @@
+"""What the explorer says of every answer, held against the benchmark itself; which queries it shows."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from irbench.pictures import View, fit
+from irbench.ranking import MISSING
+from irbench.report.figures.selection import select
+from irbench.report.site.explorer import ANSWERS, choose, explore
+from irbench.report.site.sheet import COLUMNS, make_sheet
+from irbench.sources import Source
+
+
+@pytest.fixture
+def explorer(world):
+    (panel,) = select(world.all, methods=("*",)).panels
+    return explore(panel, world.kept)
+
+
+def test_every_answer_is_what_the_ranking_says(world, explorer):
+    document, benchmark = explorer.document(), world.benchmark
+    for method, one in zip(document["methods"], explorer.contenders, strict=True):
+        result = one.group.results[0]
+        ranking, codes = world.kept.ranking(result), world.kept.codes(result)
+        for query, line in zip(document["queries"], method["lines"], strict=True):
+            assert query["id"] == benchmark.queries.ids[query["row"]]
+            rows = [row for row in ranking.rows[query["row"], :ANSWERS].tolist() if row != MISSING]
+            assert [answer["row"] for answer in line] == rows
+            for answer in line:
+                assert answer["right"] == (benchmark.gallery.labels[answer["row"]] == query["label"])
+                assert answer.get("path") == (None if codes is None else " ".join(map(str, codes[answer["row"]])))
+            assert int(method["found"][query["place"]], 36) == sum(answer["right"] for answer in line)
+
+
+def test_every_tile_shows_its_picture(world, explorer):
+    side = explorer.sheet.side
+    image = np.asarray(Image.open(io.BytesIO(explorer.sheet.content)))
+    assert side == 16  # of pictures of 20 x 16: not blown up, and without loss
+    sources = {"query": Source(world.benchmark.queries), "gallery": Source(world.benchmark.gallery)}
+    for (split, row), tile in explorer.tiles.items():
+        y, x = divmod(tile, COLUMNS)
+        shown = image[y * side : (y + 1) * side, x * side : (x + 1) * side]
+        np.testing.assert_array_equal(shown, fit(sources[split].seen(row), View(side)))
+
+
+def test_a_writer_and_the_best_of_the_others_come_first(explorer):
+    first, second = (explorer.contenders[at].group.label for at in explorer.pair)
+    assert (first, second) == ("writer", "exact+linear")
+
+
+def test_a_sheet_that_is_too_large_is_a_bug():
+    with pytest.raises(ValueError, match="find place"):
+        make_sheet([])
+
+
+@given(st.integers(1, 6), st.integers(1, 300), st.integers(2, 40), st.randoms(use_true_random=False))
+def test_queries_are_shown_once_and_the_divisive_ones_among_them(methods, asked, most, random):
+    found = np.array([[random.randrange(9) for _ in range(asked)] for _ in range(methods)])
+    shown = choose(found, most).tolist()
+    assert len(shown) == len(set(shown)) <= most
+    assert set(shown) <= set(range(asked))
+    if asked <= most // 2:
+        assert set(shown) == set(range(asked))
+    left = [found[:, place].std() for place in set(range(asked)) - set(shown)]
+    divided = sorted((found[:, place].std() for place in shown), reverse=True)[: most // 2]
+    assert not left or max(left) <= min(divided)

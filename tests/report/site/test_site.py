@@ -1,0 +1,163 @@
+"""The report as files: whole, linked, escaped, the same every time, and never in the place of something else."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from irbench import hits
+from irbench.errors import UsageError
+from irbench.report.site import write
+
+VOID = {"meta", "link", "input", "br", "img", "hr"}
+
+
+class Page(HTMLParser):
+    """A page's links, ids and text; every element that is opened is closed in order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open, self.links, self.ids, self.text = [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == [], f"{path}: not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        known = dict(attributes)
+        self.links += [known[name] for name in ("href", "src", "xlink:href") if known.get(name)]
+        self.ids += [known["id"]] if "id" in known else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def pages(site: Path) -> dict[str, Page]:
+    return {str(path.relative_to(site)): Page(path) for path in sorted(site.rglob("*.html"))}
+
+
+def test_every_link_leads_somewhere_and_nothing_is_fetched_from_elsewhere(made):
+    site = made.root / "site"
+    found = pages(site)
+    assert {"index.html", "made.html", "paper.html", made.page("data"), made.page("explore")} <= found.keys()
+    assert {"methods/exact.html", "methods/writer.html", "methods/broken.html"} <= found.keys()
+    for name, page in found.items():
+        assert len(page.ids) == len(set(page.ids)), f"{name}: an id stands twice"
+        for link in page.links:
+            if link == "data:,":
+                continue
+            path, _, anchor = link.partition("#")
+            assert ":" not in path, f"{name}: {link}"
+            target = (site / name).parent / unquote(path) if path else site / name
+            assert target.is_file(), f"{name}: {link}"
+            if anchor:
+                assert anchor in found[str(target.resolve().relative_to(site.resolve()))].ids, f"{name}: {link}"
+    for path in site.rglob("*.css"):
+        assert "http" not in path.read_text()
+
+
+def test_what_comes_from_results_and_file_names_is_escaped(made):
+    site = made.root / "site"
+    for path in site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert "<script>alert" not in text, path
+        assert "<img src=x" not in text, path
+    told = "".join(pages(site)["made.html"].text)
+    assert "<script>alert('&\"')</script>" in told  # as text it is all there
+    script = (site / "explore" / f"{made.benchmark.name}.js").read_text(encoding="utf-8")
+    assert "<img src=x onerror=alert(" in script  # a name, which the page's script writes as text
+    assert script.isascii()
+
+
+def test_numbers_gaps_recipes_and_commands_are_told(made):
+    found = pages(made.root / "site")
+    text = {name: " ".join("".join(page.text).split()) for name, page in found.items()}
+    best = max(made.all, key=lambda result: result.metrics["precision@2"].mean if result.metrics else 0)
+    assert f"{100 * best.metrics['precision@2'].mean:.1f}" in text[made.page("data")]
+    assert "failed: no wheel for" in text["made.html"]
+    assert "irbench run --method writer --dataset PATH --seed 1" in text["made.html"]
+    assert "irbench ablate beam --method writer" in text["made.html"]
+    assert "2 seeds" in text["index.html"]
+    assert "# <script>" in text["methods/writer.html"]  # the recipe
+
+
+def test_the_same_results_make_the_same_pages(made, tmp_path):
+    again = made.report(tmp_path / "again")
+    for path in (made.root / "site").rglob("*"):
+        if path.is_file():
+            assert (again / path.relative_to(made.root / "site")).read_bytes() == path.read_bytes(), path
+
+
+def test_without_the_work_folder_the_marks_remain_and_the_reason_is_told(world, tmp_path):
+    site = world.report(kept=replace(world.kept, work=tmp_path / "none"))
+    assert not list(site.rglob("*.webp"))
+    text = " ".join(pages(site)[world.page("explore")].text)
+    assert "marks without pictures for any method" in text
+    assert text.count("✓") > 8
+
+
+def test_without_the_data_there_are_no_pictures_but_a_reason(world, tmp_path):
+    site = world.report(kept=replace(world.kept, own=(), data=tmp_path / "none"))
+    assert not list(site.rglob("*.webp"))
+    assert "no pictures: " in " ".join(pages(site)[world.page("explore")].text)
+
+
+def test_an_earlier_report_is_replaced_whole(world):
+    site = world.report()
+    (site / "methods" / "gone.html").write_text("of an earlier report")
+    world.report()
+    assert not (site / "methods" / "gone.html").exists()
+    assert [path.name for path in world.root.iterdir() if path.name.startswith(".")] == []
+
+
+def test_nothing_else_is_replaced(world):
+    site = world.root / "site"
+    site.mkdir()
+    (site / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="holds other files than a report"):
+        world.report()
+    assert (site / "thesis.tex").read_text() == "years of work"
+    with pytest.raises(UsageError, match="is a file"):
+        world.report(site / "thesis.tex")
+    with pytest.raises(UsageError, match="no results to report on"):
+        write([], world.kept, hits.reader(world.kept.results), world.root / "other")
+
+
+def test_a_report_that_cannot_be_made_leaves_the_earlier_one(world, monkeypatch):
+    site = world.report()
+    before = (site / "index.html").read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(Exception, match="No space left on device; see --out"):
+        world.report()
+    assert (site / "index.html").read_bytes() == before
+    assert [path.name for path in world.root.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_command_writes_it_and_names_what_cannot_be_read(world, call):
+    bad = world.kept.results / world.benchmark.name / "writer" / "seed9.json"
+    bad.write_text("{")
+    folders = (
+        "--results",
+        str(world.kept.results),
+        "--work",
+        str(world.kept.work),
+        "--dataset",
+        str(world.root / "photos"),
+    )
+    status, out, err = call("report", "--out", "pages", *folders)
+    assert status == 1
+    assert "pages/index.html" in out
+    assert str(bad) in err
+    assert "not a result" in " ".join(Page(Path("pages/index.html")).text)
+    assert list(Path("pages").rglob("*.webp"))  # the data set of one's own was found by its path

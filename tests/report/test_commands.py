@@ -1,0 +1,56 @@
+"""The command that a report names for a result makes that very cell again: read by the command line itself."""
+
+from itertools import chain
+
+import pytest
+from chosen import result
+
+from irbench import cli
+from irbench.ablation import ABLATIONS, ablation_cells
+from irbench.cell import Cell
+from irbench.grid import Request, cells
+from irbench.report.commands import command_of
+from irbench.results import Dataset
+
+SHORT = {"datasets": ("omniglot-small",), "seeds": (3,)}
+RUNS = [
+    Request(**SHORT, grid="full"),
+    Request(**SHORT, methods=("irgen",), identifiers=("hkm-200", "random"), scale="small", epochs=3),
+    Request(**SHORT, methods=("ft-clip+spann",), crop="bbox", protocol="metric-learning", max_queries=5),
+    Request(**SHORT, methods=("irgen",), changes=(("decode", "exact"), ("rerank", 30))),
+]
+CELLS = list(
+    dict.fromkeys(
+        chain(
+            chain.from_iterable(map(cells, RUNS)),
+            chain.from_iterable(ablation_cells(name, Request(**SHORT)) for name in ABLATIONS),
+        )
+    )
+)
+
+
+def made_of(cell: Cell):
+    facts = Dataset(name=cell.dataset, protocol=cell.protocol, crop=cell.crop, fingerprint="f", train=1, gallery=1,
+                    queries=1, classes=1)  # fmt: skip
+    names = {name: getattr(cell, name) for name in ("method", "search", "identifier", "variant", "scale", "seed")}
+    return result(dataset=facts, **names)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_the_command_line_reads_the_cell_from_its_command(cell, call, monkeypatch):
+    asked = []
+    monkeypatch.setattr(cli, "_run", lambda cells, *_, **__: asked.extend(cells))
+    program, *words = command_of(made_of(cell)).split()
+    assert program == "irbench"
+    assert call(*words)[0] == 0
+    assert cell in asked
+    if words[0] == "run":
+        assert asked == [cell]
+
+
+def test_what_cannot_be_known_is_a_word_in_capitals():
+    facts = Dataset(name="photos-1a2b3c", protocol="closed-set", crop="none", fingerprint="f", train=1, gallery=1,
+                    queries=1, classes=1)  # fmt: skip
+    assert command_of(result(dataset=facts)) == "irbench run --method ft-clip+scann --dataset PATH --seed 0"
+    imported = result(dataset=facts, method="theirs", search=None, variant="imported")
+    assert command_of(imported) == "irbench import RUN --method theirs --dataset PATH"
