@@ -20,6 +20,7 @@ from irbench.images import drop_unreadable
 from irbench.machine import (
     DEVICES,
     PRECISIONS,
+    Others,
     Runtime,
     choose_device,
     choose_precision,
@@ -130,6 +131,7 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
+        others = Others()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         retriever = self.workshop.retriever()
@@ -140,8 +142,16 @@ class Experiment:
         identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
         kept = results.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         description = retriever.describe()
-        result = self._finished(ranking, description, self._priced(cost, retriever, description))
-        return replace(result, ranking=kept, retriever=result.retriever | self._health(retriever))
+        asking = Others()
+        priced = self._priced(cost, retriever, description)
+        beside = max((count for count in (others.cores(), asking.cores()) if count is not None), default=None)
+        result = self._finished(ranking, description, priced)
+        return replace(
+            result,
+            ranking=kept,
+            retriever=result.retriever | self._health(retriever),
+            environment=result.environment | {"others": beside},
+        )
 
     def unfinished(self, status: Status, reason: str) -> Result:
         """Return the result of a cell that could not be run to its end."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -160,6 +161,34 @@ def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
     kib = _proc("status", "VmHWM").removesuffix("kB").strip()
     host = 1024 * int(kib) if kib else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return host, device
+
+
+class Others:
+    """Counts the cores that other processes compute on, from now on.
+
+    The system's load says less: it is a mean over the last minute, it cannot tell a process that computes beside this
+    one on an idle core from one that takes its core away, and it counts the threads of this one.
+    """
+
+    def __init__(self) -> None:
+        self._start = perf_counter(), _computed()
+
+    def cores(self) -> float | None:
+        """Return how many, on average; None where the system does not tell."""
+        (then, before), now, after = self._start, perf_counter(), _computed()
+        if before is None or after is None or now <= then:
+            return None
+        return round(max(0.0, after - before) / (now - then), 2)
+
+
+def _computed() -> float | None:
+    """Return the seconds that all cores together have computed for others; also what a host took of them (Linux)."""
+    try:
+        ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        user, nice, system, _, _, _, _, steal = map(int, ticks[:8])
+    except (OSError, ValueError):
+        return None
+    return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
 _LIBRARIES = {

@@ -30,6 +30,10 @@ from irbench.store import write_atomically
 SCHEMA: Final = 1
 Status = Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
 
+# beside one other process on two cores the median time of an unchanged query varied by 4, beside three by 8.7
+_OTHERS = 0.1  # share of the cores that others computed on
+_LOAD = 1.5  # for each core, where no more is known; a cell that computes on all of them makes 1
+
 # strict: no text where a number belongs; NaN and infinity are errors where the result is made, not where it is written
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _LEGAL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._=,-]*[A-Za-z0-9])?")
@@ -184,6 +188,16 @@ class Result:
         """The cell's name without its seed: "ft-clip+scann", "irgen@length=2"."""
         search = f"+{self.search}" if self.search else ""
         return f"{self.method}{search}" + (f"@{self.variant}" if self.variant else "")
+
+    @property
+    def beside_others(self) -> bool:
+        """Were its times measured while others used the machine? Then they say little; results of old do not tell."""
+        others, load, cores = (self.environment.get(key) for key in ("others", "load", "cores"))
+        if not isinstance(cores, int):
+            return False
+        if isinstance(others, int | float):
+            return others > _OTHERS * cores
+        return isinstance(load, int | float) and load > _LOAD * cores
 
     def path(self, root: Path) -> Path:
         """Return where this result belongs below `root`."""

@@ -10,7 +10,6 @@ from irbench.results import Result
 
 _MACHINE = ("system", "cpu", "cores", "threads", "gpu", "precision")
 _MB = 1e6
-_BUSY = 1.5  # load for each core; a cell that computes on all of them makes 1
 _BESIDE = 1.1  # ratio by which a price may lie outside what the stored seeds had
 
 
@@ -43,8 +42,8 @@ def _ms_in_batches(result: Result) -> float | None:
 
 
 # Room: over 20 runs of pixels+linear on digits, on two cores with some other work, the median time of a query varied by
-# a factor of 1.23, throughput by 2.2 and the first build by 300 (it loads its library). Beside processes that were to
-# run first, the median time of a query varied by 8.7: no room is wide enough for a busy machine.
+# a factor of 1.23, throughput by 2.2 and the first build by 300 (it loads its library). Beside processes that take the
+# cell's core the median time of a query varied by 8.7: no room is wide enough for a busy machine.
 PRICES = (
     Price("query ms", lambda r: r.cost.query_ms.total_p50 if r.cost.query_ms else None, room=1, least=0.1),
     Price("batched ms", _ms_in_batches, room=4, least=0.1),
@@ -63,7 +62,7 @@ def price_changes(pair: Pair, limits: Limits) -> tuple[list[PriceChange], list[s
     """Return how the prices of a cell moved, and notes where they cannot be compared."""
     results = [result for both in pair.both() for result in both]
     here = all(_machine(before) == _machine(after) for before, after in pair.both())
-    busy = any(map(_was_busy, results))
+    busy = any(result.beside_others for result in results)
     found = []
     for price in PRICES:
         if (here or price.anywhere) and not (busy and price.timed):
@@ -96,9 +95,3 @@ def _near(value: float, stored: Sequence[float]) -> bool:
 
 def _machine(result: Result) -> tuple[object, ...]:
     return tuple(str(result.environment.get(key)) for key in _MACHINE)
-
-
-def _was_busy(result: Result) -> bool:
-    """Tell whether others used the machine: more processes wanted to compute than the cell's own would."""
-    load, cores = result.environment.get("load"), result.environment.get("cores")
-    return isinstance(load, int | float) and isinstance(cores, int) and load > _BUSY * cores

@@ -24,6 +24,8 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
             yield f"{cell}, seed {_listed(which)}: {reason}"
     yield from (f"{cell}: {len(used)} recipes, a row for each" for cell, used in recipes.items() if len(used) > 1)
     yield from _misses(results)
+    if any(column.key.endswith(("_ms", "_s")) for column in columns):
+        yield from beside_others(results)
     for facts in dict.fromkeys(result.dataset for result in results if result.dataset.without_positives):
         yield f"{facts.without_positives} of {facts.queries} queries have no positive in the gallery and are left out"
     if dataset == "inshop" and any(column.key.startswith("precision_irgen@") for column in columns):
@@ -48,6 +50,17 @@ def _gaps(result: Result, columns: Sequence[Quantity]) -> Iterator[str]:
             reasons[reason].append(column.key)
     for reason, keys in reasons.items():
         yield f"{', '.join(keys)}: {reason}"
+
+
+def beside_others(results: Sequence[Result]) -> Iterator[str]:
+    """Say which times were measured while others used the machine, and may be long for no fault of the method."""
+    seeds: dict[str, list[int]] = defaultdict(list)
+    for result in results:
+        if result.beside_others:
+            seeds[result.cell].append(result.seed)
+    if seeds:
+        which = ", ".join(f"{cell} (seed {_listed(found)})" for cell, found in seeds.items())
+        yield f"timed while others used the machine, and so perhaps too long: {which}"
 
 
 def _misses(results: Sequence[Result]) -> Iterator[str]:

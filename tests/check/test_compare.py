@@ -108,9 +108,9 @@ def test_without_single_queries_intervals_decide_and_it_is_said(folders):
     assert "and the 95 % intervals do not overlap" in as_text(list(found.values()), Limits())
 
 
-def with_times(ms: float, cpu: str = "x", load: float = 3.0, **changes):
+def with_times(ms: float, cpu: str = "x", load: float = 3.0, others: float | None = None):
     cost = Cost(query_ms=QueryTimes(batch=1, total_p50=ms), queries_per_s=1000 / ms, index_bytes=10_000)
-    return {"cost": cost, "environment": {"cpu": cpu, "cores": 2, "load": load}} | changes
+    return {"cost": cost, "environment": {"cpu": cpu, "cores": 2, "load": load, "others": others}}
 
 
 def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
@@ -121,7 +121,10 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
         ("tiny", with_times(0.02), with_times(0.1)),
         ("fast", with_times(3.1), with_times(2.0)),
         ("elsewhere", with_times(2.0), with_times(9.0, cpu="y")),
-        ("busy", with_times(2.0), with_times(20.0, load=4.0)),
+        ("busy", with_times(2.0), with_times(20.0, load=4.0)),  # of results that do not tell more than the load
+        ("beside", with_times(2.0, others=0.0), with_times(8.0, load=2.0, others=1.0)),
+        ("was-beside", with_times(8.0, load=2.0, others=0.3), with_times(2.0, others=0.0)),
+        ("alone", with_times(2.0, others=0.1), with_times(8.0, load=9.0, others=0.1)),  # others ended a minute ago
     ):
         folders.put(folders.before, make(judged, method=method, **before), judged)
         folders.put(folders.after, make(judged, method=method, **after), judged)
@@ -132,10 +135,12 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
     found = folders.compare()
     assert {cell: one.verdict for cell, one in found.items()} == {
         "slow": "worse", "noisy": "same", "tiny": "same", "fast": "better", "elsewhere": "same",
-        "large": "worse", "large-busy": "worse", "busy": "same",
+        "large": "worse", "large-busy": "worse", "busy": "same", "beside": "same", "was-beside": "same",
+        "alone": "worse",
     }  # fmt: skip
     assert "another machine" in found["elsewhere"].notes[0]
-    assert "others used the machine" in found["busy"].notes[0]
+    for method in ("busy", "beside", "was-beside"):
+        assert "others used the machine" in found[method].notes[0]
     assert folders.compare(slower=1.6)["slow"].verdict == "same"
 
 
@@ -231,7 +236,7 @@ def check(monkeypatch, capsys):
 
 def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, tmp_path, check):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.getloadavg", lambda: (0.5, 0.5, 0.5))  # times of a busy machine are not compared
+    monkeypatch.setattr("irbench.machine.Others.cores", lambda _: 0.0)  # times of a busy machine are not compared
     (cell,) = cells(Request(methods=("pixels+linear",)))
 
     def run(folder: str) -> Path:

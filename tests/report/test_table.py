@@ -121,6 +121,18 @@ def test_the_best_measured_value_is_marked_in_the_right_direction():
     assert re.search(r"\x1b\[1m *60\.0\x1b", render(quality, "text", color=True))
 
 
+def test_times_of_a_busy_machine_are_named():
+    quiet, busy = ({"cpu": "x", "cores": 2, "others": others} for others in (0.1, 0.9))
+    results = [
+        result(environment=quiet),
+        *(result(method="irgen", search=None, seed=s, environment=busy) for s in (0, 2)),
+    ]
+    for metric, told in {"price": 1, "latency": 1, "components": 1, "setup": 1, "footprint": 0, "precision": 0}.items():
+        notes = [note for panel in table(results, metric).panels for note in panel.notes if "others used" in note]
+        assert len(notes) == told
+        assert all(note.endswith(": irgen (seed 0, 2)") for note in notes)
+
+
 def test_bytes_for_each_image():
     cost = Cost(index_bytes=64_000, model_bytes=2_000_000)
     cells = rows(table([result(cost=cost)], "footprint"))[0].cells

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 
 from irbench.errors import UsageError, nearest
+from irbench.report.notes import beside_others
 from irbench.report.palette import Look, look
 from irbench.results import Dataset, Result
 
@@ -233,7 +234,7 @@ def _panel(machine: str, done: Sequence[Result], undone: Sequence[Result]) -> Pa
     groups.sort(key=lambda group: (group.name, group.setting))
     groups = [group for _, same in groupby(groups, key=lambda group: group.cell) for group in _told_apart(list(same))]
     facts = done[0].dataset
-    notes = [*_gaps(undone), *(_threads(groups) if machine else ())]
+    notes = [*_gaps(undone), *((*_threads(groups), *beside_others(done)) if machine else ())]
     if facts.without_positives:
         notes.append(f"{facts.without_positives} of {facts.queries} queries have no right answer and are left out")
     if any(group.seeds for group in groups):

@@ -139,9 +139,14 @@ def test_a_seed_that_was_timed_in_less_detail_does_not_thin_the_parts(shelf):
 def test_machines_are_never_on_one_axis(shelf):
     shelf.put("a")
     shelf.put("a", seed=1, environment={"gpu": "H", "cores": 16})
+    shelf.put("b", environment={"gpu": "H", "cores": 16, "others": 9.0})
     for kind in ("throughput", "pareto"):
-        assert len(draw(kind, shelf.all, shelf.kept).axes) == 2
-    assert len(draw("mrr", shelf.all, shelf.kept).axes) == 1
+        figure = draw(kind, shelf.all, shelf.kept)
+        assert len(figure.axes) == 2
+        assert "perhaps too long: b (seed 0)" in everything(figure).replace("\n", " ")
+    figure = draw("mrr", shelf.all, shelf.kept)
+    assert len(figure.axes) == 1
+    assert "others used" not in everything(figure)
 
 
 def test_the_papers_times_stand_beside_its_own_size_only(shelf):
