@@ -241,7 +241,10 @@ def test_write_atomically_leaves_the_old_file_or_the_new(tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("content", ["", "ü\r\n\n", b"\0\xff\r\n"])
 def test_write_atomically_writes_what_it_is_given(tmp_path, content):
+    usual = tmp_path / "usual"
+    usual.touch()
     write_atomically(tmp_path / "x", content)
+    assert (tmp_path / "x").stat().st_mode == usual.stat().st_mode  # others may read it, where they may read any file
     assert (tmp_path / "x").read_bytes() == (content if isinstance(content, bytes) else content.encode())
 
 
