@@ -48,7 +48,8 @@ function query(known, index, pair) {
   const words = element("div", "", `query ${known.row}`);
   if (known.label != null) words.append(element("small", "", `class ${known.label}`), element("small", "id", known.id));
   const head = element("header", "", ...(known.tile != null ? [tile(known.tile, "the query")] : []), words);
-  return element("article", "query", head, ...pair.map((method) => line(method, index)));
+  const lines = [...new Set(pair)].map((method) => line(method, index)); // one, where A and B are the same
+  return element("article", "query", head, ...lines);
 }
 
 // how two methods stand on a query: by their right answers among those shown
