@@ -52,6 +52,19 @@ def test_few_differences_are_tried_with_all_their_signs():
     assert randomised(-differences) == pytest.approx(randomised(differences))
 
 
+@pytest.mark.parametrize("queries", [40, 600])  # random signs; the normal limit
+def test_many_differences_are_tested_as_scipy_tests_them(queries):
+    scores = np.random.default_rng(2).normal([[0.0], [1 / np.sqrt(queries)], [2 / np.sqrt(queries)]], 1, (3, queries))
+    together = pairwise(scores[None], resamples=20_000)[0]
+    for i, j in itertools.combinations(range(3), 2):
+        theirs = scipy.stats.permutation_test(
+            (scores[i] - scores[j],), np.mean, permutation_type="samples", vectorized=True, n_resamples=5000,
+            batch=500, rng=np.random.default_rng(7),
+        ).pvalue  # fmt: skip
+        assert randomised(scores[i] - scores[j], resamples=20_000) == pytest.approx(theirs, abs=0.02)
+        assert together[i, j] == pytest.approx(theirs, abs=0.02)
+
+
 def test_random_signs_and_the_normal_limit_agree(monkeypatch):
     differences = np.random.default_rng(3).normal(0.01, 0.3, 900)
     monkeypatch.setattr(significance, "_MANY", 1000)

@@ -1,5 +1,6 @@
 """A table as LaTeX: plain tabulars that need no package."""
 
+import re
 from collections.abc import Iterator
 
 from irbench.report.panel import Panel, Row, Table
@@ -45,5 +46,9 @@ def _cells(row: Row, panel: Panel) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Escape what LaTeX would take for a command; done sign by sign, so that no escape is escaped again."""
-    return "".join(_SIGNS.get(sign, sign) for sign in text)
+    """Escape what LaTeX would take for a command; done sign by sign, so that no escape is escaped again.
+
+    Two hyphens of an option such as --grid stay two, and become no dash.
+    """
+    pieces = re.split("(?<=-)(?=-)", text)
+    return "{}".join("".join(_SIGNS.get(sign, sign) for sign in piece) for piece in pieces)

@@ -28,7 +28,9 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
         yield from beside_others(results)
     for facts in dict.fromkeys(result.dataset for result in results if result.dataset.without_positives):
         yield f"{facts.without_positives} of {facts.queries} queries have no positive in the gallery and are left out"
-    if dataset == "inshop" and any(column.key.startswith("precision_irgen@") for column in columns):
+    if dataset.removesuffix("-fresh") == "inshop" and any(
+        column.key.startswith("precision_irgen@") for column in columns
+    ):
         yield paper.INSHOP_PRECISION
 
 

@@ -71,11 +71,16 @@ def as_text(table: Table, width: int, *, color: bool) -> str:
         console.print(panel.title)
         _print_panel(panel, console.print, width=width, color=color)
         for note in panel.notes:
-            console.print(textwrap.fill(f"{GAP} {note}", width, initial_indent="  ", subsequent_indent="    "))
+            console.print(_filled(f"  {GAP} {note}", width, "    "))
     console.print()
     for line in (*captions(table, best="bold" if color else "marked *"), *table.notes):
-        console.print(textwrap.fill(line, width, subsequent_indent="  "), style="dim")
+        console.print(_filled(line, width, "  "), style="dim")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _filled(text: str, width: int, indent: str) -> str:
+    """Return the text in lines, of which none ends within a name or an option of a command."""
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _print_panel(panel: Panel, echo: Callable[..., None], *, width: int, color: bool) -> None:

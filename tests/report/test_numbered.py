@@ -138,8 +138,8 @@ def test_rows_are_ranked_as_in_any_table():
 
 
 def test_inshops_table_says_why_its_numbers_are_no_shares_of_k():
-    for number in (1, 3, 4):
-        assert paper.INSHOP_PRECISION in panel_of(number, "inshop").notes
+    for number, dataset in ((1, "inshop"), (3, "inshop"), (4, "inshop"), (6, "inshop-fresh")):
+        assert paper.INSHOP_PRECISION in panel_of(number, dataset).notes
     assert paper.INSHOP_PRECISION not in panel_of(2, "inshop").notes
 
 
@@ -157,6 +157,15 @@ def test_all_tables_are_one_document_in_every_format(width):
     published = [line for line in lines if line["kind"] == "published" and line["value"]]
     assert len(published) == sum(len(line.percents) for case in CASES for line in paper.lines(*case))
     assert all(line["reason"].startswith("not run: ") for line in lines if line["kind"] == "gap")
+
+
+def test_no_name_or_option_of_a_command_is_broken():
+    shown = numbered(1, [result(method="irgen", search=None, dataset=DIGITS)])
+    for width in range(80, 120, 7):
+        words = render(shown, "text", width=width).split()
+        assert words.count("cgd+spann") == words.count("irt-r+spann")
+        assert not [word for word in words if word.endswith("-") and word.strip("-")]
+    assert "irbench run -{}-grid paper -d inshop" in render(shown, "latex")
 
 
 def test_a_table_that_the_paper_has_not():

@@ -1,7 +1,7 @@
 """Curves over the number of answers: precision against recall, precision at K, the rank of the first right answer."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +79,8 @@ class Answered:
 def precision_recall(selection: Selection, kept: Kept) -> Figure:
     """The paper's Figure 3: precision against true recall, a point for each K."""
     found = _find(selection, kept)
-    notes = [_MARKED, _MISSES, *(note for panel, answered in found.panels for note in _short(panel, answered))]
+    notes = [_MARKED, _MISSES, *_hidden(found)]
+    notes += [note for panel, answered in found.panels for note in _short(panel, answered)]
     return _figure("Precision against recall", found, _draw_precision_recall, notes=notes)
 
 
@@ -98,7 +99,7 @@ def precision_at(selection: Selection, kept: Kept, *, k: int | None, published: 
     legend: dict[str, Artist] = {_CEILING: Line2D([], [], color=MUTED, linestyle=":")}
     if published and any(_published(panel) for panel, _ in found.panels):
         legend["hollow: published"] = Line2D([], [], color=MUTED, linestyle="", marker="o", markerfacecolor="none")
-    return _figure("Precision at K", found, draw, legend=legend, notes=(_MOST, _MISSES))
+    return _figure("Precision at K", found, draw, legend=legend, notes=(_MOST, _MISSES, *_hidden(found)))
 
 
 def mrr(selection: Selection, kept: Kept) -> Figure:
@@ -146,6 +147,17 @@ def _judged(group: Group, kept: Kept) -> tuple[tuple[Judged, ...], list[int]]:
         except StoreError:
             unknown.append(result.seed)
     return tuple(known), unknown
+
+
+def _hidden(found: _Found) -> Iterator[str]:
+    """Name the methods of which only one can be seen, for their curves are the same."""
+    for panel, answered in found.panels:
+        alike: dict[tuple[bytes, ...], list[str]] = defaultdict(list)
+        for one in answered:
+            alike[tuple(judged.hits.tobytes() for judged in one.judged)].append(one.group.label)
+        for names in alike.values():
+            if len(names) > 1:
+                yield f"{panel.title}: right at the same ranks, and so one curve: {', '.join(names)}"
 
 
 def _short(panel: Panel, answered: Sequence[Answered]) -> list[str]:

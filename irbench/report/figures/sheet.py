@@ -129,4 +129,4 @@ def _head(axes: Axes, title: str, subtitle: str, width: float) -> None:
 
 
 def _wrapped(text: str, width: float) -> list[str]:
-    return textwrap.wrap(text, int(width * _LETTERS), subsequent_indent="   ")
+    return textwrap.wrap(text, int(width * _LETTERS), subsequent_indent="   ", break_on_hyphens=False)

@@ -1,8 +1,11 @@
 """What is drawn is what was measured: read from the figure, held against plain loops over the answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from irbench import hits, results
 from irbench.errors import UsageError
 from irbench.report.figures import Wishes, draw
 
@@ -77,6 +80,18 @@ def test_a_method_that_stops_answering_has_a_curve_that_stops(shelf):
 
     group = select(shelf.all).panels[0].groups[0]
     assert Answered(group, (judged,)).reach == 12
+
+
+def test_a_curve_that_hides_behind_another_one_is_named(shelf):
+    seen = shelf.put("a", seed=0)
+    shelf.put("b")
+    same = replace(seen, method="c")
+    kept = hits.save({"": shelf.judged["a", 0]}, same.path(shelf.kept.results).parent, seed=0)
+    results.write(replace(same, hits=kept), shelf.kept.results)
+    for kind in ("pr", "precision"):
+        words = everything(draw(kind, shelf.all, shelf.kept)).replace("\n", " ")
+        assert "toy: right at the same ranks, and so one curve: a, c" in words
+    assert "one curve" not in everything(draw("mrr", shelf.all, shelf.kept))  # there they stand side by side
 
 
 def test_what_is_missing_is_named_and_nothing_to_draw_is_an_error(shelf):
