@@ -1,0 +1,141 @@
+"""What the trainings of scripts/gpu.sh ask for at least, and with a GPU what a step takes there.
+
+    python scripts/floor.py [cpu|cuda]
+
+FLOP are those of matrix products and convolutions, forward and backward; operations are those that launch a kernel, on
+a GPU one at least. "floor s" is PFLOP at the machine's own rate of matrix products, "all s" what one process alone
+would take.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+import typer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from irbench import recipes
+from irbench.backbones import VisionNetwork
+from irbench.bench.roofline import rates
+from irbench.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
+from irbench.identifiers import Identifiers
+from irbench.irgen.autoregression import Autoregression, Partners
+from irbench.irgen.decoder import Decoder, Shape
+from irbench.irgen.rqvae import Reconstruction
+from irbench.irgen.tokenizer import Tokenization
+from irbench.machine import Runtime
+from irbench.store import Store
+from irbench.training.loop import Task
+from irbench.training.optim import make_optimizer
+
+IMAGES, CLASSES = 5429, 196  # of cars196-holdout
+LABELS = np.arange(IMAGES) % CLASSES
+STEPS = 20  # that are timed
+LAUNCHES_NOTHING = ("view", "aten.t.", "detach", "transpose", "permute", "expand", "squeeze", "select", "slice",
+                    "alias", "as_strided", "split", "unbind", "reshape", "empty", "_local_scalar")  # fmt: skip
+
+Training = tuple[str, Task, Any]  # a name, what is trained, and its recipe
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations that compute something."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count and run one."""
+        self.count += not any(name in str(operation) for name in LAUNCHES_NOTHING)
+        return operation(*args, **(kwargs or {}))
+
+
+def config_of(registry: Any, name: str) -> Any:
+    """Return the recipe's config on these photographs."""
+    family = "methods/identifier" if registry is IDENTIFIERS else "methods"
+    recipe = recipes.find(family, name)
+    schema = registry.schema(recipe.table[registry.kind])
+    return recipe.config(schema, scale="small", dataset="cars196-holdout")
+
+
+def trainings(runtime: Runtime) -> Iterator[Training]:
+    """Yield each kind of training of the grid, untrained."""
+    for name in ("ft-clip", "cgd", "irt-r"):
+        config = config_of(ENCODERS, name)
+        yield name, ENCODERS.load(name)(config, runtime).task(VisionNetwork(config), LABELS), config
+    for length in (2, 4, 8):
+        config = replace(config_of(IDENTIFIERS, "semantic"), length=length)
+        task = Tokenization(VisionNetwork(config), LABELS, config, 0, lambda *, keep: np.zeros(0, np.float32))  # noqa: ARG005
+        yield f"tokenizer, {length} codes", task, config
+    config = config_of(IDENTIFIERS, "rqvae")
+    yield "rqvae", Reconstruction(config, device=runtime.device), config
+    for length in (2, 4, 8, 64):
+        yield f"irgen, {length} codes", *decoding(length, runtime)
+
+
+def decoding(length: int, runtime: Runtime) -> tuple[Task, Any]:
+    """Return the training of a decoder of so many codes."""
+    config = config_of(RETRIEVERS, "irgen")
+    network = VisionNetwork(config)
+    codes = Identifiers(np.random.default_rng(0).integers(0, 256, (IMAGES, length)), 256)
+    sizes = {"depth": config.depth, "width": config.width, "heads": config.heads}
+    decoder = Decoder(Shape(memory_dim=network.dim, length=length, codes=256, residual=config.residual, **sizes))
+    partners = Partners(codes, LABELS, runtime.device)
+    return Autoregression(network, decoder, partners, times=config.partners, label_smoothing=0.0), config
+
+
+def measured(task: Task, config: Any, runtime: Runtime) -> tuple[float, int, float]:
+    """Return FLOP of an image, operations of a step, and seconds of a step of the recipe's batch (on a GPU)."""
+    task.module.to(runtime.device).train()
+    if task.classes is not None:
+        task.classes = task.classes.to(runtime.device)
+    optimizer = make_optimizer(task.module, task.body, config)
+    batch = config.batch if runtime.device == "cuda" else 8  # what is counted is the same for any
+    pictures = 255 * torch.rand(batch, 3, config.side, config.side, device=runtime.device)
+    pictures = pictures.to(memory_format=torch.channels_last)
+    rows = torch.arange(batch, device=runtime.device)
+
+    def step() -> None:
+        with runtime.autocast():
+            loss = task.loss(pictures, rows)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    step()
+    with FlopCounterMode(display=False) as flop:
+        step()
+    with Launches() as launches:
+        step()
+    seconds = float("nan")
+    if runtime.device == "cuda":
+        step()
+        runtime.synchronize()
+        start = perf_counter()
+        for _ in range(STEPS):
+            step()
+        runtime.synchronize()
+        seconds = (perf_counter() - start) / STEPS
+    return flop.get_total_flops() / batch, launches.count, seconds
+
+
+def main(device: str) -> None:
+    """Print a line for each training."""
+    runtime = Runtime(store=Store(Path("unused")), device=device, precision="bf16")
+    rate = rates(runtime, 1.0).flop_per_s if device == "cuda" else float("nan")
+    typer.echo("            training epochs   steps GFLOP/image  PFLOP ops/step  Mops floor s ms/step  all s")
+    for name, task, config in trainings(runtime):
+        flop, launches, seconds = measured(task, config, runtime)
+        steps, total = config.epochs * max(1, round(IMAGES / config.batch)), flop * IMAGES * config.epochs
+        typer.echo(
+            f"{name:>20} {config.epochs:>6} {steps:>7,} {flop / 1e9:>11.2f} {total / 1e15:>6.2f} {launches:>8} "
+            f"{launches * steps / 1e6:>5.1f} {total / rate:>7.1f} {1000 * seconds:>7.2f} {seconds * steps:>6.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main(*(sys.argv[1:] or ["cpu"]))
