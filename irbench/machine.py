@@ -225,7 +225,7 @@ def _package_digest() -> str:
 _SHOWS_ONLY = {"cli.py", "report", "paper", "results.py", "grid.py", "executor.py", "experiment.py", "measurement.py",
                "bench", "ablation.py", "query.py", "examine.py", "health.py", "console.py", "options.py",
                "hits.py", "kept.py", "exchange", "check", "cli_stored.py", "cli_data.py", "cli_bench.py",
-               "cli_table.py", "cli_plot.py", "published.py", "download.py", "unpack.py", "fetch.py", "verify.py",
+               "cli_table.py", "cli_plot.py", "cli_report.py", "published.py", "download.py", "unpack.py", "fetch.py", "verify.py",
                "metrics.py", "significance.py", "datasets.py"}  # fmt: skip
 
 
