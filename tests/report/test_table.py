@@ -232,6 +232,20 @@ def test_ranks_and_marks_follow_from_the_tests_of_all_pairs():
     assert panel.headline == "precision@2"
 
 
+def test_a_difference_counts_less_the_more_pairs_are_tested():
+    usual = drawn(0.5, 0)
+    better = usual.copy()
+    right, wrong = (np.flatnonzero(usual[:, 0] == hit) for hit in (True, False))
+    better[wrong[:9], 0], better[right[:1], 0] = True, False  # p = 22/1024 by all signs of ten queries
+    few = Kept(usual=[usual], better=[better])
+    many = Kept(usual=[usual], better=[better], twin=[usual], third=[usual])
+    for kept, pairs, rank in ((few, 1, (2, 2)), (many, 6, (1, 4))):
+        measured = rows(table(kept.results(), "precision", paper=False, judge=kept))
+        (cell,) = [row.cells[0] for row in measured if row.method == "usual"]
+        assert cell.p == pytest.approx(pairs * 22 / 1024, rel=0.25)
+        assert (cell.rank, cell.tied) == (rank, pairs > 1)
+
+
 def test_scores_are_averaged_over_the_seeds_that_rows_share():
     lucky, unlucky = drawn(0.9, 3), drawn(0.2, 4)
     kept = Kept(one=[lucky, unlucky], other=[unlucky, lucky], third=[unlucky])

@@ -6,7 +6,9 @@ import sys
 from xml.etree import ElementTree as ET
 
 import pytest
+from typer.testing import CliRunner
 
+from irbench.cli import app
 from irbench.errors import UsageError
 from irbench.report.figures import draw, save, svg
 
@@ -51,6 +53,26 @@ def test_a_file_is_the_same_in_every_run(shelf, tmp_path, form):
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path), str(tmp_path / f"there.{form}")], check=True)
     assert (tmp_path / f"here.{form}").read_bytes() == (tmp_path / f"there.{form}").read_bytes()
+
+
+@pytest.mark.parametrize(("form", "begins"), [("svg", b"<svg"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_the_command_draws_what_it_is_asked_for(shelf, tmp_path, form, begins):
+    shelf.put("a")
+    shelf.put("b", search="linear")
+    for kind in KINDS if form == "svg" else KINDS[:1]:
+        out = tmp_path / "new" / f"{kind}.{form}"
+        asked = CliRunner().invoke(
+            app, ["plot", kind, "-m", "a", "--results", str(shelf.kept.results), "--out", str(out)]
+        )
+        assert (asked.exit_code, asked.stdout.strip()) == (0, str(out))
+        assert out.read_bytes().startswith(begins)
+        assert form != "svg" or "b+linear" not in out.read_text()
+    broken = shelf.kept.results / "toy" / "c" / "seed0.json"
+    broken.parent.mkdir()
+    broken.write_text("{")
+    again = CliRunner().invoke(app, ["plot", "pr", "--results", str(shelf.kept.results), "--out", str(out)])
+    assert again.exit_code == 1  # drawn, without the damaged one, which is named
+    assert str(broken) in again.stderr
 
 
 def test_another_ending_is_refused(shelf, tmp_path):

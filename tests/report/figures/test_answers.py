@@ -1,0 +1,105 @@
+"""Pictures of answers: each is the gallery's, and its border says what a comparison of labels says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from matplotlib.colors import to_hex
+
+from irbench import datasets, results
+from irbench.errors import StoreError, UsageError
+from irbench.ranking import MISSING, Ranking
+from irbench.report.figures import Wishes, draw, svg
+from irbench.report.figures.answers import disagreed
+from irbench.report.palette import RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
+from irbench.results import Dataset
+from irbench.sources import Source
+
+STEP, SIDE, LEFT, TOP, LINE = 84, 72, 84 + 36, 24, 48  # pixels, see `_Canvas`
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits")
+
+
+@pytest.fixture
+def answered(shelf, digits):
+    """Put results of methods "a" and "b" on the shelf, whose answers are drawn from everything; return their rows."""
+    rng = np.random.default_rng(0)
+    rows = {}
+    for method in ("a", "b"):
+        rows[method] = np.array([rng.permutation(len(digits.gallery))[:12] for _ in range(len(digits.queries))])
+        rows[method][5, 3:] = MISSING
+        scores = np.where(rows[method] == MISSING, -np.inf, -np.arange(12.0)).astype(np.float32)
+        kept = results.save_ranking(Ranking(rows[method], scores), shelf.kept.work / "rankings")
+        made = shelf.put(method, dataset=Dataset.of(digits))
+        results.write(replace(made, ranking=kept), shelf.kept.results)
+    return rows
+
+
+def squares(axes):
+    """Borders of answers by the place of their upper left corner."""
+    return {(round(patch.get_x()), round(patch.get_y())): patch for patch in axes.patches}
+
+
+def test_each_answer_is_the_gallerys_picture_with_the_border_of_its_label(shelf, digits, answered):
+    (axes,) = draw("answers", shelf.all, shelf.kept, Wishes(queries=(5, 700), k=6)).axes
+    (image,) = axes.images
+    ground, borders = np.asarray(image.get_array()), squares(axes)
+    gallery, queries = Source(digits.gallery), Source(digits.queries)
+    signs = {tuple(map(round, text.get_position())): text.get_text() for text in axes.texts}
+    assert len(borders) == 2 * 2 * 6
+    for block, query in enumerate((5, 700)):
+        y = TOP + block * (2 * STEP + LINE)
+        assert np.array_equal(ground[y + 4 : y + SIDE : 9, 4:SIDE:9], np.asarray(queries.seen(query)))
+        for line, method in enumerate(("a", "b")):
+            for rank in range(6):
+                row = answered[method][query, rank]
+                x, top = LEFT + rank * STEP, y + line * STEP
+                border = borders[x, top]
+                if row == MISSING:
+                    assert border.get_label() == "missing"
+                    continue
+                right = digits.gallery.labels[row] == digits.queries.labels[query]
+                seen = ground[top + 4 : top + SIDE : 9, x + 4 : x + SIDE : 9]
+                assert np.array_equal(seen, np.asarray(gallery.seen(int(row))))
+                assert to_hex(border.get_edgecolor()).upper() == (RIGHT if right else WRONG)
+                assert signs[x + SIDE - 2, top + SIDE - 3] == (RIGHT_SIGN if right else WRONG_SIGN)
+    words = svg(draw("answers", shelf.all, shelf.kept, Wishes(queries=(5,))))
+    assert f"query 5: {digits.queries.ids[5]}" in words
+
+
+@given(arrays.arrays(bool, (3, 6, 4)), st.lists(st.integers(0, 2), min_size=6, max_size=6), st.integers(1, 3))
+def test_the_queries_shown_are_those_of_different_classes_on_which_methods_differ_most(right, labels, count):
+    chosen = disagreed(list(right), np.array(labels), count)
+    found = right.sum(axis=2)
+    order = sorted(range(6), key=lambda query: (-np.std(found[:, query]), found[:, query].sum(), query))
+    expected = []
+    for query in order:
+        if labels[query] not in [labels[other] for other in expected]:
+            expected.append(query)
+    assert chosen == expected[:count]
+
+
+def test_what_cannot_be_shown_is_told(shelf, digits, answered):
+    with pytest.raises(UsageError, match="has queries 0 to 897"):
+        draw("answers", shelf.all, shelf.kept, Wishes(queries=(898,)))
+    with pytest.raises(UsageError, match="at most 40"):
+        draw("answers", shelf.all, shelf.kept, Wishes(queries=tuple(range(41))))
+    elsewhere = replace(shelf.kept, work=shelf.kept.work / "nothing")
+    with pytest.raises(StoreError, match="need the work folder"):
+        draw("answers", shelf.all, elsewhere)
+    shelf.put("c", dataset=Dataset.of(digits))
+    words = " ".join(
+        text.get_text()
+        for text in draw("answers", shelf.all, shelf.kept).findobj(lambda artist: hasattr(artist, "get_text"))
+    )
+    assert "c: " in words
+    assert "without a ranking" in words
+    shelf.put("a")
+    with pytest.raises(UsageError, match="--dataset chooses one of digits, toy"):
+        draw("answers", shelf.all, shelf.kept)
