@@ -26,6 +26,7 @@ def beam(
     batches: Annotated[str, typer.Option(help="Queries at once.")] = "1,16,64",
     compare: Annotated[str, typer.Option(help="BATCHxBEAMS to ask the reference decoder too.")] = "1x30,16x30",
     length: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
+    graphs: Annotated[bool, typer.Option("--graphs", help="Replay CUDA graphs, on a GPU.")] = False,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or both.")] = "both",
     patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
     device: o.Device = "auto",
@@ -41,6 +42,7 @@ def beam(
         batches=_numbers("--batches", batches),
         compared=tuple(_pair(text) for text in compare.split(",") if text),
         length=length,
+        graphs=graphs,
         patience=patience,
     )
     known, points, comparisons = [], [], []
@@ -154,8 +156,8 @@ POINT: Columns = {
     "queries/s": lambda p: f"{p.queries_per_s:.2f}",
     "x encoder": lambda p: f"{p.over_encoder:.2f}",
     "encoder": lambda p: f"{p.encoder_s / p.total_s:.0%}",
-    "decoder": lambda p: f"{p.decoder_s / p.total_s:.0%}",
-    "trie": lambda p: f"{p.trie_s / p.total_s:.1%}",
+    "decoder": lambda p: _or_gap(p.decoder_s and p.decoder_s / p.total_s, ".0%"),
+    "trie": lambda p: _or_gap(p.trie_s and p.trie_s / p.total_s, ".1%"),
     "of roof": lambda p: f"{p.of_roof:.1%}",
     "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
 }

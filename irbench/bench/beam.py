@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from irbench.backbones import NetworkConfig, VisionNetwork
+from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, bytes_of, flop_of
 from irbench.bench.timing import median, peak_bytes, repeated
 from irbench.clock import Clock, stage
@@ -36,8 +37,8 @@ class Point:
     batch: int
     beams: int
     encoder_s: float
-    decoder_s: float
-    trie_s: float
+    decoder_s: float | None  # unknown of a graph, which has no parts
+    trie_s: float | None
     total_s: float  # end to end
     of_roof: float  # the share of the queries/s that the machine's rates of products and copies allow
     peak_bytes: int  # of the process on the host, or of the GPU's memory
@@ -77,6 +78,7 @@ class Plan:
     depth: int = 12  # blocks of the decoder, which is as wide as the encoder, with heads of 64
     length: int = 4
     codes: int = 256
+    graphs: bool = False  # a GPU replays encoder and search as CUDA graphs
     patience: float = 8.0  # seconds after which a point is not repeated any more
 
     @property
@@ -97,6 +99,7 @@ class Model:
         self.decoder = Decoder(shape).eval().to(runtime.device)
         for network in (self.network, self.decoder):
             self.runtime.hold(network)
+        self.encode: Callable[[Tensor], Tensor] = Replayed(self.network) if plan.graphs else self.network
         codes = np.random.default_rng(0).integers(0, plan.codes, (IDENTIFIERS, plan.length))
         self.trie = Trie.build(Identifiers(codes, plan.codes))
         self.pictures = 255 * torch.rand(plan.pictures, 3, 224, 224, device=runtime.device)
@@ -108,7 +111,7 @@ class Model:
         """Leaves and scores [B,K] for the first pictures, on the clock."""
         with self.runtime.autocast():
             with stage("encode"):
-                tokens = self.network(self.pictures[:batch])
+                tokens = self.encode(self.pictures[:batch])
             with stage("search"):
                 return search(self.decoder, tokens, beams)
 
@@ -116,14 +119,16 @@ class Model:
 @torch.inference_mode()
 def measure(model: Model, plan: Plan, rates: Rates) -> Iterator[Point]:
     """Time every batch size with every number of beams; parts apart from the whole, where a device is waited for."""
-    search = BeamSearch(model.trie, model.runtime.device)
+    beam_search = BeamSearch(model.trie, model.runtime.device)
+    search: Search = Replayed(beam_search) if plan.graphs else beam_search
     for batch in plan.batches:
         for beams in plan.beams:
             reset_peak_memory(model.runtime)
             ask = partial(model.answer, batch, beams, search)
             waits = model.runtime.device != "cpu"
-            clocks = repeated(ask, model.runtime, plan.patience, fine=not waits)
-            parts = repeated(ask, model.runtime, plan.patience / 2, fine=True) if waits else clocks
+            clocks = repeated(ask, model.runtime, plan.patience, fine=not waits and not plan.graphs)
+            apart = waits and not plan.graphs
+            parts = repeated(ask, model.runtime, plan.patience / 2, fine=True) if apart else clocks
             yield _point(model, batch, beams, clocks, parts, rates)
 
 
@@ -184,14 +189,14 @@ def needed(model: Model, batch: int, beams: int) -> Work:
 
 
 def _point(model: Model, batch: int, beams: int, clocks: list[Clock], parts: list[Clock], rates: Rates) -> Point:
-    total = median(clocks, "total")
+    total, known = median(clocks, "total"), "decoder" in parts[0].seconds
     return Point(
         precision=model.runtime.precision,
         batch=batch,
         beams=beams,
         encoder_s=median(clocks, "encode"),
-        decoder_s=median(parts, "decoder"),
-        trie_s=median(parts, "trie"),
+        decoder_s=median(parts, "decoder") if known else None,
+        trie_s=median(parts, "trie") if known else None,
         total_s=total,
         of_roof=needed(model, batch, beams).least_s(rates) / total,
         peak_bytes=peak_bytes(model.runtime),

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from irbench.bench import encode, metrics, search
 from irbench.bench.beam import Model, Plan, compare, decoding_flop, disagreement, measure
+from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, rates
 from irbench.bench.timing import repeated
 from irbench.catalog import SEARCHERS
@@ -45,6 +47,8 @@ def test_beam_holds_the_answers_against_the_reference_decoder(runtime: Runtime) 
     for point in points:
         assert point.total_s >= point.encoder_s + point.decoder_s + point.trie_s > 0
         assert 0 < point.of_roof < 1
+    (graph,) = measure(model, replace(plan, graphs=True, beams=(3,), batches=(2,)), RATES)
+    assert (graph.decoder_s, graph.trie_s) == (None, None)  # without a GPU, the same but for the parts
     (comparison,) = compare(model, plan)
     assert (comparison.batch, comparison.beams, comparison.leaves_differing) == (3, 3, 0)
     assert comparison.score_difference < 1e-4
@@ -88,6 +92,26 @@ def test_the_roofline_is_the_longer_of_two_times(runtime: Runtime) -> None:
     found = rates(runtime, 0, shrink=16)
     assert found.flop_per_s > 1e6
     assert found.bytes_per_s > 1e6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_graph_answers_what_the_functions_do(runtime: Runtime, precision: str) -> None:
+    plan = Plan(batches=(3,), compared=(), backbone="test_vit", depth=2, length=3)
+    model = Model(plan, replace(runtime, device="cuda", precision=precision))
+    search = BeamSearch(model.trie, "cuda")
+    encode, find = Replayed(model.network), Replayed(search)
+    for seed in range(3):  # the first records, the others replay
+        torch.manual_seed(seed)
+        pictures = 255 * torch.rand_like(model.pictures)
+        with torch.inference_mode(), model.runtime.autocast():
+            tokens = model.network(pictures)
+            torch.testing.assert_close(encode(pictures), tokens)
+            leaves, scores = search(model.decoder, tokens, 5)
+            found = find(model.decoder, tokens, 5)
+        torch.testing.assert_close(found[1], scores)
+        assert disagreement(found, (leaves, scores))[0] == 0
 
 
 def test_patience_lets_what_takes_a_moment_be_repeated_often_and_without_it_once_is_enough(runtime: Runtime) -> None:

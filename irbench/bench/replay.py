@@ -1,0 +1,59 @@
+"""CUDA graphs: a GPU is told once what a function does, and does it again without the host naming every operation."""
+
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+T = TypeVar("T")  # a tensor, or a tuple of them
+
+
+class Replayed(Generic[T]):
+    """A function, replayed as one CUDA graph for each shape of its tensors and each value of its other arguments.
+
+    The function has to launch the same operations every time and to return nothing to the host. Without a GPU it is
+    called as it is. Call it without gradients.
+    """
+
+    def __init__(self, function: Callable[..., T]) -> None:
+        self._function = function
+        self._graphs: dict[Hashable, Callable[..., T]] = {}
+
+    def __call__(self, *arguments: object) -> T:
+        """Return what the function returns."""
+        tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
+        if not all(tensor.is_cuda for tensor in tensors):
+            return self._function(*arguments)
+        key = (
+            *((a.shape, a.dtype) if isinstance(a, Tensor) else a for a in arguments),
+            torch.is_autocast_enabled("cuda"),
+        )
+        if key not in self._graphs:
+            self._graphs[key] = self._captured(arguments)
+        return self._graphs[key](*tensors)
+
+    def _captured(self, arguments: tuple[object, ...]) -> Callable[..., T]:
+        held = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
+        inputs = [argument for argument in held if isinstance(argument, Tensor)]
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):  # libraries load and choose their kernels before anything is recorded
+            for _ in range(2):
+                self._function(*held)
+        torch.cuda.current_stream().wait_stream(beside)
+        torch.clear_autocast_cache()  # what was cast outside of the graph may be gone when it is replayed
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = self._function(*held)
+        torch.clear_autocast_cache()
+
+        def replay(*tensors: Tensor) -> T:
+            for place, tensor in zip(inputs, tensors, strict=True):
+                place.copy_(tensor)
+            graph.replay()
+            copied: T = tree_map(torch.clone, output)  # the next replay writes to the same place
+            return copied
+
+        return replay
