@@ -62,6 +62,7 @@ def encode(
     backbone: Annotated[str, typer.Option(help="Name of a timm model; its weights are random.")] = VIT,
     side: Annotated[int, typer.Option(min=1, help="Pixels.")] = 224,
     batches: Annotated[str, typer.Option(help="Pictures at once.")] = "1,16,64",
+    compiled: Annotated[bool, typer.Option("--compile", help="Let torch.compile fuse operations.")] = False,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or both.")] = "both",
     patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
     device: o.Device = "auto",
@@ -72,7 +73,8 @@ def encode(
     from irbench.bench import encode as bench
 
     _use(threads)
-    plan = bench.Plan(backbone=backbone, side=side, batches=_numbers("--batches", batches), patience=patience)
+    sizes = _numbers("--batches", batches)
+    plan = bench.Plan(backbone=backbone, side=side, batches=sizes, compiled=compiled, patience=patience)
     known, points = [], []
     for runtime in _runtimes(device, precision):
         rates, shown = _rates(runtime, patience, as_json=as_json)

@@ -1,4 +1,4 @@
-"""What the trainings of scripts/gpu.sh ask for at least, and with a GPU what a step takes there.
+"""What the trainings of scripts/gpu.sh and a query ask for at least, and with a GPU what a training step takes there.
 
     python scripts/floor.py [cpu|cuda]
 
@@ -22,10 +22,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from irbench import recipes
 from irbench.backbones import VisionNetwork
+from irbench.bench.beam import Model, Plan
 from irbench.bench.roofline import rates
 from irbench.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
 from irbench.identifiers import Identifiers
 from irbench.irgen.autoregression import Autoregression, Partners
+from irbench.irgen.beam import BeamSearch
 from irbench.irgen.decoder import Decoder, Shape
 from irbench.irgen.rqvae import Reconstruction
 from irbench.irgen.tokenizer import Tokenization
@@ -74,10 +76,10 @@ def trainings(runtime: Runtime) -> Iterator[Training]:
     config = config_of(IDENTIFIERS, "rqvae")
     yield "rqvae", Reconstruction(config, device=runtime.device), config
     for length in (2, 4, 8, 64):
-        yield f"irgen, {length} codes", *decoding(length, runtime)
+        yield f"irgen, {length} codes", *decoder_training(length, runtime)
 
 
-def decoding(length: int, runtime: Runtime) -> tuple[Task, Any]:
+def decoder_training(length: int, runtime: Runtime) -> tuple[Task, Any]:
     """Return the training of a decoder of so many codes."""
     config = config_of(RETRIEVERS, "irgen")
     network = VisionNetwork(config)
@@ -123,6 +125,18 @@ def measured(task: Task, config: Any, runtime: Runtime) -> tuple[float, int, flo
     return flop.get_total_flops() / batch, launches.count, seconds
 
 
+def launches_of_a_query(runtime: Runtime) -> tuple[int, int]:
+    """Return the operations of the paper's encoder, and of its decoder and trie at 10 beams, for one query."""
+    model = Model(Plan(batches=(1,), compared=()), runtime)
+    search = BeamSearch(model.trie, runtime.device)
+    with torch.inference_mode(), runtime.autocast():
+        with Launches() as encoding:
+            tokens = model.network(model.pictures[:1])
+        with Launches() as decoding:
+            search(model.decoder, tokens, 10)
+    return encoding.count, decoding.count
+
+
 def main(device: str) -> None:
     """Print a line for each training."""
     runtime = Runtime(store=Store(Path("unused")), device=device, precision="bf16")
@@ -135,6 +149,10 @@ def main(device: str) -> None:
             f"{name:>20} {config.epochs:>6} {steps:>7,} {flop / 1e9:>11.2f} {total / 1e15:>6.2f} {launches:>8} "
             f"{launches * steps / 1e6:>5.1f} {total / rate:>7.1f} {1000 * seconds:>7.2f} {seconds * steps:>6.0f}"
         )
+    encoder, search = launches_of_a_query(runtime)
+    typer.echo(
+        f"one query of the paper's model at 10 beams: {encoder} operations of the encoder, {search} of the search"
+    )
 
 
 if __name__ == "__main__":

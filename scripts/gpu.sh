@@ -45,6 +45,9 @@ bench() {
   measure graphs irbench bench beam --graphs --precision "$(pick bf16 fp32)" --beams "$(pick 1,10,20,30 2)" \
     --batches "$(pick 1,2,4,8,16,32 1)" --compare "" --device "$DEVICE" --patience 1
   measure trainings "$PYTHON" scripts/floor.py "$DEVICE"
+  if [ "$DEVICE" = cuda ]; then # last, because compiling takes its time
+    measure compiled irbench bench encode --compile --precision bf16 --batches 128,512 --device cuda --patience 1
+  fi
 }
 
 # What has been measured once is not measured again.
@@ -69,7 +72,7 @@ trainings() {
   done
 }
 
-mark() { echo "$WORK/trained/${1// /_}"; } # of a training that is done
+mark() { echo "$WORK/$1/${2// /_}"; } # of a line that is done: trained, or timed
 
 train() {
   export -f irbench cells mark train_one
@@ -78,18 +81,19 @@ train() {
 
 # Cells that ask eight queries learn what whole ones learn; their times, spoilt by the others beside them, are for nothing.
 train_one() {
-  if [ -e "$(mark "$1")" ]; then return; fi
+  if [ -e "$(mark trained "$1")" ]; then return; fi
   export OMP_NUM_THREADS=$(((JOBS - 1 + $(nproc)) / JOBS))
-  cells "$1" "$WORK/untimed" --max-queries 8 && touch "$(mark "$1")"
+  cells "$1" "$WORK/untimed" --max-queries 8 && touch "$(mark trained "$1")"
 }
 
 grid() {
   local line failed=0 names=()
   while read -r line; do
-    if [ -e "$(mark "$line")" ]; then cells "$line" "$RESULTS" || failed=1; fi
+    if [ ! -e "$(mark trained "$line")" ] || [ -e "$(mark timed "$line")" ]; then continue; fi
+    if cells "$line" "$RESULTS"; then touch "$(mark timed "$line")"; else failed=1; fi
   done < <(trainings)
   for line in $IDENTIFIERS; do
-    if [ -e "$(mark "run --method irgen --identifier $line --seed ${SEEDS%% *}")" ]; then names+=(--identifier "$line"); fi
+    if [ -e "$(mark trained "run --method irgen --identifier $line --seed ${SEEDS%% *}")" ]; then names+=(--identifier "$line"); fi
   done
   if [ ${#names[@]} -gt 0 ]; then
     irbench show identifiers "${names[@]}" --seed "${SEEDS%% *}" --dataset "$DATASET" --scale "$SCALE" \
@@ -127,7 +131,7 @@ if [ -n "${IN_TIME:-}" ]; then
   "$1"
   exit
 fi
-mkdir -p "$WORK"/{bench,log,trained} "$RESULTS" "$OUT"
+mkdir -p "$WORK"/{bench,log,trained,timed} "$RESULTS" "$OUT"
 status=0
 IN_TIME=yes timeout --kill-after=20 "$LIMIT" scripts/gpu.sh "$1" || status=$?
 take_home

@@ -3,7 +3,7 @@
 The pictures are bytes on the device already: reading image files is not timed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -41,6 +41,7 @@ class Plan:
     backbone: str = "vit_base_patch16_224"
     side: int = 224  # pixels
     batches: tuple[int, ...] = (1, 16, 64)
+    compiled: bool = False  # torch.compile fuses what lies between the matrix products, once for each batch size
     patience: float = 5.0  # seconds after which a point is not repeated any more
 
 
@@ -54,6 +55,9 @@ class Model:
         config = NetworkConfig(backbone=plan.backbone, side=plan.side, decoded_side=plan.side)
         self.network = VisionNetwork(config).eval().to(runtime.device)
         self.runtime.hold(self.network)
+        self._feature: Callable[[Tensor], Tensor] = (
+            torch.compile(self._plain, dynamic=False) if plan.compiled else self._plain
+        )
         shape = (max(plan.batches), plan.side, plan.side, 3)
         self.pictures = torch.randint(256, shape, dtype=torch.uint8).to(runtime.device)
 
@@ -61,7 +65,10 @@ class Model:
     def encode(self, batch: int) -> Tensor:
         """Features [B,D] of the first pictures."""
         with self.runtime.autocast():
-            return self.network.feature(self.network(centre(self.pictures[:batch], self.side)))
+            return self._feature(self.pictures[:batch])
+
+    def _plain(self, pictures: Tensor) -> Tensor:
+        return self.network.feature(self.network(centre(pictures, self.side)))
 
     @property
     def flop(self) -> float:

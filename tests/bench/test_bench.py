@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -132,6 +133,21 @@ def test_encode_tells_what_share_of_the_machine_is_used(runtime: Runtime) -> Non
         assert point.gflop_per_image >= 2 * parameters * tokens / 1e9  # every matrix for every token
         assert point.of_product == pytest.approx(point.images_per_s * point.gflop_per_image * 1e9 / 1e12)
         assert 0 < point.of_product <= point.of_roof < 1
+
+
+def test_a_compiled_network_is_compiled_once_for_each_batch_size(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def stand_in(function: Callable[[torch.Tensor], torch.Tensor], *, dynamic: bool) -> Callable[..., torch.Tensor]:
+        asked.append(dynamic)
+        return function
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    model = encode.Model(encode.Plan(backbone="test_vit", side=64, batches=(2,), compiled=True), runtime)
+    assert model.encode(2).shape == (2, model.network.dim)
+    assert asked == [False]
 
 
 def test_search_holds_each_index_against_exact_search(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
