@@ -22,7 +22,7 @@ export LIMIT=${LIMIT:-540}                     # seconds after which a piece is 
 export DEVICE=${DEVICE:-$(pick cuda cpu)}
 export DATASET=${DATASET:-$(pick cars196-holdout digits)}
 export SCALE=${SCALE:-$(pick small tiny)}
-export EPOCHS=${EPOCHS:-$(pick "" 1)}          # instead of the recipes': such results are stamped as shortened
+export EPOCHS=${EPOCHS-$(pick "" 1)}           # instead of the recipes': such results are stamped as shortened
 export JOBS=${JOBS:-$(pick 8 1)}               # trainings at once: one alone leaves the GPU waiting for launches
 export SEEDS=${SEEDS:-$(pick "0 1 2" 0)}
 export ENCODERS=${ENCODERS-ft-clip cgd irt-r}
@@ -95,7 +95,7 @@ grid() {
   for line in $IDENTIFIERS; do
     if [ -e "$(mark trained "run --method irgen --identifier $line --seed ${SEEDS%% *}")" ]; then names+=(--identifier "$line"); fi
   done
-  if [ ${#names[@]} -gt 0 ]; then
+  if [ -z "$EPOCHS" ] && [ ${#names[@]} -gt 0 ]; then # of fewer epochs it would know nothing, and train
     irbench show identifiers "${names[@]}" --seed "${SEEDS%% *}" --dataset "$DATASET" --scale "$SCALE" \
       --device "$DEVICE" --data "$DATA" --work "$WORK" --results "$RESULTS" >"$WORK/identifiers.txt"
   fi
@@ -133,7 +133,9 @@ if [ -n "${IN_TIME:-}" ]; then
 fi
 mkdir -p "$WORK"/{bench,log,trained,timed} "$RESULTS" "$OUT"
 status=0
-IN_TIME=yes timeout --kill-after=20 "$LIMIT" scripts/gpu.sh "$1" || status=$?
+IN_TIME=yes timeout --kill-after=20 "$LIMIT" scripts/gpu.sh "$1" &
+trap 'kill $!' INT TERM # the piece is a process group of its own, which no signal to this one reaches
+while kill -0 $! 2>/dev/null; do wait $! || status=$?; done
 take_home
 if [ $status = 124 ]; then
   echo "$1: $LIMIT s are over; what is finished is kept, and the same command goes on from here" >&2

@@ -129,3 +129,16 @@ def test_a_piece_is_stopped_in_time_and_leaves_what_is_finished(script: Script) 
         "run_--method_irgen_--identifier_hkm_--seed_0"
     ]
     assert (script.work.parent / "out" / "results.tgz").exists()
+
+
+def test_who_stops_the_script_stops_all_that_it_has_started(script: Script) -> None:
+    script.python.write_text("#!/usr/bin/env bash\necho started\nexec sleep 60\n")
+    own = {**os.environ, "PYTHON": str(script.python), "WORK": str(script.work)}
+    with subprocess.Popen(
+        ["scripts/gpu.sh", "check"], cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "started\n"
+        running.terminate()
+        running.communicate(timeout=20)  # ends when nobody is left who could write
+    assert running.returncode == 128 + 15
