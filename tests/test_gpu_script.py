@@ -16,6 +16,7 @@ from irbench.cli_bench import _numbers, _pair
 from irbench.grid import cells
 
 ROOT = Path(__file__).parents[1]
+COMMAND: Any = get_command(app)
 pytestmark = pytest.mark.skipif(
     not (shutil.which("timeout") and shutil.which("bash")), reason="GNU timeout is not here"
 )
@@ -57,8 +58,7 @@ def script(tmp_path: Path) -> Script:
 def parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
     """Return the command that the arguments name, and its options; what cannot be parsed is an error."""
     assert arguments[:2] == ["-m", "irbench"]
-    command: Any = get_command(app)
-    names, rest = [], arguments[2:]
+    command, names, rest = COMMAND, [], arguments[2:]
     while hasattr(command, "commands"):
         name, *rest = rest
         names.append(name)
