@@ -62,6 +62,7 @@ def beside_others(results: Sequence[Result]) -> Iterator[str]:
             seeds[result.cell].append(result.seed)
     if seeds:
         which = ", ".join(f"{cell} (seed {_listed(found)})" for cell, found in seeds.items())
+        which = "all" if sum(map(len, seeds.values())) == len(results) > 1 else which
         yield f"timed while others used the machine, and so perhaps too long: {which}"
 
 

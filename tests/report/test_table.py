@@ -131,6 +131,41 @@ def test_times_of_a_busy_machine_are_named():
         notes = [note for panel in table(results, metric).panels for note in panel.notes if "others used" in note]
         assert len(notes) == told
         assert all(note.endswith(": irgen (seed 0, 2)") for note in notes)
+    (panel,) = table(results[1:], "latency", paper=False).panels
+    assert panel.notes == ("timed while others used the machine, and so perhaps too long: all",)
+
+
+def test_every_price_stands_in_its_own_column():
+    one = QueryTimes(batch=1, read_p50=1.0, encode_p50=2.0, search_p50=3.0, decoder_p50=4.0, trie_p50=5.0,
+                     lookup_p50=6.0, total_p50=7.0, total_p95=8.0, total_p99=9.0)  # fmt: skip
+    share = QueryTimes(batch=64, encode_p50=10.0, search_p50=11.0, total_p50=12.0)
+    cost = Cost(train_s=13.0, encode_gallery_s=14.0, build_s=15.0, add_s=16.0, queries_per_s=80.0,
+                index_bytes=17_000_000, model_bytes=18_000_000, peak_host_bytes=19_000_000,
+                peak_device_bytes=20_000_000, query_ms=one, batched_ms=share)  # fmt: skip
+
+    def printed(metric, cost):
+        (panel,) = table([result(cost=cost)], metric, paper=False).panels
+        return {column.key: cell.value for column, cell in zip(panel.columns, panel.rows[0].cells, strict=True)}
+
+    queried = {"read_ms": 1, "encode_ms": 2, "search_ms": 3, "lookup_ms": 6, "total_ms": 7, "batched_ms": 12}
+    peaks = {"peak_host_mb": 19, "peak_device_mb": 20}
+    assert printed("price", cost) == queried | peaks | {"train_s": 13, "index_s": 29, "all_bytes_per_image": 35_000}
+    assert printed("components", cost) == queried | {
+        "decoder_ms": 4, "trie_ms": 5, "batched_encode_ms": 10, "batched_search_ms": 11,
+    }  # fmt: skip
+    assert printed("setup", cost) == {"train_s": 13, "encode_s": 14, "build_s": 15, "add_s": 16}
+    assert printed("footprint", cost) == peaks | {
+        "model_mb": 18, "index_mb": 17, "bytes_per_image": 17_000, "all_bytes_per_image": 35_000,
+    }  # fmt: skip
+    assert printed("latency", cost) == pytest.approx({
+        "p50_ms": 7, "p95_ms": 8, "p99_ms": 9, "queries_per_s": 80,
+        "encode_percent": 200 / 7, "search_percent": 300 / 7,
+    })  # fmt: skip
+    assert (
+        printed("price", replace(cost, batched_ms=None))["batched_ms"] == 12.5
+    )  # of the rate, which is all that is known
+    nothing = printed("price", Cost())
+    assert set(nothing.values()) == {None}
 
 
 def test_bytes_for_each_image():

@@ -1,5 +1,6 @@
 """Quality against speed: each method a curve through its settings, and those faded that another one beats in both."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -75,14 +76,19 @@ def dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
 def curves(points: Sequence[Point]) -> Iterator[list[Point]]:
     """Yield the points of one method that differ in a single number, by that number: those of each key are a curve.
 
-    What differs in anything else (other identifiers, exact decoding, two settings at once) lies on no curve.
+    What differs in anything else (other identifiers, exact decoding, two numbers at once) lies on no curve.
     """
-    keys = dict.fromkeys(key for point in points if len(point.group.changes) == 1 for key in point.group.changes)
-    for key in keys:
-        found = [(value, point) for point in points
-                 if point.group.sets_only(key) and (value := point.group.number(key)) is not None]  # fmt: skip
-        if len(found) > 1:
-            yield [point for _, point in sorted(found, key=lambda pair: pair[0])]
+    for key in dict.fromkeys(key for point in points for key in point.group.changes):
+        alike: dict[tuple[tuple[str, str], ...], list[tuple[float, Point]]] = defaultdict(list)
+        for point in points:
+            changes = point.group.changes
+            value = point.group.number(key)
+            if value is not None and (changes or not point.group.setting):
+                rest = tuple(sorted((name, other) for name, other in changes.items() if name != key))
+                alike[rest].append((value, point))
+        for found in alike.values():
+            if len(found) > 1 and any(key in point.group.changes for _, point in found):
+                yield [point for _, point in sorted(found, key=lambda pair: pair[0])]
 
 
 def _common_k(panel: Panel) -> int:

@@ -59,10 +59,6 @@ class Group:
         """Is it a variant that differs in how a trained model or an index is asked, and in nothing else?"""
         return self.decodes_otherwise or (bool(self.changes) and "+" in self.name)
 
-    def sets_only(self, key: str) -> bool:
-        """Is it the usual cell, or one that differs from it in `key` alone?"""
-        return not self.setting or list(self.changes) == [key]
-
     def value(self, key: str) -> str | None:
         """What `key` is set to: by the variant, else as the retriever itself reports."""
         told = self.results[0].retriever.get(key)
@@ -108,7 +104,8 @@ class Panel:
     def rank(self, group: Group) -> tuple[float, str]:
         """The place of a group among those of its name: small values of what is varied first, then all others."""
         key = self.varied(group.name) or ""
-        value = group.number(key) if group.sets_only(key) else None
+        alone = not group.setting or list(group.changes) == [key]
+        value = group.number(key) if alone else None
         return (float("inf") if value is None else value, group.setting)
 
     @property

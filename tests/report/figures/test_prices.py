@@ -85,6 +85,11 @@ def test_a_curve_joins_points_that_differ_in_one_number_and_no_others(shelf):
     assert len(marks(axes)) == 1 + len(settings)
     joined = [[round(1000 / rate, 6) for rate in line.get_xdata()] for line in axes.lines if line.get_label() == "w"]
     assert sorted(joined) == [[1, 3], [2, 1]]
+    for leaves, times in (("0.1", 2.5), ("0.5", 1.5), ("0.02", 3.5)):  # beside a second setting, the same for all
+        shelf.put("f", search="scann", variant=f"tree_from-0,leaves_searched-{leaves}", times=times)
+    (axes,) = draw("pareto", shelf.all, shelf.kept, Wishes(methods=("f",))).axes
+    (curve,) = [line for line in axes.lines if line.get_label() == "f+scann"]
+    assert [round(1000 / rate, 6) for rate in curve.get_xdata()] == [3.5, 2.5, 1.5]
 
 
 def test_labels_stay_inside_and_leave_room_between_them():

@@ -1,0 +1,77 @@
+"""What may share a panel, and what may share a curve."""
+
+from dataclasses import replace
+
+import pytest
+
+from irbench.errors import UsageError
+from irbench.protocols import Backbone
+from irbench.report.figures.selection import select
+from irbench.results import RecipeUsed
+
+
+def labels(panel):
+    return [group.label for group in panel.groups]
+
+
+def test_other_images_protocols_and_crops_are_panels_of_their_own(shelf):
+    facts = shelf.put("a").dataset
+    shelf.put("b")
+    others = [
+        replace(facts, fingerprint="0" * 64),
+        replace(facts, protocol="metric-learning"),
+        replace(facts, crop="bbox"),
+    ]
+    for seed, other in enumerate(others, 1):
+        shelf.put("a", dataset=other, seed=seed)
+    panels = select(shelf.all).panels
+    assert sorted(map(labels, panels)) == [["a"], ["a"], ["a"], ["a", "b"]]
+    assert len({panel.subtitle for panel in panels}) == 4
+    assert all(len({result.dataset for group in panel.groups for result in group.results}) == 1 for panel in panels)
+
+
+def test_other_recipes_and_networks_are_curves_of_their_own(shelf):
+    shelf.put("a", seed=0)
+    shelf.put("a", seed=1)
+    shelf.put("a", seed=2, recipe=RecipeUsed(text="#", hash="b"))
+    shelf.put("a", seed=3, backbone=Backbone(name="net", weights="hub: x", parameters=5))
+    (panel,) = select(shelf.all).panels
+    assert labels(panel) == ["a (seed 0, 1)", "a (seed 2)", "a (seed 3)"]
+    assert len({group.look for group in panel.groups}) == 3
+    assert any("several recipes or networks" in note for note in panel.notes)
+
+
+def test_shortened_results_and_galleries_that_grew_are_told_of(shelf):
+    facts = shelf.put("a").dataset
+    shelf.put("b", variant="epochs-1", shortened={"epochs": 1})
+    shelf.put("a", variant="fresh", dataset=replace(facts, fresh=9, fingerprint="0" * 64))
+    chosen = select(shelf.all)
+    assert [labels(panel) for panel in chosen.panels] == [["a"]]
+    assert chosen.notes == (
+        "1 shortened results, which saw a part of the data or of the training, are left out",
+        "toy-fresh: the gallery grew after training; --dataset draws it",
+    )
+    (grown,) = select(shelf.all, datasets=["toy-fresh"]).panels
+    assert (grown.title, labels(grown)) == ("toy-fresh", ["a"])
+
+
+def test_wishes_choose_cells_and_a_wrong_one_is_told(shelf):
+    for search in ("linear", "scann"):
+        shelf.put("a", search=search)
+    for variant in (None, "hkm", "beams-1"):
+        shelf.put("w", variant=variant)
+    chosen = {
+        ("a",): ["a+linear", "a+scann"],
+        ("a+scann", "w"): ["a+scann", "w"],
+        ("w@hkm",): ["w@hkm"],
+        ("w@*",): ["w@beams-1", "w@hkm"],
+        (): ["a+linear", "a+scann", "w"],
+    }
+    for wishes, expected in chosen.items():
+        (panel,) = select(shelf.all, methods=wishes).panels
+        assert labels(panel) == expected
+    for wish in ("b", "w@hkn", "b*"):
+        with pytest.raises(UsageError, match="no results of method"):
+            select(shelf.all, methods=[wish])
+    with pytest.raises(UsageError, match="did you mean 'toy'"):
+        select(shelf.all, datasets=["tou"])
