@@ -61,6 +61,24 @@ def test_precision_stands_at_every_k_with_the_stored_interval_and_below_what_the
     assert line(deeper, "the most possible").get_ydata()[-1] == pytest.approx(allowed)
 
 
+def test_published_precision_stands_beside_the_same_method_at_the_papers_scale_and_protocol_only(shelf):
+    facts = replace(shelf.put("m").dataset, name="cub200")
+
+    def published(*, paper=True, **changes):
+        shelf.put("irgen", **({"dataset": facts, "scale": "paper"} | changes))
+        figure = draw("precision", shelf.all, shelf.kept, Wishes(datasets=["cub200"], paper=paper))
+        found = [one for axes in figure.axes for one in axes.lines if one.get_label() == "irgen, published"]
+        assert bool(found) == ("hollow: published" in everything(figure))
+        return found
+
+    assert not published(scale="tiny")
+    assert not published(dataset=replace(facts, crop="bbox"))
+    (drawn,) = published()
+    assert list(drawn.get_xdata()) == [1, 2, 4, 8]
+    assert list(drawn.get_ydata()) == pytest.approx([0.827, 0.827, 0.830, 0.828])
+    assert not published(paper=False)
+
+
 def test_mrr_and_its_deviation_over_seeds(shelf):
     for seed in (0, 1, 2):
         shelf.put("a", seed=seed)

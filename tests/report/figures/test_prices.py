@@ -1,5 +1,6 @@
 """Figures of time: bars and points are what was measured, and who beats whom is what a plain loop says."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -114,6 +115,10 @@ def test_every_stage_of_a_query_is_counted_once():
         "encode": 4.0, "decoder": 7.0, "trie": 2.0, "search": 1.0, "other": 1.0,
     }  # fmt: skip
     assert sum(parts.values()) == TIMES.total_p50
+    all_parts = stages(replace(TIMES, read_p50=1.0, decoder_p50=5.0, lookup_p50=1.5))
+    assert all_parts == {
+        "read": 1.0, "encode": 3.0, "decoder": 5.0, "trie": 2.0, "lookup": 1.5, "search": 1.5, "other": 1.0,
+    }  # fmt: skip
 
 
 def test_bars_are_as_long_as_the_times_also_one_far_beyond_the_others(shelf):
