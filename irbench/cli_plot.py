@@ -69,7 +69,7 @@ def plot(
 def known_names(asked: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names by which results know the data sets, and the paths of data sets of one's own among them."""
     from irbench import datasets
-    from irbench.report.figures import name_of
+    from irbench.report.table import name_of
 
     known = {name_of(result.dataset) for result in results}
     found = {one: one if one in known else datasets.find(one).name for one in asked}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irbench import options as o
+from irbench.cli_plot import known_names
 from irbench.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def table(
     typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
-    asked, judge = tuple(dataset or ()), hits.reader(folder)
+    asked, judge = known_names(dataset or (), found)[0], hits.reader(folder)
     if table is not None:
         made = _numbered(table, found, asked, judge, include_shortened=shortened)
     else:

@@ -17,7 +17,7 @@ from irbench.report.lines import Line
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import Quantity
 from irbench.report.ranks import Judge
-from irbench.report.table import Heading, assemble, by_data, columns_of, left_out, name_of
+from irbench.report.table import Heading, assemble, by_data, columns_of, is_of, left_out, name_of
 from irbench.results import Result
 
 NUMBERS = tuple(map(str, paper.TABLES))
@@ -35,14 +35,16 @@ def numbered(
     check_choice("--table", str(number), NUMBERS)
     known = paper.TABLES[number]
     rows = {line.cell for line in paper.lines(number, "")}
-    wanted = [one for one in results if plain_cell(one) in rows and (not datasets or one.dataset.name in datasets)]
+    wanted = [one for one in results if plain_cell(one) in rows and is_of(one, datasets)]
     wanted = [one for one in wanted if bool(one.dataset.fresh) == known.datasets[0].endswith("-fresh")]
     shown = [one for one in wanted if include_shortened or not one.shortened]
     asked = [one for one in shown if (one.dataset.protocol, one.dataset.crop) == (paper.PROTOCOL, paper.CROP)]
     groups = defaultdict(list)
     for group in by_data(asked):
         groups[name_of(group[0].dataset)].append(group)
-    theirs = [name for name in known.datasets if not datasets or name.removesuffix("-fresh") in datasets]
+    theirs = [
+        name for name in known.datasets if not datasets or not {name, name.removesuffix("-fresh")}.isdisjoint(datasets)
+    ]
     panels = [_panel(number, name, group, judge) for name in theirs for group in groups.pop(name, [[]])]
     panels += [_panel(number, name, group, judge) for name, several in groups.items() for group in several]
     return Table(
@@ -51,7 +53,7 @@ def numbered(
         title=f"Table {number}. {known.title}, percent",
         caption="; ".join(f"{name} = {METRICS[name].formula}" for name in known.metrics) + ", means over the queries",
         panels=tuple(panels),
-        notes=(*left_out(len(wanted) - len(shown)), *_elsewhere(shown, asked)),
+        notes=(*left_out(len(wanted) - len(shown)), *_elsewhere(shown, asked), *_nothing(panels, datasets)),
     )
 
 
@@ -60,6 +62,12 @@ def plain_cell(result: Result) -> str:
     kept = [part for part in (result.variant or "").split(",") if part not in ("", *SCALES)]
     kept = [part for part in kept if not part.startswith(("epochs-", "queries-"))]
     return replace(result, variant=",".join(kept) or None).cell
+
+
+def _nothing(panels: Sequence[Panel], datasets: Sequence[str]) -> Iterator[str]:
+    if not panels:
+        where = ", ".join(datasets)
+        yield f"{where}: none of this table's rows was run: irbench table --metric shows others"
 
 
 def _elsewhere(shown: Sequence[Result], asked: Sequence[Result]) -> Iterator[str]:

@@ -38,7 +38,7 @@ def table(  # noqa: PLR0913 -- each is an option of the command
     Args:
         results: any mixture of results.
         metric: "precision", "recall" … "latency" or "footprint".
-        datasets: those to show; none means all that were measured.
+        datasets: those to show, "-fresh" at the end for the gallery that grew alone; none means all that were measured.
         paper: print the paper's numbers where they were made under the same protocol.
         include_shortened: show results that saw only a part of the data or of the training; they say so.
         mix: put what was measured on a data set under different protocols, crops or images into one panel, marked.
@@ -46,7 +46,7 @@ def table(  # noqa: PLR0913 -- each is an option of the command
             ceilings.
     """
     words = subject(metric)
-    chosen = [result for result in results if not datasets or result.dataset.name in datasets]
+    chosen = [result for result in results if is_of(result, datasets)]
     chosen = [result for result in chosen if can_say(result, metric)]
     shown = [result for result in chosen if include_shortened or not result.shortened]
     panels = [panel for group in by_data(shown, mix=mix) for panel in _panels(group, metric, judge, paper=paper)]
@@ -111,6 +111,11 @@ def by_data(results: Sequence[Result], *, mix: bool = False) -> list[list[Result
         key = (facts.name,) if mix else (facts.name, facts.fresh > 0, facts.protocol, facts.crop, facts.fingerprint)
         groups[key].append(result)
     return [groups[key] for key in sorted(groups)]
+
+
+def is_of(result: Result, datasets: Sequence[str]) -> bool:
+    """Tell whether a result is about one of `datasets`; all are, where none is named."""
+    return not datasets or not {result.dataset.name, name_of(result.dataset)}.isdisjoint(datasets)
 
 
 def name_of(facts: Dataset) -> str:

@@ -118,6 +118,16 @@ def test_other_data_sets_follow_with_the_rows_that_were_run_and_other_protocols_
     assert [panel.dataset for panel in numbered(1, results, datasets=["digits"]).panels] == ["digits"]
 
 
+def test_one_data_set_can_be_asked_for_and_one_without_these_rows_is_told_of():
+    for name in ("inshop", "inshop-fresh"):
+        assert [panel.dataset for panel in numbered(6, [], datasets=[name]).panels] == ["inshop-fresh"]
+    assert [panel.dataset for panel in numbered(1, [], datasets=["cub200"]).panels] == ["cub200"]
+    pixels = result(method="pixels", search="linear", dataset=DIGITS)
+    shown = numbered(1, [pixels], datasets=["digits"])
+    assert not shown.panels
+    assert shown.notes[0].startswith("digits: none of this table's rows was run")
+
+
 def test_shortened_results_are_counted_and_shown_when_asked():
     short = result(method="irgen", search=None, variant="epochs-3", shortened={"epochs": 3})
     assert "1 shortened" in numbered(1, [short]).notes[0]

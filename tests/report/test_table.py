@@ -65,6 +65,16 @@ def test_other_protocols_crops_and_fingerprints_are_panels_of_their_own_without_
     assert len({panel.title for panel in shown.panels}) == 4
 
 
+def test_a_gallery_that_grew_can_be_asked_for_alone():
+    grown = replace(CUB, fresh=9, fingerprint="0" * 64)
+    results = [result(), result(dataset=grown, variant="fresh"), result(dataset=replace(CUB, name="digits"))]
+    named = {("cub200",): ["cub200", "cub200-fresh"], ("cub200-fresh",): ["cub200-fresh"], ("digits",): ["digits"]}
+    for datasets, panels in named.items():
+        shown = table(results, "precision", datasets=datasets)
+        assert [panel.dataset for panel in shown.panels] == panels
+        assert not shown.notes
+
+
 def test_networks_recipes_and_machines_are_never_averaged_together():
     hub = Backbone(name="vit", weights="hub: x sha256:" + "a" * 64, parameters=6)
     mixed = [result(), result(seed=1, backbone=hub), result(seed=2, recipe=RecipeUsed(text="#", hash="c3"))]

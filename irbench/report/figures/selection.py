@@ -13,6 +13,7 @@ from itertools import groupby
 from irbench.errors import UsageError, nearest
 from irbench.report.notes import beside_others
 from irbench.report.palette import Look, look
+from irbench.report.table import name_of as name_of  # noqa: PLC0414 -- pages know it from here
 from irbench.results import Dataset, Result
 
 _SETTING = re.compile(r"([a-z_]+)-([\w.]+)")
@@ -26,7 +27,7 @@ class Group:
     name: str  # "ft-clip+scann"
     setting: str  # what is varied, without what holds for the whole panel: "", "beams-10", "hkm"
     results: tuple[Result, ...]  # all ok, by seed
-    seeds: str = ""  # where the cell was run with several recipes or networks: "seeds 0, 1"
+    seeds: str = ""  # where the cell was run at several scales, or with several recipes or networks: "seed 0, 1"
 
     @property
     def cell(self) -> str:
@@ -136,11 +137,6 @@ class Selection:
 _USUAL = ("closed-set", "crop none")
 
 
-def name_of(facts: Dataset) -> str:
-    """The data set as the paper names it: "-fresh" where half of the gallery was added after training."""
-    return f"{facts.name}-fresh" if facts.fresh else facts.name
-
-
 def select(
     results: Sequence[Result],
     *,
@@ -220,13 +216,13 @@ def _matches(wish: str, group: Group, variants: Callable[[Group], bool]) -> bool
     if "*" in wish:
         return fnmatchcase(group.cell, wish)
     named = wish in (group.name, group.name.partition("+")[0])
-    return wish == group.cell or (named and (not group.setting or variants(group)))
+    return wish in (group.cell, group.results[0].cell) or (named and (not group.setting or variants(group)))
 
 
 def _panel(machine: str, done: Sequence[Result], undone: Sequence[Result]) -> Panel:
     by_cell: dict[Hashable, list[Result]] = defaultdict(list)
     for result in done:
-        by_cell[_cell(result), result.recipe.hash, result.backbone].append(result)
+        by_cell[_cell(result), result.scale, result.recipe.hash, result.backbone].append(result)
     groups = [_group(*sorted(alike, key=lambda result: result.seed)) for alike in by_cell.values()]
     groups.sort(key=lambda group: (group.name, group.setting))
     groups = [group for _, same in groupby(groups, key=lambda group: group.cell) for group in _told_apart(list(same))]
@@ -235,15 +231,19 @@ def _panel(machine: str, done: Sequence[Result], undone: Sequence[Result]) -> Pa
     if facts.without_positives:
         notes.append(f"{facts.without_positives} of {facts.queries} queries have no right answer and are left out")
     if any(group.seeds for group in groups):
-        notes.append("seeds in brackets: the cell was run with several recipes or networks, drawn apart")
+        notes.append(
+            "in brackets: the cell was run at several scales, or with several recipes or networks, drawn apart"
+        )
     return Panel(facts=facts, machine=machine, groups=tuple(groups), notes=tuple(notes))
 
 
 def _told_apart(same: Sequence[Group]) -> Iterator[Group]:
-    """Name the seeds in the label where a cell was run with several recipes or networks."""
-    for group in same:
+    """Name scale or seeds in the label where a cell was run at several scales, or with several recipes or networks."""
+    scales = [group.results[0].scale for group in same]
+    for group, scale in zip(same, scales, strict=True):
         seeds = ", ".join(str(result.seed) for result in group.results)
-        yield replace(group, seeds=f"seed {seeds}") if len(same) > 1 else group
+        parts = [scale] * (len(set(scales)) > 1) + [f"seed {seeds}"] * (scales.count(scale) > 1)
+        yield replace(group, seeds=", ".join(parts))
 
 
 def _gaps(results: Sequence[Result]) -> Iterator[str]:
@@ -276,9 +276,9 @@ def _cell(result: Result) -> str:
 
 
 def _setting(result: Result) -> str:
-    """The variant without what is the same for every result of the panel, and without where it came from."""
+    """The variant without scale, where it came from, and what is the same for every result of the panel."""
     facts = result.dataset
-    shared = {"fresh" if facts.fresh else "", f"crop-{facts.crop}", facts.protocol, "imported"}
+    shared = {"fresh" if facts.fresh else "", f"crop-{facts.crop}", facts.protocol, "imported", result.scale}
     return ",".join(part for part in (result.variant or "").split(",") if part and part not in shared)
 
 

@@ -41,6 +41,20 @@ def test_other_recipes_and_networks_are_curves_of_their_own(shelf):
     assert any("several recipes or networks" in note for note in panel.notes)
 
 
+def test_a_scale_is_no_variant_and_two_scales_are_curves_of_their_own(shelf):
+    shelf.put("w", variant="small", scale="small")
+    shelf.put("w", variant="small,beams-1", scale="small")
+    (panel,) = select(shelf.all, variants=lambda group: group.decodes_otherwise).panels
+    assert labels(panel) == ["w", "w@beams-1"]
+    for seed in (0, 1):
+        shelf.put("w", seed=seed)
+    (panel,) = select(shelf.all).panels
+    assert sorted(labels(panel)) == ["w (small)", "w (tiny)"]
+    assert len({group.look for group in panel.groups}) == 2
+    (one,) = select(shelf.all, methods=["w@small"]).panels
+    assert [group.results[0].scale for group in one.groups] == ["small"]
+
+
 def test_shortened_results_and_galleries_that_grew_are_told_of(shelf):
     facts = shelf.put("a").dataset
     shelf.put("b", variant="epochs-1", shortened={"epochs": 1})
