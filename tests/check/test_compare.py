@@ -68,6 +68,34 @@ def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
     assert moved > 0.005  # the floor alone would not have been enough
 
 
+def change(judged: Judged, *, worse: int, better: int) -> Judged:
+    """Take the first answer from so many queries that have it right, and give it to so many that have it wrong."""
+    hits = judged.hits.copy()
+    right, wrong = (np.flatnonzero(hits[:, 0] == hit) for hit in (True, False))
+    hits[right[:worse], 0], hits[wrong[:better], 0] = False, True
+    return Judged(hits, judged.positives)
+
+
+def test_a_difference_that_one_test_would_find_is_luck_among_many(folders):
+    rng = np.random.default_rng(5)
+    folders.forget_files()
+    good = draw(rng, positives=90, quality=0.9)
+    folders.both(good, change(good, worse=13, better=1))  # p = 30/2^14 by all signs
+    assert folders.compare()["m"].verdict == "worse"
+    for number in range(20):
+        folders.both(good, change(good, worse=9, better=9), method=f"m{number}")
+    assert {one.verdict for one in folders.compare().values()} == {"same"}
+
+
+def test_so_few_queries_of_many_that_it_does_not_matter(folders):
+    good = Judged(np.ones((4000, 40), bool), np.full(4000, 90))
+    for worse, verdict in ((15, "same"), (25, "worse")):  # of which half a percent would be 20
+        folders.both(good, change(good, worse=worse, better=0))
+        found = folders.compare()["m"]
+        assert found.verdict == verdict
+        assert max(one.p for one in found.quality if one.p is not None) < 0.001
+
+
 def test_stored_seeds_that_agree_by_chance_do_not_make_another_draw_of_the_network_a_regression(folders):
     right = Judged(np.ones((600, 40), bool), np.full(600, 90))
     hits = right.hits.copy()
