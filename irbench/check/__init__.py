@@ -13,8 +13,8 @@ one of them. A difference counts where it is both
   that it must be the same network, half a percent of the queries moved one way on balance: a defect that spoils a few
   queries moves the mean of a large benchmark by next to nothing.
 
-**Cost** is compared as a ratio, times and peaks of memory only between results of one machine (`--slower`),
-and never less than stored seeds differ; where others used the machine, only the time of a single query is.
+**Cost** is compared as a ratio, times and peaks of memory only between results of one machine (`--slower`), and never
+less than stored seeds differ; no time is where others used the machine while it was measured, on either side.
 
 **The rest** is named: cells that are missing, failed or new, changed recipes, networks and libraries. A result with
 another fingerprint answers another question: nothing is concluded from it, and that is no pass.

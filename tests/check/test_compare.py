@@ -87,6 +87,16 @@ def test_a_difference_that_one_test_would_find_is_luck_among_many(folders):
     assert {one.verdict for one in folders.compare().values()} == {"same"}
 
 
+def test_a_fault_is_found_among_however_many_cells_that_changed(folders):
+    folders.forget_files()
+    good = draw(np.random.default_rng(5), positives=90, quality=0.9)
+    for number in range(40):
+        folders.both(good, change(good, worse=9, better=9), method=f"m{number}")
+    folders.both(good, change(good, worse=25, better=0), method="fault")
+    found = folders.compare()
+    assert [cell for cell, one in found.items() if one.verdict == "worse"] == ["fault"]
+
+
 def test_so_few_queries_of_many_that_it_does_not_matter(folders):
     good = Judged(np.ones((4000, 40), bool), np.full(4000, 90))
     for worse, verdict in ((15, "same"), (25, "worse")):  # of which half a percent would be 20

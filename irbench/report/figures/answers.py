@@ -30,6 +30,7 @@ _SIDE, _GAP = 72, 12  # pixels of a picture, and between two
 _STEP = _SIDE + _GAP
 _INCH = 118  # pixels in an inch of the figure
 _NAME = 1.5  # inches for the names of methods
+_ALONE = "Answers to the queries with the fewest right ones"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ def answers(selection: Selection, kept: Kept, *, queries: Sequence[int], k: int 
     shown, gaps = _find(panel, kept, benchmark, count)
     rows = _check_rows(queries, benchmark) or disagreed([one.right for one in shown], benchmark.queries.labels)
     words = Words(
-        title="Answers" if queries else "Answers where methods disagree",
+        title="Answers" if queries else _ALONE if len(shown) == 1 else "Answers where methods disagree",
         heads=[(panel.title, panel.subtitle)],
         legend={
             f"{RIGHT_SIGN} same class as the query": Patch(facecolor=PAPER, edgecolor=RIGHT, linewidth=2.2),

@@ -69,6 +69,9 @@ def test_each_answer_is_the_gallerys_picture_with_the_border_of_its_label(shelf,
                 assert np.array_equal(seen, np.asarray(gallery.seen(int(row))))
                 assert to_hex(border.get_edgecolor()).upper() == (RIGHT if right else WRONG)
                 assert signs[x + SIDE - 2, top + SIDE - 3] == (RIGHT_SIGN if right else WRONG_SIGN)
+    titles = {("a",): "with the fewest right ones", ("a", "b"): "where methods disagree"}
+    for methods, title in titles.items():
+        assert draw("answers", shelf.all, shelf.kept, Wishes(methods=methods)).get_label().endswith(title)
     words = svg(draw("answers", shelf.all, shelf.kept, Wishes(queries=(5,))))
     assert f"query 5: {digits.queries.ids[5]}" in words
 
