@@ -41,6 +41,15 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Price:
+    """What answering costs, over the seeds of a cell."""
+
+    queries_per_s: float | None = None  # in batches: the median
+    bytes_per_image: float | None = None  # of index and model: the mean
+    beside_others: bool = False  # was any of it timed while others used the machine?
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standing:
     """A method on a data set at a glance."""
 
@@ -49,8 +58,7 @@ class Standing:
     row: Row
     score: Cell
     rank: str
-    queries_per_s: float | None
-    bytes_per_image: float | None  # index and model
+    price: "Price"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +184,7 @@ def gather(results: Sequence[Result], kept: Kept, judge: Judge, problems: Sequen
 
 def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], kept: Kept) -> DatasetPage:
     here = [replace(one, panels=tuple(p for p in one.panels if p.dataset == name), notes=()) for one in tables]
-    prices = {label(result): _price(alike) for alike in _by_cell(results) for result in alike}
+    prices = {name: _price(alike) for name, alike in _by_cell(results).items()}
     drawn = _drawn(results, name)
     boards = [_board(panel, prices) for panel in here[0].panels if not panel.part]
     return DatasetPage(
@@ -206,20 +214,21 @@ def _figure(kind: str, name: str, results: Sequence[Result], kept: Kept) -> Figu
         return Figure(kind=kind, reason=str(error))
 
 
-def _board(panel: Panel, prices: Mapping[str, tuple[float | None, float | None]]) -> Board:
+def _board(panel: Panel, prices: Mapping[str, Price]) -> Board:
     at = next(i for i, column in enumerate(panel.columns) if column.key == panel.headline)
     rows = [row for row in panel.rows if row.kind == "measured" and row.cells[at].value is not None]
     rows.sort(key=lambda row: -(row.cells[at].value or 0))
-    standings = []
-    for row in rows:
-        cell = row.cells[at]
-        speed, size = prices.get(row.method, (None, None))
-        standings.append(
-            Standing(
-                cell=row.method, look=look(row.method), row=row, score=cell, rank=rank(row, panel), queries_per_s=speed,
-                bytes_per_image=size,
-            )
-        )  # fmt: skip
+    standings = [
+        Standing(
+            cell=row.method,
+            look=look(row.method),
+            row=row,
+            score=row.cells[at],
+            rank=rank(row, panel),
+            price=prices.get(row.method, Price()),
+        )
+        for row in rows
+    ]
     return Board(panel=panel, column=panel.headline, standings=tuple(standings), verdict=_verdict(standings))
 
 
@@ -240,20 +249,23 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _by_cell(results: Iterable[Result]) -> list[list[Result]]:
+def _by_cell(results: Iterable[Result]) -> dict[str, list[Result]]:
     groups = defaultdict(list)
     for result in results:
         if result.status == "ok":
             groups[label(result)].append(result)
-    return list(groups.values())
+    return groups
 
 
-def _price(alike: Sequence[Result]) -> tuple[float | None, float | None]:
-    """Return queries/s in batches, the median over seeds, and the mean bytes of index and model for each image."""
+def _price(alike: Sequence[Result]) -> Price:
     speeds = [result.cost.queries_per_s for result in alike if result.cost.queries_per_s]
     sizes = [((result.cost.index_bytes or 0) + (result.cost.model_bytes or 0)) / result.dataset.gallery
              for result in alike if result.cost.index_bytes is not None]  # fmt: skip
-    return (median(speeds) if speeds else None), (fmean(sizes) if sizes else None)
+    return Price(
+        queries_per_s=median(speeds) if speeds else None,
+        bytes_per_image=fmean(sizes) if sizes else None,
+        beside_others=any(result.beside_others for result in alike),
+    )
 
 
 def _method(name: str, results: Sequence[Result], tables: Sequence[Table]) -> MethodPage:
