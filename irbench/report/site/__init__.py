@@ -9,7 +9,6 @@ comes from results, names and paths among it, is escaped by the templates.
 """
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,7 +53,7 @@ def write(
     _check(out)
     files = dict(_files(gather(results, kept, judge, problems)))
     files[_MARK] = json.dumps({"irbench": __version__, "results": len(results)}) + "\n"
-    contents = {name: text.encode() if isinstance(text, str) else text for name, text in files.items()}
+    contents = {name: text if isinstance(text, bytes) else _encoded(text) for name, text in files.items()}
     try:
         _replace(out, contents)
     except OSError as error:
@@ -78,9 +77,20 @@ def _replace(out: Path, contents: Mapping[str, bytes]) -> None:
         for name, content in contents.items():
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             (made / name).write_bytes(content)
+        old = Path(beside) / "old"
         if out.exists():
-            out.rename(Path(beside) / "old")
-        shutil.move(made, out)
+            out.rename(old)
+        try:
+            made.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+
+
+def _encoded(text: str) -> bytes:
+    """Return UTF-8; bytes of a file's name that are none stand as escapes."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _files(site: Site) -> Files:

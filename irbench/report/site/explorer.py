@@ -95,7 +95,10 @@ class Explorer:
         known: dict[str, object] = {"place": place, "row": row}
         if self.benchmark is not None:
             queries = self.benchmark.queries
-            known |= {"id": queries.ids[row], "label": int(queries.labels[row]), "tile": self.tiles.get(("query", row))}
+            id_ = (
+                queries.ids[row].encode("utf-8", "backslashreplace").decode()
+            )  # bytes that are no text stand as escapes
+            known |= {"id": id_, "label": int(queries.labels[row]), "tile": self.tiles.get(("query", row))}
         return known
 
     def answers(self, one: Contender, place: int) -> list[dict[str, object]]:

@@ -19,7 +19,14 @@ from irbench.results import Cost, Dataset, QueryTimes, RecipeUsed, Result
 from irbench.sources import Source
 
 HOSTILE = "<script>alert('&\"')</script>"
-NAMES = ["<img src=x onerror=alert({})>.png", "a & {}.png", "'\" {}.png", "ü {} 日本.png", "#a?b={}%20.png"]
+NAMES = [
+    "<img src=x onerror=alert({})>.png",
+    "a & {}.png",
+    "'\" {}.png",
+    "ü {} 日本.png",
+    "#a?b={}%20.png",
+    "\udcff{}.png",
+]
 
 
 @dataclass

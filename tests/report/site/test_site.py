@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from irbench import hits
-from irbench.errors import UsageError
+from irbench.errors import StoreError, UsageError
 from irbench.report.site import write
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -138,10 +138,25 @@ def test_a_report_that_cannot_be_made_leaves_the_earlier_one(world, monkeypatch)
     site = world.report()
     before = (site / "index.html").read_bytes()
     monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(Exception, match="No space left on device; see --out"):
+    with pytest.raises(StoreError, match="No space left on device; see --out"):
         world.report()
     assert (site / "index.html").read_bytes() == before
     assert [path.name for path in world.root.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_earlier_report_is_put_back_where_the_new_one_cannot_take_its_place(world, monkeypatch):
+    site, rename = world.report(), Path.rename
+    before = (site / "index.html").read_bytes()
+
+    def fail_for_the_new_one(path, target):
+        if path.name == "new":
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    with pytest.raises(StoreError, match="Input/output error; see --out"):
+        world.report()
+    assert (site / "index.html").read_bytes() == before
 
 
 def test_the_command_writes_it_and_names_what_cannot_be_read(world, call):
