@@ -132,10 +132,11 @@ class Explorer:
 def explore(panel: Panel, kept: Kept) -> Explorer | None:
     """Return the explorer of a panel's data; None where no result says which of its answers were right."""
     notes: list[str] = []
-    benchmark = _benchmark(panel, kept, notes)
-    contenders = _contenders(panel, kept, benchmark, notes)
+    contenders = _contenders(panel, kept, notes)
     if not contenders:
         return None
+    answered = any(one.ranking is not None for one in contenders)
+    benchmark = _benchmark(panel, kept, notes) if answered else None  # loading it would be for nothing
     shown = choose(np.array([one.found for one in contenders]), QUERIES)
     bare = Explorer(tuple(contenders), shown, benchmark, None, {}, tuple(dict.fromkeys(notes)))
     return bare if benchmark is None else _with_pictures(bare, benchmark)
@@ -161,7 +162,7 @@ def _benchmark(panel: Panel, kept: Kept, notes: list[str]) -> Benchmark | None:
         return None
 
 
-def _contenders(panel: Panel, kept: Kept, benchmark: Benchmark | None, notes: list[str]) -> list[Contender]:
+def _contenders(panel: Panel, kept: Kept, notes: list[str]) -> list[Contender]:
     """Return the groups of which it is known which answers were right, with their answers where these are kept."""
     found, gone = [], {}
     for group in panel.groups:
@@ -172,11 +173,10 @@ def _contenders(panel: Panel, kept: Kept, benchmark: Benchmark | None, notes: li
             notes.append(f"{group.label} is left out: {error}")
             continue
         ranking = codes = None
-        if benchmark is not None:
-            try:
-                ranking, codes = kept.ranking(first).cut(ANSWERS), kept.codes(first)
-            except IrbenchError as error:
-                gone[group.label] = str(error)
+        try:
+            ranking, codes = kept.ranking(first).cut(ANSWERS), kept.codes(first)
+        except IrbenchError as error:
+            gone[group.label] = str(error)
         found.append(Contender(group, judged, ranking, codes))
     if gone:
         who = ", ".join(gone) if len(gone) < len(found) else "any method"
@@ -186,8 +186,6 @@ def _contenders(panel: Panel, kept: Kept, benchmark: Benchmark | None, notes: li
 
 def _with_pictures(bare: Explorer, benchmark: Benchmark) -> Explorer:
     """Add the pictures of as many queries, the first ones, as there is room for."""
-    if all(one.ranking is None for one in bare.contenders):
-        return bare
     count = len(bare.shown)
     while True:
         tiles = _tiles(bare, count)
