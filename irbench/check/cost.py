@@ -22,7 +22,7 @@ class Price:
     room: float  # how much more than the time of a single query it may vary
     least: float  # a difference below this is noise, whatever the ratio
     timed: bool = True  # a time says nothing where others used the machine …
-    anywhere: bool = False  # … and only a size compares between machines
+    anywhere: bool = False  # … and only a size compares between machines, of numbers of the same precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,11 @@ def price_changes(pair: Pair, limits: Limits) -> tuple[list[PriceChange], list[s
     """Return how the prices of a cell moved, and notes where they cannot be compared."""
     results = [result for both in pair.both() for result in both]
     here = all(_machine(before) == _machine(after) for before, after in pair.both())
+    alike = len({str(result.environment.get("precision")) for result in results}) == 1
     busy = any(result.beside_others for result in results)
     found = []
     for price in PRICES:
-        if (here or price.anywhere) and not (busy and price.timed):
+        if (here or (alike and price.anywhere)) and not (busy and price.timed):
             found += _changes(price, pair, 1 + (limits.slower - 1) * price.room)
     notes = []
     if not here and not any("imported" in result.retriever for result in results):

@@ -166,15 +166,17 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
     ):
         folders.put(folders.before, make(judged, method=method, **before), judged)
         folders.put(folders.after, make(judged, method=method, **after), judged)
-    for method, where in (("large", {"cpu": "y"}), ("large-busy", {"load": 4.0})):
-        larger = replace(make(judged, method=method, **with_times(2.0, **where)), cost=Cost(index_bytes=20_000))
+    larger_where = {"large": {"cpu": "y"}, "large-busy": {"load": 4.0}, "large-numbers": {"precision": "fp64"}}
+    for method, where in larger_where.items():
+        there = make(judged, method=method, **with_times(2.0))
+        larger = replace(there, cost=Cost(index_bytes=20_000), environment=there.environment | where)
         folders.put(folders.before, make(judged, method=method, **with_times(2.0)), judged)
         folders.put(folders.after, larger, judged)
     found = folders.compare()
     assert {cell: one.verdict for cell, one in found.items()} == {
         "slow": "worse", "noisy": "same", "tiny": "same", "fast": "better", "elsewhere": "same",
-        "large": "worse", "large-busy": "worse", "busy": "same", "beside": "same", "was-beside": "same",
-        "alone": "worse",
+        "large": "worse", "large-busy": "worse", "large-numbers": "same", "busy": "same", "beside": "same",
+        "was-beside": "same", "alone": "worse",
     }  # fmt: skip
     assert "another machine" in found["elsewhere"].notes[0]
     for method in ("busy", "beside", "was-beside"):
