@@ -134,7 +134,14 @@ def test_nan_in_embeddings_is_one_message_that_names_the_row(faulty: Callable) -
 def test_stopping_the_command_stops_the_cell_and_the_next_run_goes_on(faulty: Callable, tmp_path: Path, sign) -> None:
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "FAULT": "hang"}
     command = [sys.executable, "-m", "irbench", "run", "-m", "pixels", "-m", "faulty"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- a background job ignores it
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("[2/2]"):
