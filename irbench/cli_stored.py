@@ -89,7 +89,7 @@ def check(
     floor: Annotated[
         float, typer.Option("--floor", min=0, help="Points of a mean below which it does not matter.")
     ] = 0.5,
-    slower: Annotated[float, typer.Option("--slower", min=1, help="Ratio of query times that is tolerated.")] = 1.5,
+    slower: Annotated[float, typer.Option("--slower", min=1, help="Ratio of query times that is tolerated.")] = 2.0,
     complete: Annotated[bool, typer.Option("--complete", help="What was not run again counts as worse.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Then make the new results the baseline.")] = False,
     data: o.Data = Path("data"),

@@ -15,7 +15,7 @@ class Limits:
     floor: float = 0.005  # a mean that moved less does not matter …
     net: float = 0.005  # … unless few queries changed, and on balance so many of all moved one way
     few: float = 0.10
-    slower: float = 1.5  # ratio of the times of a query; other prices follow from it
+    slower: float = 2.0  # ratio of the times of a query; other prices follow from it
 
 
 def judge(move: float, *, counts: bool) -> Verdict:
