@@ -186,7 +186,7 @@ def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], kept
     here = [replace(one, panels=tuple(p for p in one.panels if p.dataset == name), notes=()) for one in tables]
     prices = {name: _price(alike) for name, alike in _by_cell(results).items()}
     drawn = _drawn(results, name)
-    boards = [_board(panel, prices) for panel in here[0].panels if not panel.part]
+    boards = [_board(panel, prices) for panel in here[0].panels if panel.columns and not panel.part]
     return DatasetPage(
         name=name,
         title=_title("datasets", name.removesuffix("-fresh")),

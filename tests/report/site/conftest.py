@@ -121,8 +121,14 @@ def fill(world: World) -> World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return fill(make_world(tmp_path))
+def empty_world(tmp_path: Path) -> World:
+    """Pictures, and no results yet."""
+    return make_world(tmp_path)
+
+
+@pytest.fixture
+def world(empty_world: World) -> World:
+    return fill(empty_world)
 
 
 @pytest.fixture(scope="module")

@@ -113,6 +113,16 @@ def test_without_the_data_there_are_no_pictures_but_a_reason(world, tmp_path):
     assert "no pictures: " in " ".join(pages(site)[world.page("explore")].text)
 
 
+def test_a_data_set_on_which_nothing_ended_well_has_its_page_and_reasons(empty_world):
+    world = empty_world
+    world.put("broken", search="linear", status="skipped", reason="nothing to load")
+    found = pages(world.report())
+    assert "No run of a method as its recipe says has ended here" in " ".join(found["index.html"].text)
+    assert "nothing to load" in " ".join(found["made.html"].text)
+    assert world.page("data") in found
+    assert world.page("explore") not in found
+
+
 def test_an_earlier_report_is_replaced_whole(world):
     site = world.report()
     (site / "methods" / "gone.html").write_text("of an earlier report")
