@@ -43,8 +43,8 @@ def _ms_in_batches(result: Result) -> float | None:
 
 # Room: over 20 runs of pixels+linear on digits, on two cores with some other work, the median time of a query varied by
 # a factor of 1.23, throughput by 2.2 and the first build by 300 (it loads its library). Beside processes that take the
-# cell's core the median time of a query varied by 8.7: no room is wide enough for a busy machine. Between two runs of
-# CI on one machine that nothing else used, a query of ft-clip+ivfpq took 1.35 and 2.11 ms.
+# cell's core the median time of a query varied by 8.7: no room is wide enough for a busy machine. Between a stored
+# run and one of CI, on one machine that nothing else used, a query of ft-clip+ivfpq took 1.35 and 2.11 ms.
 PRICES = (
     Price("query ms", lambda r: r.cost.query_ms.total_p50 if r.cost.query_ms else None, room=1, least=0.1),
     Price("batched ms", _ms_in_batches, room=2, least=0.1),
