@@ -1,17 +1,13 @@
 """`irbench plot`: figures of stored results."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from irbench import options as o
+from irbench.cli_read import known_names, read_results
 from irbench.errors import check_choice
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from irbench.results import Result
 
 app = typer.Typer()
 _KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "answers")
@@ -42,15 +38,10 @@ def plot(
     """Draw stored results: curves, times by component, quality against speed, or the answers to some queries."""
     from irbench.kept import Kept
     from irbench.report.figures import Wishes, check_format, draw, save
-    from irbench.results import read_all, usual_folder
 
     check_choice("kind of figure", kind, _KINDS)
     check_format(out)
-    folder = results or usual_folder()
-    found, problems = read_all(folder)
-    typer.echo(f"results from {folder}", err=True)
-    for problem in problems:
-        typer.echo(f"irbench: {problem}", err=True)
+    folder, found, problems = read_results(results)
     names, own = known_names(dataset or (), found)
     wishes = Wishes(
         datasets=names,
@@ -64,13 +55,3 @@ def plot(
     save(draw(kind, found, Kept(folder, work, data, own), wishes), out)
     typer.echo(out)
     raise typer.Exit(1 if problems else 0)
-
-
-def known_names(asked: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names by which results know the data sets, and the paths of data sets of one's own among them."""
-    from irbench import datasets
-    from irbench.report.table import name_of
-
-    known = {name_of(result.dataset) for result in results}
-    found = {one: one if one in known else datasets.find(one).name for one in asked}
-    return tuple(found.values()), tuple(one for one, name in found.items() if one != name)

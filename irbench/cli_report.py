@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from irbench import options as o
-from irbench.cli_plot import known_names
+from irbench.cli_read import known_names, read_results
 
 app = typer.Typer()
 
@@ -24,13 +24,8 @@ def report(
     from irbench.kept import Kept
     from irbench.report.figures import name_of
     from irbench.report.site import write
-    from irbench.results import read_all, usual_folder
 
-    folder = results or usual_folder()
-    found, problems = read_all(folder)
-    typer.echo(f"results from {folder}", err=True)
-    for problem in problems:
-        typer.echo(f"irbench: {problem}", err=True)
+    folder, found, problems = read_results(results)
     names, own = known_names(dataset or (), found)
     chosen = [result for result in found if not names or name_of(result.dataset) in names]
     sizes = write(chosen, Kept(folder, work, data, own), hits.reader(folder), out, problems=problems)

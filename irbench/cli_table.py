@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irbench import options as o
-from irbench.cli_plot import known_names
+from irbench.cli_read import known_names, read_results
 from irbench.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
@@ -36,16 +36,11 @@ def table(
     from irbench import hits
     from irbench.report.render import FORMATS, render
     from irbench.report.table import table as by_metric
-    from irbench.results import read_all, usual_folder
 
     check_choice("--format", format, FORMATS)
     if table is not None and (metric or mix or not paper):
         raise UsageError("--table is about the paper's own rows: leave out --metric, --mix and --no-paper")
-    folder = results or usual_folder()
-    found, problems = read_all(folder)
-    typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
-    for problem in problems:
-        typer.echo(f"irbench: {problem}", err=True)
+    folder, found, problems = read_results(results)
     asked, judge = known_names(dataset or (), found)[0], hits.reader(folder)
     if table is not None:
         made = _numbered(table, found, asked, judge, include_shortened=shortened)

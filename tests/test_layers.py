@@ -29,8 +29,8 @@ LAYERS = [
     {"catalog", "retrievers", "datasets"},
     {"results", "measurement", "experiment", "executor", "grid", "ablation", "query", "examine", "report", "bench"}
     | {"hits", "kept", "fetch", "verify", "exchange", "check"},
-    {"console", "options", "cli_bench", "cli_data", "cli_stored", "cli_table", "cli_plot", "cli_report", "cli"}
-    | {"__main__"},
+    {"console", "options", "cli_bench", "cli_data", "cli_stored", "cli_table", "cli_plot", "cli_read"}
+    | {"cli_report", "cli", "__main__"},
 ]
 LIGHT = {"numpy", "irbench"}  # what the nouns may import besides the standard library
 FAMILIES = {"encoders", "searchers", "irgen", "layouts"}  # parts that know each other only through protocols
