@@ -143,7 +143,6 @@ def _environment(site: Site) -> jinja2.Environment:
         "look": palette.look,
         "bounds": bounds,
         "coverage": _coverage,
-        "headline": _headline,
         "best_reachable": _best_reachable,
         "percent": _percent,
         "polyline": _polyline,
@@ -152,7 +151,7 @@ def _environment(site: Site) -> jinja2.Environment:
         "method_of": method_of,
         "name_of": name_of,
         "label": label,
-        **{name: getattr(wording, name) for name in ("captions", "headings", "made_with", "number", "short", "spread")},
+        **{name: getattr(wording, name) for name in ("captions", "headings", "made_with", "number", "spread")},
         "words": wording.words,
     }
     return templates

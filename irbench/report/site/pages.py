@@ -4,7 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
@@ -152,7 +152,7 @@ class Site:
     methods: tuple[MethodPage, ...]
     papers: tuple[Table, ...]
     made: tuple[Made, ...]
-    problems: tuple[str, ...] = field(default=())
+    problems: tuple[str, ...]
 
     @property
     def machines(self) -> list[str]:
@@ -166,7 +166,7 @@ class Site:
         return sorted(known, key=lambda cell: (known[cell], cell))
 
 
-def gather(results: Sequence[Result], kept: Kept, judge: Judge, problems: Sequence[str] = ()) -> Site:
+def gather(results: Sequence[Result], kept: Kept, judge: Judge, problems: Sequence[str]) -> Site:
     """Return everything that the pages show."""
     by_data, by_method = defaultdict(list), defaultdict(list)
     for result in results:
