@@ -23,6 +23,7 @@ class Examined:
     seconds: float | None = None  # that training it (or finding it in the store) and encoding the gallery took now
     after: Mapping[str, object] | None = None  # the report of a stored result, whose decoder has learnt them
     precision: Mapping[str, float | None] | None = None  # that this decoder reached
+    loss: float | None = None  # nats a code, of its last epoch of training
     current: bool = False  # is the stored result about these very identifiers: same code, recipes and images?
     reason: str | None = None
 
@@ -67,7 +68,8 @@ def _beside_stored(one: Examined, experiment: Experiment) -> Examined:
     if not isinstance(report, dict):
         return one
     reached = {name: result.metrics[name].mean for name in (f"precision@{k}" for k in benchmark.ks)}
-    return replace(one, after=report, precision=reached, current=result.inputs == experiment.inputs)
+    current = result.inputs == experiment.inputs
+    return replace(one, after=report, precision=reached, loss=health.reached_loss(result.retriever), current=current)
 
 
 def document(examined: Sequence[Examined]) -> list[dict[str, object]]:

@@ -5,6 +5,10 @@ codes_used       at each position, how many different codes occur
 entropy_bits     at each position, the entropy of the codes over the images: log2 L where all are as common
 purity           for prefixes of 1 … M codes: the share of images whose label is the commonest of their prefix; where
                  each image has a prefix of its own this is 1 and says nothing
+least_loss       nats a code: what equation 5 cannot fall below where the gallery is what is learnt from. The partner
+                 of an image is drawn from its class, so no decoder can tell which of the identifiers of a class is
+                 asked: the entropy of these, averaged over the images, divided by M. A decoder's training loss
+                 (without label smoothing) less this is what it has not learnt yet.
 best_precision   precision@K of a decoder that knows the answers: for each query it names whole identifiers, each once,
                  in the order that puts most images of the query's class among the first K; the images of one
                  identifier follow each other in gallery order. No decoder answers better whose scores of
@@ -17,6 +21,7 @@ Shape letters: N gallery images, M codes, L codebook size, Q queries, K answers 
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,9 +54,25 @@ def report(
         "codes_used": [int((count > 0).sum()) for count in counts],
         "entropy_bits": [_entropy(count) for count in counts],
         "purity": [_purity(column, benchmark.gallery.labels) for column in prefixes.T],
+        **_least_loss(prefixes[:, -1], benchmark, identifiers.length),
         "best_precision": {f"precision@{k}": best for k, best in best_precision(prefixes[:, -1], benchmark).items()},
         **after,
     }
+
+
+def _least_loss(leaf: NDArray[np.int64], benchmark: Benchmark, length: int) -> dict[str, float]:
+    """Least loss where gallery row i has the identifier number `leaf[i]`; none where training has other images."""
+    if benchmark.train.fingerprint != benchmark.gallery.fingerprint:
+        return {}
+    _, classes, sizes = np.unique(benchmark.gallery.labels, return_inverse=True, return_counts=True)
+    pairs, images = np.unique(np.stack([classes, leaf]), axis=1, return_counts=True)
+    return {"least_loss": float((images * np.log(sizes[pairs[0]] / images)).sum() / len(leaf) / length)}
+
+
+def reached_loss(retriever: Mapping[str, Any]) -> float | None:
+    """Return the decoder's loss in its last epoch, in nats a code, from what a stored result tells of a retriever."""
+    curve = retriever.get("training", {}).get("irgen", {}).get("loss")
+    return float(curve[-1]) if curve else None
 
 
 def sample(queries: ImageSet) -> ImageSet:

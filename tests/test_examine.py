@@ -18,7 +18,7 @@ def report(length: int = 2, **changes: object) -> dict[str, object]:
         "images": 12, "length": length, "codes": 4, "in_use": 6,
         "images_each": {"mean": 2.0, "max": 3, "histogram": {"2": 6}},
         "codes_used": list(range(length)), "entropy_bits": positions, "purity": positions,
-        "best_precision": {"precision@1": 1.0, "precision@10": 0.25},
+        "best_precision": {"precision@1": 1.0, "precision@10": 0.25}, "least_loss": 0.5,
     }  # fmt: skip
     return {**made, **changes}
 
@@ -32,7 +32,11 @@ def test_columns_are_kinds_and_rows_are_figures_aligned() -> None:
         [
             examined("short", before=report()),
             examined(
-                "long-name", before=report(length=20), after=report(valid_beams=0.5), precision={"precision@1": 1}
+                "long-name",
+                before=report(length=20),
+                after=report(valid_beams=0.5),
+                precision={"precision@1": 1},
+                loss=0.75,
             ),
             examined("none", reason="no weights"),
         ]
@@ -48,6 +52,8 @@ def test_columns_are_kinds_and_rows_are_figures_aligned() -> None:
     assert "purity 9" not in row
     assert row["best precision@10"] == ["0.250", "0.250"]
     assert row["reached precision@1"] == ["—", "1.000"]
+    assert row["least loss"] == ["0.500", "0.500"]
+    assert row["loss reached"] == ["—", "0.750"]
     assert row["valid when written freely"] == ["—", "0.500"]
     assert "other code or recipes than these: the stored decoder of long-name" in text
     assert "none: no weights" in text
@@ -94,6 +100,7 @@ def test_a_stored_result_says_what_its_decoder_made_of_the_identifiers(irbench: 
     assert after["after"] == result["retriever"]["identifiers"]
     assert {key: after["after"][key] for key in before["before"]} == before["before"]
     assert 0 <= after["after"]["valid_beams"] <= 1
+    assert after["loss"] == result["retriever"]["training"]["irgen"]["loss"][-1]
     assert after["precision"]["precision@1"] == result["metrics"]["precision@1"]["mean"]
     for name, reached in after["precision"].items():
         assert reached <= before["before"]["best_precision"][name] + 1e-9

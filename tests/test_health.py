@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from itertools import permutations
-from math import log2
+from math import log, log2
 
 import numpy as np
 import pytest
@@ -45,6 +45,8 @@ def test_a_report_counts_what_one_would_count_by_hand():
     assert found["best_precision"] == pytest.approx(
         {"precision@1": (1 + 1) / 2, "precision@2": (1 + 1) / 2, "precision@4": (2 / 4 + 3 / 4) / 2}
     )
+    # class 0 has (0,1), (0,1), (3,1); class 1 has (0,2), (3,1), (3,1): one of three, two of three
+    assert found["least_loss"] == pytest.approx((log(3) / 3 + 2 / 3 * log(3 / 2)) / 2)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert "valid_beams" not in found
 
@@ -98,6 +100,29 @@ def test_any_report_agrees_with_plain_counting(size, length, codes, seed):
         right = sum(max(Counter(group).values()) for group in groups.values())
         assert found["purity"][m] == pytest.approx(right / size)
     assert found["purity"] == sorted(found["purity"])
+
+
+@settings(deadline=None)
+@given(st.integers(2, 25), st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))
+def test_the_least_loss_is_that_of_a_decoder_that_knows_how_common_each_code_is(size, length, codes, seed):
+    rng = np.random.default_rng(seed)
+    identifiers, labels = rng.integers(0, codes, (size, length)).tolist(), rng.integers(0, 3, size).tolist()
+    found = health.report(Identifiers(np.array(identifiers), codes), benchmark(labels, labels))["least_loss"]
+    losses = []  # equation 5: of each code of each partner of each image, given the class and the codes before
+    for label in labels:
+        partners = [codes for codes, other in zip(identifiers, labels, strict=True) if other == label]
+        for partner in partners:
+            chances = []
+            for m in range(length):
+                alike = [codes[m] for codes in partners if codes[:m] == partner[:m]]
+                chances.append(alike.count(partner[m]) / len(alike))
+            losses.append((-sum(map(log, chances)) / length, 1 / len(partners)))
+    assert found == pytest.approx(sum(loss * share for loss, share in losses) / size, abs=1e-12)
+
+
+def test_no_least_loss_is_told_where_training_has_other_images_than_the_gallery():
+    other = replace(benchmark(LABELS, [0]), train=images("train", [0, 1]))
+    assert "least_loss" not in health.report(Identifiers(CODES, 4), other)
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 1000))

@@ -10,7 +10,8 @@ _GAP = "—"
 _LEGEND = (
     "entropy and purity N: of the Nth code in bits, and of the first N codes (the share of images whose class is the",
     "commonest among those that begin alike); best: what a decoder could reach that always names the best",
-    "identifiers; reached, and the share of valid identifiers among those written freely: by a stored decoder",
+    "identifiers; least loss, in nats a code: what is left when all is learnt but which image of a class is meant;",
+    "reached, and the share of valid identifiers among those written freely: by a stored decoder",
 )
 
 
@@ -58,6 +59,8 @@ def _figures(one: Examined, report: Mapping[str, Any]) -> Iterator[tuple[str, st
         yield f"best {name}", f"{best:.3f}"
     for name in report["best_precision"]:
         yield f"reached {name}", _share(one.precision, name)
+    yield "least loss", _share(report, "least_loss")
+    yield "loss reached", _GAP if one.loss is None else f"{one.loss:.3f}"
     yield "valid when written freely", _share(one.after, "valid_beams")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from irbench import __version__
+from irbench import __version__, health
 from irbench.errors import StoreError, UsageError
 from irbench.kept import Kept
 from irbench.report import palette, wording
@@ -144,6 +144,7 @@ def _environment(site: Site) -> jinja2.Environment:
         "bounds": bounds,
         "coverage": _coverage,
         "best_reachable": _best_reachable,
+        "reached_loss": _reached_loss,
         "percent": _percent,
         "polyline": _polyline,
         "positions": _positions,
@@ -180,6 +181,12 @@ def _best_reachable(result: Result, report: Facts) -> str:
     best: Any = report.get("best_precision")
     name, _ = _headline(result)
     return f"{100 * best[name]:.1f}" if isinstance(best, dict) and name in best else wording.GAP
+
+
+def _reached_loss(result: Result) -> str:
+    """Return the loss at which the decoder's training ended."""
+    loss = health.reached_loss(result.retriever)
+    return wording.GAP if loss is None else f"{loss:.3f}"
 
 
 def _positions(values: Sequence[float], form: str, most: int = 8) -> str:

@@ -5,10 +5,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 
-from irbench import hits
+from irbench import health, hits
 from irbench.errors import StoreError, UsageError
+from irbench.identifiers import Identifiers
 from irbench.report.site import write
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -186,3 +188,18 @@ def test_the_command_writes_it_and_names_what_cannot_be_read(world, call):
     assert str(bad) in err
     assert "not a result" in " ".join(Page(Path("pages/index.html")).text)
     assert list(Path("pages").rglob("*.webp"))  # the data set of one's own was found by its path
+
+
+def test_the_health_of_identifiers_stands_on_the_page_of_its_method(empty_world):
+    gallery = empty_world.benchmark.gallery
+    numbers = Identifiers(np.arange(len(gallery))[:, None], len(gallery))  # each image its own: nothing is shared
+    asked = replace(empty_world.benchmark, train=gallery)
+    report = health.report(numbers, asked)
+    retriever = {"identifiers": report, "training": {"irgen": {"loss": [3.0, 2.875]}}}
+    empty_world.put("writer", codes=True, retriever=retriever)
+    empty_world.put("imported", codes=True, retriever={"identifiers": report | {"valid_beams": 0.25}})
+    rows = {name: pages(empty_world.report())[f"methods/{name}.html"].text for name in ("writer", "imported")}
+    least = f"{report['least_loss']:.3f}"
+    assert least == f"{np.log(8):.3f}"  # of eight images of a class any may be meant
+    assert rows["writer"][rows["writer"].index(least) :][:3] == [least, "2.875", "—"]
+    assert rows["imported"][rows["imported"].index(least) :][:3] == [least, "—", "0.25"]
