@@ -75,6 +75,12 @@ def reached_loss(retriever: Mapping[str, Any]) -> float | None:
     return float(curve[-1]) if curve else None
 
 
+def left_to_learn(report: Mapping[str, Any], loss: float | None) -> float | None:
+    """Return how far a decoder's `loss` is above the least one, in nats an identifier: alike for all lengths."""
+    least = report.get("least_loss")
+    return None if loss is None or least is None else report["length"] * (loss - least)
+
+
 def sample(queries: ImageSet) -> ImageSet:
     """Return the queries, or as many of them, evenly spread, as a share of valid beams needs."""
     return queries.take(np.unique(np.linspace(0, len(queries) - 1, _ASKED).astype(np.int64)))

@@ -54,6 +54,7 @@ def test_columns_are_kinds_and_rows_are_figures_aligned() -> None:
     assert row["reached precision@1"] == ["—", "1.000"]
     assert row["least loss"] == ["0.500", "0.500"]
     assert row["loss reached"] == ["—", "0.750"]
+    assert row["left to learn"] == ["—", "5.000"]
     assert row["valid when written freely"] == ["—", "0.500"]
     assert "other code or recipes than these: the stored decoder of long-name" in text
     assert "none: no weights" in text

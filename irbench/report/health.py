@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from irbench.examine import Examined
+from irbench.health import left_to_learn
 
 _ALL_UP_TO = 8  # positions; of more, every doubling is shown
 _GAP = "—"
 _LEGEND = (
     "entropy and purity N: of the Nth code in bits, and of the first N codes (the share of images whose class is the",
     "commonest among those that begin alike); best: what a decoder could reach that always names the best",
-    "identifiers; least loss, in nats a code: what is left when all is learnt but which image of a class is meant;",
+    "identifiers; least loss, in nats a code: what stays when all is learnt but which image of a class is meant; left",
+    "to learn: what the loss reached is above that, in nats an identifier (label smoothing alone keeps it above);",
     "reached, and the share of valid identifiers among those written freely: by a stored decoder",
 )
 
@@ -58,16 +60,16 @@ def _figures(one: Examined, report: Mapping[str, Any]) -> Iterator[tuple[str, st
     for name, best in report["best_precision"].items():
         yield f"best {name}", f"{best:.3f}"
     for name in report["best_precision"]:
-        yield f"reached {name}", _share(one.precision, name)
-    yield "least loss", _share(report, "least_loss")
-    yield "loss reached", _GAP if one.loss is None else f"{one.loss:.3f}"
-    yield "valid when written freely", _share(one.after, "valid_beams")
+        yield f"reached {name}", _figure((one.precision or {}).get(name))
+    yield "least loss", _figure(report.get("least_loss"))
+    yield "loss reached", _figure(one.loss)
+    yield "left to learn", _figure(left_to_learn(report, one.loss))
+    yield "valid when written freely", _figure((one.after or {}).get("valid_beams"))
 
 
 def _positions(length: int) -> list[int]:
     return [m for m in range(1, length + 1) if m <= _ALL_UP_TO or m & (m - 1) == 0]
 
 
-def _share(values: Mapping[str, Any] | None, name: str) -> str:
-    value = (values or {}).get(name)
+def _figure(value: Any) -> str:
     return _GAP if value is None else f"{value:.3f}"

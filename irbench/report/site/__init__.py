@@ -144,7 +144,7 @@ def _environment(site: Site) -> jinja2.Environment:
         "bounds": bounds,
         "coverage": _coverage,
         "best_reachable": _best_reachable,
-        "reached_loss": _reached_loss,
+        "losses": _losses,
         "percent": _percent,
         "polyline": _polyline,
         "positions": _positions,
@@ -183,10 +183,11 @@ def _best_reachable(result: Result, report: Facts) -> str:
     return f"{100 * best[name]:.1f}" if isinstance(best, dict) and name in best else wording.GAP
 
 
-def _reached_loss(result: Result) -> str:
-    """Return the loss at which the decoder's training ended."""
+def _losses(result: Result, report: Facts) -> list[str]:
+    """Return the least loss, the one at which the decoder's training ended, and what is left between them."""
     loss = health.reached_loss(result.retriever)
-    return wording.GAP if loss is None else f"{loss:.3f}"
+    values = (report.get("least_loss"), loss, health.left_to_learn(report, loss))
+    return [wording.GAP if value is None else f"{value:.3f}" for value in values]
 
 
 def _positions(values: Sequence[float], form: str, most: int = 8) -> str:
