@@ -1,8 +1,7 @@
-"""irbench compares ways to retrieve images: encoders with a search index, and models that write an identifier."""
+"""irbench compares ways to retrieve images: encoders with a search index, and models that generate identifiers."""
 
-from importlib.metadata import PackageNotFoundError, version
+from irbench.core import version
 
-try:
-    __version__ = version("irbench")
-except PackageNotFoundError:  # run from a checkout by `python cli.py`, never installed
-    __version__ = "0.1.0+checkout"
+__all__ = ["__version__"]
+
+__version__ = version.VERSION

@@ -1,6 +1,6 @@
 """`python -m irbench`."""
 
-from irbench.cli import main
+from irbench.cli.main import main
 
 if __name__ == "__main__":
     main()

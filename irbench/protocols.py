@@ -2,45 +2,19 @@
 
 Encoders and searchers are built as `Class(config, runtime)`, identifiers and retrievers, which are made of other
 parts, as `Class(config, runtime, parts)`. `config` is the class's own frozen `Config`, read from a recipe; `runtime`
-(irbench.machine.Runtime) says where and how to compute. Building does no work.
+(irbench.runtime.machine.Runtime) says where and how to compute. Building does no work.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.collection import ImageSet
-from irbench.embeddings import Embeddings
-from irbench.identifiers import Identifiers
-from irbench.ranking import Ranking
-
-if TYPE_CHECKING:
-    from irbench.backbones import VisionNetwork
-    from irbench.training.loop import Learnt
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """The network behind a method, so that a table can say what was really run."""
-
-    name: str
-    weights: str  # origin and SHA-256: "trained from nothing", "hub REPOSITORY FILE sha256:…", "file NAME sha256:…"
-    parameters: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """What a built retriever tells of itself."""
-
-    backbone: Backbone | None = None
-    model_bytes: int = 0
-    index_bytes: int = 0
-    details: Mapping[str, object] = field(
-        default_factory=dict
-    )  # index kind, code use, collisions … as JSON values; "training": Learnt.training
+from irbench.core.benchmark import ImageSet
+from irbench.core.description import Description
+from irbench.core.embeddings import Embeddings
+from irbench.core.identifiers import Identifiers
+from irbench.core.ranking import Ranking
 
 
 @runtime_checkable
@@ -98,14 +72,14 @@ class Identifier(Protocol):
         """Tell the network behind the codes, if there is one."""
 
 
-class Parts(Protocol):
+class Components(Protocol):
     """What a retriever or an identifier of one cell can be made of, each part built from its recipe."""
 
     def encoder(self, method: str | None = None) -> Encoder:
         """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
 
-    def trained_network(self, method: str, images: ImageSet) -> "tuple[VisionNetwork, Learnt]":
-        """Return the network that method `method` trains on `images`, and the record of its training."""
+    def trained_encoder(self, method: str, images: ImageSet) -> Encoder:
+        """Return the encoder of recipe `method`, trained on `images`, for others to start from."""
 
     def searcher(self) -> Searcher:
         """Return the cell's searcher."""
@@ -117,8 +91,8 @@ class Parts(Protocol):
 class Retriever(Protocol):
     """Finds gallery images for query images: the one thing that the harness knows. One that learns is `Trainable` too.
 
-    It marks the stages of its work with `irbench.clock.stage`: "encode" and "build" in `index`, "encode" and "search"
-    in `search`. The harness holds the clock.
+    It marks the stages of its work with `irbench.runtime.timer.stage`: "encode" and "build" in `index`, "encode" and
+    "search" in `search`. The harness holds the clock.
     """
 
     def index(self, gallery: ImageSet) -> None:

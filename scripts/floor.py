@@ -20,19 +20,19 @@ import typer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from irbench import recipes
-from irbench.backbones import VisionNetwork
 from irbench.bench.beam import Model, Plan
 from irbench.bench.roofline import rates
-from irbench.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
-from irbench.identifiers import Identifiers
-from irbench.irgen.autoregression import Autoregression, Partners
-from irbench.irgen.beam import BeamSearch
-from irbench.irgen.decoder import Decoder, Shape
-from irbench.irgen.rqvae import Reconstruction
-from irbench.irgen.tokenizer import Tokenization
-from irbench.machine import Runtime
-from irbench.store import Store
+from irbench.config import recipes
+from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
+from irbench.core.identifiers import Identifiers
+from irbench.networks.backbones import VisionNetwork
+from irbench.retrievers.irgen.autoregression import Autoregression, Partners
+from irbench.retrievers.irgen.beam import BeamSearch
+from irbench.retrievers.irgen.decoder import Decoder, Shape
+from irbench.retrievers.irgen.identifiers.rqvae import Reconstruction
+from irbench.retrievers.irgen.identifiers.semantic import Tokenization
+from irbench.runtime.cache import Store
+from irbench.runtime.machine import Runtime
 from irbench.training.loop import Task
 from irbench.training.optim import make_optimizer
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from serving import Site
 
-from irbench.cli import main
-from irbench.collection import ImageSet
-from irbench.machine import Runtime
-from irbench.store import Store
+from irbench.cli.main import main
+from irbench.core.benchmark import ImageSet
+from irbench.runtime.cache import Store
+from irbench.runtime.machine import Runtime
 
 
 @pytest.fixture(scope="session")

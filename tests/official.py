@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from irbench import recipes
+from irbench.config import recipes
 
 Tree = Mapping[str, bytes]
 
@@ -164,7 +164,7 @@ def recipe(name: str, archives: Tree, counts: tuple[int, int, int, int], address
             file |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         if "url" in file:
             file["url"] = f"{address}/{file_name}"
-    return "# class: irbench/layouts/x.py\n# made small\n" + "".join(lines(head))
+    return "# class: irbench/data/loaders/x.py\n# made small\n" + "".join(lines(head))
 
 
 def lines(head: dict[str, object]) -> Iterator[str]:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from irbench.ablation import ablation_cells
-from irbench.cell import Cell
-from irbench.cli import _request, app
-from irbench.cli_bench import _numbers, _pair
-from irbench.grid import cells
+from irbench.cli.bench import _numbers, _pair
+from irbench.cli.main import _request, app
+from irbench.core.cell import Cell
+from irbench.experiments.ablations import ablation_cells
+from irbench.experiments.plan import cells
 
 ROOT = Path(__file__).parents[1]
 COMMAND: Any = get_command(app)

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irbench.backbones import NetworkConfig, VisionNetwork
 from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, bytes_of, flop_of
 from irbench.bench.timing import median, peak_bytes, repeated
-from irbench.clock import Clock, stage
-from irbench.identifiers import Identifiers
-from irbench.irgen.beam import BeamSearch
-from irbench.irgen.decoder import Decoder, Shape
-from irbench.irgen.reference import ReferenceSearch
-from irbench.irgen.trie import Trie
-from irbench.machine import Runtime, reset_peak_memory, seed_everything
+from irbench.core.identifiers import Identifiers
+from irbench.networks.backbones import NetworkConfig, VisionNetwork
+from irbench.retrievers.irgen.beam import BeamSearch
+from irbench.retrievers.irgen.decoder import Decoder, Shape
+from irbench.retrievers.irgen.reference import ReferenceSearch
+from irbench.retrievers.irgen.trie import Trie
+from irbench.runtime.machine import Runtime, reset_peak_memory, seed_everything
+from irbench.runtime.timer import Clock, stage
 
 IDENTIFIERS = 12_612  # gallery images of In-shop
 TOLERANCE = 1e-3  # of a score, in nats: what differs by less may stand in either order

@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from irbench.backbones import NetworkConfig, VisionNetwork, centre
 from irbench.bench.roofline import Rates, Work, bytes_of, flop_of
 from irbench.bench.timing import median, peak_bytes, repeated
-from irbench.machine import Runtime, reset_peak_memory, seed_everything
+from irbench.networks.backbones import NetworkConfig, VisionNetwork, centre
+from irbench.runtime.machine import Runtime, reset_peak_memory, seed_everything
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.bench.timing import median, repeated
-from irbench.machine import Runtime
-from irbench.metrics import METRICS, Judged, Measure
+from irbench.metrics.retrieval import METRICS, Judged, Measure
+from irbench.runtime.machine import Runtime
 
 _KS = (1, 10, 100)
 _BY_LOOP = 200  # queries, at most, that the loops score: they are slow

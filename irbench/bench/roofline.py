@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from irbench.bench.timing import median, repeated
-from irbench.machine import Runtime
+from irbench.runtime.machine import Runtime
 
 # side of the matrices, products timed together, and bytes copied: enough to be large beside caches and launches
 _SIZES = {"cuda": (8192, 10, 1 << 32), "cpu": (1024, 4, 1 << 27)}

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench import recipes
 from irbench.bench.timing import median, repeated
-from irbench.catalog import SEARCHERS
-from irbench.cell import Changes
-from irbench.embeddings import Embeddings
-from irbench.errors import Unavailable
-from irbench.machine import Runtime
+from irbench.config import recipes
+from irbench.config.catalog import SEARCHERS
+from irbench.config.recipes import SearchHead
+from irbench.core.cell import Changes
+from irbench.core.embeddings import Embeddings
+from irbench.core.errors import Unavailable
+from irbench.core.ranking import MISSING
 from irbench.protocols import Searcher
-from irbench.ranking import MISSING
-from irbench.recipes import SearchHead
+from irbench.runtime.machine import Runtime
 
 EXACT = "linear"  # the recipe that the others are held against
 _SINGLES = 20  # queries asked one by one

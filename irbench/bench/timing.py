@@ -5,8 +5,8 @@ from time import perf_counter
 
 import numpy as np
 
-from irbench.clock import Clock
-from irbench.machine import Runtime, peak_memory
+from irbench.runtime.machine import Runtime, peak_memory
+from irbench.runtime.timer import Clock
 
 _REPEATS = 9
 _LEAST = 0.5  # seconds: nine times 3 ms are over before a GPU runs at its usual clock

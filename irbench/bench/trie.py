@@ -7,10 +7,10 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from irbench.identifiers import Identifiers
-from irbench.irgen.beam import extend
-from irbench.irgen.branching import Branching, branchings
-from irbench.irgen.trie import Trie
+from irbench.core.identifiers import Identifiers
+from irbench.retrievers.irgen.beam import extend
+from irbench.retrievers.irgen.branching import Branching, branchings
+from irbench.retrievers.irgen.trie import Trie
 
 QUERIES, BEAMS = 256, 30
 _REPEATS = 9

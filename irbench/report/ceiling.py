@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from irbench.errors import StoreError
-from irbench.metrics import Judged, parse, per_query
+from irbench.core.errors import StoreError
+from irbench.metrics.retrieval import Judged, parse, per_query
 from irbench.report.lines import Line
 from irbench.report.panel import Cell, Row
 from irbench.report.quantities import PRICES, TWINS, Quantity

@@ -1,7 +1,7 @@
 """The command that makes a stored result again."""
 
-from irbench.recipes import SCALES, names
-from irbench.results import Result
+from irbench.config.recipes import SCALES, names
+from irbench.results.schema import Result
 
 _OF_RUN = {
     "decode": "--decode",

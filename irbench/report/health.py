@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from irbench.examine import Examined
-from irbench.health import left_to_learn
+from irbench.experiments.diagnose import Examined
+from irbench.metrics.diagnostics import left_to_learn
 
 _ALL_UP_TO = 8  # positions; of more, every doubling is shown
 _GAP = "—"

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from irbench import paper
 from irbench.report.panel import Cell, Row
 from irbench.report.quantities import PRICES, Quantity, Reading
-from irbench.results import Dataset, Result
+from irbench.results.schema import Dataset, Result
 
 # parts of a variant that say under what a method ran, not that it is another one
 _SETTINGS = re.compile(r"|fresh|imported|tiny|small|paper|crop-.*|metric-learning|epochs-\d+|queries-\d+")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from irbench import paper
 from irbench.report.lines import Line, label, why
 from irbench.report.quantities import Quantity
-from irbench.results import Result
+from irbench.results.schema import Result
 
 
 def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:

@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from irbench import paper
-from irbench.errors import check_choice
-from irbench.metrics import METRICS
-from irbench.recipes import SCALES
+from irbench.config.recipes import SCALES
+from irbench.core.errors import check_choice
+from irbench.metrics.retrieval import METRICS
 from irbench.report import lines as made
 from irbench.report.lines import Line
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import Quantity
 from irbench.report.ranks import Judge
 from irbench.report.table import Heading, assemble, by_data, columns_of, is_of, left_out, name_of
-from irbench.results import Result
+from irbench.results.schema import Result
 
 NUMBERS = tuple(map(str, paper.TABLES))
 

@@ -16,7 +16,7 @@ RIGHT, WRONG = "#009E73", "#D55E00"
 RIGHT_SIGN, WRONG_SIGN = "✓", "✗"
 INK, MUTED, FAINT, PAPER = "#1B1F24", "#59636E", "#D9DEE3", "#FFFFFF"  # text, second text, grid lines, ground
 
-# the parts of a query's time (irbench.results.QueryTimes), in the order in which they are drawn; none has a method's
+# the parts of a query's time (results.schema.QueryTimes), in the order in which they are drawn; none has a method's
 # colour but the decoder, which IRGen alone has
 STAGES = {
     "read": "#D0C5B3",

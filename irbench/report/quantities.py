@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from irbench.errors import check_choice
-from irbench.metrics import METRICS, Measure, parse
-from irbench.results import QueryTimes, Result
+from irbench.core.errors import check_choice
+from irbench.metrics.retrieval import METRICS, Measure, parse
+from irbench.results.schema import QueryTimes, Result
 
 PRICES = ("price", "latency", "components", "setup", "footprint")
 CHOICES = (*METRICS, *PRICES)

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from irbench.errors import StoreError
-from irbench.metrics import METRICS, Judged, Values, per_query
+from irbench.core.errors import StoreError
+from irbench.metrics.retrieval import METRICS, Judged, Values, per_query
+from irbench.metrics.significance import holm, pairwise
 from irbench.report.lines import Line
 from irbench.report.panel import Cell
 from irbench.report.quantities import Quantity
-from irbench.results import Result
-from irbench.significance import holm, pairwise
+from irbench.results.schema import Result
 
 Judge = Callable[[Result], Mapping[str, Judged]]  # which answers of a result were right; StoreError where not known
 ALPHA = 0.05

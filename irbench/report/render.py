@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from io import StringIO
 
-from irbench.errors import check_choice
+from irbench.core.errors import check_choice
 from irbench.report.latex import as_latex
 from irbench.report.panel import Panel, Row, Table
 from irbench.report.text import as_text

@@ -18,7 +18,7 @@ from irbench.report.notes import notes_of
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import TWINS, Quantity, can_say, headline, quantities, subject
 from irbench.report.ranks import Judge, marked, ranked
-from irbench.results import Dataset, Result
+from irbench.results.schema import Dataset, Result
 
 __all__ = ["Cell", "Panel", "Row", "Table", "table"]
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from irbench.metrics import METRICS
+from irbench.metrics.retrieval import METRICS
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import TWINS, Quantity
 from irbench.report.ranks import ALPHA

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.clock import stage
-from irbench.collection import ImageSet
-from irbench.machine import Runtime
-from irbench.protocols import Description, Parts, Trainable
-from irbench.ranking import Ranking
-from irbench.searchers.rebuilt import growing
+from irbench.core.benchmark import ImageSet
+from irbench.core.description import Description
+from irbench.core.ranking import Ranking
+from irbench.protocols import Components, Trainable
+from irbench.retrievers.rebuilt import growing
+from irbench.runtime.machine import Runtime
+from irbench.runtime.timer import stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +22,9 @@ class Config:
 class DenseRetriever:
     """Nearest vectors of the query's vector."""
 
-    def __init__(self, config: Config, runtime: Runtime, parts: Parts) -> None:
+    def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
         self.config, self.runtime = config, runtime
-        self.encoder, self.searcher = parts.encoder(), growing(parts.searcher())
+        self.encoder, self.searcher = components.encoder(), growing(components.searcher())
 
     def train(self, images: ImageSet) -> None:
         """Train the encoder, where it learns."""

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from irbench.backbones import sent, to_float
+from irbench.networks.backbones import sent, to_float
 from irbench.training.config import TrainingConfig
 
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from irbench.store import flush
+from irbench.runtime.cache import flush
 
 Parts = Mapping[str, Mapping[str, Tensor]]  # "module", "optimizer" …: their tensors by name
 

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from irbench.backbones import NetworkConfig
-from irbench.bounds import Part, Share
+from irbench.config.fields import Part, Share
+from irbench.networks.backbones import NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)

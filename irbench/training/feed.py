@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from irbench.backbones import sent
-from irbench.errors import RecipeError
-from irbench.images import Pixels
-from irbench.machine import Runtime
+from irbench.core.errors import RecipeError
+from irbench.data.pixels import Pixels
+from irbench.networks.backbones import sent
+from irbench.runtime.machine import Runtime
 from irbench.training.config import TrainingConfig
 
 _SHARE_OF_DEVICE = 0.4  # of the free device memory may hold the decoded training set

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
-from irbench.backbones import centre
-from irbench.collection import ImageSet
-from irbench.errors import ContractError, RecipeError
-from irbench.images import View, pixels
-from irbench.machine import Runtime, code_digest, seed_everything
-from irbench.progress import track
-from irbench.store import Entry, Key
+from irbench.core.benchmark import ImageSet
+from irbench.core.errors import ContractError, RecipeError
+from irbench.data.pixels import View, pixels
+from irbench.networks.backbones import centre
+from irbench.runtime.cache import Entry, Key
+from irbench.runtime.machine import Runtime, code_digest, seed_everything
+from irbench.runtime.progress import track
 from irbench.training.augment import augment
 from irbench.training.checkpoint import Checkpoint, Progress, moments, put_moments, tensors
 from irbench.training.config import TrainingConfig

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.errors import RecipeError
+from irbench.core.errors import RecipeError
 
 
 def held_out(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.int64]:

@@ -17,14 +17,14 @@ from irbench.bench.beam import Model, Plan, compare, decoding_flop, disagreement
 from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, rates
 from irbench.bench.timing import repeated
-from irbench.catalog import SEARCHERS
-from irbench.cli import app
-from irbench.errors import MissingLibrary, UsageError
-from irbench.identifiers import Identifiers
-from irbench.irgen.beam import BeamSearch
-from irbench.irgen.decoder import Decoder, Shape
-from irbench.irgen.trie import Trie
-from irbench.machine import Runtime
+from irbench.cli.main import app
+from irbench.config.catalog import SEARCHERS
+from irbench.core.errors import MissingLibrary, UsageError
+from irbench.core.identifiers import Identifiers
+from irbench.retrievers.irgen.beam import BeamSearch
+from irbench.retrievers.irgen.decoder import Decoder, Shape
+from irbench.retrievers.irgen.trie import Trie
+from irbench.runtime.machine import Runtime
 
 RATES = Rates(precision="fp32", flop_per_s=1e12, bytes_per_s=1e11)
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from irbench.errors import StoreError
-from irbench.metrics import Judged, per_query
-from irbench.protocols import Backbone
-from irbench.results import Dataset, Estimate, RecipeUsed, Result
+from irbench.core.description import Backbone
+from irbench.core.errors import StoreError
+from irbench.metrics.retrieval import Judged, per_query
+from irbench.results.schema import Dataset, Estimate, RecipeUsed, Result
 
 CUB = Dataset(
     name="cub200", protocol="closed-set", crop="none", fingerprint="f" * 64, train=9, gallery=1000, queries=5, classes=3

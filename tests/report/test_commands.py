@@ -5,12 +5,12 @@ from itertools import chain
 import pytest
 from chosen import result
 
-from irbench import cli
-from irbench.ablation import ABLATIONS, ablation_cells
-from irbench.cell import Cell
-from irbench.grid import Request, cells
+from irbench.cli import main as commands
+from irbench.core.cell import Cell
+from irbench.experiments.ablations import ABLATIONS, ablation_cells
+from irbench.experiments.plan import Request, cells
 from irbench.report.commands import command_of
-from irbench.results import Dataset
+from irbench.results.schema import Dataset
 
 SHORT = {"datasets": ("omniglot-small",), "seeds": (3,)}
 RUNS = [
@@ -39,7 +39,7 @@ def made_of(cell: Cell):
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_the_command_line_reads_the_cell_from_its_command(cell, call, monkeypatch):
     asked = []
-    monkeypatch.setattr(cli, "_run", lambda cells, *_, **__: asked.extend(cells))
+    monkeypatch.setattr(commands, "_run", lambda cells, *_, **__: asked.extend(cells))
     program, *words = command_of(made_of(cell)).split()
     assert program == "irbench"
     assert call(*words)[0] == 0

@@ -11,10 +11,10 @@ import typer
 from chosen import CUB, Kept, drawn, result, rows
 
 from irbench import paper
-from irbench.ablation import ablation_cells
-from irbench.cli import app
-from irbench.errors import UsageError
-from irbench.grid import GRIDS, Request, cells
+from irbench.cli.main import app
+from irbench.core.errors import UsageError
+from irbench.experiments.ablations import ablation_cells
+from irbench.experiments.plan import GRIDS, Request, cells
 from irbench.report.numbered import commands, numbered
 from irbench.report.render import FORMATS, render
 

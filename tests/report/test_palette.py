@@ -5,9 +5,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from irbench import recipes
-from irbench.ablation import ABLATIONS, ablation_cells
-from irbench.grid import Request
+from irbench.config import recipes
+from irbench.experiments.ablations import ABLATIONS, ablation_cells
+from irbench.experiments.plan import Request
 from irbench.report.palette import _METHODS, RIGHT, STAGES, WRONG, look
 
 # what people without one kind of cones see of linear RGB: Machado, Oliveira, Fernandes 2009, severity 1

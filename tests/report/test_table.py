@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from irbench.errors import UsageError
-from irbench.metrics import per_query
-from irbench.protocols import Backbone
+from irbench.core.description import Backbone
+from irbench.core.errors import UsageError
+from irbench.metrics.retrieval import per_query
+from irbench.metrics.significance import holm, randomised
 from irbench.report.ceiling import ideal
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
-from irbench.results import Cost, Estimate, QueryTimes, RecipeUsed
-from irbench.significance import holm, randomised
+from irbench.results.schema import Cost, Estimate, QueryTimes, RecipeUsed
 
 
 def test_seeds_become_a_mean_and_a_deviation_and_one_seed_keeps_its_interval():

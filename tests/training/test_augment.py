@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator
 
-from irbench.backbones import centre, to_float
+from irbench.networks.backbones import centre, to_float
 from irbench.training.augment import augment
 from irbench.training.config import TrainingConfig
 

@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from irbench.encoders.ft_clip import Config as FtClipConfig
-from irbench.encoders.ft_clip import FtClipEncoder
-from irbench.irgen.tokenizer import Config as TokenizerConfig
-from irbench.irgen.tokenizer import SemanticTokenizer
-from irbench.machine import Runtime
-from irbench.retrievers.irgen import Config, IrgenRetriever
-from irbench.store import Store
+from irbench.retrievers.encoders.ft_clip import Config as FtClipConfig
+from irbench.retrievers.encoders.ft_clip import FtClipEncoder
+from irbench.retrievers.irgen.identifiers.semantic import Config as TokenizerConfig
+from irbench.retrievers.irgen.identifiers.semantic import SemanticTokenizer
+from irbench.retrievers.irgen.retriever import Config, IrgenRetriever
+from irbench.runtime.cache import Store
+from irbench.runtime.machine import Runtime
 from irbench.training import checkpoint, loop
 
 # imports cost seconds, and a kill each time: one process has them, and every life is a fork of it
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["irbench.retrievers.irgen", "irbench.irgen.tokenizer", "irbench.encoders.ft_clip"])
+FORKS.set_forkserver_preload(
+    [
+        "irbench.retrievers.irgen.retriever",
+        "irbench.retrievers.irgen.identifiers.semantic",
+        "irbench.retrievers.encoders.ft_clip",
+    ]
+)
 
 NETWORK = {"backbone": "test_resnet", "side": 32, "decoded_side": 36, "batch": 16, "lr": 1e-3, "shift": 0.1}
 JUDGED = {"validation_share": 0.2, "validate_every": 2, "patience": 1}
@@ -28,14 +34,14 @@ TOKENS = {**NETWORK, "start": "ft-clip", "epochs": 3, "length": 2, "codes": 4}
 DECODER = Config(**NETWORK, **JUDGED, start="ft-clip", epochs=4, depth=1, width=16, heads=2, partners=2, beams=4)
 
 
-class Parts:
+class Components:
     def __init__(self, runtime, tokens):
         self.runtime, self.tokens = runtime, tokens
 
-    def trained_network(self, method, images):
+    def trained_encoder(self, method, images):
         encoder = FtClipEncoder(START, self.runtime)
         encoder.train(images)
-        return encoder.network, encoder.learnt
+        return encoder
 
     def identifier(self):
         return SemanticTokenizer(TokenizerConfig(**TOKENS, **self.tokens), self.runtime, self)
@@ -66,7 +72,7 @@ def live(folder, images, tokens, event, pause):
     loop._CHECKPOINT_EVERY, loop._CHECKPOINT_SHARE = pause, float("inf")
     die_at(event)
     runtime = Runtime(store=Store(folder))
-    retriever = IrgenRetriever(DECODER, runtime, Parts(runtime, tokens))
+    retriever = IrgenRetriever(DECODER, runtime, Components(runtime, tokens))
     retriever.train(images)
     retriever.index(images)
     ranking = retriever.search(images, 10)

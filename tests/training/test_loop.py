@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Generator, nn
 
-from irbench import recipes
-from irbench.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
-from irbench.errors import RecipeError
-from irbench.images import View, pixels
-from irbench.recipes import build_config
+from irbench.config import recipes
+from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
+from irbench.config.recipes import build_config
+from irbench.core.errors import RecipeError
+from irbench.data.pixels import View, pixels
 from irbench.training import loop
 from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from irbench.errors import UsageError, check_choice
-from irbench.kept import Kept
+from irbench.core.errors import UsageError, check_choice
 from irbench.report.figures import answers, curves, pareto, throughput
 from irbench.report.figures.output import FORMATS, check_format, save, svg
 from irbench.report.figures.selection import Group, Selection, name_of, select
 from irbench.report.figures.sheet import style
-from irbench.results import Result
+from irbench.results.artefacts import Kept
+from irbench.results.schema import Result
 
 __all__ = ["BY", "FORMATS", "KINDS", "Wishes", "check_format", "draw", "name_of", "save", "svg"]
 

@@ -15,15 +15,15 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
-from irbench.collection import Benchmark
-from irbench.errors import IrbenchError, StoreError, UsageError
-from irbench.kept import Kept
-from irbench.pictures import View, fit
-from irbench.ranking import MISSING, Ranking
+from irbench.core.benchmark import Benchmark
+from irbench.core.errors import IrbenchError, StoreError, UsageError
+from irbench.core.ranking import MISSING, Ranking
+from irbench.data.decode import View, fit
+from irbench.data.sources import Source
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, sheet
 from irbench.report.palette import FAINT, INK, MUTED, PAPER, RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
-from irbench.sources import Source
+from irbench.results.artefacts import Kept
 
 _K, _QUERIES, _MOST = 8, 3, 40  # answers, queries unasked, and queries or answers at most
 _SIDE, _GAP = 72, 12  # pixels of a picture, and between two

@@ -12,14 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from irbench import metrics, paper
-from irbench.errors import StoreError, UsageError
-from irbench.kept import Kept
-from irbench.metrics import Judged
+from irbench import paper
+from irbench.core.errors import StoreError, UsageError
+from irbench.metrics import retrieval
+from irbench.metrics.retrieval import Judged
+from irbench.metrics.significance import intervals
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
 from irbench.report.palette import MUTED
-from irbench.significance import intervals
+from irbench.results.artefacts import Kept
 
 _DENSE = 100  # answers up to which every K is drawn; of more, steps of a few percent
 _LOGARITHMIC = 40
@@ -66,7 +67,7 @@ class Answered:
     def curve(self, metric: str, ks: Sequence[int]) -> Curve:
         """Return the metric at each of `ks`; a lone seed has the interval that its result states."""
         names = [f"{metric}@{k}" for k in ks]
-        values = [{name: metrics.per_query({"": one}, name) for name in names} for one in self.judged]
+        values = [{name: retrieval.per_query({"": one}, name) for name in names} for one in self.judged]
         means = np.array([[float(seed[name].mean()) for name in names] for seed in values])
         mean = means.mean(axis=0)
         if len(means) > 1:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from irbench.errors import StoreError, UsageError
+from irbench.core.errors import StoreError, UsageError
 from irbench.report.figures.sheet import style
-from irbench.store import write_atomically
+from irbench.runtime.cache import write_atomically
 
 FORMATS = ("svg", "png", "pdf")
 _DPI = 200  # of .png

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from irbench.errors import UsageError
+from irbench.core.errors import UsageError
 from irbench.report.figures.labels import Line, place_labels
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
 from irbench.report.palette import look
-from irbench.results import Result
+from irbench.results.schema import Result
 
 _USUAL_K = 10
 _AXIS = {"throughput": "queries per second, asked in batches", "latency": "ms, one query at a time"}

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import groupby
 
-from irbench.errors import UsageError, nearest
+from irbench.core.errors import UsageError, nearest
 from irbench.report.notes import beside_others
 from irbench.report.palette import Look, look
 from irbench.report.table import name_of as name_of  # noqa: PLC0414 -- pages know it from here
-from irbench.results import Dataset, Result
+from irbench.results.schema import Dataset, Result
 
 _SETTING = re.compile(r"([a-z_]+)-([\w.]+)")
 _DECODING = ("beams", "decode", "within", "rerank")  # how a trained model is asked; other keys train another one

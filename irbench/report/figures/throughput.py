@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from irbench import paper
-from irbench.errors import UsageError
+from irbench.core.errors import UsageError
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, sheet
 from irbench.report.palette import INK, PAPER, STAGES
-from irbench.results import QueryTimes, Result
+from irbench.results.schema import QueryTimes, Result
 
 _LABELS = {
     "read": "the picture's file",

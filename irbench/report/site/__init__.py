@@ -16,9 +16,9 @@ from typing import Any
 
 import jinja2
 
-from irbench import __version__, health
-from irbench.errors import StoreError, UsageError
-from irbench.kept import Kept
+from irbench.core.errors import StoreError, UsageError
+from irbench.core.version import VERSION
+from irbench.metrics import diagnostics
 from irbench.report import palette, wording
 from irbench.report.figures.selection import name_of
 from irbench.report.lines import label, why
@@ -26,7 +26,8 @@ from irbench.report.ranks import Judge
 from irbench.report.site.explorer import ANSWERS, Explorer
 from irbench.report.site.pages import DatasetPage, Site, bounds, gather, method_of
 from irbench.report.site.sheet import COLUMNS
-from irbench.results import Estimate, Facts, Result
+from irbench.results.artefacts import Kept
+from irbench.results.schema import Estimate, Facts, Result
 
 __all__ = ["write"]
 
@@ -52,7 +53,7 @@ def write(
         raise UsageError("no results to report on: irbench run makes some")
     _check(out)
     files = dict(_files(gather(results, kept, judge, problems)))
-    files[_MARK] = json.dumps({"irbench": __version__, "results": len(results)}) + "\n"
+    files[_MARK] = json.dumps({"irbench": VERSION, "results": len(results)}) + "\n"
     contents = {name: text if isinstance(text, bytes) else _encoded(text) for name, text in files.items()}
     try:
         _replace(out, contents)
@@ -136,7 +137,7 @@ def _environment(site: Site) -> jinja2.Environment:
     )
     templates.globals |= {
         "site": site,
-        "version": __version__,
+        "version": VERSION,
         "answers": ANSWERS,
         "columns": COLUMNS,
         "signs": {"right": palette.RIGHT_SIGN, "wrong": palette.WRONG_SIGN},
@@ -185,8 +186,8 @@ def _best_reachable(result: Result, report: Facts) -> str:
 
 def _losses(result: Result, report: Facts) -> list[str]:
     """Return the least loss, the one at which the decoder's training ended, and what is left between them."""
-    loss = health.reached_loss(result.retriever)
-    values = (report.get("least_loss"), loss, health.left_to_learn(report, loss))
+    loss = diagnostics.reached_loss(result.retriever)
+    values = (report.get("least_loss"), loss, diagnostics.left_to_learn(report, loss))
     return [wording.GAP if value is None else f"{value:.3f}" for value in values]
 
 

@@ -10,14 +10,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.collection import Benchmark
-from irbench.errors import IrbenchError
-from irbench.kept import Kept
-from irbench.metrics import Judged
-from irbench.ranking import MISSING, Ranking
+from irbench.core.benchmark import Benchmark
+from irbench.core.errors import IrbenchError
+from irbench.core.ranking import MISSING, Ranking
+from irbench.data.sources import Source
+from irbench.metrics.retrieval import Judged
 from irbench.report.figures.selection import Group, Panel
 from irbench.report.site.sheet import MOST, Sheet, make_sheet, side_for
-from irbench.sources import Source
+from irbench.results.artefacts import Kept
 
 ANSWERS = 8  # shown of each method
 QUERIES = 240  # with their answers, at most

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Any
 
-from irbench import recipes
-from irbench.errors import IrbenchError, UsageError
-from irbench.kept import Kept
-from irbench.metrics import METRICS
+from irbench.config import recipes
+from irbench.core.errors import IrbenchError, UsageError
+from irbench.metrics.retrieval import METRICS
 from irbench.report.commands import command_of
 from irbench.report.figures import KINDS, Wishes, draw, svg
 from irbench.report.figures.selection import Panel as Drawn
@@ -25,7 +24,8 @@ from irbench.report.ranks import Judge
 from irbench.report.site.explorer import Explorer, explore
 from irbench.report.table import table
 from irbench.report.wording import rank
-from irbench.results import Dataset, Facts, Result
+from irbench.results.artefacts import Kept
+from irbench.results.schema import Dataset, Facts, Result
 
 _DRAWN = tuple(kind for kind in KINDS if kind != "answers")  # these the explorer shows
 _TABLES = (*METRICS, *PRICES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from irbench.pictures import View, fit
+from irbench.data.decode import View, fit
 
 SIDE = 64  # pixels of a tile at most; smaller pictures keep their own size
 COLUMNS = 64

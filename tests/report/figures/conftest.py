@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from irbench import hits, metrics, results
-from irbench.kept import Kept
-from irbench.metrics import Judged
-from irbench.protocols import Backbone
-from irbench.results import Cost, Dataset, Estimate, QueryTimes, RecipeUsed, Result
-from irbench.significance import intervals
+from irbench.core.description import Backbone
+from irbench.metrics import retrieval
+from irbench.metrics.retrieval import Judged
+from irbench.metrics.significance import intervals
+from irbench.results import files, hits
+from irbench.results.artefacts import Kept
+from irbench.results.schema import Cost, Dataset, Estimate, QueryTimes, RecipeUsed, Result
 
 FACTS = Dataset(
     name="toy", protocol="closed-set", crop="none", fingerprint="f" * 64, train=9, gallery=99, queries=40, classes=3
@@ -29,7 +30,7 @@ class Shelf:
     def put(self, method: str = "m", *, seed: int = 0, answers: bool = True, times: float = 1.0, **changes) -> Result:
         rng = np.random.default_rng([seed, *map(ord, f"{method}{changes.get('search')}{changes.get('variant')}")])
         judged = Judged(rng.random((40, 20)) < np.linspace(0.9, 0.3, 20), rng.integers(20, 30, 40))
-        values = {name: metrics.per_query({"": judged}, name) for name in NAMES}
+        values = {name: retrieval.per_query({"": judged}, name) for name in NAMES}
         bounds = intervals(values)
         parts = {"encode_p50": 2.0 * times, "search_p50": 3.0 * times}
         facts = {
@@ -56,12 +57,12 @@ class Shelf:
             folder = result.path(self.kept.results).parent
             result = replace(result, hits=hits.save({"": judged}, folder, seed=seed))
             self.judged[result.cell, seed] = judged
-        results.write(result, self.kept.results)
+        files.write(result, self.kept.results)
         return result
 
     @property
     def all(self) -> list[Result]:
-        found, problems = results.read_all(self.kept.results)
+        found, problems = files.read_all(self.kept.results)
         assert problems == []
         return found
 

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from matplotlib.colors import to_hex
 
-from irbench import datasets, results
-from irbench.errors import StoreError, UsageError
-from irbench.ranking import MISSING, Ranking
+from irbench.core.errors import StoreError, UsageError
+from irbench.core.ranking import MISSING, Ranking
+from irbench.data import datasets
+from irbench.data.sources import Source
 from irbench.report.figures import Wishes, draw, svg
 from irbench.report.figures.answers import disagreed
 from irbench.report.palette import RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
-from irbench.results import Dataset
-from irbench.sources import Source
+from irbench.results import files, rankings
+from irbench.results.schema import Dataset
 
 STEP, SIDE, LEFT, TOP, LINE = 84, 72, 84 + 36, 24, 48  # pixels, see `_Canvas`
 
@@ -35,9 +36,9 @@ def answered(shelf, digits):
         rows[method] = np.array([rng.permutation(len(digits.gallery))[:12] for _ in range(len(digits.queries))])
         rows[method][5, 3:] = MISSING
         scores = np.where(rows[method] == MISSING, -np.inf, -np.arange(12.0)).astype(np.float32)
-        kept = results.save_ranking(Ranking(rows[method], scores), shelf.kept.work / "rankings")
+        kept = rankings.save_ranking(Ranking(rows[method], scores), shelf.kept.work / "rankings")
         made = shelf.put(method, dataset=Dataset.of(digits))
-        results.write(replace(made, ranking=kept), shelf.kept.results)
+        files.write(replace(made, ranking=kept), shelf.kept.results)
     return rows
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from irbench import hits, results
-from irbench.errors import UsageError
+from irbench.core.errors import UsageError
 from irbench.report.figures import Wishes, draw
+from irbench.results import files, hits
 
 
 def line(axes, label):
@@ -105,7 +105,7 @@ def test_a_curve_that_hides_behind_another_one_is_named(shelf):
     shelf.put("b")
     same = replace(seen, method="c")
     kept = hits.save({"": shelf.judged["a", 0]}, same.path(shelf.kept.results).parent, seed=0)
-    results.write(replace(same, hits=kept), shelf.kept.results)
+    files.write(replace(same, hits=kept), shelf.kept.results)
     for kind in ("pr", "precision"):
         words = everything(draw(kind, shelf.all, shelf.kept)).replace("\n", " ")
         assert "toy: right at the same ranks, and so one curve: a, c" in words

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from typer.testing import CliRunner
 
-from irbench.cli import app
-from irbench.errors import UsageError
+from irbench.cli.main import app
+from irbench.core.errors import UsageError
 from irbench.report.figures import draw, save, svg
 
 KINDS = ("pr", "mrr", "precision", "throughput", "pareto")
@@ -46,7 +46,8 @@ def test_a_file_is_the_same_in_every_run(shelf, tmp_path, form):
     shelf.put("a")
     save(draw("mrr", shelf.all, shelf.kept), tmp_path / f"here.{form}")
     code = (
-        "import sys; from pathlib import Path; from irbench.kept import Kept; from irbench.results import read_all;"
+        "import sys; from pathlib import Path; from irbench.results.artefacts import Kept;"
+        "from irbench.results.files import read_all;"
         "from irbench.report.figures import draw, save; root = Path(sys.argv[1]);"
         "kept = Kept(root / 'results', root / 'work', root / 'data');"
         "save(draw('mrr', read_all(kept.results)[0], kept), Path(sys.argv[2]))"

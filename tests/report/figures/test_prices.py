@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from irbench.errors import UsageError
+from irbench.core.errors import UsageError
 from irbench.report.figures import Wishes, draw
 from irbench.report.figures.labels import place_labels
 from irbench.report.figures.pareto import dominated
 from irbench.report.figures.sheet import style
 from irbench.report.figures.throughput import stages
-from irbench.results import Cost, QueryTimes
+from irbench.results.schema import Cost, QueryTimes
 
 VALUES = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])  # few, so that ties are common
 

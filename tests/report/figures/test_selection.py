@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from irbench.errors import UsageError
-from irbench.protocols import Backbone
+from irbench.core.description import Backbone
+from irbench.core.errors import UsageError
 from irbench.report.figures.selection import select
-from irbench.results import RecipeUsed
+from irbench.results.schema import RecipeUsed
 
 
 def labels(panel):

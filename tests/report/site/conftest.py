@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irbench import datasets, hits, metrics, results
-from irbench.collection import Benchmark, ImageSet
-from irbench.experiment import estimates
-from irbench.identifiers import Identifiers
-from irbench.kept import Kept
-from irbench.protocols import Backbone
-from irbench.ranking import Ranking
+from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.core.description import Backbone
+from irbench.core.identifiers import Identifiers
+from irbench.core.ranking import Ranking
+from irbench.data import datasets
+from irbench.data.sources import Source
+from irbench.experiments.run import estimates
+from irbench.metrics import retrieval
 from irbench.report.site import write
-from irbench.results import Cost, Dataset, QueryTimes, RecipeUsed, Result
-from irbench.sources import Source
+from irbench.results import files, hits, rankings
+from irbench.results.artefacts import Kept
+from irbench.results.schema import Cost, Dataset, QueryTimes, RecipeUsed, Result
 
 HOSTILE = "<script>alert('&\"')</script>"
 NAMES = [
@@ -39,7 +41,7 @@ class World:
 
     @property
     def all(self) -> list[Result]:
-        found, problems = results.read_all(self.kept.results)
+        found, problems = files.read_all(self.kept.results)
         assert problems == []
         return found
 
@@ -74,14 +76,14 @@ class World:
         result = Result(**(facts | changes))
         if result.status == "ok":
             folder = result.path(self.kept.results).parent
-            judged = metrics.judgements(ranking, self.benchmark)
+            judged = retrieval.judgements(ranking, self.benchmark)
             result = replace(
                 result,
                 metrics=estimates(ranking, self.benchmark),
-                ranking=results.save_ranking(ranking, self.kept.work / "rankings", identifiers),
+                ranking=rankings.save_ranking(ranking, self.kept.work / "rankings", identifiers),
                 hits=hits.save(judged, folder, seed=seed),
             )
-        results.write(result, self.kept.results)
+        files.write(result, self.kept.results)
         return result
 
     def report(self, out: Path | None = None, kept: Kept | None = None) -> Path:

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from irbench.pictures import View, fit
-from irbench.ranking import MISSING
+from irbench.core.ranking import MISSING
+from irbench.data.decode import View, fit
+from irbench.data.sources import Source
 from irbench.report.figures.selection import select
 from irbench.report.site.explorer import ANSWERS, choose, explore
 from irbench.report.site.sheet import COLUMNS, make_sheet
-from irbench.sources import Source
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from irbench import health, hits
-from irbench.errors import StoreError, UsageError
-from irbench.identifiers import Identifiers
+from irbench.core.errors import StoreError, UsageError
+from irbench.core.identifiers import Identifiers
+from irbench.metrics import diagnostics
 from irbench.report.site import write
+from irbench.results import hits
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -194,7 +195,7 @@ def test_the_health_of_identifiers_stands_on_the_page_of_its_method(empty_world)
     gallery = empty_world.benchmark.gallery
     numbers = Identifiers(np.arange(len(gallery))[:, None], len(gallery))  # each image its own: nothing is shared
     asked = replace(empty_world.benchmark, train=gallery)
-    report = health.report(numbers, asked)
+    report = diagnostics.report(numbers, asked)
     retriever = {"identifiers": report, "training": {"irgen": {"loss": [3.0, 2.875]}}}
     empty_world.put("writer", codes=True, retriever=retriever)
     empty_world.put("imported", codes=True, retriever={"identifiers": report | {"valid_beams": 0.25}})

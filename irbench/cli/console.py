@@ -1,0 +1,91 @@
+"""What `irbench run` says while it works, on standard error."""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from time import perf_counter
+
+from irbench.experiments.executors import Outcome
+from irbench.experiments.query import Answered
+from irbench.experiments.run import Experiment
+from irbench.report.render import render
+from irbench.report.table import table
+from irbench.results import hits
+from irbench.results.files import document
+
+
+class Console:
+    """Tells of each cell as it starts and ends."""
+
+    def __init__(self) -> None:
+        self._due = self._done = 0
+        self._start = 0.0
+
+    def planned(self, kept: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """Say what is stored already and what is left to do."""
+        self._due = len(due)
+        if kept:
+            _say(f"{_cells(len(kept))} stored already, nothing to compute there (--force runs them again)")
+        if due:
+            first = due[0].runtime
+            _say(f"{_cells(len(due))} to run on {first.device} in {first.precision}:")
+            for number, experiment in enumerate(due, 1):
+                _say(f"  {number}. {experiment.cell}")
+
+    def started(self, experiment: Experiment) -> None:
+        """Name the cell."""
+        self._done += 1
+        self._start = perf_counter()
+        _say(f"[{self._done}/{self._due}] {experiment.cell}")
+
+    def ended(self, outcome: Outcome) -> None:
+        """Say how the cell ended and how long it took."""
+        seconds = perf_counter() - self._start
+        what = outcome.status if outcome.status != "ok" else "done"
+        reason = f": {outcome.reason.strip().splitlines()[-1]}" if outcome.reason else ""
+        more = f" (all of it: {outcome.path})" if outcome.path and "\n" in outcome.reason.strip() else ""
+        _say(f"      {what} in {seconds:.1f} s{reason}{more}")
+
+
+def conclude(
+    experiments: Sequence[Experiment], outcomes: Mapping[Experiment, Outcome], *, tables: Sequence[str], as_json: bool
+) -> None:
+    """Print what was measured, on standard output; where it went, and what to try next, on standard error."""
+    root = experiments[0].settings.results
+    found = [result for experiment in experiments if (result := experiment.current()) is not None]
+    if as_json:
+        ended = [{"cell": str(e.cell), "status": o.status, "reason": o.reason} for e, o in outcomes.items()]
+        print(json.dumps({"results": [document(result) for result in found], "run": ended}))
+        return
+    if not found:
+        return
+    width = shutil.get_terminal_size((110, 24)).columns
+    for metric in tables:
+        made = table(found, metric, paper=False, include_shortened=True, judge=hits.reader(root))
+        print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
+    dataset = experiments[0].cell.dataset
+    _say(f"\nresults in {root}; other tables: irbench table --metric recall|mrr|map|price|latency|setup|footprint")
+    _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER, with images of your own")
+
+
+def print_answers(answered: Sequence[Answered], *, as_json: bool) -> None:
+    """Print what was found for each image asked about."""
+    if as_json:
+        print(json.dumps([asdict(one) for one in answered]))
+        return
+    for one in answered:
+        print(one.image)
+        width = max((len(answer.image) for answer in one.answers), default=0)
+        for a in one.answers:
+            path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
+            print(f"{a.rank:4}. {a.image:<{width}}  class {a.label:<5} score {a.score:10.4f}{path}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"

@@ -1,0 +1,121 @@
+"""`irbench data fetch` and `irbench data verify`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from irbench.cli import options as o
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from irbench.data.verify import Count, Findings
+
+_SHOWN = 5  # examples of each kind; --json has all of them
+
+
+def fetch(
+    dataset: o.OneDataset,
+    data: o.Data = Path("data"),
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="You accept the terms that the data set comes with.")
+    ] = False,
+) -> None:
+    """Download, check and unpack a data set; what was interrupted goes on."""
+    from irbench.data import datasets
+    from irbench.data.download.fetch import fetch as carry_out
+    from irbench.data.download.fetch import plan
+
+    found = datasets.find(dataset)
+    planned = plan(found, data)
+    root = carry_out(planned, license_accepted=accept_license, tell=lambda line: typer.echo(line, err=True))
+    typer.echo(f"{found.name} is in {root}" if found.head.files else f"{found.name} needs {found.layout.shape}")
+    typer.echo(f"whether it is whole: irbench data verify {found.name} --data {data}", err=True)
+
+
+def verify(
+    dataset: o.OneDataset,
+    data: o.Data = Path("data"),
+    crop: o.Crop = "none",
+    classes: Annotated[bool, typer.Option("--classes", help="Also count each class.")] = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Look at every image: counts, labels, what is missing, surplus, unreadable or copied. Status 1 if any is wrong."""
+    from irbench.data import datasets
+    from irbench.data.verify import verify as look
+
+    findings = look(datasets.find(dataset), data, crop=crop)
+    typer.echo(json.dumps(_document(findings)) if as_json else "\n".join(_lines(findings, classes=classes)))
+    raise typer.Exit(1 if findings.problems else 0)
+
+
+def _document(found: "Findings") -> dict[str, Any]:
+    splits = {
+        name: {"images": count.images, "classes": len(count.per_class), "per_class": count.per_class}
+        for name, count in found.splits.items()
+    }
+    kinds = ("missing", "surplus", "unreadable", "boxes", "labels", "notes", "problems")
+    return {
+        "name": found.name,
+        "root": str(found.root),
+        "sound": not found.problems,
+        "expected_counts_known": found.expected,
+        "splits": splits,
+        "classes": found.classes,
+        **{kind: getattr(found, kind) for kind in kinds},
+        "duplicates": [vars(copy) for copy in found.duplicates],
+        "published_duplicates": found.published_duplicates,
+    }
+
+
+def _lines(found: "Findings", *, classes: bool) -> list[str]:
+    lines = [f"{found.name} in {found.root}", "", f"{'split':<10}{'images':>12}{'classes':>10}   images a class"]
+    lines += [_split_line(name, count) for name, count in found.splits.items()]
+    if classes:
+        lines += ["", *_class_lines(found)]
+    lines += [
+        "",
+        *_kind("two labels", found.labels),
+        *_kind("missing", found.missing),
+        *_kind("surplus", found.surplus),
+        *_kind("unreadable", [f"{id_}: {why}" for id_, why in found.unreadable.items()]),
+        *_kind("boxes that do not fit", [f"{id_}: {why}" for id_, why in found.boxes.items()]),
+        *_kind("queries copied in gallery", [_copy_line(copy) for copy in found.duplicates]),
+        *[f"note: {note}" for note in found.notes],
+        "",
+    ]
+    return lines + _verdict(found)
+
+
+def _split_line(name: str, count: "Count") -> str:
+    low, high = count.range
+    return f"{name:<10}{count.images:>12,}{len(count.per_class):>10,}   {low:,} to {high:,}"
+
+
+def _class_lines(found: "Findings") -> list[str]:
+    lines = [f"{'class':<10}" + "".join(f"{name:>10}" for name in found.splits) + "   first image"]
+    for label, first in found.classes.items():
+        counts = "".join(f"{count.per_class.get(label, 0):>10,}" for count in found.splits.values())
+        lines.append(f"{label:<10}{counts}   {first}")
+    return lines
+
+
+def _kind(what: str, found: "Collection[str]") -> list[str]:
+    shown = [f"    {line}" for line, _ in zip(found, range(_SHOWN), strict=False)]
+    more = [f"    … and {len(found) - _SHOWN:,} more (--json has all)"] if len(found) > _SHOWN else []
+    return [f"{what:<26}{len(found):>10,}", *shown, *more]
+
+
+def _copy_line(copy: Any) -> str:
+    return f"{copy.query} = {copy.gallery}" + ("" if copy.same_label else ", with another label")
+
+
+def _verdict(found: "Findings") -> list[str]:
+    if found.problems:
+        return ["wrong:", *[f"  {problem}" for problem in found.problems]]
+    if found.expected:
+        copies = f"; {len(found.duplicates):,} of its queries are copies, as published" if found.duplicates else ""
+        return [f"complete: every image that was published is here and can be read{copies}"]
+    return ["sound: nothing is wrong; how many images there should be, nobody says"]

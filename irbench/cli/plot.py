@@ -1,0 +1,57 @@
+"""`irbench plot`: figures of stored results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irbench.cli import options as o
+from irbench.cli.read import known_names, read_results
+from irbench.core.errors import check_choice
+
+app = typer.Typer()
+_KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "answers")
+
+
+@app.command()
+def plot(
+    kind: Annotated[str, typer.Argument(help=", ".join(_KINDS) + ".", autocompletion=lambda: list(_KINDS))],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .svg, .png or .pdf.", show_default=False)],
+    dataset: o.Datasets = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", "-m", help="Cells to draw: irgen, ft-clip, ft-clip+scann, irgen@hkm, 'irgen@*'."),
+    ] = None,
+    seed: o.Seeds = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Answers: of precision, pareto and answers.")] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="throughput or latency: batches, or one query at a time.")
+    ] = None,
+    query: Annotated[
+        list[int] | None, typer.Option("--query", min=0, help="Row of a query to show (answers); several.")
+    ] = None,
+    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Beside the paper's numbers.")] = True,
+    results: o.ResultsOut = None,
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+) -> None:
+    """Draw stored results: curves, times by component, quality against speed, or the answers to some queries."""
+    from irbench.report.figures import Wishes, check_format, draw, save
+    from irbench.results.artefacts import Kept
+
+    check_choice("kind of figure", kind, _KINDS)
+    check_format(out)
+    folder, found, problems = read_results(results)
+    names, own = known_names(dataset or (), found)
+    wishes = Wishes(
+        datasets=names,
+        methods=tuple(method or ()),
+        seeds=tuple(seed or ()),
+        queries=tuple(query or ()),
+        k=k,
+        by=by,
+        paper=paper,
+    )
+    save(draw(kind, found, Kept(folder, work, data, own), wishes), out)
+    typer.echo(out)
+    raise typer.Exit(1 if problems else 0)

@@ -1,0 +1,33 @@
+"""`irbench report`: a folder of pages about stored results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from irbench.cli import options as o
+from irbench.cli.read import known_names, read_results
+
+app = typer.Typer()
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier report there is replaced.")],
+    dataset: o.Datasets = None,
+    results: o.ResultsOut = None,
+    data: o.Data = Path("data"),
+    work: o.Work = Path("runs/work"),
+) -> None:
+    """Write a site about stored results: tables, figures, answers side by side, and how each number was made."""
+    from irbench.report.figures import name_of
+    from irbench.report.site import write
+    from irbench.results import hits
+    from irbench.results.artefacts import Kept
+
+    folder, found, problems = read_results(results)
+    names, own = known_names(dataset or (), found)
+    chosen = [result for result in found if not names or name_of(result.dataset) in names]
+    sizes = write(chosen, Kept(folder, work, data, own), hits.reader(folder), out, problems=problems)
+    typer.echo(f"{out / 'index.html'}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
+    raise typer.Exit(1 if problems else 0)

@@ -1,0 +1,189 @@
+"""Recipes: TOML files that name registered things and hold values. Read strictly, hashed, and kept with results.
+
+A file `methods/ft-clip.toml` names one class (`encoder = "ft-clip"`) and gives its `Config` in `[params]`. At most two
+kinds of tables override it, the later winning: `[at.<scale>]`, then `[on.<dataset>]`.
+"""
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from irbench.core.errors import RecipeError, UsageError, nearest
+
+SCALES = ("tiny", "small", "paper")
+_TABLES = {"params", "at", "on"}
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodHead:
+    """What stands above the tables of methods/NAME.toml: an encoder that a searcher completes, or a whole retriever."""
+
+    encoder: str | None = None
+    retriever: str = "dense"
+    identifier: str | None = None  # the usual recipe of methods/identifier, for a retriever that writes identifiers
+    scales: tuple[str, ...] = SCALES  # where there is something to run
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchHead:
+    """What stands above the tables of methods/search/NAME.toml."""
+
+    searcher: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentifierHead:
+    """What stands above the tables of methods/identifier/NAME.toml."""
+
+    identifier: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One file, read but not yet applied to a scale and a data set."""
+
+    name: str
+    path: Path
+    text: str
+    table: Mapping[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the file's text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def title(self) -> str:
+        """The first comment after the one that names the class: what this recipe is, in a line."""
+        comments = [line[1:].strip() for line in self.text.splitlines() if line.startswith("#")]
+        return comments[1] if len(comments) > 1 else ""
+
+    @property
+    def source(self) -> str:
+        """The Python file that the first comment names."""
+        return self.text.partition("\n")[0].partition("class:")[2].strip()
+
+    def head(self, schema: type[C]) -> C:
+        """Return what stands above the tables (which class, which defaults) as the frozen dataclass `schema`."""
+        return build_config(schema, {k: v for k, v in self.table.items() if k not in _TABLES}, str(self.path))
+
+    def params(self, *, scale: str, dataset: str) -> dict[str, Any]:
+        """Return `[params]` with the overrides for this scale and this data set laid over it.
+
+        `dataset` is empty at a scale that is not the data set's usual one: `[on.<dataset>]` was not written for it.
+        """
+        merged = dict(self.table.get("params", {}))
+        for family, choice in (("at", scale), ("on", dataset)):
+            merged |= self.table.get(family, {}).get(choice, {})
+        return merged
+
+    def config(self, schema: type[C], *, scale: str, dataset: str, **overrides: object) -> C:
+        """Return the parameters as the class's own frozen `Config`; unknown keys and wrong types are errors.
+
+        `overrides` come from the command line and win.
+        """
+        self._check_overrides(schema)
+        return build_config(schema, self.params(scale=scale, dataset=dataset) | overrides, str(self.path))
+
+    def _check_overrides(self, schema: type) -> None:
+        known = {field.name for field in fields(schema)}
+        for family in ("at", "on"):
+            for choice, table in self.table.get(family, {}).items():
+                if family == "at" and choice not in SCALES:
+                    raise RecipeError(f"{self.path}: unknown scale [at.{choice}]{nearest(choice, SCALES)}")
+                for key in table.keys() - known:
+                    raise RecipeError(f"{self.path}: unknown key '{key}' in [{family}.{choice}]{nearest(key, known)}")
+
+
+def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C:
+    """Check `values` against the frozen dataclass `schema` and build it; `where` opens the message of an error."""
+    from pydantic import TypeAdapter, ValidationError
+
+    _check_keys(schema, values, where)
+    for key, value in values.items():
+        _check_value(value, f"{where}: {key}")
+    try:
+        # through JSON, whose strict mode takes an array for a tuple but never "3" for 3
+        return TypeAdapter(schema).validate_json(json.dumps(dict(values)), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "params"
+        raise RecipeError(f"{where}: {key}: {first['msg']}") from None
+
+
+def _check_keys(schema: type, values: Mapping[str, object], where: str) -> None:
+    """Refuse keys that `schema` does not have, in the tables within it too, which pydantic would drop in silence."""
+    types = get_type_hints(schema)
+    known = {field.name: types[field.name] for field in fields(schema)}
+    for key in values.keys() - known.keys():
+        raise RecipeError(f"{where}: unknown key '{key}'{nearest(key, known)}")
+    for key, value in values.items():
+        tables = [table for table in (value if isinstance(value, list) else [value]) if isinstance(table, dict)]
+        for inner in (known[key], *get_args(known[key])):
+            if isinstance(inner, type) and is_dataclass(inner):
+                for table in tables:
+                    _check_keys(inner, table, f"{where}: {key}")
+
+
+def _check_value(value: object, where: str) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise RecipeError(f"{where}: {value} is not a finite number, text, true or false, or a list of them") from None
+
+
+def find(family: str, name: str) -> Recipe:
+    """Read recipe `name` of `family`: "methods", "methods/search", "methods/identifier" or "datasets"."""
+    for folder in _folders():
+        path = folder / family / f"{name}.toml"
+        if path.is_file() and path.stem == name:  # "search/linear" is no method
+            return read(path)
+    known = names(family)
+    raise UsageError(f"unknown {_SINGULAR[family]} '{name}'{nearest(name, known)} (irbench list {PLURAL[family]})")
+
+
+_SINGULAR = {"methods": "method", "methods/search": "search", "methods/identifier": "identifier",
+             "datasets": "dataset"}  # fmt: skip
+PLURAL = {"methods": "methods", "methods/search": "searchers", "methods/identifier": "identifiers",
+           "datasets": "datasets"}  # fmt: skip
+
+
+def read(path: Path) -> Recipe:
+    """Read one recipe file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: {error}") from None
+    for key in _TABLES & table.keys():
+        _check_table(table[key], f"{path}: [{key}]")
+    for family in ("at", "on"):
+        for choice, overrides in table.get(family, {}).items():
+            _check_table(overrides, f"{path}: [{family}.{choice}]")
+    return Recipe(path.stem, path, text, table)
+
+
+def _check_table(value: object, where: str) -> None:
+    if not isinstance(value, dict):
+        raise RecipeError(f"{where} is a table, not a value")
+
+
+def names(family: str) -> list[str]:
+    """Return the names of all recipes of `family`, the user's own included."""
+    return sorted({path.stem for folder in _folders() for path in (folder / family).glob("*.toml")})
+
+
+def _folders() -> Iterator[Path]:
+    """Where recipes are looked for: the user's folder, the current one, the installed package, the checkout."""
+    own = os.environ.get("IRBENCH_RECIPES")
+    if own:
+        yield Path(own)
+    yield Path()
+    package = Path(__file__).parents[1]
+    yield package / "_recipes" if (package / "_recipes").is_dir() else package.parent

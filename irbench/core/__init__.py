@@ -1,0 +1,1 @@
+"""The nouns of irbench: frozen, self-checking values of numpy arrays, and the errors."""

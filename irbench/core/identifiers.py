@@ -1,0 +1,39 @@
+"""What a generative retriever writes: a short sequence of codes for each image."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.core.errors import ContractError
+
+
+@dataclass(frozen=True, eq=False)
+class Identifiers:
+    """M codes for each of N images, every code in 0 … `codebook_size` - 1. Several images may share one identifier."""
+
+    codes: NDArray[np.int64]  # [N,M]
+    codebook_size: int  # L: stated, never inferred from the codes that happen to occur
+
+    def __post_init__(self) -> None:
+        if self.codes.ndim != 2 or 0 in self.codes.shape or not np.issubdtype(self.codes.dtype, np.integer):
+            raise ContractError(f"identifiers are whole numbers [N,M], not {self.codes.dtype} {self.codes.shape}")
+        object.__setattr__(self, "codes", np.ascontiguousarray(self.codes, dtype=np.int64))
+        bad = ((self.codes < 0) | (self.codes >= self.codebook_size)).any(axis=1)
+        if bad.any():
+            row = int(bad.argmax())
+            raise ContractError(f"identifier of row {row} is {self.codes[row]}, outside 0…{self.codebook_size - 1}")
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def length(self) -> int:
+        """M, the number of codes in an identifier."""
+        return self.codes.shape[1]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of codes and codebook size."""
+        return hashlib.sha256(f"{self.codes.shape} {self.codebook_size}".encode() + self.codes.tobytes()).hexdigest()

@@ -1,0 +1,8 @@
+"""The version of irbench that is installed."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    VERSION = version("irbench")
+except PackageNotFoundError:  # run from a checkout by `python cli.py`, never installed
+    VERSION = "0.2.0+checkout"

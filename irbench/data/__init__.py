@@ -1,0 +1,1 @@
+"""Data sets: from files on disk to a benchmark, and from a benchmark to pixels."""

@@ -1,0 +1,319 @@
+"""Data sets by name, or anyone's own images by path, made into a `Benchmark` under a protocol."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.config import recipes
+from irbench.config.catalog import LAYOUTS
+from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.core.errors import DataError, UsageError, check_choice, nearest
+from irbench.data.download.published import Expected, RemoteFile
+from irbench.data.loaders import Collection, Layout, Split
+
+PROTOCOLS = ("closed-set", "metric-learning")
+CROPS = ("none", "bbox")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What stands at the top of a data set's recipe."""
+
+    layout: str
+    folders: tuple[str, ...]  # looked for below --data, in this order; then --data itself. Empty: needs no files
+    page: str  # where to get it
+    scale: str  # "tiny", "small" or "paper": how large a model suits it
+    ks: tuple[int, ...]  # answers at these K are scored
+    depth: int  # answers kept
+    mirror: bool  # is a mirrored image still the same thing?
+    license: str = ""  # the terms in a few words, shown before anything is fetched
+    by_hand: str = ""  # why some files cannot be fetched, and how people get them
+    files: tuple[RemoteFile, ...] = ()  # what `irbench data fetch` gets, the layout's marker last
+    expected: Expected | None = None  # what `irbench data verify` holds it against
+
+    def __post_init__(self) -> None:
+        if self.scale not in recipes.SCALES:
+            raise ValueError(f"unknown scale '{self.scale}'{nearest(self.scale, recipes.SCALES)}")
+        if not self.ks or min(self.ks) < 1 or max(self.ks) > self.depth:
+            raise ValueError(f"ks {list(self.ks)} are not all between 1 and depth {self.depth}")
+        if self.files and not (self.license and self.folders):
+            raise ValueError("files come with a license (the terms, which have to be accepted) and need a folder")
+        if not all(file.url for file in self.files) and not self.by_hand:
+            raise ValueError("files without a url need by_hand, which tells people how to get them")
+
+
+_OWN = Head(layout="folders", folders=(), page="", scale="small", ks=(1, 2, 4, 8), depth=100, mirror=True)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that is known by name or by path, not yet looked for."""
+
+    name: str
+    head: Head
+    layout: Layout
+    own: Path | None = None  # anyone's own folder or .csv file
+
+    def places(self, data: Path) -> list[Path]:
+        """Where it is looked for."""
+        if self.own is not None:
+            return [self.own]
+        return [data / folder for folder in self.head.folders] + [data] if self.head.folders else [Path()]
+
+    def locate(self, data: Path) -> Path:
+        """Return the first place that holds the layout's marker."""
+        places = self.places(data)
+        for place in places:
+            if (place / self.layout.marker).exists():
+                return place
+        looked = ", ".join(str(place / self.layout.marker) for place in places)
+        raise DataError(f"{self.name} not found: looked for {looked}. {self.hint}")
+
+    def is_here(self, data: Path) -> bool:
+        """Tell whether its layout's marker is in one of the places where it is looked for."""
+        return any((place / self.layout.marker).exists() for place in self.places(data))
+
+    @property
+    def hint(self) -> str:
+        """What its folder has to look like, and where to get it."""
+        hint = f"What is needed: {self.layout.shape}."
+        if self.own is None:
+            hint += f" Get it from {self.head.page} and point --data at its folder or the folder above."
+        if self.own is None and self.head.files:
+            hint += f" irbench data fetch {self.name} gets it, or says how."
+        return hint
+
+    def collect(self, data: Path) -> tuple[Path, Collection]:
+        """Return its root and what the layout reads there."""
+        root = self.locate(data)
+        try:
+            return root, self.layout.read(root)
+        except FileNotFoundError as error:
+            raise DataError(f"{self.name}: {error.filename} is missing. {self.hint}") from None
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot read {error.filename or root}: {error.strerror}") from None
+
+
+def find(name: str | Path) -> Dataset:
+    """Return the data set of a recipe's name, or of a path to a folder of images or a .csv list."""
+    if _is_path(str(name)):
+        return _own(Path(name))
+    recipe = recipes.find("datasets", str(name))
+    head = recipe.head(Head)
+    layout, schema = LAYOUTS.load(head.layout), LAYOUTS.schema(head.layout)
+    return Dataset(str(name), head, layout(recipe.config(schema, scale=head.scale, dataset=str(name))))
+
+
+def load(  # noqa: PLR0913 -- each is an option of the command line
+    name: str | Path,
+    *,
+    data: Path | None = None,
+    crop: str = "none",
+    protocol: str = "closed-set",
+    fresh: bool = False,
+    max_queries: int | None = None,
+    files_must_exist: bool = True,
+) -> Benchmark:
+    """Return data set `name` (or the images at a path) as a benchmark.
+
+    `fresh` keeps half of the gallery out of training, see `keep_fresh`. `max_queries` asks an even spread of so many
+    queries only. With `files_must_exist` false, images that are listed and absent are noticed when they are decoded,
+    not here.
+    """
+    check_choice("--crop", crop, CROPS)
+    check_choice("--protocol", protocol, PROTOCOLS)
+    dataset = find(name)
+    root, collection = dataset.collect(data or Path("data"))
+    benchmark = assemble(dataset, root, collection, crop=crop, protocol=protocol)
+    if files_must_exist:
+        _check_files(dataset, benchmark)
+    if fresh:
+        benchmark = keep_fresh(benchmark)
+    return benchmark if max_queries is None else shorten(benchmark, max_queries)
+
+
+def keep_fresh(benchmark: Benchmark) -> Benchmark:
+    """Return the benchmark with half of the gallery images of each class taken out of training, to be added later.
+
+    Of a class of n images n // 2 are new, those whose ids have the smallest SHA-256: a choice that looks like chance
+    and depends on nothing but the data set. The gallery is then the old images, in their order, and after them the new.
+    """
+    gallery = benchmark.gallery
+    digests = [hashlib.sha256(id_.encode("utf-8", "surrogateescape")).digest() for id_ in gallery.ids]
+    new = np.zeros(len(gallery), bool)
+    for label in np.unique(gallery.labels):
+        rows = np.flatnonzero(gallery.labels == label).tolist()
+        new[sorted(rows, key=digests.__getitem__)[: len(rows) // 2]] = True
+    if not new.any():
+        raise UsageError(f"{benchmark.name}: no class has two gallery images, so none can be kept to be added later")
+    kept = {gallery.ids[row] for row in np.flatnonzero(new)}
+    trained = np.array([id_ not in kept for id_ in benchmark.train.ids])
+    return replace(
+        benchmark,
+        train=benchmark.train.take(np.flatnonzero(trained)),
+        gallery=gallery.take(np.argsort(new, kind="stable")),
+        fresh=int(new.sum()),
+    )
+
+
+def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
+    """Return the benchmark with an even spread of at most `max_queries` queries, and that fact stamped on it."""
+    if max_queries < 1:
+        raise UsageError(f"--max-queries {max_queries}: at least one query has to be asked")
+    asked = len(benchmark.queries)
+    if max_queries >= asked:
+        return benchmark
+    rows = np.arange(max_queries) * asked // max_queries
+    shortened = benchmark.shortened | {"max_queries": max_queries}
+    return replace(benchmark, queries=benchmark.queries.take(rows), shortened=shortened)
+
+
+def summary(benchmark: Benchmark) -> dict[str, object]:
+    """Return what `irbench data info` tells, as JSON values."""
+    positives = benchmark.positives
+    splits = {s.name: s for s in (benchmark.train, benchmark.gallery, benchmark.queries)}
+    return {
+        "name": benchmark.name,
+        "protocol": benchmark.protocol,
+        "crop": benchmark.crop,
+        "images": {name: len(split) for name, split in splits.items()},
+        "classes": {name: len(np.unique(split.labels)) for name, split in splits.items()} | {"all": benchmark.classes},
+        "positives": {"min": int(positives.min()), "mean": float(positives.mean()), "max": int(positives.max())},
+        "queries_without_positives": int((positives == 0).sum()),
+        "queries_in_gallery": int((benchmark.own_rows >= 0).sum()),
+        "added_after_training": benchmark.fresh,
+        "ks": list(benchmark.ks),
+        "depth": benchmark.depth,
+        "shortened": dict(benchmark.shortened),
+        "fingerprint": benchmark.fingerprint,
+    }
+
+
+def _is_path(name: str) -> bool:
+    separators = {"/", os.sep}
+    if name.endswith(".csv") or any(separator in name for separator in separators):
+        return True
+    return Path(name).is_dir() and name not in recipes.names("datasets")
+
+
+def _own(path: Path) -> Dataset:
+    kind = "csv" if path.suffix == ".csv" else "folders"
+    layout, schema = LAYOUTS.load(kind), LAYOUTS.schema(kind)
+    stem = path.resolve().stem if kind == "csv" else path.resolve().name
+    readable = re.sub(r"[^\w.-]+", "-", stem)[:80].strip("-.") or "images"
+    # results of two folders of one name, or of a known data set's name, are not to be mistaken for each other's
+    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
+    return Dataset(f"{readable}-{place}", replace(_OWN, layout=kind), layout(schema()), own=path)
+
+
+def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
+    """Return what a layout read as a benchmark under a protocol; whether the files are there is not looked at."""
+    boxes = _boxes(dataset, collection) if crop == "bbox" else None
+    split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection)
+    labels = _dense(collection.labels, split)
+
+    def images(name: str, rows: NDArray[np.int64]) -> ImageSet:
+        return ImageSet(
+            name=name,
+            ids=tuple(collection.ids[row] for row in rows.tolist()),
+            labels=labels[rows],
+            root=root.parent if root.is_file() else root,
+            boxes=None if boxes is None else boxes[rows],
+            arrays=None if collection.arrays is None else collection.arrays[rows],
+            mirror=dataset.head.mirror,
+        )
+
+    return Benchmark(
+        name=dataset.name,
+        protocol=protocol,
+        crop=crop,
+        train=images("train", split.train),
+        gallery=images("gallery", split.gallery),
+        queries=images("queries", split.queries),
+        ks=dataset.head.ks,
+        depth=dataset.head.depth,
+    )
+
+
+def _boxes(dataset: Dataset, collection: Collection) -> NDArray[np.int32]:
+    if collection.boxes is None:
+        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out")
+    try:
+        return collection.boxes()
+    except FileNotFoundError as error:
+        raise DataError(f"{dataset.name}: --crop bbox needs {error.filename}. {dataset.hint}") from None
+
+
+def _halves(collection: Collection) -> Split:
+    """Divide by class: the first half is trained on, the second asks and is searched (an image never for itself).
+
+    A photograph that is listed several times, in splits that do not count here, is taken once.
+    """
+    rows = _once(collection.ids, collection.labels)
+    labels = collection.labels[rows]
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise DataError(f"--protocol metric-learning divides the classes in two, and there is only {len(classes)}")
+    seen = labels < classes[len(classes) // 2]
+    return Split(train=rows[seen], gallery=rows[~seen], queries=rows[~seen])
+
+
+def _once(ids: Sequence[str], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the first row of each id, whose other rows must have its label."""
+    first: dict[str, int] = {}
+    for row, id_ in enumerate(ids):
+        if labels[first.setdefault(id_, row)] != labels[row]:
+            raise DataError(f"{id_} is listed with two labels")
+    return np.array(list(first.values()), dtype=np.int64)
+
+
+def _dense(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
+    """Number the classes of the benchmark from 0, those of the training split first: a classifier's outputs."""
+    trained = np.unique(labels[split.train])
+    others = np.setdiff1d(labels[np.concatenate([split.gallery, split.queries])], trained)
+    order = np.concatenate([trained, others])
+    sorter = np.argsort(order)
+    position = np.searchsorted(order, labels, sorter=sorter)
+    return sorter[np.minimum(position, len(order) - 1)].astype(np.int64)
+
+
+def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
+    """Compare ids with the names in their folders: one listing for each folder, not one look-up for each image."""
+    paths: set[str] = set()
+    for split in (benchmark.train, benchmark.gallery, benchmark.queries):
+        if split.arrays is None:
+            paths.update(map(partial(os.path.join, str(split.root)), split.ids))
+    absent = sorted(absent_files(paths))
+    if absent:
+        raise DataError(
+            f"{dataset.name}: {len(absent):,} of {len(paths):,} listed images are not on disk, the first is "
+            f"{absent[0]}. {dataset.hint} (--on-bad-image skip leaves absent images out)"
+        )
+
+
+def absent_files(paths: set[str]) -> Iterator[str]:
+    """Yield the paths at which there is no file; what stands in zip archives is taken to be there."""
+    listed: dict[str, set[str]] = {}
+    for path in paths:
+        if ".zip/" in path:  # the layout took it from the archive's own list
+            continue
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = _names_in(folder)
+        if name not in listed[folder]:
+            yield path
+
+
+def _names_in(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except (OSError, ValueError):  # not there, not a folder, not even a possible name
+        return set()

@@ -1,0 +1,1 @@
+"""Getting data sets: what is published, downloading, checking and unpacking it."""

@@ -1,0 +1,74 @@
+"""Stanford Cars (Krause et al. 2013) in its official folders. Recipes: datasets/cars196.toml, cars196-holdout.toml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.data.loaders import Collection, Split
+from irbench.data.loaders.files import check_labels, column, matlab
+
+_CLASSES = 196
+_TEST_LABELS = "cars_test_annos_withlabels.mat"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The recipe's [params]."""
+
+    holdout: int = 0  # n: of the training photographs alone, every n-th is asked; 0: the official test photographs
+
+
+class CarsLayout:
+    """Trained on and searched: the training photographs; asked: the test photographs, or some held out."""
+
+    marker: ClassVar[str] = "devkit/cars_train_annos.mat"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def shape(self) -> str:
+        """What the folder has to look like; the test photographs only where they are asked."""
+        official = (
+            f" (all that cars196-holdout needs), cars_test/00001.jpg ..., devkit/{_TEST_LABELS} (or beside devkit)"
+        )
+        return "cars_train/00001.jpg ..., devkit/cars_train_annos.mat" + ("" if self.config.holdout else official)
+
+    def read(self, root: Path) -> Collection:
+        """Read the annotations of one or both halves; the two number their files alike, so ids name the folder too."""
+        train = _read("cars_train", root / self.marker)
+        rows = np.arange(len(train[0]))
+        if self.config.holdout:
+            asked = rows % self.config.holdout == 0
+            split = Split(train=rows[~asked], gallery=rows[~asked], queries=rows[asked])
+            return _collection([train], split)
+        beside = root / _TEST_LABELS
+        test = _read("cars_test", beside if beside.exists() else root / "devkit" / _TEST_LABELS)
+        asked_rows = len(rows) + np.arange(len(test[0]))
+        return _collection([train, test], Split(train=rows, gallery=rows, queries=asked_rows))
+
+
+_Half = tuple[list[str], NDArray[np.int64], NDArray[np.int32]]  # ids, labels from 1, boxes
+
+
+def _collection(halves: list[_Half], split: Split) -> Collection:
+    ids, labels, boxes = zip(*halves, strict=True)
+    return Collection(
+        ids=tuple(id_ for half in ids for id_ in half),
+        labels=np.concatenate(labels),
+        split=split,
+        boxes=lambda: np.concatenate(boxes),
+    )
+
+
+def _read(folder: str, path: Path) -> _Half:
+    table: Any = matlab(path, "annotations")
+    labels = column(table, "class", path)
+    check_labels(labels, 1, _CLASSES, path)
+    corners = [column(table, f"bbox_{corner}", path) for corner in ("x1", "y1", "x2", "y2")]
+    # Matlab counts pixels from 1 and includes the last: from 0 and with the last excluded, only x1 and y1 change
+    boxes = np.stack(corners, axis=1) - [1, 1, 0, 0]
+    return [f"{folder}/{name}" for name in table["fname"]], labels, boxes.astype(np.int32)

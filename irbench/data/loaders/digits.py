@@ -1,0 +1,38 @@
+"""The handwritten digits that come with scikit-learn: 1,797 scans of 8 x 8 pixels. Recipe: datasets/digits.toml."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from irbench.data.loaders import Collection, Split
+
+
+@dataclass(frozen=True)
+class Config:
+    """Nothing to choose."""
+
+
+class DigitsLayout:
+    """Even rows are trained on and searched, odd rows are asked."""
+
+    marker: ClassVar[str] = ""
+    shape: ClassVar[str] = "nothing: the images come with scikit-learn"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def read(self, root: Path) -> Collection:  # noqa: ARG002 -- the images come with scikit-learn
+        """Return the scans; their 17 levels of grey are spread over 0 to 255."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+        rows = np.arange(len(grey))
+        return Collection(
+            ids=tuple(f"digit-{row:04d}" for row in rows),
+            labels=digits.target.astype(np.int64),
+            split=Split(train=rows[::2], gallery=rows[::2], queries=rows[1::2]),
+            arrays=np.repeat(grey[..., None], 3, axis=3),
+        )

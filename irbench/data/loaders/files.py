@@ -1,0 +1,118 @@
+"""Reading the lists, tables and folders that data sets come as. Every complaint names the file, and the line or row."""
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.core.errors import DataError
+from irbench.data.decode import SUFFIXES
+
+
+def lines(path: Path, *kinds: Callable[[str], Any], skip: int = 0) -> Iterator[tuple[Any, ...]]:
+    """Yield the columns of a text file, divided by white space and each converted by its kind; blank lines are skipped.
+
+    `skip` lines at the top are a header.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in islice(enumerate(file, start=1), skip, None):
+                columns = line.split()
+                if columns:
+                    yield _convert(columns, kinds, f"{path}, line {number}")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a text file ({error.reason}); get it again") from None
+
+
+def whole(text: str) -> int:
+    """Convert to a whole number of less than 32 bits, which every label, count and pixel is."""
+    number = int(text)
+    if abs(number) >> 31:
+        raise ValueError(text)
+    return number
+
+
+def _convert(columns: list[str], kinds: tuple[Callable[[str], Any], ...], where: str) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(text) for kind, text in zip(kinds, columns, strict=True))
+    except ValueError:
+        wanted = ", ".join("text" if kind is str else "a number" for kind in kinds)
+        raise DataError(f"{where}: expected {wanted}, found {' '.join(columns)!r}; get the file again") from None
+
+
+def matlab(path: Path, variable: str) -> NDArray[np.void]:
+    """Return a struct array of a Matlab file, its fields squeezed to plain values."""
+    from scipy.io import loadmat
+
+    try:
+        variables = loadmat(str(path), appendmat=False, squeeze_me=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # scipy raises a dozen types for a damaged file
+        raise DataError(f"{path}: not a whole Matlab file ({error}); get it again") from None
+    if variable not in variables:
+        raise DataError(f"{path}: no variable '{variable}' in it; is it another file of the same name?")
+    return np.atleast_1d(variables[variable])
+
+
+def column(table: NDArray[np.void], name: str, path: Path) -> NDArray[np.int64]:
+    """Return a column of whole numbers of a Matlab struct array."""
+    if table.dtype.names is None or name not in table.dtype.names:
+        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?")
+    try:
+        return np.array([int(value) for value in table[name]], dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"{path}: field '{name}' holds something that is not a number; get the file again") from None
+
+
+def check_labels(labels: NDArray[np.int64], low: int, high: int, path: Path) -> None:
+    """Refuse labels outside of `low` to `high`."""
+    wrong = (labels < low) | (labels > high)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(f"{path}, row {row}: label {labels[row]} is not between {low} and {high}; get the file again")
+
+
+def folders(root: Path) -> list[str]:
+    """Return the names of the folders in `root`, sorted.
+
+    Links to folders count, but for those that lead back to `root` or above it; hidden folders do not count.
+    """
+    above = {root.resolve(), *root.resolve().parents}
+    with os.scandir(root) as entries:
+        found = [entry for entry in entries if _is_folder(entry) and not entry.name.startswith(".")]
+    return sorted(entry.name for entry in found if not entry.is_symlink() or Path(entry).resolve() not in above)
+
+
+def pictures(folder: Path) -> list[str]:
+    """Return the names of the image files in `folder`, sorted; not those of folders below it, which may be loops."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122 -- a million of them
+            and not entry.name.startswith(".")
+            and (entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not _is_folder(entry)))
+        )
+
+
+def classes_of(root: Path, below: str) -> list[tuple[str, str]]:
+    """Return (class, id) of each image `root/below/<class>/<image>`, sorted; a class without images has no rows."""
+    return [(name, f"{below}{name}/{file}") for name in folders(root / below) for file in pictures(root / below / name)]
+
+
+def numbered(names: list[str]) -> NDArray[np.int64]:
+    """Return for each name its place among the sorted different names."""
+    place = {name: number for number, name in enumerate(sorted(set(names)))}
+    return np.array([place[name] for name in names], dtype=np.int64)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -1,0 +1,59 @@
+"""Anyone's own images, a folder for each class."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from irbench.core.errors import DataError
+from irbench.data.loaders import Collection, Split
+from irbench.data.loaders.files import classes_of, folders, numbered
+
+
+@dataclass(frozen=True)
+class Config:
+    """How many images to hold out where the folder does not say which are asked."""
+
+    holdout: int = 3  # of each class, sorted by name, every n-th image is a query: the n-th, the 2n-th ...
+
+
+class FoldersLayout:
+    """`gallery/<class>/<image>` and `query/<class>/<image>`, perhaps `train/<class>/<image>`; or `<class>/<image>`.
+
+    Of train and gallery one may be missing: it is then the same as the other.
+    """
+
+    marker: ClassVar[str] = ""
+    shape: ClassVar[str] = "a folder <class>/<image> for each class, or such folders in train, gallery and query"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def read(self, root: Path) -> Collection:
+        """List the folders; other files, and folders below those of the classes, are left alone."""
+        present = set(folders(root))
+        if "query" in present and present & {"train", "gallery"}:
+            return self._divided(root, present)
+        found = classes_of(root, "")
+        if not found:
+            raise DataError(f"{root}: no images in it. What is needed: {self.shape}")
+        classes = [name for name, _ in found]
+        labels = numbered(classes)
+        place = np.arange(len(labels)) - np.searchsorted(labels, labels)  # of each image in its class
+        asked = place % self.config.holdout == self.config.holdout - 1
+        kept = np.flatnonzero(~asked)
+        split = Split(train=kept, gallery=kept, queries=np.flatnonzero(asked))
+        return Collection(ids=tuple(id_ for _, id_ in found), labels=labels, split=split)
+
+    def _divided(self, root: Path, present: set[str]) -> Collection:
+        found = {part: classes_of(root, f"{part}/") for part in ("train", "gallery", "query") if part in present}
+        ends = np.cumsum([0, *map(len, found.values())])
+        rows = {part: np.arange(*ends[place : place + 2]) for place, part in enumerate(found)}
+        train, gallery = rows.get("train", rows.get("gallery")), rows.get("gallery", rows.get("train"))
+        every = [image for part in found.values() for image in part]
+        return Collection(
+            ids=tuple(id_ for _, id_ in every),
+            labels=numbered([name for name, _ in every]),
+            split=Split(train=train, gallery=gallery, queries=rows["query"]),  # type: ignore[arg-type] # one is there
+        )

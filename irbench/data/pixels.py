@@ -1,0 +1,216 @@
+"""Image sets as arrays of bytes: decoded once, in parallel, and kept; small sets and timed ones decoded on the spot."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.core.errors import DataError, StoreError
+from irbench.data.decode import View, fit
+from irbench.data.sources import Source
+from irbench.runtime.cache import Key
+from irbench.runtime.machine import Runtime
+from irbench.runtime.progress import track
+from irbench.runtime.timer import is_live, part
+
+__all__ = ["Pixels", "View", "drop_unreadable", "pixels", "unreadable"]
+
+_VERSION = (
+    1  # of the rules by which a file becomes bytes: raise it when pictures.py or sources.py change what they give
+)
+_SMALL = 256  # a set of fewer images, such as a batch of queries, is decoded on the spot and never stored
+_IN_MEMORY = 1 << 30  # bytes that a set decoded on the spot may take; beyond that, batch by batch
+_FREE_SHARE = 0.5  # of the free disk space that one stored set may take; beyond that, batch by batch
+_CHUNK = 256  # images decoded at a time
+
+
+class Pixels(Protocol):
+    """N images as squares of side S, RGB."""
+
+    @property
+    def content(self) -> str:
+        """Digest for the keys of what is computed from these pixels."""
+
+    @property
+    def array(self) -> NDArray[np.uint8] | None:
+        """[N,S,S,3], read only; None for a set so large that it is decoded batch by batch."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+        """Return the images at `rows`, in that order: [B,S,S,3]."""
+
+
+def pixels(images: ImageSet, view: View, runtime: Runtime) -> Pixels:
+    """Return `images` as `view` shows them; an image that cannot be decoded is a `DataError` that names it.
+
+    A set of 256 images or more is decoded once and kept in the store. Smaller sets, and all sets while a live clock
+    runs, are decoded into memory when first looked at. Where the memory (1 GiB) or the disk (half of what is free)
+    would not hold the set, each batch is decoded when it is asked for.
+    """
+    source = Source(images)
+    size = len(images) * view.side**2 * 3
+    if is_live() or len(images) < _SMALL:
+        return _InMemory(source, view) if size <= _IN_MEMORY else _OnDemand(source, view)
+    key = _key("pixels", source, side=view.side, fit=view.fit)
+    if size > _FREE_SHARE * _free_disk(runtime.store.root) and runtime.store.find(key) is None:
+        return _OnDemand(source, view)
+    entry = runtime.store.ensure(key, partial(_decode_into, source=source, view=view), stage="decode")
+    return _Stored(np.load(entry.path / "pixels.npy", mmap_mode="r", allow_pickle=False), entry.content)
+
+
+def unreadable(images: ImageSet, runtime: Runtime) -> dict[int, str]:
+    """Return the rows that cannot be decoded, each with the reason; found once and remembered."""
+    if images.arrays is not None:
+        return {}
+    source = Source(images)
+    if len(images) < _SMALL:
+        return dict(_damaged(source))
+
+    def make(folder: Path) -> None:
+        (folder / "rows.json").write_text(json.dumps(list(_damaged(source))))
+
+    entry = runtime.store.ensure(_key("unreadable", source), make, stage="decode")
+    return dict(json.loads((entry.path / "rows.json").read_text()))
+
+
+def drop_unreadable(benchmark: Benchmark, runtime: Runtime) -> tuple[Benchmark, dict[str, list[str]]]:
+    """Leave out of all three splits what cannot be decoded; also return the ids left out, by split."""
+    left_out: dict[str, list[str]] = {}
+
+    def readable(images: ImageSet) -> ImageSet:
+        bad = sorted(unreadable(images, runtime))
+        left_out[images.name] = [images.ids[row] for row in bad]
+        return images.take(np.delete(np.arange(len(images)), bad)) if bad else images
+
+    train, gallery, queries = readable(benchmark.train), readable(benchmark.gallery), readable(benchmark.queries)
+    known = set(gallery.ids)
+    fresh = sum(benchmark.gallery.ids[row] in known for row in benchmark.new_rows)
+    return replace(benchmark, train=train, gallery=gallery, queries=queries, fresh=fresh), left_out
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    array: NDArray[np.uint8]
+    content: str
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+        return np.asarray(self.array[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class _InMemory:
+    source: Source
+    view: View
+
+    @cached_property
+    def array(self) -> NDArray[np.uint8]:
+        array = _decode_rows(self.source, self.view, range(len(self.source)))
+        array.flags.writeable = False
+        return array
+
+    @cached_property
+    def content(self) -> str:
+        return hashlib.sha256(self.array.tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, rows: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+        return self.array[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _OnDemand:
+    source: Source
+    view: View
+    array: None = None
+
+    @cached_property
+    def content(self) -> str:
+        return _key("pixels", self.source, side=self.view.side, fit=self.view.fit).digest
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, rows: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+        return _decode_rows(self.source, self.view, np.arange(len(self))[rows].tolist())
+
+
+def _key(kind: str, source: Source, **parts: object) -> Key:
+    """Unlike other entries these do not depend on the code of all of irbench: a new encoder decodes nothing again."""
+    return Key(kind, {"version": _VERSION, "source": source.digest, **parts})
+
+
+def _free_disk(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.absolute().parent
+    return shutil.disk_usage(folder).free
+
+
+def _decode_into(folder: Path, *, source: Source, view: View) -> None:
+    """Write `pixels.npy` chunk by chunk; a full disk is then an error, which behind a memory map it would not be."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), view.side, view.side, 3)}
+    try:
+        with (folder / "pixels.npy").open("wb") as file, _workers() as workers:
+            np.lib.format.write_array_header_1_0(file, header)
+            for rows in track(_chunks(len(source)), f"Decoding {len(source):,} images"):
+                for picture in workers.map(partial(_square, source, view), rows):
+                    file.write(picture.tobytes())
+    except OSError as error:
+        raise StoreError(f"cannot write decoded images to {folder.parent}: {error.strerror}; see --work") from error
+
+
+def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:
+    with part("read") if source.in_files else nullcontext():
+        return _squares(source, view, rows)
+
+
+def _squares(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:
+    square = partial(_square, source, view)
+    if len(rows) == 1:  # one query at a time: starting threads would cost more than it saves
+        return square(rows[0])[None]
+    array = np.empty((len(rows), view.side, view.side, 3), np.uint8)
+    with _workers() as workers:
+        for place, picture in enumerate(workers.map(square, rows)):
+            array[place] = picture
+    return array
+
+
+def _square(source: Source, view: View, row: int) -> NDArray[np.uint8]:
+    return fit(source.seen(row), view)
+
+
+def _damaged(source: Source) -> Iterator[tuple[int, str]]:
+    def reason(row: int) -> str | None:
+        try:
+            source.picture(row)
+        except DataError as error:
+            return str(error)
+        return None
+
+    with _workers() as workers:
+        for rows in track(_chunks(len(source)), f"Looking at {len(source):,} images"):
+            yield from ((row, why) for row, why in zip(rows, workers.map(reason, rows), strict=True) if why)
+
+
+def _chunks(total: int) -> list[range]:
+    return [range(start, min(start + _CHUNK, total)) for start in range(0, total, _CHUNK)]
+
+
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1))  # Pillow decodes outside of Python's lock

@@ -1,0 +1,315 @@
+"""`irbench data verify`: whether what lies on disk is the data set, whole and sound.
+
+Every image is decoded. Two images are the same when their decoded pixels are, whatever their names and formats.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.core.errors import DataError, UsageError, check_choice
+from irbench.data.datasets import CROPS, Dataset, absent_files, assemble
+from irbench.data.decode import SUFFIXES, cut
+from irbench.data.loaders import Collection
+from irbench.data.sources import Source
+from irbench.runtime.progress import track
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Count:
+    """The images of one split."""
+
+    images: int
+    per_class: Mapping[int, int]  # by the makers' number of the class
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Images of the rarest and of the commonest class that the split has any of."""
+        return min(self.per_class.values(), default=0), max(self.per_class.values(), default=0)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A query whose pixels are those of a gallery image of another name."""
+
+    query: str
+    gallery: str
+    same_label: bool
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What was found; `problems` is empty where all is well."""
+
+    name: str
+    root: Path
+    crop: str  # with "bbox", boxes count
+    splits: dict[str, Count]
+    classes: Mapping[int, str]  # number of each class, and the id of its first image
+    expected: bool  # does the recipe say how many images there should be?
+    lists: list[str] = field(default_factory=list)  # what is wrong with the lists themselves
+    labels: list[str] = field(default_factory=list)  # images with two labels
+    differences: list[str] = field(default_factory=list)  # from what the recipe expects
+    missing: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)  # id → reason
+    boxes: dict[str, str] = field(default_factory=dict)  # id → why its box does not fit
+    duplicates: list[Copy] = field(default_factory=list)
+    published_duplicates: int = 0  # as many of them are the makers' own
+    notes: list[str] = field(default_factory=list)  # worth knowing, and nothing wrong
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for each thing that is wrong."""
+        counted = (
+            ("images with two labels", self.labels),
+            ("listed images that are missing", self.missing),
+            ("images on disk that are not part of it", self.surplus),
+            ("images that cannot be read", self.unreadable),
+            ("boxes that do not fit their pictures", self.boxes if self.crop == "bbox" else ()),
+        )
+        found = [f"{what}: {len(ids):,}" for what, ids in counted if ids]
+        if len(self.duplicates) > self.published_duplicates:
+            known = f", and {self.published_duplicates:,} are known" if self.published_duplicates else ""
+            found.append(f"queries with a copy in the gallery: {len(self.duplicates):,}{known}")
+        return [*self.lists, *self.differences, *found]
+
+
+def verify(dataset: Dataset, data: Path, *, crop: str = "none") -> Findings:
+    """Look at every image of a data set, under the closed-set protocol.
+
+    Raises `DataError` when the data set is not there or its lists cannot be read.
+    """
+    check_choice("--crop", crop, CROPS)
+    root, collection = dataset.collect(data)
+    if crop == "bbox" and collection.boxes is None:
+        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out")
+    findings = _counted(dataset, root, collection, crop)
+    try:
+        _compare(findings, dataset, assemble(dataset, root, collection, crop="none", protocol="closed-set"))
+    except DataError as error:
+        findings.lists.append(str(error))
+    findings.labels = _relabelled(collection)
+    if collection.arrays is None:
+        findings.missing, findings.surplus = _missing(root, collection), _surplus(root, collection)
+    if dataset.own is not None and findings.surplus:  # people list what they like
+        findings.notes.append(
+            f"{len(findings.surplus):,} further images lie in its folders, first {findings.surplus[0]}"
+        )
+        findings.surplus = []
+    _look(findings, root, collection)
+    return findings
+
+
+def _counted(dataset: Dataset, root: Path, collection: Collection, crop: str) -> Findings:
+    expected = dataset.head.expected
+    first: dict[int, str] = {}
+    for id_, label in zip(collection.ids, collection.labels.tolist(), strict=True):
+        first.setdefault(label, id_)
+    return Findings(
+        name=dataset.name,
+        root=root,
+        crop=crop,
+        splits={name: _count(collection.labels[rows]) for name, rows in _splits(collection).items()},
+        classes=dict(sorted(first.items())),
+        expected=expected is not None,
+        published_duplicates=expected.duplicates if expected else 0,
+    )
+
+
+def _splits(collection: Collection) -> dict[str, NDArray[np.int64]]:
+    split = collection.split
+    return {"train": split.train, "gallery": split.gallery, "queries": split.queries}
+
+
+def _count(labels: NDArray[np.int64]) -> Count:
+    return Count(len(labels), dict(sorted(Counter(labels.tolist()).items())))
+
+
+def _compare(findings: Findings, dataset: Dataset, benchmark: Benchmark) -> None:
+    lonely = int((benchmark.positives == 0).sum())
+    if lonely:
+        findings.notes.append(f"{lonely:,} queries have no image of their class in the gallery, and never count")
+    expected = dataset.head.expected
+    if expected is None:
+        return
+    for name, count in findings.splits.items():
+        findings.differences += _differs(f"images of {name}", f"{count.images:,}", f"{getattr(expected, name):,}")
+        if name in expected.per_class:
+            findings.differences += _differs(
+                f"images a class of {name}", *map(_span, (count.range, expected.per_class[name]))
+            )
+    findings.differences += _differs("classes", f"{benchmark.classes:,}", f"{expected.classes:,}")
+    if not findings.differences and expected.fingerprint:
+        what = "fingerprint of names, labels and splits"
+        findings.differences += _differs(what, benchmark.fingerprint, expected.fingerprint)
+
+
+def _differs(what: str, found: str, wanted: str) -> list[str]:
+    return [] if found == wanted else [f"{what}: {found}, and it should be {wanted}"]
+
+
+def _span(ends: Sequence[int]) -> str:
+    return " to ".join(f"{end:,}" for end in sorted(set(ends)))
+
+
+def _relabelled(collection: Collection) -> list[str]:
+    first: dict[str, int] = {}
+    rows = zip(collection.ids, collection.labels.tolist(), strict=True)
+    return sorted({id_ for id_, label in rows if first.setdefault(id_, label) != label})
+
+
+def _missing(root: Path, collection: Collection) -> list[str]:
+    base = _base(root)
+    place = {os.path.join(base, id_): id_ for id_ in collection.ids}  # noqa: PTH118 -- a million of them
+    return sorted(place[path] for path in absent_files(set(place)))
+
+
+def _base(root: Path) -> Path:
+    """Return the folder that ids start at; a list of images stands in it."""
+    return root.parent if root.is_file() else root
+
+
+def _surplus(root: Path, collection: Collection) -> list[str]:
+    """Return the images that stand where listed ones do, in folders or archives, and are not of the data set."""
+    known = {*collection.ids, *collection.unused}
+    below = [id_ for id_ in known if not id_.startswith(("/", "../"))]
+    archives = {f"{head}.zip" for head, inside, _ in (id_.partition(".zip/") for id_ in below) if inside}
+    found = [*_in_archives(_base(root), archives), *_in_folders(_base(root), _tops(below))]
+    return sorted(set(found) - known)
+
+
+def _tops(ids: Iterable[str]) -> set[str]:
+    """Return for each folder at the root the deepest folder that holds all of its listed images: Img/img of In-shop."""
+    groups: dict[str, set[str]] = {}
+    for id_ in ids:
+        if ".zip/" not in id_:
+            groups.setdefault(id_.partition("/")[0], set()).add(os.path.dirname(id_))  # noqa: PTH120 -- a million
+    return {os.path.commonpath(folders) for folders in groups.values()}
+
+
+def _in_folders(base: Path, tops: set[str]) -> Iterator[str]:
+    for top in tops:
+        for folder, inner, names in os.walk(base / top):
+            below = os.path.relpath(folder, base)
+            inner[:] = [name for name in inner if top and not name.startswith(".")]  # of the root itself no folders
+            yield from (os.path.normpath(f"{below}/{name}") for name in names if _is_image(name))
+
+
+def _in_archives(base: Path, archives: set[str]) -> Iterator[str]:
+    for archive in archives:
+        with suppress(OSError, BadZipFile), ZipFile(base / archive) as file:  # its images are then unreadable
+            yield from (f"{archive}/{name}" for name in file.namelist() if _is_image(name))
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")  # noqa: PTH122 -- a million
+
+
+def _look(findings: Findings, root: Path, collection: Collection) -> None:
+    """Decode every image once: those that cannot be, boxes that do not fit, and queries that the gallery holds."""
+    rows = _present(collection, set(findings.missing))
+    if not len(rows):
+        return
+    boxes = _boxes(collection, findings)
+    images = ImageSet(
+        name="images",
+        ids=tuple(collection.ids[row] for row in rows.tolist()),
+        labels=np.zeros(len(rows), np.int64),
+        root=_base(root),
+        boxes=None if boxes is None else boxes[rows],
+        arrays=None if collection.arrays is None else collection.arrays[rows],
+    )
+    digests: dict[str, bytes] = {}
+    for id_, seen in zip(images.ids, _seen(images), strict=True):
+        digests[id_] = seen.digest
+        if seen.damage:
+            findings.unreadable[id_] = seen.damage
+        if seen.misfit:
+            findings.boxes[id_] = seen.misfit
+    findings.duplicates = _copies(collection, digests)
+    if findings.boxes and findings.crop == "none":
+        findings.notes.append(f"{len(findings.boxes):,} boxes do not fit their pictures: --crop bbox cannot be used")
+
+
+def _present(collection: Collection, gone: set[str]) -> NDArray[np.int64]:
+    """Return one row for each image of any split that is there."""
+    first: dict[str, int] = {}
+    for row in np.concatenate(list(_splits(collection).values())).tolist():
+        if collection.ids[row] not in gone:
+            first.setdefault(collection.ids[row], row)
+    return np.array(list(first.values()), dtype=np.int64)
+
+
+def _seen(images: ImageSet) -> Iterator["_Seen"]:
+    see = partial(_see, Source(images))
+    chunks = [range(start, min(start + _CHUNK, len(images))) for start in range(0, len(images), _CHUNK)]
+    with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as workers:
+        for rows in track(chunks, f"Looking at {len(images):,} images"):
+            yield from workers.map(see, rows)
+
+
+def _boxes(collection: Collection, findings: Findings) -> NDArray[np.int32] | None:
+    try:
+        return collection.boxes() if collection.boxes else None
+    except FileNotFoundError as error:
+        reason = f"--crop bbox needs {error.filename}, which is not there"
+    except DataError as error:
+        reason = str(error)
+    (findings.lists if findings.crop == "bbox" else findings.notes).append(reason)
+    return None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    digest: bytes = b""
+    damage: str = ""
+    misfit: str = ""
+
+
+def _see(source: Source, row: int) -> _Seen:
+    images = source.images
+    try:
+        picture = source.picture(row)
+    except DataError as error:
+        where = f"{images.root / images.ids[row]} (row {row} of {images.name}): "
+        return _Seen(damage=str(error).removeprefix(where).partition("; --on-bad-image")[0])
+    digest = blake2b(f"{picture.size}".encode() + picture.tobytes(), digest_size=16).digest()
+    return _Seen(digest, misfit="" if images.boxes is None else _misfit(picture, images.boxes[row]))
+
+
+def _misfit(picture: Image.Image, box: NDArray[np.int32]) -> str:
+    try:
+        cut(picture, box)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _copies(collection: Collection, digests: Mapping[str, bytes]) -> list[Copy]:
+    """Return each query that has the pixels of a gallery image under another id, with the first such image."""
+    split, ids, labels = collection.split, collection.ids, collection.labels
+    holders: dict[bytes, list[int]] = {}
+    for row in split.gallery.tolist():
+        if digests.get(ids[row]):
+            holders.setdefault(digests[ids[row]], []).append(row)
+    found = []
+    for row in split.queries.tolist():
+        others = [other for other in holders.get(digests.get(ids[row], b""), ()) if ids[other] != ids[row]]
+        if others:
+            found.append(Copy(ids[row], ids[others[0]], bool(labels[row] == labels[others[0]])))
+    return found

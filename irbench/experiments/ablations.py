@@ -1,0 +1,89 @@
+"""Ablations: one thing varied, as families of cells. Tables 3, 4 and 6 and Figure 5 of the paper; indexes' curves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from irbench.config import recipes
+from irbench.config.recipes import MethodHead
+from irbench.core.cell import Cell, Changes
+from irbench.core.errors import UsageError, check_choice
+from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, curve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation:
+    """What is varied, and the tables that tell what it made of it."""
+
+    identifiers: tuple[str, ...] = ()
+    changes: tuple[Changes, ...] = ((),)
+    fresh: bool = False  # every method of the grid, with half of the gallery added after training
+    index: bool = False  # every encoder of the grid, its indexes at all points of their curves
+    tables: tuple[str, ...] = ("precision",)
+
+
+ABLATIONS: Mapping[str, Ablation] = {
+    "identifier": Ablation(identifiers=("random", "hkm", "hkm-200", "hkm-500", "rqvae", "semantic")),
+    "length": Ablation(changes=tuple((("length", length),) for length in (2, 4, 6, 8))),
+    "beam": Ablation(
+        changes=(*((("beams", beams),) for beams in (1, 10, 20, 30)), (("decode", "exact"),)),
+        tables=("precision", "latency", "components"),
+    ),
+    "fresh": Ablation(
+        fresh=True,
+        changes=(
+            (),
+            (("within", "similarity"),),
+            (("rerank", 30),),
+            (("beams", 100), ("rerank", 100)),
+            (("unseen", "nearest"),),
+            (("unseen", "write"),),
+            (("unseen", "write"), ("within", "similarity"), ("rerank", 30)),
+        ),
+        tables=("precision", "precision_old", "precision_new", "setup"),
+    ),
+    "index": Ablation(index=True, tables=("precision", "latency")),
+}
+
+
+def ablation_cells(name: str, request: Request) -> list[Cell]:
+    """Return the cells of an ablation; `request` says everything that it leaves open."""
+    check_choice("ablation", name, ABLATIONS)
+    chosen = ABLATIONS[name]
+    found = _indexes(request) if chosen.index else _decoders(name, chosen, request)
+    return list(dict.fromkeys(found))
+
+
+def _indexes(request: Request) -> list[Cell]:
+    """Every point of each index's curve, and one for an index with nothing to set; a method alone has all indexes."""
+    named = request.methods or [method for method in GRIDS[request.grid] if not _writes_identifiers(method)]
+    if generative := [method for method in named if _writes_identifiers(method)]:
+        raise UsageError(f"ablate index: {', '.join(generative)} searches no index; leave it out, or name ft-clip")
+    pairs = [[method] if "+" in method else [f"{method}+{search}" for search in SEARCHES] for method in named]
+    return [point for cell in cells(replace(request, methods=tuple(chain(*pairs)))) for point in curve(cell)]
+
+
+def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
+    """Methods that write identifiers, varied, irgen where none is named; others only where images are added."""
+    named = request.methods or (GRIDS[request.grid] if chosen.fresh else ("irgen",))
+    varied = tuple(method for method in named if _writes_identifiers(method))
+    others = tuple(method for method in named if method not in varied)
+    if others and not chosen.fresh:
+        raise UsageError(f"ablate {name}: {', '.join(others)} writes no identifiers; leave it out, or name irgen")
+    asked = [replace(request, methods=others, changes=(), fresh=True)] if others else []
+    asked += [
+        replace(
+            request,
+            methods=varied,
+            identifiers=chosen.identifiers or request.identifiers,
+            changes=tuple((dict(request.changes) | dict(changes)).items()),
+            fresh=chosen.fresh,
+        )
+        for changes in chosen.changes
+        if varied
+    ]
+    return [cell for one in asked for cell in cells(one)]
+
+
+def _writes_identifiers(method: str) -> bool:
+    return recipes.find("methods", method.partition("+")[0]).head(MethodHead).identifier is not None

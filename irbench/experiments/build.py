@@ -1,0 +1,124 @@
+"""Builds what a cell names from its recipes: the one place where recipes, catalog and classes meet."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from irbench.config import recipes
+from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
+from irbench.config.recipes import IdentifierHead, MethodHead, Recipe, SearchHead
+from irbench.config.registry import Registry
+from irbench.core.cell import Cell
+from irbench.core.errors import NotApplicable, RecipeError, UsageError
+from irbench.protocols import Trainable
+from irbench.runtime.machine import Runtime, code_digest
+
+if TYPE_CHECKING:
+    from irbench.core.benchmark import ImageSet
+    from irbench.protocols import Encoder, Identifier, Retriever, Searcher
+    from irbench.retrievers.cached_encoder import CachedEncoder
+
+_REGISTRIES = (RETRIEVERS, ENCODERS, SEARCHERS, IDENTIFIERS)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The parts of one cell (see irbench.protocols.Components), each built from its recipe when asked for."""
+
+    cell: Cell
+    runtime: Runtime
+
+    def retriever(self) -> "Retriever":
+        """Return the cell's retriever, ready to be trained."""
+        recipe, head = self._method(self.cell.method)
+        if head.encoder is not None:
+            config = RETRIEVERS.schema(head.retriever)()  # [params] are the encoder's
+            return RETRIEVERS.load(head.retriever)(config, self.runtime, self)
+        cls, config = self._class_and_config(RETRIEVERS, head.retriever, recipe)
+        return cls(config, self.runtime, self)
+
+    def encoder(self, method: str | None = None) -> "CachedEncoder":
+        """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
+        from irbench.retrievers.cached_encoder import CachedEncoder
+
+        cls, config = self._encoder(method or self.cell.method)
+        identity = {
+            "encoder": f"{cls.__module__}:{cls.__qualname__}",
+            "config": asdict(config),
+            "runtime": [self.runtime.seed, self.runtime.device, self.runtime.precision],
+            "code": code_digest(cls),
+        }
+        return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
+
+    def trained_encoder(self, method: str, images: "ImageSet") -> "Encoder":
+        """Return the encoder of recipe `method`, trained on `images`, for others to start from."""
+        cls, config = self._encoder(method)
+        encoder: Encoder = cls(config, self.runtime)
+        if isinstance(encoder, Trainable):
+            encoder.train(images)
+        return encoder
+
+    def searcher(self) -> "Searcher":
+        """Return the cell's searcher."""
+        if self.cell.search is None:
+            raise UsageError(
+                f"method '{self.cell.method}' searches among vectors: name an index, as in --search linear"
+            )
+        recipe = recipes.find("methods/search", self.cell.search)
+        cls, config = self._class_and_config(SEARCHERS, recipe.head(SearchHead).searcher, recipe)
+        return cls(config, self.runtime)
+
+    def identifier(self) -> "Identifier":
+        """Return the cell's identifier."""
+        if self.cell.identifier is None:
+            raise UsageError(f"method '{self.cell.method}' writes identifiers: name one, as in --identifier semantic")
+        recipe = recipes.find("methods/identifier", self.cell.identifier)
+        cls, config = self._class_and_config(IDENTIFIERS, recipe.head(IdentifierHead).identifier, recipe)
+        return cls(config, self.runtime, self)
+
+    def classes(self) -> list[type]:
+        """Return every class that the cell is made of."""
+        found: list[type] = []
+        for recipe in self.recipes():
+            named = ((registry, recipe.table.get(registry.kind)) for registry in _REGISTRIES)
+            found += [registry.load(name) for registry, name in named if isinstance(name, str) and name in registry]
+        return found
+
+    def recipes(self) -> list[Recipe]:
+        """Return every recipe that the cell is made of, those of methods that it builds on included."""
+        found = [recipes.find("methods", self.cell.method)]
+        if self.cell.search is not None:
+            found.append(recipes.find("methods/search", self.cell.search))
+        if self.cell.identifier is not None:
+            found.append(recipes.find("methods/identifier", self.cell.identifier))
+        params = [recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)) for recipe in found]
+        others = {p[key] for p in params for key in ("start", "features") if p.get(key, "weights") != "weights"}
+        return found + [recipes.find("methods", other) for other in sorted(others)]
+
+    def _encoder(self, method: str) -> tuple[Any, Any]:
+        recipe, head = self._method(method)
+        if head.encoder is None:
+            raise RecipeError(f"{recipe.path}: names no encoder")
+        return self._class_and_config(ENCODERS, head.encoder, recipe)
+
+    def _method(self, method: str) -> tuple[Recipe, MethodHead]:
+        recipe = recipes.find("methods", method)
+        head = recipe.head(MethodHead)
+        if self.cell.scale not in head.scales:
+            raise NotApplicable(
+                f"{method} is used as it was published, and at scale {self.cell.scale} there is nothing to load: "
+                f"run it with --scale {head.scales[0]}"
+            )
+        return recipe, head
+
+    def _class_and_config(self, registry: Registry, name: str, recipe: Recipe) -> tuple[Any, Any]:
+        schema = registry.schema(name)
+        wished = {**dict(self.cell.changes), "epochs": self.cell.epochs}
+        overrides = {f.name: wished[f.name] for f in fields(schema) if wished.get(f.name) is not None}
+        config = recipe.config(schema, scale=self.cell.scale, dataset=dataset_of(self.cell, recipe), **overrides)
+        return registry.load(name), config
+
+
+def dataset_of(cell: Cell, recipe: Recipe) -> str:
+    """Return the data set whose overrides hold: none where the recipe has scales and this is not its usual one."""
+    usual = cell.scale == cell.usual_scale or "at" not in recipe.table
+    return cell.dataset if usual else ""

@@ -1,0 +1,134 @@
+"""Runs cells, each in a process of its own: a crash, a hang or a memory hog ends one cell and not the grid.
+
+The process is forked from a server that has imported the heavy libraries and done nothing else, so starting one
+takes milliseconds. Linux and macOS.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from irbench.core.errors import IrbenchError, MissingWeights, Unavailable
+from irbench.experiments.run import Experiment
+from irbench.results import files
+from irbench.results.schema import Status
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+_PRELOADED = [
+    "torch",
+    "timm",
+    "irbench.experiments.run",
+    "irbench.retrievers.dense",
+    "irbench.retrievers.irgen.retriever",
+]
+_GRACE = 5.0  # seconds between asking a process to end and ending it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended, and where its result was written (None where an older good one was left in its place)."""
+
+    status: Status
+    reason: str = ""
+    path: Path | None = None
+    exit_code: int = 0  # what it makes of the command's exit status
+
+
+def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
+    """Run one experiment in a fresh process that may take `timeout` seconds."""
+    receiver, sender = _context().Pipe(duplex=False)
+    process = _context().Process(target=_work, args=(experiment, sender))
+    process.start()
+    sender.close()
+    try:
+        if receiver.poll(timeout):
+            return cast("Outcome", receiver.recv())
+    except EOFError:
+        process.join(_GRACE)
+        return _record(experiment, "failed", _how_it_died(process), exit_code=1)
+    finally:
+        _end(process)
+    return _record(experiment, "timeout", f"took longer than {timeout:g} s", exit_code=1)
+
+
+@cache
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _work(experiment: Experiment, sender: "Connection[Outcome, None]") -> None:
+    """Run one experiment in this process and send back how it ended."""
+    os.setpgid(0, 0)  # so that what it starts can be ended with it
+    os.dup2(2, 1)  # standard output belongs to the command; libraries may chatter on standard error
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    sender.send(attempt(experiment))
+
+
+def attempt(experiment: Experiment) -> Outcome:
+    """Run one experiment in this process, write its result, and say how it ended."""
+    try:
+        return Outcome("ok", path=files.write(experiment.run(), experiment.settings.results))
+    except Unavailable as error:
+        return _record(experiment, "skipped", str(error), exit_code=2 if isinstance(error, MissingWeights) else 0)
+    except IrbenchError as error:
+        return _record(experiment, "failed", str(error), exit_code=2)
+    except Exception as error:  # a bug of irbench or of a plug-in: the grid goes on, the traceback is kept
+        if _is_out_of_memory(error):
+            return _record(experiment, "out_of_memory", str(error).partition("\n")[0], exit_code=1)
+        return _record(experiment, "failed", traceback.format_exc(), exit_code=1)
+
+
+def _record(experiment: Experiment, status: Status, reason: str, *, exit_code: int) -> Outcome:
+    """Write the result of a cell that did not end well, unless a good one stands in its place."""
+    older = experiment.older()
+    if older is not None and older.status == "ok":
+        return Outcome(status, reason, None, exit_code)
+    path = files.write(experiment.unfinished(status, reason), experiment.settings.results)
+    return Outcome(status, reason, path, exit_code)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _how_it_died(process: BaseProcess) -> str:
+    code = process.exitcode
+    if code is None or code >= 0:
+        return f"its process ended with status {code} and without a result"
+    name = signal.Signals(-code).name
+    return f"its process was ended by {name}" + (" (was there enough memory?)" if name == "SIGKILL" else "")
+
+
+def _end(process: BaseProcess) -> None:
+    """End the process and everything that it started."""
+    if process.is_alive() and process.pid is not None:
+        process.join(0.2)  # it has sent its outcome and is leaving
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if not process.is_alive() or process.pid is None:
+            break
+        with suppress(ProcessLookupError):  # it has left, or has not made its group yet
+            os.killpg(process.pid, sign)
+        process.join(_GRACE)
+    process.kill()
+
+
+def _die_with_parent() -> None:
+    """Leave as soon as the command that started this process is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,296 @@
+"""One cell of the grid, from images to a result. It knows `Retriever`, and no method by name."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import cast
+
+from irbench.core.benchmark import Benchmark
+from irbench.core.cell import Cell
+from irbench.core.description import Description
+from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError, check_choice
+from irbench.core.ranking import Ranking
+from irbench.data import datasets
+from irbench.data.pixels import drop_unreadable
+from irbench.data.sources import Source
+from irbench.experiments import latency
+from irbench.experiments.build import Workshop
+from irbench.metrics import diagnostics, retrieval
+from irbench.protocols import Generative, Growing, Retriever, Trainable
+from irbench.results import files, hits, rankings
+from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, StoredHits
+from irbench.results.scoring import estimates
+from irbench.runtime.cache import Store, sha256
+from irbench.runtime.machine import (
+    DEVICES,
+    PRECISIONS,
+    Others,
+    Runtime,
+    choose_device,
+    choose_precision,
+    choose_threads,
+    code_digest,
+    environment,
+    peak_memory,
+    reset_peak_memory,
+    seed_everything,
+    use_threads,
+)
+from irbench.runtime.timer import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where and how cells are run; a plain value that can cross into another process."""
+
+    data: Path
+    work: Path
+    results: Path
+    device: str = "auto"
+    precision: str = "auto"
+    weights: Path | None = None
+    on_bad_image: str = "fail"
+
+    def __post_init__(self) -> None:
+        check_choice("--device", self.device, DEVICES)
+        check_choice("--precision", self.precision, PRECISIONS)
+        check_choice("--on-bad-image", self.on_bad_image, ("fail", "skip"))
+        if self.weights is not None and not self.weights.is_file():
+            raise UsageError(f"--weights {self.weights}: no such file")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A cell and its settings, made definite: which images, which recipes, which machine."""
+
+    cell: Cell
+    settings: Settings
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """Where the parts compute."""
+        device = choose_device(self.settings.device)
+        return Runtime(
+            store=Store(self.settings.work),
+            seed=self.cell.seed,
+            device=device,
+            precision=choose_precision(self.settings.precision, device),
+            threads=choose_threads(self.cell.scale),
+            weights=self.settings.weights,
+        )
+
+    @cached_property
+    def benchmark(self) -> Benchmark:
+        """The images that can be read, under the cell's protocol."""
+        return self._readable[0]
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """Where the cell's parts are built."""
+        return Workshop(self.cell, self.runtime)
+
+    @cached_property
+    def inputs(self) -> str:
+        """SHA-256 of everything that decides the answers: a stored result with the same one need not be made again."""
+        weights = self.settings.weights
+        facts = {
+            "cell": asdict(self.cell),
+            "recipes": self._recipe.hash,
+            "images": [self.benchmark.fingerprint, *map(self._content, ("train", "gallery", "queries"))],
+            "asked": [self.benchmark.ks, self.benchmark.depth, self.benchmark.queries.mirror],
+            "device": self.runtime.device,
+            "precision": self.runtime.precision,
+            "weights": sha256(weights) if weights else None,
+            "code": code_digest(*self.workshop.classes()),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Find what is wrong with the request before anything is computed: recipes, data, the stored result."""
+        if self.cell.shortened and self.settings.results.resolve() == Path("results").resolve():
+            raise UsageError("results/ is for whole runs: leave out --results, or --epochs and --max-queries")
+        with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
+            self.workshop.retriever()
+        self.stored()
+
+    def older(self) -> Result | None:
+        """Return the result that stands in this cell's place, whatever it answers; a damaged one is as good as none."""
+        return files.find(self.unfinished("skipped", "only its path is asked").path(self.settings.results))
+
+    def current(self) -> Result | None:
+        """Return the result in this cell's place, if it is about this very question, answered or not."""
+        result = self.older()
+        return result if result is not None and result.inputs == self.inputs else None
+
+    def stored(self) -> Result | None:
+        """Return the answer that is kept for this cell, which need not be computed again."""
+        result = self.current()
+        return result if result is not None and result.status == "ok" else None
+
+    def run(self) -> Result:
+        """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
+        others = Others()
+        use_threads(self.runtime.threads)
+        seed_everything(self.cell.seed)
+        retriever = self.workshop.retriever()
+        if self.benchmark.fresh and not isinstance(retriever, Growing):
+            raise NotApplicable(f"{self.cell.name} cannot add images to a gallery that it has indexed")
+        cost = self._prepare(retriever)
+        ranking = self._search(retriever)
+        identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
+        kept = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
+        description = retriever.describe()
+        asking = Others()
+        priced = self._priced(cost, retriever, description)
+        beside = max((count for count in (others.cores(), asking.cores()) if count is not None), default=None)
+        result = self._finished(ranking, description, priced)
+        return replace(
+            result,
+            ranking=kept,
+            retriever=result.retriever | self._health(retriever),
+            environment=result.environment | {"others": beside},
+        )
+
+    def unfinished(self, status: Status, reason: str) -> Result:
+        """Return the result of a cell that could not be run to its end."""
+        return replace(self._blank, status=status, reason=reason)
+
+    def _prepare(self, retriever: Retriever) -> Cost:
+        """Train, index what is old and add what is new, each by its own clock."""
+        benchmark = self.benchmark
+        training, indexing, adding = (Clock(live=False, synchronize=self.runtime.synchronize) for _ in range(3))
+        with training.run():
+            if isinstance(retriever, Trainable):
+                retriever.train(benchmark.train)
+        reset_peak_memory(self.runtime)
+        with indexing.run():
+            retriever.index(benchmark.old_gallery)
+        if isinstance(retriever, Growing) and benchmark.fresh:
+            with adding.run():
+                retriever.add(benchmark.new_gallery)
+        return Cost(
+            train_s=training.cost,
+            encode_gallery_s=indexing.seconds.get("encode"),
+            build_s=indexing.seconds.get("build"),
+            add_s=adding.cost if benchmark.fresh else None,
+        )
+
+    def _priced(self, cost: Cost, retriever: Retriever, description: Description) -> Cost:
+        """Add what answering costs: bytes and time."""
+        queries, depth = self.benchmark.queries, self.benchmark.depth
+        single = latency.latency(retriever, queries, depth, self.runtime)
+        batched = latency.batched(retriever, queries, depth, self.runtime)
+        return replace(
+            cost,
+            index_bytes=description.index_bytes,
+            model_bytes=description.model_bytes,
+            query_ms=single,
+            batched_ms=batched,
+            queries_per_s=1000 / batched.total_p50 if batched.total_p50 else None,
+        )
+
+    def _content(self, split: str) -> str:
+        return Source(getattr(self.benchmark, split)).digest
+
+    def _health(self, retriever: Retriever) -> Facts:
+        """Tell how good the identifiers are that the retriever writes, if it writes any."""
+        if not isinstance(retriever, Generative):
+            return {}
+        written = retriever.generate(diagnostics.sample(self.benchmark.queries))
+        return _plain({"identifiers": diagnostics.report(retriever.identifiers(), self.benchmark, written=written)})
+
+    def _search(self, retriever: Retriever) -> Ranking:
+        """Rank the gallery for every query; a query's own photograph is taken out wherever it stands."""
+        depth, own_rows = self.benchmark.depth, self.benchmark.own_rows
+        ranking = retriever.search(self.benchmark.queries, depth + int((own_rows >= 0).any()))
+        return ranking.without(own_rows).cut(depth)
+
+    def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
+        host, device = peak_memory(self.runtime)
+        return replace(
+            self._blank,
+            status="ok",
+            reason=None,
+            backbone=description.backbone,
+            retriever=_plain(description.details),
+            metrics=estimates(ranking, self.benchmark),
+            hits=self._save_hits(ranking),
+            cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
+            environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
+        )
+
+    def _save_hits(self, ranking: Ranking) -> StoredHits:
+        """Keep which answers were right beside the place of the result, which is written last."""
+        folder = self._blank.path(self.settings.results).parent
+        return hits.save(retrieval.judgements(ranking, self.benchmark), folder, seed=self.cell.seed)
+
+    @cached_property
+    def _readable(self) -> tuple[Benchmark, int]:
+        """The benchmark, and how many images were left out of it because they cannot be decoded."""
+        cell, skip = self.cell, self.settings.on_bad_image == "skip"
+        benchmark = _load(
+            cell.dataset,
+            data=self.settings.data,
+            crop=cell.crop,
+            protocol=cell.protocol,
+            fresh=cell.fresh,
+            max_queries=cell.max_queries,
+            files_must_exist=not skip,
+        )
+        if not skip:
+            return benchmark, 0
+        kept, left_out = drop_unreadable(benchmark, self.runtime)
+        return kept, len({id_ for ids in left_out.values() for id_ in ids})
+
+    @cached_property
+    def _recipe(self) -> RecipeUsed:
+        """The texts of all recipes, each under its name."""
+        text = "\n".join(f"### {recipe.name}\n{recipe.text}" for recipe in self.workshop.recipes())
+        return RecipeUsed(text=text, hash=hashlib.sha256(text.encode()).hexdigest())
+
+    @cached_property
+    def _blank(self) -> Result:
+        """All of a result that is known before anything has run."""
+        cell, benchmark = self.cell, self.benchmark
+        return Result(
+            status="skipped",
+            reason="not run",
+            dataset=Dataset.of(benchmark, bad_images=self._readable[1]),
+            method=cell.method,
+            search=cell.search,
+            identifier=cell.identifier,
+            variant=cell.variant,
+            scale=cell.scale,  # type: ignore[arg-type]  # checked where the cell was made
+            seed=cell.seed,
+            inputs=self.inputs,
+            shortened={**benchmark.shortened, **cell.shortened},
+            recipe=self._recipe,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def _plain(details: Mapping[str, object]) -> Facts:
+    """Return what a retriever tells of itself as JSON values; numpy's numbers become plain ones."""
+    try:
+        return cast("Facts", json.loads(json.dumps(dict(details), allow_nan=False, default=lambda value: value.item())))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ContractError(f"describe() has details that JSON cannot hold: {error}") from error
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Find out, before anything is computed, whether `folder`, given by `option`, can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another folder with {option}") from error
+
+
+_load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set

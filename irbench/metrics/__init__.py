@@ -1,0 +1,1 @@
+"""How good rankings and identifiers are, and how certain that is."""

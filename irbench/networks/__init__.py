@@ -1,0 +1,1 @@
+"""Pretrained and untrained networks, and where their weights come from."""

@@ -1,0 +1,122 @@
+"""Result files: written whole, read strictly, found again.
+
+A file says which schema it follows. One from a newer irbench is refused by name, and never written over; one that is
+damaged is named, and the others are read all the same.
+"""
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from irbench.core.errors import StoreError, UsageError
+from irbench.results.schema import SCHEMA, Result
+from irbench.runtime.cache import write_atomically
+
+_READER = TypeAdapter(Result)
+
+
+def write(result: Result, root: Path) -> Path:
+    """Write the result to its place below `root`, replacing an older one of the same cell and seed."""
+    path = result.path(root)
+    _spare_newer(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(document(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):  # of the result that stood here before
+            if result.hits is None or other.name != result.hits.file:
+                other.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}; see --results") from error
+    return path
+
+
+def read(path: Path) -> Result:
+    """Read one result file, refusing what is damaged or from a newer irbench."""
+    text = _read_text(path)
+    try:
+        _refuse_newer(path, _schema_of(text))
+        return _READER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "result"
+        what = f"{key}: {first['msg']}"
+    except (ValueError, RecursionError) as error:
+        what = str(error)
+    raise StoreError(f"{path}: not a result: {what}; delete the file or run the cell again")
+
+
+def find(path: Path) -> Result | None:
+    """Return the result at `path`; None where there is none or it is damaged. One from a newer irbench is refused."""
+    if not path.is_file():
+        return None
+    _spare_newer(path)
+    with suppress(StoreError):
+        return read(path)
+    return None
+
+
+def usual_folder() -> Path:
+    """Return where results are looked for when no folder is named: in what was run here, else in what is stored."""
+    usual = (Path("runs/results"), Path("results"))
+    return next((folder for folder in usual if any(folder.glob("*/*/seed*.json"))), usual[0])
+
+
+def read_all(root: Path) -> tuple[list[Result], list[str]]:
+    """Read every result below `root`; what cannot be read is named in the second list and does not hide the rest."""
+    found, problems = [], []
+    for path in sorted(root.glob("*/*/seed*.json")):
+        try:
+            result = read(path)
+            belongs = result.path(root)
+        except (StoreError, UsageError) as error:
+            problems.append(str(error))
+            continue
+        if belongs == path:
+            found.append(result)
+        else:
+            problems.append(f"{path}: holds the result that belongs in {belongs}; move or delete it")
+    return found, problems
+
+
+def document(result: Result) -> dict[str, Any]:
+    """Return the result as the JSON value that its file holds."""
+    value = asdict(result)
+    for estimate in value["metrics"].values():
+        if estimate["reason"] is None:
+            del estimate["reason"]
+    return value
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from error
+
+
+def _schema_of(text: str) -> int:
+    """Return the schema that a result file declares; ValueError where it declares none."""
+    document = json.loads(text)
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if type(schema) is not int:
+        raise ValueError("it names no schema")
+    return schema
+
+
+def _refuse_newer(path: Path, schema: int) -> None:
+    if schema > SCHEMA:
+        raise StoreError(
+            f"{path}: written by a newer irbench (schema {schema}, this one knows up to {SCHEMA}); upgrade irbench, "
+            "or choose another folder with --results"
+        )
+
+
+def _spare_newer(path: Path) -> None:
+    """Refuse to write over a file from a newer irbench; a damaged one may be replaced."""
+    if path.exists():
+        with suppress(ValueError, RecursionError):
+            _refuse_newer(path, _schema_of(_read_text(path)))

@@ -1,0 +1,100 @@
+"""Which answers of a ranking were right, kept beside a result: what a paired test needs, without data or work folder.
+
+A ranking takes 8 bytes an answer and stays among the work files. Every metric follows from less: whether each answer
+is right, one bit, and how many right ones there are for each query. Deflated that is 0.5 to 21 KB for the 898 queries
+and 100 answers of digits (`ls -l results/digits/*/*.safetensors`), where a ranking has 718 KB; so it is small enough
+to be committed with the result, and two results can be compared query by query, also by a metric that is invented
+later.
+
+A file is made of three arrays for each part of the gallery that was judged: `hits`, the deflated bits [Q',K] in
+NumPy's packing of rows, `positives`, the deflated little-endian int32 [Q'], and `shape`, Q' and K.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as unpacked
+from safetensors.numpy import save as packed
+
+from irbench.core.errors import StoreError
+from irbench.metrics.retrieval import Judged
+from irbench.results.rankings import read_stored
+from irbench.results.schema import Result, StoredHits
+from irbench.runtime.cache import write_atomically
+
+_Arrays = dict[str, NDArray[np.generic]]
+
+
+def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits:
+    """Keep what `metrics.judgements` marked in `folder`, the one of the cell's results, for the result of `seed`."""
+    content = packed({f"{name}{part}": array for part, one in judged.items() for name, array in _pack(one).items()})
+    digest = hashlib.sha256(content).hexdigest()
+    stored = StoredHits(file=f"seed{seed}-{digest[:16]}.safetensors", sha256=digest, k=judged[""].depth)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / stored.file, content)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder / stored.file}: {error.strerror}; see --results") from error
+    return stored
+
+
+def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
+    """Read what `save` kept in `folder`, refusing a file that is not the one of that hash."""
+    path = folder / Path(stored.file).name
+    content = read_stored(path, stored.sha256, "it is kept beside its result")
+    try:
+        arrays = unpacked(content)
+        parts = [name.removeprefix("shape") for name in arrays if name.startswith("shape")]
+        return {part: _unpack(arrays, part) for part in parts}
+    except (SafetensorError, KeyError, ValueError, zlib.error) as error:
+        raise StoreError(f"{path}: does not say which answers were right: {error}") from error
+
+
+def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
+    """Return a function that tells which answers of a result were right, from what lies beside it below `root`."""
+
+    @cache
+    def read(stored: StoredHits, folder: Path) -> Mapping[str, Judged]:
+        return load(stored, folder)
+
+    def judged(result: Result) -> Mapping[str, Judged]:
+        if result.hits is None:
+            raise StoreError(f"{result.path(root)}: which answers were right is not kept beside it")
+        return read(result.hits, result.path(root).parent)
+
+    return judged
+
+
+def _pack(judged: Judged) -> _Arrays:
+    return {
+        "hits": _deflated(np.packbits(judged.hits, axis=1)),
+        "positives": _deflated(judged.positives.astype("<i4")),
+        "shape": np.array(judged.hits.shape, np.int64),
+    }
+
+
+def _unpack(arrays: _Arrays, part: str) -> Judged:
+    queries, k = arrays[f"shape{part}"].tolist()
+    width = -(-k // 8)
+    bits = _inflated(arrays[f"hits{part}"], queries * width).reshape(queries, width)
+    positives = _inflated(arrays[f"positives{part}"], 4 * queries).view("<i4")
+    return Judged(np.unpackbits(bits, axis=1, count=k).astype(bool), positives.astype(np.int64))
+
+
+def _deflated(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return np.frombuffer(zlib.compress(np.ascontiguousarray(array).tobytes(), 9), np.uint8)
+
+
+def _inflated(array: NDArray[np.generic], size: int) -> NDArray[np.uint8]:
+    """Return exactly `size` bytes; what would be more, or less, is no file of ours."""
+    stream = zlib.decompressobj()
+    content = stream.decompress(array.tobytes(), size + 1)
+    if len(content) != size:
+        raise ValueError(f"{size} bytes were expected")
+    return np.frombuffer(content, np.uint8)

@@ -1,0 +1,70 @@
+"""Rankings and what led to them, kept in the work folder so that a metric invented later needs no new run."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from irbench.core.errors import ContractError, StoreError
+from irbench.core.identifiers import Identifiers
+from irbench.core.ranking import Ranking
+from irbench.results.schema import StoredRanking
+from irbench.runtime.cache import write_atomically
+
+
+def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None = None) -> StoredRanking:
+    """Keep a ranking in `folder` under a name made of its content, so that no other result's ranking is replaced.
+
+    With it the gallery's identifiers, where the answers were found by writing these.
+    """
+    arrays = {"rows": ranking.rows.astype(np.int32), "scores": np.ascontiguousarray(ranking.scores)}
+    if identifiers is not None:
+        arrays["codes"] = identifiers.codes.astype(np.min_scalar_type(identifiers.codebook_size - 1))
+    content = save(arrays)
+    digest = hashlib.sha256(content).hexdigest()
+    stored = StoredRanking(file=f"{digest[:32]}.safetensors", sha256=digest, k=ranking.depth)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / stored.file, content)
+    except OSError as error:
+        raise StoreError(f"cannot keep the ranking in {folder}: {error.strerror}; see --work") from error
+    return stored
+
+
+def load_ranking(stored: StoredRanking, folder: Path) -> Ranking:
+    """Read a ranking that `save_ranking` kept, refusing a file that is not the one of that hash."""
+    arrays = _load_arrays(stored, folder)
+    try:
+        return Ranking(arrays["rows"].astype(np.int64), arrays["scores"])
+    except (KeyError, ContractError) as error:
+        raise StoreError(f"{folder / Path(stored.file).name}: not a ranking: {error}") from error
+
+
+def load_codes(stored: StoredRanking, folder: Path) -> NDArray[np.int64] | None:
+    """Read the identifiers codes[N,M] of the gallery behind a ranking; None where none were written."""
+    codes = _load_arrays(stored, folder).get("codes")
+    return None if codes is None else codes.astype(np.int64)
+
+
+def _load_arrays(stored: StoredRanking, folder: Path) -> dict[str, NDArray[Any]]:
+    path = folder / Path(stored.file).name
+    content = read_stored(path, stored.sha256, "the ranking of a result is kept in the work folder")
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise StoreError(f"{path}: not a ranking: {error}") from error
+
+
+def read_stored(path: Path, sha256: str, place: str) -> bytes:
+    """Read a file that was stored with a result, refusing one that is not of that hash; `place` says where it is."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; {place}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise StoreError(f"{path}: not what was stored with the result: its hash differs; run the cell again")
+    return content

@@ -1,0 +1,74 @@
+"""Writes new results into the stored ones: all of them, or none.
+
+The new baseline is made whole beside the old one and then takes its place. A crash leaves the old folder, or the new
+one; in the instant between two renames it leaves neither under its name, but the old one beside it, and the next
+check puts that back.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from irbench.core.errors import StoreError
+from irbench.results import files, hits
+from irbench.results.artefacts import Kept
+from irbench.results.schema import Result
+from irbench.runtime.cache import flush
+
+
+def update(made: Iterable[Result], kept: Kept, baseline: Path) -> int:
+    """Put results that ended well, of whole runs, in their places below `baseline`; return how many.
+
+    Which answers were right goes with each, from wherever it is found.
+    """
+    baseline = baseline.resolve()
+    taken = [result for result in made if result.status == "ok" and not result.shortened]
+    try:
+        baseline.parent.mkdir(parents=True, exist_ok=True)
+        recover(baseline)
+        for left in baseline.parent.glob(f".{baseline.name}.new-*"):  # by an update that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{baseline.name}.new-", dir=baseline.parent) as beside:
+            new = Path(beside) / baseline.name
+            shutil.copytree(baseline, new) if baseline.exists() else new.mkdir()
+            for result in taken:
+                files.write(_with_hits(result, kept, new), new)
+            for path in new.rglob("*"):
+                flush(path)
+            _exchange(new, baseline)
+    except OSError as error:
+        raise StoreError(f"cannot write the baseline {baseline}: {error.strerror or error}; see --baseline") from error
+    return len(taken)
+
+
+def recover(baseline: Path) -> None:
+    """Finish what an update that was stopped in the middle has left."""
+    baseline = baseline.resolve()
+    old = _aside(baseline)
+    if old.exists() and not baseline.exists():
+        old.rename(baseline)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(new: Path, baseline: Path) -> None:
+    if baseline.exists():
+        baseline.rename(_aside(baseline))
+    os.rename(new, baseline)  # noqa: PTH104 -- not Path.replace, which would take a file for a folder's place
+    flush(baseline.parent)
+    shutil.rmtree(_aside(baseline), ignore_errors=True)
+
+
+def _aside(baseline: Path) -> Path:
+    return baseline.with_name(f".{baseline.name}.old")
+
+
+def _with_hits(result: Result, kept: Kept, root: Path) -> Result:
+    """Return the result with its hits kept below `root`, where there is a way to know them."""
+    with suppress(StoreError):
+        judged = kept.judged(result)
+        return replace(result, hits=hits.save(judged, result.path(root).parent, seed=result.seed))
+    return replace(result, hits=None)

@@ -1,0 +1,121 @@
+"""Compares two folders of results, cell by cell."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from irbench.results.artefacts import Kept
+from irbench.results.regression.cost import PriceChange, price_changes
+from irbench.results.regression.limits import Limits, overall
+from irbench.results.regression.pairs import Pair
+from irbench.results.regression.quality import Change, changes, movements
+from irbench.results.schema import Result
+
+BAD = ("worse", "unlike")  # verdicts that no check passes with
+_LIBRARIES = ("torch", "faiss", "scann", "sptag", "timm", "torchvision")
+_SHOWN = 4  # lines of a recipe's changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What became of one cell.
+
+    `verdict` is "better", "same" or "worse" for what was compared, a cell that no longer ends well being worse;
+    "unlike" where the question changed; "missing" or "new" where it stands on one side only.
+    """
+
+    dataset: str
+    cell: str
+    seeds: tuple[int, ...]  # that were compared
+    not_run: tuple[int, ...]  # seeds that are stored and were not run again
+    verdict: str
+    quality: tuple[Change, ...]
+    cost: tuple[PriceChange, ...]
+    notes: tuple[str, ...]
+
+
+def compare(pairs: Sequence[Pair], before: Kept, after: Kept, limits: Limits) -> list[Comparison]:
+    """Compare all cells; `before` and `after` say where what they rest on is found."""
+    moved = [movements(pair, before, after) if pair.seeds else ([], []) for pair in pairs]
+    judged = changes([movement for movement, _ in moved], limits)
+    return [
+        _comparison(pair, quality, notes, limits)
+        for pair, quality, (_, notes) in zip(pairs, judged, moved, strict=True)
+    ]
+
+
+def passes(comparisons: Sequence[Comparison], *, complete: bool) -> bool:
+    """Tell whether nothing got worse; where it has to be `complete`, also whether nothing is missing."""
+    if any(one.verdict in BAD for one in comparisons):
+        return False
+    return not (complete and any(one.verdict == "missing" or one.not_run for one in comparisons))
+
+
+def _comparison(pair: Pair, quality: Sequence[Change], notes: Sequence[str], limits: Limits) -> Comparison:
+    cost, more = price_changes(pair, limits) if pair.seeds else ([], [])
+    missing = sorted(pair.before.keys() - pair.after.keys())
+    return Comparison(
+        dataset=pair.dataset,
+        cell=pair.cell,
+        seeds=tuple(pair.seeds),
+        not_run=tuple(missing) if pair.after else (),
+        verdict=_verdict(pair, quality, cost),
+        quality=tuple(quality),
+        cost=tuple(cost),
+        notes=(*notes, *more, *_notes(pair)),
+    )
+
+
+def _verdict(pair: Pair, quality: Sequence[Change], cost: Sequence[PriceChange]) -> str:
+    if not pair.after or not pair.before:
+        return "new" if pair.after else "missing"
+    if not pair.shared:
+        return "missing"
+    ended = [(pair.before[seed].status == "ok", pair.after[seed].status == "ok") for seed in pair.shared]
+    if (True, False) in ended:
+        return "worse"
+    if pair.unlike:
+        return "unlike"
+    compared = overall([*(change.verdict for change in quality), *(change.verdict for change in cost)])
+    return "better" if compared == "same" and (False, True) in ended else compared
+
+
+def _notes(pair: Pair) -> Iterator[str]:
+    """Name what else is different: how it ended, what was asked, and what it was made with."""
+    for seed, result in sorted(pair.after.items()):
+        if result.status != "ok":
+            reason = (result.reason or "").strip().splitlines()[-1:]
+            yield f"seed {seed} {result.status}: {''.join(reason)}"
+        elif seed in pair.before and pair.before[seed].status != "ok":
+            yield f"seed {seed} was {pair.before[seed].status} and runs now"
+    for seed in pair.unlike:
+        old, new = pair.before[seed].dataset, pair.after[seed].dataset
+        yield (
+            f"another question: fingerprint {old.fingerprint[:8]}, now {new.fingerprint[:8]} ({old.queries} queries in "
+            f"{old.gallery} images, now {new.queries} in {new.gallery}); nothing was compared"
+        )
+    yield from dict.fromkeys(note for before, after in pair.both() for note in _made_otherwise(before, after))
+
+
+def _made_otherwise(before: Result, after: Result) -> Iterator[str]:
+    if before.recipe.hash != after.recipe.hash:
+        yield f"recipe changed: {_recipe_lines(before.recipe.text, after.recipe.text)}"
+    if before.scale != after.scale:
+        yield f"scale changed: {before.scale}, now {after.scale}"
+    if before.backbone != after.backbone:
+        old, new = (f"{r.backbone.name} ({r.backbone.weights})" if r.backbone else "unknown" for r in (before, after))
+        yield f"network changed: {old}, now {new}"
+    for library in _LIBRARIES:
+        versions = before.environment.get(library), after.environment.get(library)
+        if all(versions) and versions[0] != versions[1]:
+            yield f"{library} {versions[0]}, now {versions[1]}"
+
+
+def _recipe_lines(before: str, after: str) -> str:
+    lines = [
+        line
+        for line in difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
+        if not line.startswith(("---", "+++", "@@"))
+    ]
+    more = f" and {len(lines) - _SHOWN} more lines" if len(lines) > _SHOWN else ""
+    return "; ".join(lines[:_SHOWN]) + more

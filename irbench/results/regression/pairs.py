@@ -1,0 +1,61 @@
+"""The same cell in two folders of results, seed by seed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from irbench.results.schema import Result
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pair:
+    """A cell's results by seed: those stored before, and those made after. Either may be empty."""
+
+    dataset: str
+    cell: str
+    before: Mapping[int, Result]
+    after: Mapping[int, Result]
+
+    @cached_property
+    def shared(self) -> list[int]:
+        """Seeds that stand on both sides."""
+        return sorted(self.before.keys() & self.after.keys())
+
+    @cached_property
+    def unlike(self) -> list[int]:
+        """Shared seeds that answer different questions: other images, protocol or number of queries."""
+        return [seed for seed in self.shared if question(self.before[seed]) != question(self.after[seed])]
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Seeds that can be compared."""
+        return [
+            seed
+            for seed in self.shared
+            if seed not in self.unlike and self.before[seed].status == self.after[seed].status == "ok"
+        ]
+
+    def both(self) -> list[tuple[Result, Result]]:
+        """Return the results of each seed that can be compared, before and after."""
+        return [(self.before[seed], self.after[seed]) for seed in self.seeds]
+
+
+def question(result: Result) -> tuple[object, ...]:
+    """Return what two results must have in common to be compared."""
+    return result.dataset.fingerprint, sorted(result.shortened.items())
+
+
+def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:
+    """Pair the cells of two folders, those that stand in one of them only included."""
+    old, new = _by_cell(before), _by_cell(after)
+    return [
+        Pair(dataset=dataset, cell=cell, before=old.get((dataset, cell), {}), after=new.get((dataset, cell), {}))
+        for dataset, cell in sorted(old.keys() | new.keys())
+    ]
+
+
+def _by_cell(results: Iterable[Result]) -> dict[tuple[str, str], dict[int, Result]]:
+    found: dict[tuple[str, str], dict[int, Result]] = {}
+    for result in results:
+        found.setdefault((result.dataset.name, result.cell), {})[result.seed] = result
+    return found

@@ -1,0 +1,181 @@
+"""Is it as good as before? Tested on the scores of single queries."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+
+from irbench.core.errors import StoreError
+from irbench.metrics import retrieval
+from irbench.metrics.retrieval import Judged, Values
+from irbench.metrics.significance import holm, randomised
+from irbench.results.artefacts import Kept
+from irbench.results.regression.limits import Limits, Verdict, judge
+from irbench.results.regression.pairs import Pair, question
+from irbench.results.schema import Result
+
+_WIDE = 3  # standard deviations between draws of one network that are still called luck
+_TRAINED_S = 0.1  # seconds from which on a cell is believed to have trained something
+_ASSUMED = 0.005  # deviation over seeds of what is trained, at least: digits has 0.0001 to 0.007
+
+_Judged = Mapping[str, Judged]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Movement:
+    """A metric before and after, means over queries and shared seeds, not judged yet."""
+
+    metric: str
+    before: float
+    after: float
+    by_draw: float  # what another draw of the network may move
+    differences: Values | None  # [Q'] after - before, the seeds averaged; None where single queries are not known
+    changed: float = 1.0  # share of the queries whose hits are not where they were
+    apart: bool = False  # the two intervals have nothing in common: for where single queries are not known
+
+    @property
+    def differs(self) -> bool:
+        """Does any single query score otherwise than before?"""
+        return self.differences is not None and bool(self.differences.any())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A metric before and after, and what to think of it."""
+
+    metric: str
+    before: float
+    after: float
+    verdict: Verdict
+    p: float | None  # corrected for all tests; None where single queries are not known
+    worse: int | None  # queries
+    better: int | None
+    of: int | None
+
+
+def movements(pair: Pair, before: Kept, after: Kept) -> tuple[list[Movement], list[str]]:
+    """Return how the metrics of a cell moved, and a note where that could not be looked at query by query."""
+    try:
+        old = [before.judged(pair.before[seed]) for seed in pair.seeds]
+        new = [after.judged(pair.after[seed]) for seed in pair.seeds]
+    except StoreError as error:
+        return _by_intervals(pair), [f"compared by means and intervals only: {error}"]
+    names = _names(pair.both(), min(judged[""].depth for judged in (*old, *new)))
+    return [_by_queries(pair, before, name, old, new) for name in names], []
+
+
+def changes(moved: Sequence[Sequence[Movement]], limits: Limits) -> list[list[Change]]:
+    """Judge the movements of all cells; that many were tested is accounted for.
+
+    Where no query scored otherwise there is nothing to test: such a p is 1 whatever the signs, and takes no part in
+    the correction.
+    """
+    tests = [movement for cell in moved for movement in cell if movement.differs]
+    # so many signs that the smallest p of a test can still pass when it is multiplied by the number of tests
+    resamples = max(9999, math.ceil(4 * len(tests) / limits.alpha))
+    p = [randomised(m.differences, resamples=resamples) for m in tests if m.differences is not None]
+    corrected = dict(zip(map(id, tests), holm(p), strict=True))
+    return [[_change(movement, corrected.get(id(movement), 1.0), limits) for movement in cell] for cell in moved]
+
+
+def _change(movement: Movement, p: float, limits: Limits) -> Change:
+    move = movement.after - movement.before
+    matters = abs(move) >= max(limits.floor, movement.by_draw)
+    worse = better = of = None
+    if movement.differences is None:
+        counts = matters and movement.apart
+    else:
+        worse, better = int((movement.differences < 0).sum()), int((movement.differences > 0).sum())
+        of = len(movement.differences)
+        net = (better - worse if move > 0 else worse - better) / of
+        counts = p <= limits.alpha and (matters or (movement.changed <= limits.few and net >= limits.net))
+    return Change(
+        metric=movement.metric,
+        before=movement.before,
+        after=movement.after,
+        verdict=judge(move, counts=counts),
+        p=None if movement.differences is None else p,
+        worse=worse,
+        better=better,
+        of=of,
+    )
+
+
+def _by_queries(pair: Pair, kept: Kept, name: str, old: Sequence[_Judged], new: Sequence[_Judged]) -> Movement:
+    before, after = (np.stack([retrieval.per_query(judged, name) for judged in side]) for side in (old, new))
+    return Movement(
+        metric=name,
+        before=float(before.mean()),
+        after=float(after.mean()),
+        by_draw=_by_draw(pair, [_mean(result, name, kept) for result in _stored(pair)]),
+        differences=(after - before).mean(axis=0),
+        changed=fmean(_changed(a[""], b[""]) for a, b in zip(old, new, strict=True)),
+    )
+
+
+def _by_intervals(pair: Pair) -> list[Movement]:
+    """Hold means against each other's intervals: all that is left where single queries are not known."""
+    both = pair.both()
+    known = [{n for n, estimate in result.metrics.items() if estimate.ci95} for one in both for result in one]
+    depth = max((retrieval.parse(name).k for name in set.intersection(*known) if name.startswith("map@")), default=0)
+    names = [name for name in _names(both, depth) if name in set.intersection(*known)]
+    return [_by_interval(pair, name, *zip(*both, strict=True)) for name in names]
+
+
+def _by_interval(pair: Pair, name: str, before: Sequence[Result], after: Sequence[Result]) -> Movement:
+    old, new = (
+        [fmean(values) for values in zip(*((e.mean or 0.0, *(e.ci95 or ())) for e in estimates), strict=True)]
+        for estimates in ([result.metrics[name] for result in side] for side in (before, after))
+    )  # [mean, low, high] each
+    return Movement(
+        metric=name,
+        before=old[0],
+        after=new[0],
+        by_draw=_by_draw(pair, [_mean(result, name) for result in _stored(pair)]),
+        differences=None,
+        apart=new[2] < old[1] or old[2] < new[1],
+    )
+
+
+def _changed(old: Judged, new: Judged) -> float:
+    depth = min(old.depth, new.depth)
+    differs = (old.hits[:, :depth] != new.hits[:, :depth]).any(axis=1)
+    return float(differs.mean())
+
+
+def _names(both: Sequence[tuple[Result, Result]], depth: int) -> list[str]:
+    """Name the metrics that are tested: what people read, and what sees every answer."""
+    have = [
+        {n for n, estimate in result.metrics.items() if estimate.mean is not None} for one in both for result in one
+    ]
+    ks = sorted(retrieval.parse(name).k for name in set.intersection(*have) if name.startswith("precision@"))
+    parts = [f"precision_{part}@{ks[-1]}" for part in retrieval.PARTS if ks and both[0][0].dataset.fresh]
+    return list(dict.fromkeys([*(f"precision@{k}" for k in (*ks[:1], *ks[-1:])), *parts, f"map@{depth}"]))
+
+
+def _stored(pair: Pair) -> list[Result]:
+    """Return the stored results of all seeds that answered the question which is compared."""
+    asked = question(pair.before[pair.seeds[0]])
+    return [result for result in pair.before.values() if result.status == "ok" and question(result) == asked]
+
+
+def _mean(result: Result, name: str, kept: Kept | None = None) -> float | None:
+    """Return a metric's mean as the result tells it, or from its single queries where it does not."""
+    estimate = result.metrics.get(name)
+    if estimate is not None or kept is None:
+        return estimate.mean if estimate else None
+    with suppress(StoreError):
+        return float(retrieval.per_query(kept.judged(result), name).mean())
+    return None
+
+
+def _by_draw(pair: Pair, means: Sequence[float | None]) -> float:
+    """Return what the mean over the shared seeds may move when what was trained is trained again."""
+    known = [mean for mean in means if mean is not None]
+    trained = any((result.cost.train_s or 0) >= _TRAINED_S for result in pair.before.values())
+    least = _ASSUMED if trained else 0.0  # also where three seeds agree by chance
+    deviation = max(least, stdev(known)) if len(known) > 1 else least
+    return _WIDE * deviation * math.sqrt(2 / len(pair.seeds))

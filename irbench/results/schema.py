@@ -1,0 +1,205 @@
+"""A result: what one cell of the grid (a method, a data set, a seed) measured, as a file that a person can read.
+
+A file says which schema it follows. One from a newer irbench is refused by name, and never written over; one that is
+damaged is named, and the others are read all the same. The rankings behind the numbers are kept beside the work
+files, so that a metric invented later needs no new run; which answers were right is kept beside the result itself.
+"""
+
+import re
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import ConfigDict, Field, JsonValue
+from pydantic.dataclasses import dataclass
+
+from irbench.core.benchmark import Benchmark
+from irbench.core.description import Backbone
+from irbench.core.errors import UsageError
+
+SCHEMA: Final = 1
+Status = Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
+
+# beside one other process on two cores the median time of an unchanged query varied by 4, beside three by 8.7
+_OTHERS = 0.1  # share of the cores that others computed on
+_LOAD = 1.5  # for each core, where no more is known; a cell that computes on all of them makes 1
+
+# strict: no text where a number belongs; NaN and infinity are errors where the result is made, not where it is written
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+_LEGAL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._=,-]*[A-Za-z0-9])?")
+
+
+Facts = dict[str, JsonValue]
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Dataset:
+    """What was asked, and of how many images."""
+
+    name: str
+    protocol: str
+    crop: str
+    fingerprint: str  # Benchmark.fingerprint: only equal ones compare
+    train: Count
+    gallery: Count
+    queries: Count
+    classes: Count
+    without_positives: Count = 0  # queries without a right answer in the gallery, left out of every mean
+    bad_images: Count = 0  # unreadable images that were skipped, as asked
+    fresh: Count = 0  # of the gallery, images that were not trained on and were added after the others were indexed
+
+    @classmethod
+    def of(cls, benchmark: Benchmark, *, bad_images: int = 0) -> Self:
+        """Return what a result tells of the benchmark; `bad_images` were left out of it."""
+        return cls(
+            name=benchmark.name,
+            protocol=benchmark.protocol,
+            crop=benchmark.crop,
+            fingerprint=benchmark.fingerprint,
+            train=len(benchmark.train),
+            gallery=len(benchmark.gallery),
+            queries=len(benchmark.queries),
+            classes=benchmark.classes,
+            without_positives=int((benchmark.positives == 0).sum()),
+            bad_images=bad_images,
+            fresh=benchmark.fresh,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class RecipeUsed:
+    """The recipe files behind the cell, one after the other, and the hash of that text."""
+
+    text: str
+    hash: str
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Estimate:
+    """A metric's mean over the queries with its 95 % interval, or the reason why there is none."""
+
+    mean: float | None
+    ci95: tuple[float, float] | None = None
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.mean is None) == (self.reason is None):
+            raise ValueError("a metric has either a mean or a reason why it has none")
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StoredRanking:
+    """Where the answers are kept: a file name within the folder of rankings, its hash, and the answers per query."""
+
+    file: str
+    sha256: Sha256
+    k: Count
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class StoredHits:
+    """Which answers were right: a file beside the result (see `hits`), its hash, and the answers per query."""
+
+    file: str
+    sha256: Sha256
+    k: Count
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class QueryTimes:
+    """Milliseconds that a query takes, as the harness's clock saw them; of a batch, each query's share.
+
+    A stage consists of its parts and of what stands between them; the parts are timed apart from the stages.
+    """
+
+    batch: Count  # queries asked together
+    encode_p50: float | None = None
+    search_p50: float | None = None
+    read_p50: float | None = None  # of the encoding: the picture's file, to its pixels; None where there are no files
+    decoder_p50: float | None = None  # of the search, where identifiers are written: the network …
+    trie_p50: float | None = None  # … the choice among the identifiers that exist …
+    lookup_p50: float | None = None  # … and the images that have them; an index answers with these at once
+    total_p50: float | None = None
+    total_p95: float | None = None
+    total_p99: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Cost:
+    """What the numbers cost; None where it was not, or could not be, measured."""
+
+    train_s: float | None = None
+    encode_gallery_s: float | None = None
+    build_s: float | None = None
+    add_s: float | None = None  # for all images that came after the others were indexed
+    index_bytes: Count | None = None
+    model_bytes: Count | None = None
+    peak_host_bytes: Count | None = None
+    peak_device_bytes: Count | None = None
+    query_ms: QueryTimes | None = None  # one query at a time
+    batched_ms: QueryTimes | None = None  # in batches: medians over rounds of all of them
+    queries_per_s: float | None = None  # in batches
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Result:
+    """One cell's result. `metrics` keeps the order in which they were asked for."""
+
+    schema: Literal[1] = SCHEMA
+    status: Status
+    reason: str | None = None  # why the status is not "ok"
+    dataset: Dataset
+    method: str
+    search: str | None = None
+    identifier: str | None = None
+    variant: str | None = None  # what an ablation changed
+    scale: Literal["tiny", "small", "paper", "unknown"]  # unknown: of a ranking that was made elsewhere
+    seed: Count
+    inputs: str  # hash of recipe, data, scale, seed, options and code: an equal one answers the same question
+    shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100, "epochs": 3}
+    backbone: Backbone | None = None
+    recipe: RecipeUsed
+    retriever: Facts = field(default_factory=dict)  # what it reports of itself
+    metrics: dict[str, Estimate] = field(default_factory=dict)
+    ranking: StoredRanking | None = None
+    hits: StoredHits | None = None
+    cost: Cost = field(default_factory=Cost)
+    environment: Facts = field(default_factory=dict)
+    created: str  # ISO 8601, UTC
+
+    def __post_init__(self) -> None:
+        if (self.status == "ok") != (self.reason is None):
+            raise ValueError(f"status '{self.status}' {'has no' if self.status == 'ok' else 'needs a'} reason")
+
+    @property
+    def cell(self) -> str:
+        """The cell's name without its seed: "ft-clip+scann", "irgen@length=2"."""
+        search = f"+{self.search}" if self.search else ""
+        return f"{self.method}{search}" + (f"@{self.variant}" if self.variant else "")
+
+    @property
+    def beside_others(self) -> bool:
+        """Were its times measured while others used the machine? Then they say little; results of old do not tell."""
+        others, load, cores = (self.environment.get(key) for key in ("others", "load", "cores"))
+        if not isinstance(cores, int):
+            return False
+        if isinstance(others, int | float):
+            return others > _OTHERS * cores
+        return isinstance(load, int | float) and load > _LOAD * cores
+
+    def path(self, root: Path) -> Path:
+        """Return where this result belongs below `root`."""
+        for what in ("method", "search", "variant"):
+            _check_name(what, getattr(self, what))
+        _check_name("data set", self.dataset.name)
+        return root / self.dataset.name / self.cell / f"seed{self.seed}.json"
+
+
+def _check_name(what: str, name: str | None) -> None:
+    if name is not None and not _LEGAL.fullmatch(name):
+        raise UsageError(
+            f"{what} '{name}' cannot be part of a file name: use letters, digits and - _ . = , and begin and end with "
+            "a letter or digit"
+        )

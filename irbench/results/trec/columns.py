@@ -1,0 +1,100 @@
+"""Run and qrels files with named columns: Parquet and CSV with query_id, doc_id and score (or relevance).
+
+These are the columns of ir-measures and ir_datasets, so a file read with pandas is what they take.
+"""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from irbench.core.errors import DataError, MissingLibrary
+from irbench.results.trec.entries import Answer, Entries
+
+NEEDED = ("query_id", "doc_id", "score")
+
+
+class ParquetFormat:
+    """Writes Parquet: the same names, ranks and scores as in the text files, a tenth of their size."""
+
+    suffix = ".parquet"
+
+    def write_run(self, path: Path, entries: Iterator[Entries], tag: str) -> None:
+        """Write a run; its tag is in the file's metadata."""
+        pa = pyarrow()
+        fields = [("query_id", pa.string()), ("doc_id", pa.string()), ("rank", pa.int32()), ("score", pa.float32())]
+        schema = pa.schema(fields, metadata={"irbench": tag})
+        self._write(path, schema, ([e.queries, e.images, e.ranks, e.scores] for e in entries))
+
+    def write_qrels(self, path: Path, entries: Iterator[Entries]) -> None:
+        """Write qrels."""
+        pa = pyarrow()
+        schema = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32())])
+        self._write(path, schema, ([e.queries, e.images, e.ranks + 1] for e in entries))
+
+    def _write(self, path: Path, schema: Any, columns: Iterator[list[Any]]) -> None:
+        from pyarrow.parquet import ParquetWriter
+
+        pa = pyarrow()
+        with ParquetWriter(path, schema, compression="zstd") as writer:
+            for some in columns:
+                writer.write_table(pa.Table.from_arrays([pa.array(c) for c in some], schema=schema))
+
+
+def read_csv(path: Path) -> Iterator[Answer]:
+    """Read a run from CSV with a header."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            _check_columns(path, reader.fieldnames or ())
+            for row in reader:
+                yield _answer(path, reader.line_num, row)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
+
+
+def read_parquet(path: Path) -> Iterator[Answer]:
+    """Read a run from Parquet; a row's number stands for its line."""
+    pa = pyarrow()
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow.names)
+            lines = count(1)
+            for batch in file.iter_batches(columns=list(NEEDED)):
+                for row in batch.to_pylist():
+                    yield _answer(path, next(lines), row)
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: not a Parquet file that can be read: {error}") from error
+
+
+def pyarrow() -> Any:
+    """Import the library behind Parquet; it is optional, because it takes 55 MB that nothing else here needs."""
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise MissingLibrary(f"Parquet needs pyarrow: pip install 'irbench[parquet]' ({error})") from error
+    return pa
+
+
+def _check_columns(path: Path, names: Any) -> None:
+    missing = [column for column in NEEDED if column not in names]
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}")
+
+
+def _answer(path: Path, line: int, row: Mapping[str, Any]) -> Answer:
+    query, image, score = (row[column] for column in NEEDED)
+    try:
+        value = float(score)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not (query and image and math.isfinite(value)):
+        raise DataError(
+            f"{path}, line {line}: query_id '{query}', doc_id '{image}', score '{score}': two names and a finite "
+            "number are needed"
+        )
+    return Answer(line, str(query), str(image), value)

@@ -1,0 +1,121 @@
+"""What a run or qrels file holds, whatever its format: names, ranks and scores in place of rows.
+
+An image is named by its id. White space and whatever cannot be printed would break the columns of a text file, so it
+is percent-encoded, and so is the percent sign: `a%20cat.png`. Names are the same in every format.
+
+Evaluators in the line of trec_eval sort by score and ignore the rank; equal scores they sort by name, backwards. So
+the scores that are written fall strictly, also where the retriever's own were equal: the later one is lowered to the
+next float32. They fall in single precision, which is what trec_eval reads them as.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.core.benchmark import Benchmark
+from irbench.core.ranking import MISSING, Ranking
+
+_AT_ONCE = 1000  # queries whose entries are in memory together
+_LARGEST = np.float32(1e38)  # far enough from the end of float32 that a thousand steps down stay finite
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Some entries of a file, as columns: of a run with ranks and scores, of qrels with neither."""
+
+    queries: list[str]
+    images: list[str]
+    ranks: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An entry of somebody's run file; `line` is counted from 1, as editors do."""
+
+    line: int
+    query: str
+    image: str
+    score: float
+    rank: int | None = None
+
+
+class Format(Protocol):
+    """A kind of file that rankings are written to."""
+
+    suffix: str
+
+    def write_run(self, path: Path, entries: Iterator[Entries], tag: str) -> None:
+        """Write the answers of the method called `tag`."""
+
+    def write_qrels(self, path: Path, entries: Iterator[Entries]) -> None:
+        """Write which images are right answers to which queries."""
+
+
+def run_entries(ranking: Ranking, benchmark: Benchmark) -> Iterator[Entries]:
+    """Name the answers, rank by rank from 1; answers that were not given have no entry."""
+    queries, images = _names(benchmark.queries.ids), _names(benchmark.gallery.ids)
+    scores = strictly_falling(ranking.scores)
+    for start in range(0, len(ranking), _AT_ONCE):
+        asked, places = np.nonzero(ranking.rows[start : start + _AT_ONCE] != MISSING)
+        asked += start
+        yield Entries(
+            [queries[row] for row in asked.tolist()],
+            [images[row] for row in ranking.rows[asked, places].tolist()],
+            (places + 1).astype(np.int32),
+            scores[asked, places],
+        )
+
+
+def qrels_entries(benchmark: Benchmark) -> Iterator[Entries]:
+    """Name the right answers to each query, its own photograph left out; a query that has none has no entry."""
+    queries, images = _names(benchmark.queries.ids), _names(benchmark.gallery.ids)
+    labels, asked, own = benchmark.gallery.labels, benchmark.queries.labels, benchmark.own_rows
+    rows_of = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
+    for start in range(0, len(queries), _AT_ONCE):
+        rows = range(start, min(start + _AT_ONCE, len(queries)))
+        right = [rows_of.get(int(asked[row]), np.array([], np.int64)) for row in rows]
+        right = [found[found != own[row]] for row, found in zip(rows, right, strict=True)]
+        yield Entries(
+            [queries[row] for row, found in zip(rows, right, strict=True) for _ in found],
+            [images[row] for found in right for row in found.tolist()],
+            np.zeros(sum(map(len, right)), np.int32),
+            np.zeros(sum(map(len, right)), np.float32),
+        )
+
+
+def strictly_falling(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return scores [Q,K], best first, with each that is not below the one before it lowered to the next float32."""
+    fallen = np.clip(scores, -_LARGEST, _LARGEST)
+    for place in range(1, fallen.shape[1]):
+        fallen[:, place] = np.minimum(fallen[:, place], np.nextafter(fallen[:, place - 1], np.float32(-np.inf)))
+    return fallen
+
+
+def rows_by_name(ids: Sequence[str]) -> Mapping[str, int]:
+    """Map each image's name to its row; its bare id is understood as well, where that is no other image's name."""
+    return {id_: row for row, id_ in enumerate(ids)} | {name(id_): row for row, id_ in enumerate(ids)}
+
+
+def name(id_: str) -> str:
+    """Return an image's id as files name it: no white space, nothing that cannot be printed."""
+    return id_ if _is_plain(id_) else "".join(map(_encoded, id_))
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and "%" not in text and not any(map(str.isspace, text))
+
+
+@cache
+def _encoded(sign: str) -> str:
+    return sign if _is_plain(sign) else quote(sign, safe="", errors="surrogateescape")
+
+
+def _names(ids: Sequence[str]) -> list[str]:
+    return [name(id_) for id_ in ids]

@@ -1,0 +1,55 @@
+"""The text files of TREC: `query Q0 image rank score tag` in a run, `query 0 image relevance` in qrels."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from irbench.core.errors import DataError
+from irbench.results.trec.entries import Answer, Entries
+
+
+class TrecFormat:
+    """Writes what trec_eval, pytrec_eval and ir-measures read."""
+
+    suffix = ".txt"
+
+    def write_run(self, path: Path, entries: Iterator[Entries], tag: str) -> None:
+        """Write a run; 9 digits tell every float32 from its neighbours."""
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for some in entries:
+                columns = zip(some.queries, some.images, some.ranks.tolist(), some.scores.tolist(), strict=True)
+                file.writelines(f"{q} Q0 {image} {rank} {score:.9g} {tag}\n" for q, image, rank, score in columns)
+
+    def write_qrels(self, path: Path, entries: Iterator[Entries]) -> None:
+        """Write qrels."""
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            for some in entries:
+                file.writelines(f"{q} 0 {image} 1\n" for q, image in zip(some.queries, some.images, strict=True))
+
+
+def read_run(path: Path) -> Iterator[Answer]:
+    """Read a run, line by line; empty lines are passed over."""
+    with path.open("rb") as file:
+        for line, text in enumerate(file, 1):
+            if columns := text.split():  # of bytes: at ASCII white space only, as trec_eval does
+                yield _answer(columns, path, line)
+
+
+def _answer(columns: list[bytes], path: Path, line: int) -> Answer:
+    if len(columns) != 6:
+        raise DataError(
+            f"{path}, line {line}: {len(columns)} columns, and a line of a TREC run has 6: query Q0 image rank score "
+            "tag; write a space within a name as %20"
+        )
+    try:
+        query, image = columns[0].decode(), columns[2].decode()
+    except UnicodeDecodeError:
+        raise DataError(f"{path}, line {line}: not UTF-8; write other bytes of a name as %FF") from None
+    try:
+        rank, score = int(columns[3]), float(columns[4])
+    except ValueError:
+        rank, score = 0, math.nan
+    if not math.isfinite(score):
+        told = b" ".join(columns[3:5]).decode(errors="replace")
+        raise DataError(f"{path}, line {line}: rank and score are '{told}', not a whole number and a finite number")
+    return Answer(line, query, image, score, rank)

@@ -1,0 +1,150 @@
+"""CGD: several global descriptors of one map, learnt together (arXiv 1903.10663). Recipe: methods/cgd.toml.
+
+The authors published no training code; what the paper leaves open follows leftthomas/CGD. One down-sampling is removed,
+the one before the third stage of blocks, so that 224 pixels make a map of 14 x 14.
+
+Shape letters: B images, T cells of the map, C channels, D dimensions of the vector.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.miners import BatchHardMiner
+from pytorch_metric_learning.reducers import MeanReducer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from irbench.config.fields import Part
+from irbench.core.errors import RecipeError
+from irbench.data.pixels import View
+from irbench.networks.backbones import VisionNetwork
+from irbench.retrievers.network_encoder import EncoderTask, TrainedEncoder
+from irbench.training.config import TrainingConfig
+
+_POWERS = {"S": 1.0, "G": 3.0, "M": torch.inf}  # SPoC, GeM, MAC: (mean of x^p)^(1/p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(TrainingConfig):
+    """Schema of methods/cgd.toml."""
+
+    # S (mean), M (maximum) and G (power mean); the first one is classified too
+    descriptors: Annotated[str, Field(pattern="^[SMG]+$")] = "SG"
+    dim: PositiveInt = 1536  # of the whole vector
+    margin: NonNegativeFloat = 0.1  # of the triplets
+    temperature: PositiveFloat = 0.5  # of the classification
+    label_smoothing: Part = 0.1
+    frozen_statistics: bool = True  # batch norms keep the means and variances that they came with
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.descriptors and self.dim % len(self.descriptors):
+            raise ValueError(f'dim = {self.dim} is not divided by the letters of descriptors = "{self.descriptors}"')
+
+
+class CgdEncoder(TrainedEncoder[Config]):
+    """The descriptors side by side, as a unit vector."""
+
+    unit = True
+
+    @property
+    def view(self) -> View:
+        """The whole picture: crops are for training only."""
+        return View(self.config.side, self.config.fit)
+
+    def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> "DescriptorLearning":
+        """Train by ranking and by classification."""
+        return DescriptorLearning(network, classes, self.config)
+
+
+class DescriptorLearning(EncoderTask):
+    """Batch-hard triplets on the whole vector, plus cross-entropy on the first descriptor."""
+
+    name = "cgd"
+    features: "CombinedDescriptors"
+
+    def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], config: Config) -> None:
+        self.body, self.config = network, config
+        self.classes = torch.from_numpy(classes)
+        self.features = CombinedDescriptors(network, config)
+        self.classifier = nn.Sequential(nn.BatchNorm1d(network.dim), nn.Linear(network.dim, int(classes.max()) + 1))
+        self.module = nn.ModuleList([self.features, self.classifier])
+        self.miner = BatchHardMiner()
+        self.triplets = TripletMarginLoss(margin=config.margin, reducer=MeanReducer())
+
+    def loss(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Triplet loss plus classification loss of the batch."""
+        target = self.target(rows)
+        pooled = self.features.pooled(images)
+        logits = self.classifier(pooled[0]).float() / self.config.temperature
+        classification = functional.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
+        vectors = self.features.joined(pooled)
+        with torch.autocast(images.device.type, enabled=False):
+            ranking: Tensor = self.triplets(vectors, target, self.miner(vectors, target))
+        return ranking + classification
+
+
+class CombinedDescriptors(nn.Module):
+    """Pictures [B,3,S,S] to unit vectors [B,D]: each descriptor projected and scaled to length one, then joined."""
+
+    def __init__(self, network: VisionNetwork, config: Config) -> None:
+        super().__init__()
+        letters = config.descriptors
+        _keep_third_stage_wide(network.body, network.name)
+        self.network = network
+        self.powers = [_POWERS[letter] for letter in letters]
+        size = config.dim // len(letters)
+        self.branches = nn.ModuleList(nn.Linear(network.dim, size, bias=False) for _ in letters)
+        self.frozen_statistics = config.frozen_statistics
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Unit vectors [B,D] of pictures [B,3,S,S]."""
+        return self.joined(self.pooled(images))
+
+    def pooled(self, images: Tensor) -> list[Tensor]:
+        """The raw descriptors [B,C] of pictures [B,3,S,S]."""
+        cells = self.network(images).float()  # [B,T,C]
+        return [power_mean(cells, power) for power in self.powers]
+
+    def joined(self, pooled: list[Tensor]) -> Tensor:
+        """One unit vector [B,D] of the raw descriptors [B,C]."""
+        parts = [
+            functional.normalize(branch(descriptor).float(), dim=1)
+            for branch, descriptor in zip(self.branches, pooled, strict=True)
+        ]
+        return functional.normalize(torch.cat(parts, dim=1), dim=1)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's signature
+        """Set the mode of training; the network's statistics may stand still in it."""
+        super().train(mode)
+        if self.frozen_statistics:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
+def power_mean(cells: Tensor, power: float) -> Tensor:
+    """(mean of x^p)^(1/p) over the cells of maps [B,T,C] that are not negative, as after a ReLU: [B,C]."""
+    if power == 1:
+        return cells.mean(dim=1)
+    if power == torch.inf:
+        return cells.amax(dim=1)
+    return cells.clamp(min=1e-6).pow(power).mean(dim=1).pow(1 / power)  # the root has no slope at zero
+
+
+def _keep_third_stage_wide(body: Any, name: str) -> None:
+    """Take the down-sampling out of a ResNet's third stage of blocks (leftthomas/CGD:resnet.py)."""
+    if not hasattr(body, "layer3"):
+        raise RecipeError(f'backbone = "{name}": CGD is built on a ResNet')
+    first = body.layer3[0]
+    for module in first.modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+    if isinstance(first.downsample[0], nn.AvgPool2d):
+        first.downsample[0] = nn.Identity()

@@ -1,0 +1,51 @@
+"""Features of whole splits, computed once and kept in the store."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from irbench.core.benchmark import ImageSet
+from irbench.data.pixels import View
+from irbench.data.sources import Source
+from irbench.networks.backbones import Featurizer, NetworkConfig, VisionNetwork, run_network
+from irbench.runtime.cache import Key
+from irbench.runtime.machine import Runtime, code_digest
+from irbench.runtime.timer import is_live
+
+
+def features(network: VisionNetwork, images: ImageSet, config: NetworkConfig, runtime: Runtime) -> NDArray[np.float32]:
+    """Return the network's features [N,D] of the middle squares, computed anew."""
+    view = View(config.decoded_side, config.fit)
+    return run_network(Featurizer(network), images, view, side=config.side, runtime=runtime)
+
+
+def kept_features(
+    network: VisionNetwork, images: ImageSet, config: NetworkConfig, runtime: Runtime
+) -> NDArray[np.float32]:
+    """Return the same from the store where it is there; while a live clock runs nothing is remembered."""
+    if is_live():
+        return features(network, images, config, runtime)
+    facts = {
+        "network": _digest(network),
+        "view": [config.decoded_side, config.fit, config.side],
+        "images": Source(images).digest,
+        "runtime": [runtime.device, runtime.precision],
+        "code": code_digest(),
+    }
+
+    def compute(folder: Path) -> None:
+        np.save(folder / "features.npy", features(network, images, config, runtime))
+
+    entry = runtime.store.ensure(Key("features", facts), compute, stage="encode")
+    return np.asarray(np.load(entry.path / "features.npy", allow_pickle=False))
+
+
+def _digest(network: VisionNetwork) -> str:
+    """SHA-256 of the name and the weights."""
+    digest = hashlib.sha256(network.name.encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

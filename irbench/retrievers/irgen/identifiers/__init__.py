@@ -1,0 +1,1 @@
+"""The kinds of identifiers; the recipes in methods/identifier/ name them."""

@@ -1,0 +1,190 @@
+"""The semantic tokenizer (section 3.1, equations 1-4). Recipe: methods/identifier/semantic.toml.
+
+A network is trained to classify its feature, and every prefix of the feature's residual quantisation; so images of
+one class come to share their first codes. Codebooks and network take turns: the codebooks are set by k-means between
+epochs and stand still within an epoch.
+
+Where the paper is silent: the codebooks are set on the features that the epoch before has seen, and an image's codes
+follow its feature. With `codebooks = "encoded"`, as in the published code, all images are encoded once more between
+epochs for that, and their codes stand still too. The published weights of both terms are 1e-7 (their key is unused),
+the commitment a mean over dimensions, here a sum; prefixes share a classifier there, while compiled files that came
+with it still have one for each, as is usual here.
+
+Shape letters: B images, N training images, D dimensions, M codes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from irbench.core.benchmark import ImageSet
+from irbench.core.description import Description
+from irbench.core.errors import ContractError
+from irbench.core.identifiers import Identifiers
+from irbench.networks.backbones import VisionNetwork
+from irbench.protocols import Components
+from irbench.retrievers.irgen.features import features, kept_features
+from irbench.retrievers.irgen.quantizer import ResidualQuantizer
+from irbench.retrievers.irgen.start import StartConfig, starting_network
+from irbench.runtime.machine import Runtime
+from irbench.training.loop import Task, learn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StartConfig):
+    """Schema of methods/identifier/semantic.toml."""
+
+    length: PositiveInt = 4  # M
+    codes: PositiveInt = 256  # L
+    prefix_weight: NonNegativeFloat = 1.0  # lambda 1, of the classification of prefixes
+    commitment_weight: NonNegativeFloat = 1.0  # lambda 2, of the distance between the feature and its prefixes
+    prefix_classifiers: Literal["own", "shared"] = "own"
+    codebooks: Literal["seen", "encoded"] = "seen"  # what they are set on between epochs: see above
+
+
+class SemanticTokenizer:
+    """Codes of the residual quantisation of a feature that was trained to be quantised."""
+
+    def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
+        self.config, self.runtime, self.components = config, runtime, components
+        self._task: Tokenization | None = None
+        self._training: dict[str, dict[str, object]] = {}
+
+    def train(self, images: ImageSet) -> None:
+        """Train network and codebooks in turns."""
+        start = starting_network(self.config, self.runtime, self.components, images)
+        classes = np.unique(images.labels, return_inverse=True)[1]
+
+        def encoded(*, keep: bool) -> NDArray[np.float32]:
+            return (kept_features if keep else features)(start.network, images, self.config, self.runtime)
+
+        task = Tokenization(start.network, classes, self.config, self.runtime.seed, encoded)
+        learnt = learn(task, images, self.config, self.runtime, also=start.origin)
+        self._task, self._training = task, {**start.training, **learnt.training}
+
+    def encode(self, images: ImageSet) -> Identifiers:
+        """Return the codes [N,M] of the images; `train` comes first."""
+        quantizer = self._trained.quantizer
+        vectors = torch.from_numpy(kept_features(self._trained.body, images, self.config, self.runtime))
+        return Identifiers(quantizer.codes(vectors).cpu().numpy(), self.config.codes)
+
+    def describe(self) -> Description:
+        """Tell the network and its bytes, the codebooks included, and how they learnt."""
+        task = self._trained
+        kept = sum(p.numel() for p in task.body.parameters()) + task.quantizer.codebooks.numel()
+        details = {"length": self.config.length, "codes": self.config.codes, "training": self._training}
+        return Description(backbone=task.body.facts(), model_bytes=4 * kept, details=details)
+
+    @property
+    def _trained(self) -> "Tokenization":
+        if self._task is None:
+            raise ContractError("SemanticTokenizer was used before it was trained")
+        return self._task
+
+
+_SAMPLE = 256  # features for each entry of a codebook; k-means looks at no more of them
+
+
+class Encoded(Protocol):
+    """Returns the features [N,D] of the whole training set, without augmentation, as the network is now."""
+
+    def __call__(self, *, keep: bool) -> NDArray[np.float32]:
+        """Keep them in the store, if they are to be asked for again."""
+
+
+class Tokenization(Task):
+    """Equation 3 as a training task. The first and the last codebooks are made of what `encoded` returns."""
+
+    name = "tokenizer"
+    body: VisionNetwork
+
+    def __init__(
+        self,
+        network: VisionNetwork,
+        classes: NDArray[np.int64],
+        config: Config,
+        seed: int,
+        encoded: Encoded,
+    ) -> None:
+        self.body, self.config, self.seed, self.encoded = network, config, seed, encoded
+        self.classes = torch.from_numpy(classes)
+        self.seen: list[Tensor] = []  # features [B,D] of the last batches of this epoch
+        outputs = int(classes.max()) + 1
+        heads = config.length if config.prefix_classifiers == "own" else 1
+        self.quantizer = ResidualQuantizer(config.length, config.codes, network.dim)
+        self.on_feature = nn.Linear(network.dim, outputs)
+        self.on_prefix = nn.ModuleList(nn.Linear(network.dim, outputs) for _ in range(heads))
+        self.module = nn.ModuleList([network, self.quantizer, self.on_feature, self.on_prefix])
+        if config.codebooks == "encoded":
+            self.module.register_buffer("codes", torch.zeros(len(classes), config.length, dtype=torch.int64))
+
+    def loss(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Equation 3: classification of the feature and of its M prefixes, and the commitment to the prefixes."""
+        target = self.target(rows)
+        feature = self.body.feature(self.body(images))  # [B,D]
+        prefixes = self._prefixes(feature, rows)  # [B,M,D]
+        # straight-through: the value of the prefix, the gradient of the feature
+        through = feature.unsqueeze(1) + (prefixes - feature.unsqueeze(1)).detach()
+        residuals = feature.unsqueeze(1) - prefixes  # equation 4; the quantiser passes no gradient
+        return (
+            functional.cross_entropy(self.on_feature(feature).float(), target)
+            + self.config.prefix_weight * self._on_prefixes(through, target)
+            + self.config.commitment_weight * residuals.square().sum(dim=(1, 2)).mean()
+        )
+
+    def start(self) -> None:
+        """The first codebooks are those of the network's features before it learns."""
+        self._set_codebooks(torch.from_numpy(self.encoded(keep=False)))
+
+    def end_epoch(self) -> None:
+        """Set the codebooks on the features that this epoch has seen, or on those of all images as they are now."""
+        encoded = self.config.codebooks == "encoded"
+        self._set_codebooks(torch.from_numpy(self.encoded(keep=False)) if encoded else torch.cat(self.seen))
+        self.seen.clear()
+
+    def finish(self) -> None:
+        """Set the codebooks on the features as they are in the end, without augmentation."""
+        self._set_codebooks(torch.from_numpy(self.encoded(keep=True)))
+
+    def state(self) -> Mapping[str, Tensor]:
+        """The features that the running epoch has seen so far."""
+        return {"seen": torch.cat(self.seen)} if self.seen else {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take them up again."""
+        self.seen = [seen.to(self.quantizer.codebooks.device) for seen in state.values()]
+
+    def _prefixes(self, feature: Tensor, rows: Tensor) -> Tensor:
+        """Prefix sums [B,M,D] of the feature as it is, or of its image's codes as they were set before this epoch."""
+        if self.config.codebooks == "encoded":
+            return self.quantizer.sums(self.module.get_buffer("codes")[rows])
+        if self.module.training:
+            self._remember(feature.detach())
+        sums: Tensor = self.quantizer(feature)[1]
+        return sums
+
+    def _on_prefixes(self, through: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of every prefix, mean over the batch, summed over the prefixes."""
+        M = through.shape[1]
+        heads = [*self.on_prefix] * (M // len(self.on_prefix))
+        logits = torch.stack([head(prefix) for head, prefix in zip(heads, through.unbind(1), strict=True)], dim=1)
+        return M * functional.cross_entropy(logits.flatten(0, 1).float(), target.repeat_interleave(M))
+
+    def _remember(self, feature: Tensor) -> None:
+        """Keep as many features as k-means looks at, the newest."""
+        self.seen.append(feature)
+        surplus = sum(map(len, self.seen)) - max(_SAMPLE * self.config.codes, len(feature))
+        while surplus >= len(self.seen[0]):
+            surplus -= len(self.seen.pop(0))
+
+    def _set_codebooks(self, features_: Tensor) -> None:
+        self.quantizer.fit(features_, self.seed)
+        if self.config.codebooks == "encoded":
+            self.module.get_buffer("codes").copy_(self.quantizer.codes(features_))

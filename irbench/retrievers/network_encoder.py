@@ -1,0 +1,87 @@
+"""What encoders with a network share: learning before, embedding, describing after."""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from irbench.core.benchmark import ImageSet
+from irbench.core.description import Description
+from irbench.core.embeddings import Embeddings
+from irbench.core.errors import ContractError
+from irbench.data.pixels import View
+from irbench.networks.backbones import TimmNetwork, VisionNetwork, run_network
+from irbench.runtime.machine import Runtime, seed_everything
+from irbench.training.config import TrainingConfig
+from irbench.training.loop import Learnt, Task, learn
+
+C = TypeVar("C", bound=TrainingConfig)
+
+
+class EncoderTask(Task):
+    """A task that trains `features`, the module from pictures to the vectors that are searched."""
+
+    features: nn.Module
+
+
+class TrainedEncoder(ABC, Generic[C]):
+    """Base of the encoders that learn: a subclass says with which task."""
+
+    unit = False  # are vectors scaled to length one?
+
+    def __init__(self, config: C, runtime: Runtime) -> None:
+        self.config, self.runtime = config, runtime
+        self._network: VisionNetwork | None = None
+        self._features: nn.Module | None = None
+        self._learnt: Learnt | None = None
+
+    @abstractmethod
+    def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> EncoderTask:
+        """Return what is trained; `classes` [N] holds the class of every training image, from 0 without gaps."""
+
+    @property
+    def view(self) -> View:
+        """How a picture is reduced before its middle square is encoded."""
+        return View(self.config.decoded_side, self.config.fit)
+
+    def train(self, images: ImageSet) -> None:
+        """Fine-tune the network on `images`."""
+        seed_everything(self.runtime.seed)
+        network = VisionNetwork(self.config, weights=self.runtime.weights)
+        task = self.task(network, np.unique(images.labels, return_inverse=True)[1])
+        self._learnt = learn(task, images, self.config, self.runtime, also=network.weights)
+        self._network, self._features = network, task.features
+
+    @property
+    def network(self) -> VisionNetwork:
+        """The trained network, for others to start from; `train` comes first."""
+        if self._network is None:
+            raise ContractError(f"{type(self).__name__} was used before it was trained")
+        return self._network
+
+    @property
+    def learnt(self) -> Learnt:
+        """The record of the training; `train` comes first."""
+        if self._learnt is None:
+            raise ContractError(f"{type(self).__name__} was used before it was trained")
+        return self._learnt
+
+    def encode(self, images: ImageSet) -> Embeddings:
+        """Return the features of the images; `train` comes first."""
+        module = self._features or self.network
+        self.runtime.hold(module)
+        vectors = Embeddings(run_network(module, images, self.view, side=self.config.side, runtime=self.runtime))
+        return vectors.unit() if self.unit else vectors
+
+    def describe(self) -> Description:
+        """Tell the backbone, the bytes of the network, and how it learnt."""
+        told = describe_network(self.network, self._features or self.network)
+        return replace(told, details={"training": self.learnt.training})
+
+
+def describe_network(network: TimmNetwork, module: nn.Module) -> Description:
+    """Return the description of a network and of the module that runs it, its parameters as they are held."""
+    return Description(backbone=network.facts(), model_bytes=sum(p.nbytes for p in module.parameters()))

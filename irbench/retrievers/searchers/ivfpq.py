@@ -1,0 +1,131 @@
+"""Inverted file with product quantisation (Faiss). Recipe: methods/search/ivfpq.toml.
+
+The gallery is split into `nlist` cells by k-means; what remains of a vector after its cell's centre is cut into
+`subspaces` parts, each replaced by the nearest of 2^`bits` centroids. A query visits `nprobe` cells, so it may find
+fewer than k answers.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
+
+from irbench.core.cell import Changes
+from irbench.core.description import Description
+from irbench.core.embeddings import Embeddings
+from irbench.core.ranking import Ranking
+from irbench.core.rows import Rows
+from irbench.retrievers.searchers import _faiss
+from irbench.retrievers.searchers._answers import as_gallery, as_more, as_queries, as_ranking
+from irbench.runtime.machine import Runtime
+
+_VECTORS_PER_CELL = 39  # below this Faiss calls a cell's centre badly trained; the paper's own nlist are just above
+_GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The recipe's [params]."""
+
+    curve: ClassVar[tuple[Changes, ...]] = tuple((("nprobe", cells),) for cells in (1, 2, 4, 8, 16, 32))
+
+    nlist: PositiveInt  # cells of the inverted file
+    nprobe: PositiveInt  # cells visited for each query
+    subspaces: PositiveInt  # parts that a vector is cut into
+    bits: Annotated[int, Field(ge=1, le=16)]  # 2^bits centroids in each part
+
+
+class IvfPqSearcher:
+    """IVFPQ, built on the CPU and searched on the GPU where there is one and Faiss can hold such an index there.
+
+    Dimensions are filled up with zeros to a multiple of `subspaces`; distances stay the same.
+    """
+
+    _index: Any  # faiss.IndexIVFPQ in host memory
+    _on_gpu: Any  # its copy on the GPU, or None
+    _device: str
+    _dim: int
+    _rows: Rows
+
+    def __init__(self, config: Config, runtime: Runtime) -> None:
+        self.config = config
+        self.runtime = runtime
+
+    def build(self, gallery: Embeddings) -> None:
+        """Train both quantisers on the gallery, as far as its size allows, and add every row."""
+        faiss = _faiss.library()
+        vectors = self._padded(as_gallery(gallery))
+        size, dim = vectors.shape
+        nlist = min(self.config.nlist, max(1, size // _VECTORS_PER_CELL))
+        bits = min(self.config.bits, max(1, size.bit_length() - 1))
+        index = faiss.IndexIVFPQ(faiss.IndexFlatL2(dim), dim, nlist, self.config.subspaces, bits)
+        for clustering in (index.cp, index.pq.cp):
+            clustering.seed = self.runtime.seed % 2**31
+            clustering.min_points_per_centroid = 1  # small galleries are dealt with above, without a warning each
+        index.train(np.resize(vectors, (max(size, 2**bits), dim)))  # a lone image is its own second centroid
+        index.add(vectors)
+        index.nprobe = min(self.config.nprobe, nlist)
+        self._index, self._dim, self._rows = index, gallery.dim, Rows.first(size)
+        self._copy_to_gpu(faiss, vectors[:1])
+
+    def add(self, vectors: Embeddings) -> None:
+        """Quantise more vectors with the quantisers as they were trained."""
+        padded = self._padded(as_more(vectors, self._dim))
+        rows = self._rows.with_more(len(vectors))
+        self._index.add_with_ids(padded, rows.numbers[len(self._rows) :])
+        self._rows = rows
+        self._copy_to_gpu(_faiss.library(), padded[:1])
+
+    def remove(self, rows: NDArray[np.int64]) -> None:
+        """Take rows out of their cells; the index keeps the numbers of the others itself."""
+        self._rows = self._rows.without(rows)
+        self._index.remove_ids(np.unique(rows))
+        self._copy_to_gpu(_faiss.library(), np.zeros((1, self._index.d), np.float32))
+
+    def _copy_to_gpu(self, faiss: Any, probe: NDArray[np.float32]) -> None:
+        """Copy the index where there is a GPU; `probe` [1,D] is asked, for some limits show only in a search."""
+        self._on_gpu, self._device = None, "CPU"
+        if self.runtime.device != "cuda" or faiss.get_num_gpus() == 0:
+            return
+        try:
+            self._resources = faiss.StandardGpuResources()
+            copy = faiss.index_cpu_to_gpu(self._resources, 0, self._index)
+            copy.search(probe, 1)
+        except RuntimeError as error:  # bits other than 8, subspaces that do not fit the GPU's shared memory
+            self._device = f"CPU: Faiss refuses these parameters on a GPU ({_reason(error)})"
+        else:
+            self._on_gpu, self._device = copy, "GPU"
+
+    def search(self, queries: Embeddings, k: int) -> Ranking:
+        """Return up to `k` gallery rows of the visited cells, scored by the distance to their quantised vectors."""
+        asked = self._padded(as_queries(queries, self._dim))
+        width = min(k, self._index.ntotal)
+        index = self._index if self._on_gpu is None or width > _GPU_LIMIT else self._on_gpu
+        distances, rows = index.search(asked, width)
+        return as_ranking(rows, distances, k)
+
+    def _padded(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % self.config.subspaces)))
+
+    def describe(self) -> Description:
+        """Tell the kind of index, its bytes, and what a small gallery made of the recipe's numbers."""
+        wish, index = self.config, self._index
+        details = {
+            "index": f"IVF{index.nlist},PQ{index.pq.M}x{index.pq.nbits}, Euclidean",
+            "device": self._device,
+            "nlist": _lowered(index.nlist, wish.nlist),
+            "nprobe": _lowered(index.nprobe, wish.nprobe),
+            "bits": _lowered(index.pq.nbits, wish.bits),
+        }
+        return Description(index_bytes=_faiss.index_bytes(index), details=details)
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return what Faiss says is wrong, without the place in its source that stands before it."""
+    return " ".join(str(error).rpartition("failed: ")[2].split())
+
+
+def _lowered(used: int, wish: int) -> int | str:
+    return used if used == wish else f"{used} of the recipe's {wish}: the gallery is small"

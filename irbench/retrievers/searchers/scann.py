@@ -1,0 +1,108 @@
+"""ScaNN: anisotropic quantisation, exact distances for the best, a tree above large galleries.
+
+Recipe: methods/search/scann.toml. Which stages a gallery gets follows docs/algorithms.md of google-research/scann.
+"""
+
+import math
+import tempfile
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
+
+from irbench.config.fields import Part, Share
+from irbench.core.cell import Changes
+from irbench.core.description import Description
+from irbench.core.embeddings import Embeddings
+from irbench.core.errors import MissingLibrary
+from irbench.core.ranking import MISSING, Ranking
+from irbench.retrievers.searchers._answers import as_gallery, as_queries, as_ranking
+from irbench.retrievers.searchers._quiet import STDERR, silenced
+from irbench.runtime.machine import Runtime
+
+_CENTROIDS = 16  # of each block of a quantised vector: fewer images cannot train them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The recipe's [params]."""
+
+    curve: ClassVar[tuple[Changes, ...]] = (
+        *((("reorder", best),) for best in (200, 400, 800)),
+        *((("tree_from", 0), ("leaves_searched", share)) for share in (0.02, 0.05, 0.1, 0.2, 0.5)),
+    )
+
+    dimensions_per_block: PositiveInt  # of the quantiser; a block takes four bits
+    anisotropic_threshold: Part  # 0.2: errors along the vector weigh more than errors across it
+    reorder: NonNegativeInt  # candidates that get their exact distance; never fewer than k
+    tree_from: NonNegativeInt  # galleries of this size and above are split into sqrt(N) leaves
+    leaves_searched: Share  # the share of the leaves that a query visits
+    training_sample: PositiveInt  # vectors that tree and quantiser are trained on, at most
+
+
+class ScannSearcher:
+    """ScaNN on the CPU, its answers scored by exact distances. The library draws from fixed seeds of its own."""
+
+    _index: Any
+    _dim: int
+    _details: dict[str, object]
+
+    def __init__(self, config: Config, runtime: Runtime) -> None:
+        self.config = config
+        self.runtime = runtime
+
+    def build(self, gallery: Embeddings) -> None:
+        """Train and fill the index."""
+        builder = library().builder(as_gallery(gallery), 1, "squared_l2")
+        builder.set_n_training_threads(1)  # sums over vectors are then always taken in one order
+        stages = self._add_tree(builder, len(gallery)) + self._add_scoring(builder, len(gallery))
+        with silenced(STDERR):
+            self._index = builder.build()
+        self._dim = gallery.dim
+        self._details = {"index": ", ".join(stages)}
+
+    def _add_tree(self, builder: Any, size: int) -> list[str]:
+        if size < self.config.tree_from:
+            return []
+        leaves = math.isqrt(size)
+        searched = max(1, round(self.config.leaves_searched * leaves))
+        # the library's default, random starting points, comes out differently on every call
+        builder.tree(leaves, searched, training_sample_size=self.config.training_sample, random_init=False)
+        return [f"tree ({searched} of {leaves} leaves searched)"]
+
+    def _add_scoring(self, builder: Any, size: int) -> list[str]:
+        if size < _CENTROIDS:
+            builder.score_brute_force()
+            return [f"brute force: fewer than {_CENTROIDS} images cannot train the quantiser"]
+        block, threshold = self.config.dimensions_per_block, self.config.anisotropic_threshold
+        builder.score_ah(
+            block, anisotropic_quantization_threshold=threshold, training_sample_size=self.config.training_sample
+        )
+        builder.reorder(self.config.reorder)
+        return [f"asymmetric hashing ({block} dimensions per block, threshold {threshold})", "exact reordering"]
+
+    def search(self, queries: Embeddings, k: int) -> Ranking:
+        """Return up to `k` gallery rows by exact distance, out of those that the quantised vectors proposed."""
+        asked = as_queries(queries, self._dim)
+        width = min(k, self._index.size())
+        rows, distances = self._index.search_batched_parallel(asked, width, max(width, self.config.reorder))
+        found = np.where(np.isnan(distances), MISSING, rows.astype(np.int64))  # leaves may hold fewer than k
+        return as_ranking(found, distances, k)
+
+    def describe(self) -> Description:
+        """Tell the stages of the index, and its bytes as ScaNN writes it to disk, the vectors included."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._index.serialize(folder)
+            size = sum(path.stat().st_size for path in Path(folder).iterdir())
+        return Description(index_bytes=size, details=self._details)
+
+
+def library() -> Any:
+    """Import ScaNN's operations, or tell how to install them."""
+    try:
+        return import_module("scann.scann_ops.py.scann_ops_pybind")
+    except (ImportError, OSError) as error:
+        raise MissingLibrary(f"this search needs ScaNN ({error}): pip install scann (Linux, macOS on ARM)") from error

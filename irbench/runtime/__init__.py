@@ -1,0 +1,1 @@
+"""Where and how irbench computes: the machine, the cache, the timer, progress."""

@@ -1,0 +1,196 @@
+"""Content-addressed cache of everything that is costly to make: decoded images, trained models, embeddings.
+
+An entry is a folder `<root>/<kind>/<digest>/` named by a hash of everything that its content depends on. It is
+written beside its place, flushed, listed with the hash of each file in `entry.json`, and renamed: an entry is there
+whole, or not at all. On opening, the list and the files are checked against their hashes; what does not match is set
+aside and made again, never used.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+
+from filelock import FileLock
+
+from irbench.core.errors import StoreError
+from irbench.runtime.timer import charge, remembered
+
+_LISTING = "entry.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # what a maker meets through no fault of its own
+_HASHED_UP_TO = 1 << 30  # bytes; of a larger file only the size is checked, so that opening it stays quick
+
+
+@dataclass(frozen=True)
+class Key:
+    """What an entry depends on. `parts` are JSON values; their order does not matter."""
+
+    kind: str  # "pixels", "model", "embeddings" …: the folder
+    parts: Mapping[str, object]
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hexadecimal digits: the entry's folder name."""
+        return _digest({"kind": self.kind, "parts": self.parts})[:32]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished entry: its folder, what making it cost, and the hash of each file."""
+
+    path: Path
+    seconds: float
+    hashes: Mapping[str, str]
+
+    @property
+    def content(self) -> str:
+        """SHA-256 over the hashes of its files: equal for equal content, whatever it was made from."""
+        return _digest(self.hashes)
+
+
+class Store:
+    """The cache below one work folder, safe for several processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def ensure(self, key: Key, make: Callable[[Path], float | None], *, stage: str) -> Entry:
+        """Return the entry of `key`; `make(folder)` fills it if it is not there. A hit is charged to clock `stage`.
+
+        `make` may return the seconds that attempts which were stopped had spent before.
+        A second process that wants the same entry waits for the first.
+        """
+        place = self._place(key)
+        with self._locked(place):
+            entry = self.find(key)
+            remembered = entry is not None
+            if entry is None:
+                entry = self._make(key, place, make)
+        charge(stage, entry.seconds if remembered else 0.0, key.digest)
+        return entry
+
+    def find(self, key: Key) -> Entry | None:
+        """Return the entry of `key`, or None where it is missing or damaged (damaged ones are set aside)."""
+        place = self._place(key)
+        if not place.is_dir():
+            return None
+        try:
+            listing = json.loads((place / _LISTING).read_text())
+            intact = listing.pop("sha256") == _digest(listing)
+            intact = intact and all(_matches(place / name, facts) for name, facts in listing["files"].items())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            intact = False
+        if intact:
+            return Entry(place, listing["seconds"], {name: f["sha256"] for name, f in listing["files"].items()})
+        with self._writing():
+            place.replace(tempfile.mkdtemp(prefix=f"{place.name}.damaged-", dir=place.parent))
+        return None
+
+    def scratch(self, key: Key) -> Path:
+        """Return a folder that outlives a killed process: the place for checkpoints of `key` until it is finished."""
+        path = self._place(key).with_suffix(".partial")
+        with self._writing():
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _place(self, key: Key) -> Path:
+        return self.root / key.kind / key.digest
+
+    def _make(self, key: Key, place: Path, make: Callable[[Path], float | None]) -> Entry:
+        with self._writing():
+            for left in place.parent.glob(f"{place.name}.making-*"):  # by a maker that was killed: the lock is ours
+                shutil.rmtree(left, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
+        try:
+            start, charged = perf_counter(), remembered()
+            with self._writing(only=_FULL):
+                earlier = make(folder) or 0.0
+            seconds = earlier + perf_counter() - start + remembered() - charged
+            with self._writing():
+                files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
+                listing = {"key": dict(key.parts), "seconds": seconds, "files": files}
+                write_atomically(folder / _LISTING, json.dumps(listing | {"sha256": _digest(listing)}))
+                folder.replace(place)
+                flush(place.parent)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(place.with_suffix(".partial"), ignore_errors=True)
+        return Entry(place, seconds, {name: str(facts["sha256"]) for name, facts in files.items()})
+
+    @contextmanager
+    def _locked(self, place: Path) -> Iterator[None]:
+        lock = FileLock(place.with_suffix(".lock"))  # the kernel frees it when its holder dies
+        with self._writing():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _writing(self, *, only: Collection[int] = ()) -> Iterator[None]:
+        """Tell the user where the work folder cannot be written; `only` for these error numbers, if any are given."""
+        try:
+            yield
+        except OSError as error:
+            if only and error.errno not in only:
+                raise
+            raise StoreError(f"cannot write to the work folder {self.root}: {error.strerror}; see --work") from error
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a reader, or a crash at any moment, sees the old file or the new one, whole.
+
+    Others may read it as any file of this user: `tempfile` would make one for the user alone.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        flush(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def flush(path: Path) -> None:
+    """Force a file, or a folder's list of names, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(value: object) -> str:
+    """SHA-256 of a JSON value; the order of its keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _facts(path: Path) -> dict[str, object]:
+    flush(path)
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _matches(path: Path, facts: Mapping[str, object]) -> bool:
+    size = path.stat().st_size
+    return size == facts["bytes"] and (size > _HASHED_UP_TO or sha256(path) == facts["sha256"])

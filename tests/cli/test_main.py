@@ -1,0 +1,210 @@
+"""The command line: bad input is one message and status 2, and changes nothing that is stored."""
+
+import json
+import shutil
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from irbench import __version__
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of two class folders with six pictures each: dark ones and bright ones."""
+    rng = np.random.default_rng(0)
+    for name, brightness in (("dark", 0), ("bright", 150)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = rng.integers(brightness, brightness + 80, (40, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    return tmp_path / "photos"
+
+
+BAD = [
+    (["run", "--method", "irgem"], "unknown method 'irgem'; did you mean 'irgen'?"),
+    (["run", "--method", "ft-clip+scan"], "unknown search 'scan'; did you mean 'scann'?"),
+    (["run", "--method", "irgen+linear"], "irgen does not search among vectors"),
+    (["run", "--method", "irgen", "--search", "scann"], "--search scann: none of irgen would use it"),
+    (["run", "-m", "pixels", "--epochs", "1", "--results", "results"], "results/ is for whole runs"),
+    (["run", "--identifier", "semantics"], "unknown identifier 'semantics'; did you mean 'semantic'?"),
+    (["run", "--dataset", "cars169"], "unknown dataset 'cars169'; did you mean 'cars196'?"),
+    (["run", "--grid", "quik"], "unknown --grid 'quik'; did you mean 'quick'?"),
+    (["run", "--scale", "tinny"], "unknown --scale 'tinny'; did you mean 'tiny'?"),
+    (["run", "--crop", "box"], "unknown --crop 'box'; did you mean 'bbox'?"),
+    (["run", "--crop", "bbox"], "digits has no boxes"),
+    (["run", "--protocol", "closed"], "unknown --protocol 'closed'; did you mean 'closed-set'?"),
+    (["run", "--device", "gpu"], "unknown --device 'gpu'"),
+    (["run", "--precision", "fp16"], "unknown --precision 'fp16'"),
+    (["run", "--executor", "ray"], "unknown --executor 'ray'"),
+    (["run", "--on-bad-image", "ignore"], "unknown --on-bad-image 'ignore'"),
+    (["run", "--dataset", "cars196"], "cars196 not found: looked for data/cars196/devkit"),
+    (["run", "--dataset", "cub200", "--data", "nowhere"], "cub200 not found: looked for nowhere/"),
+    (["run", "--dataset", "./nothing-here"], "nothing-here"),
+    (["run", "--method", "pixels", "--rerank", "9"], "--rerank: none of pixels writes identifiers"),
+    (["ablate", "lenght"], "unknown ablation 'lenght'; did you mean 'length'?"),
+    (["table", "--metric", "precison"], "unknown --metric 'precison'; did you mean 'precision'?"),
+    (["table", "--format", "html"], "unknown --format 'html'"),
+    (["table", "--table", "7"], "unknown --table '7' (one of 1, 2, 3, 4, 5, 6, all)"),
+    (["table", "--table", "1", "--metric", "recall"], "leave out --metric, --mix and --no-paper"),
+    (["plot", "pareo", "--out", "x.svg"], "unknown kind of figure 'pareo'; did you mean 'pareto'?"),
+    (["plot", "pr", "--out", "x.jpg"], "--out x.jpg: name a file that ends in .svg, .png or .pdf"),
+    (["plot", "pr", "--out", "x.svg"], "no results to draw"),
+    (["list", "method"], "did you mean 'methods'?"),
+    (["show", "identifiers", "--identifier", "randon"], "unknown identifier 'randon'; did you mean 'random'?"),
+    (["show", "irgn"], "no recipe is called 'irgn'; did you mean 'irgen'?"),
+    (["export", "--out", "x"], "runs/results has no results to export"),
+    (["export", "--out", "x", "--dataset", "digit"], "unknown dataset 'digit'; did you mean 'digits'?"),
+    (["import", "x.txt", "-m", "mine", "-d", "digits"], "x.txt: No such file or directory; a run file is needed"),
+    (["import", "x.txt", "-m", "mine", "-d", "digits", "--format", "tsv"], "unknown --format 'tsv'"),
+    (["check"], "no results in runs/results to check: irbench run makes some"),
+    (["data", "info", "digit"], "unknown dataset 'digit'; did you mean 'digits'?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_what_cannot_be_understood_is_one_message_and_status_2(call, tmp_path, arguments, message) -> None:
+    status, out, err = call(*arguments)
+    assert status == 2
+    assert message in err
+    assert out == ""
+    assert len(err.strip().splitlines()) <= 2  # table says first where it looked
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_an_unknown_option_or_a_wrong_number_has_status_2_too(call: Callable) -> None:
+    assert call("run", "--methods", "irgen")[0] == 2
+    assert call("run", "--seed", "-1")[0] == 2
+    assert call("run", "--max-queries", "0")[0] == 2
+
+
+def test_a_recipe_key_that_does_not_exist_names_file_key_and_the_nearest_one(call: Callable, tmp_path: Path) -> None:
+    (tmp_path / "methods" / "search").mkdir(parents=True)
+    (tmp_path / "methods" / "search" / "mine.toml").write_text('searcher = "ivfpq"\n[params]\nnlists = 3\n')
+    status, _, err = call("run", "--method", "pixels+mine")
+    assert status == 2
+    assert "methods/search/mine.toml: unknown key 'nlists'; did you mean 'nlist'?" in err
+
+
+@pytest.mark.parametrize("option", ["--results", "--work"])
+def test_an_unwritable_folder_is_found_before_anything_is_computed(call: Callable, tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    status, _, err = call("run", "--method", "ft-clip", option, str(tmp_path / "file" / "folder"))
+    assert status == 2
+    assert f"cannot write to {tmp_path}/file/folder" in err
+    assert option in err
+    assert "[1/1]" not in err
+
+
+def test_a_csv_list_that_cannot_be_used_names_the_line(call: Callable, photos: Path) -> None:
+    table = photos.parent / "list.csv"
+    table.write_text("path,label,split\nphotos/dark/0.png,dark,gallery\nphotos/dark/1.png,dark,test\n")
+    status, _, err = call("data", "info", str(table))
+    assert status == 2
+    assert "test" in err
+    assert "list.csv" in err
+
+
+def test_an_empty_split_is_told(call: Callable, photos: Path) -> None:
+    table = photos.parent / "list.csv"
+    table.write_text("path,label,split\nphotos/dark/0.png,dark,gallery\n")
+    status, _, err = call("data", "info", str(table))
+    assert status == 2
+    assert "the queries split has no images" in err
+
+
+@pytest.mark.data
+def test_an_annotation_file_cut_short_is_told(call: Callable, shared_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(shared_data / "cars196" / "devkit", tmp_path / "cars196" / "devkit")
+    annotations = tmp_path / "cars196" / "devkit" / "cars_train_annos.mat"
+    annotations.chmod(0o644)
+    annotations.write_bytes(annotations.read_bytes()[:100_000])
+    status, _, err = call("data", "info", "cars196-holdout", "--data", str(tmp_path))
+    assert status == 2
+    assert "cars_train_annos.mat" in err
+    assert "Traceback" not in err
+
+
+def huge_png() -> bytes:
+    """The first bytes of a picture of 60,000 by 60,000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+
+
+@pytest.mark.parametrize("fault", ["truncated", "empty", "huge"])
+def test_an_image_that_cannot_be_read_is_named_or_left_out_as_asked(
+    irbench: Callable, photos: Path, fault: str
+) -> None:
+    broken = photos / "dark" / "3.png"
+    whole = broken.read_bytes()
+    broken.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "huge": huge_png()}[fault])
+    done = irbench("run", "--dataset", "./photos", "--method", "pixels", "--scale", "tiny")
+    assert done.returncode == 2, done.stderr
+    assert "photos/dark/3.png" in done.stderr
+    assert "--on-bad-image skip" in done.stderr
+    assert "Traceback" not in done.stderr
+    skipped = irbench("run", "--dataset", "./photos", "--method", "pixels", "--on-bad-image", "skip", "--json")
+    assert skipped.returncode == 0, skipped.stderr
+    (result,) = [r for r in json.loads(skipped.stdout)["results"] if r["status"] == "ok"]
+    assert result["dataset"]["bad_images"] == 1
+    assert result["dataset"]["gallery"] + result["dataset"]["queries"] == 11
+    assert result["metrics"]["precision@1"]["mean"] == 1.0
+
+
+def test_more_answers_than_the_gallery_has_are_misses(irbench: Callable, photos: Path) -> None:
+    done = irbench("run", "--dataset", "./photos", "--method", "pixels", "--json")
+    (result,) = json.loads(done.stdout)["results"]
+    assert result["dataset"]["gallery"] == 8
+    assert result["metrics"]["true_recall@8"]["mean"] == 1.0
+    assert result["metrics"]["precision@8"]["mean"] == 0.5
+
+
+def test_a_dry_run_leaves_no_trace(call: Callable, tmp_path: Path) -> None:
+    status, out, err = call("run", "--search", "scann", "--search", "spann", "--dry-run")
+    assert status == 0
+    assert out == ""
+    assert [line.split()[1] for line in err.splitlines() if line.startswith("  ")] == [
+        f"{method}+{search}" for method in ("pixels", "ft-clip") for search in ("scann", "spann")
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_stored_result_holds_for_the_same_pictures_and_questions_only(irbench: Callable, photos: Path) -> None:
+    run = ("run", "--dataset", "./photos", "--method", "pixels", "--json")
+    (first,) = json.loads(irbench(*run).stdout)["results"]
+    assert json.loads(irbench(*run).stdout)["run"] == []  # nothing was left to run
+    shutil.copy(photos / "dark" / "1.png", photos / "dark" / "0.png")  # another picture under the same name
+    (second,) = json.loads(irbench(*run).stdout)["results"]
+    assert second["inputs"] != first["inputs"]
+    stored = next((photos.parent / "runs" / "results").rglob("seed0.json"))
+    stored.write_text(stored.read_text()[:100])  # damaged: made again, not an error for ever
+    again = irbench(*run)
+    assert again.returncode == 0
+    assert json.loads(again.stdout)["results"][0]["metrics"] == second["metrics"]
+
+
+def test_version_list_show_and_info(call: Callable) -> None:
+    assert call("--version") == (0, f"irbench {__version__}\n", "")
+    assert "irgen" in call("list", "methods")[1]
+    assert json.loads(call("list", "searchers", "--json")[1]).keys() == {"linear", "ivfpq", "scann", "spann"}
+    assert "precision@K" in call("list", "metrics")[1]
+    shown = call("show", "irgen")[1]
+    assert "irbench/retrievers/irgen/retriever.py" in shown
+    assert 'retriever = "irgen"' in shown
+    facts = json.loads(call("data", "info", "digits", "--json")[1])
+    assert facts["images"] == {"train": 899, "gallery": 899, "queries": 898}
+    assert len(facts["fingerprint"]) == 64
+
+
+def test_shell_completion_offers_the_names_of_recipes(irbench: Callable) -> None:
+    def complete(words: str) -> list[str]:
+        done = irbench(_IRBENCH_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+        return done.stdout.split()
+
+    assert complete("irbench run --method ir") == ["irgen", "irgen-as-published", "irt-r"]
+    assert complete("irbench data info cars") == ["cars196", "cars196-holdout"]

@@ -1,0 +1,247 @@
+"""Recipes: read strictly, overridden in a known order, and every shipped one fits the class that it names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irbench.config import recipes
+from irbench.config.catalog import ENCODERS, IDENTIFIERS, LAYOUTS, RETRIEVERS, SEARCHERS
+from irbench.config.recipes import SCALES, IdentifierHead, MethodHead, SearchHead
+from irbench.core.errors import RecipeError, UsageError
+from irbench.data.datasets import Head as DatasetHead
+from irbench.experiments.build import Workshop, dataset_of
+from irbench.experiments.plan import Request, cells
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = ("methods", "methods/search", "methods/identifier", "datasets")
+SHIPPED = [(family, path) for family in FAMILIES for path in sorted((ROOT / family).glob("*.toml"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    cells: int
+    share: float = 0.5
+    betas: tuple[float, float] = (0.9, 0.96)
+    start: str | None = None
+    mirror: bool = False
+
+
+def recipe(tmp_path, text, name="ivf"):
+    path = tmp_path / f"{name}.toml"
+    path.write_text(text, encoding="utf-8")
+    return recipes.read(path)
+
+
+def config(tmp_path, text, *, scale="tiny", dataset="digits", **overrides):
+    return recipe(tmp_path, text).config(Config, scale=scale, dataset=dataset, **overrides)
+
+
+def test_later_tables_win_and_the_command_line_wins_over_all(tmp_path):
+    text = """
+    [params]
+    cells = 1
+    share = 0.1
+    start = "params"
+    betas = [0.1, 0.2]
+    [at.tiny]
+    cells = 2
+    share = 0.2
+    start = "at"
+    [on.digits]
+    cells = 3
+    share = 0.3
+    """
+    assert config(tmp_path, text, cells=4) == Config(cells=4, share=0.3, start="at", betas=(0.1, 0.2))
+    assert config(tmp_path, text, scale="paper", dataset="cub200") == Config(
+        cells=1, share=0.1, start="params", betas=(0.1, 0.2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[params]\ncels = 1", "unknown key 'cels'; did you mean 'cells'"),
+        ("[params]\ncells = 1\n[at.small]\nshrae = 0.1", r"unknown key 'shrae' in \[at.small\]; did you mean 'share'"),
+        ("[params]\ncells = 1\n[on.cub200]\nzzz = 0.1", r"unknown key 'zzz' in \[on.cub200\]"),
+        ("[params]\ncells = 1\n[at.tinny]\ncells = 2", r"unknown scale \[at.tinny\]; did you mean 'tiny'"),
+        ("[params]\nshare = 1.0", "cells: "),
+        ('[params]\ncells = "1"', "cells: .*integer"),
+        ("[params]\ncells = 1.0", "cells: .*integer"),
+        ("[params]\ncells = true", "cells: .*integer"),
+        ("[params]\ncells = 1\nmirror = 1", "mirror: .*boolean"),
+        ("[params]\ncells = 1\nbetas = [0.1]", "betas"),
+        ("[params]\ncells = 1\nshare = nan", "share"),
+        ("[params]\ncells = 1\nstart = 2020-01-01", "start"),
+        ("[params]\ncells = 1\n[at]\ntiny = 3", r"\[at.tiny\] is a table"),
+        ("[params]\ncells = 1\n[on]\ndigits = 3", r"\[on.digits\] is a table"),
+        ("params = 3", r"\[params\] is a table"),
+        ("[params", "ivf.toml"),
+    ],
+)
+def test_a_mistake_is_told_with_file_and_key(tmp_path, text, message):
+    with pytest.raises(RecipeError, match=message) as error:
+        config(tmp_path, text)
+    assert "ivf.toml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@given(key=st.text(st.characters(codec="ascii", categories=["Ll"]), min_size=1, max_size=8))
+def test_no_unknown_key_slips_through(tmp_path_factory, key):
+    folder = tmp_path_factory.getbasetemp()
+    if key not in Config.__dataclass_fields__:
+        for text in (f"{key} = 1", f"[at.tiny]\n{key} = 1", f"[on.elsewhere]\n{key} = 1"):
+            with pytest.raises(RecipeError, match=f"unknown key '{key}'"):
+                config(folder, f"[params]\ncells = 1\n{text}")
+
+
+def test_a_head_is_as_strict(tmp_path):
+    with pytest.raises(RecipeError, match="unknown key 'seracher'; did you mean 'searcher'"):
+        recipe(tmp_path, 'seracher = "x"\n[params]').head(SearchHead)
+    with pytest.raises(RecipeError, match=r"searcher: .*required"):
+        recipe(tmp_path, "[params]").head(SearchHead)
+    assert recipe(tmp_path, 'searcher = "x"\n[params]\ncells = 1').head(SearchHead) == SearchHead(searcher="x")
+
+
+def test_the_users_own_folder_comes_first(tmp_path, monkeypatch):
+    shipped = recipes.find("methods/search", "linear")
+    own = tmp_path / "own" / "methods" / "search"
+    own.mkdir(parents=True)
+    (own / "linear.toml").write_text("# class: mine\n")
+    (own / "mine.toml").write_text("")
+    here = tmp_path / "here" / "methods" / "search"
+    here.mkdir(parents=True)
+    (here / "linear.toml").write_text("# class: here\n")
+    monkeypatch.chdir(tmp_path / "here")
+    assert recipes.find("methods/search", "linear").source == "here"
+    monkeypatch.setenv("IRBENCH_RECIPES", str(tmp_path / "own"))
+    assert recipes.find("methods/search", "linear").source == "mine"
+    assert recipes.find("methods/search", "linear").hash != shipped.hash
+    assert {"mine", "linear", "ivfpq"} <= set(recipes.names("methods/search"))
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "message"),
+    [
+        ("methods/search", "ivpq", r"unknown search 'ivpq'; did you mean 'ivfpq'\? \(irbench list searchers\)"),
+        ("methods", "irgn", "unknown method 'irgn'; did you mean 'irgen'"),
+        ("datasets", "cub", "unknown dataset 'cub'"),
+        ("methods", "search/linear", "unknown method"),
+        ("methods", "../datasets/digits", "unknown method"),
+        ("methods", "", "unknown method"),
+        ("methods", "nul\0", "unknown method"),
+    ],
+)
+def test_an_unknown_name_is_told(family, name, message):
+    with pytest.raises(UsageError, match=message):
+        recipes.find(family, name)
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path):
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(RecipeError, match=r"x\.toml"):
+        recipes.read(tmp_path / "x.toml")
+
+
+def named_class(family, found):
+    """The registry and the name in it that a shipped recipe leads to."""
+    if family == "datasets":
+        return LAYOUTS, found.head(DatasetHead).layout
+    if family == "methods/search":
+        return SEARCHERS, found.head(SearchHead).searcher
+    if family == "methods/identifier":
+        return IDENTIFIERS, found.head(IdentifierHead).identifier
+    head = found.head(MethodHead)
+    return (RETRIEVERS, head.retriever) if head.encoder is None else (ENCODERS, head.encoder)
+
+
+@pytest.mark.parametrize(("family", "path"), SHIPPED, ids=lambda value: getattr(value, "stem", value))
+def test_every_shipped_recipe_fits_its_class_at_every_scale(family, path):
+    found = recipes.read(path)
+    registry, name = named_class(family, found)
+    assert isinstance(registry.load(name), type)
+    for scale in SCALES:
+        for dataset in ("elsewhere", *recipes.names("datasets")):
+            found.config(registry.schema(name), scale=scale, dataset=dataset)
+
+
+@pytest.mark.parametrize(("family", "path"), SHIPPED, ids=lambda value: getattr(value, "stem", value))
+def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
+    found = recipes.read(path)
+    registry, name = named_class(family, found)
+    assert len(found.text.splitlines()) <= 50
+    assert found.source == registry[name].partition(":")[0].replace(".", "/") + ".py"
+    assert (ROOT / found.source).is_file()
+    assert found.title
+    assert set(found.table.get("on", {})) <= set(recipes.names("datasets"))
+
+
+@pytest.mark.parametrize(
+    ("registry", "names", "change", "message"),
+    [
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, "fit: .*'cover' or 'stretch'"),
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"side": 0}, "side: .*greater than 0"),
+        (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"side": 9, "decoded_side": 8}, "fits into decoded_side = 8"),
+        (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, "drop_path: .*less than 1"),
+        (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, "optimizer: .*'adamw' or 'adam'"),
+        (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, "schedule: .*'cosine', 'step' or 'constant'"),
+        (ENCODERS, "ft-clip", {"epochs": 0}, "epochs: .*greater than 0"),
+        (ENCODERS, "ft-clip", {"batch": -1}, "batch: .*greater than 0"),
+        (ENCODERS, "ft-clip", {"lr": 0.0}, "lr: .*greater than 0"),
+        (ENCODERS, "ft-clip", {"warmup": 1.5}, "warmup: .*less than or equal to 1"),
+        (ENCODERS, "ft-clip", {"betas": [0.9, 1.0]}, r"betas\.1: .*less than 1"),
+        (ENCODERS, "cgd", {"descriptors": "SX"}, "descriptors: .*pattern"),
+        (ENCODERS, "cgd", {"descriptors": "SGM", "dim": 32}, "dim = 32 is not divided"),
+        (ENCODERS, "irt-r", {"memory_ratio": -0.1}, "memory_ratio: .*greater than or equal to 0"),
+        (IDENTIFIERS, "semantic", {"codes": 0}, "codes: .*greater than 0"),
+        (IDENTIFIERS, "semantic", {"length": 0}, "length: .*greater than 0"),
+        (RETRIEVERS, "irgen", {"beams": 0}, "beams: .*greater than 0"),
+        (RETRIEVERS, "irgen", {"width": 100, "heads": 12}, "width = 100 is not divided by heads = 12"),
+        (SEARCHERS, "linear", {"spare": -1}, "spare: .*greater than or equal to 0"),
+        (SEARCHERS, "ivfpq", {"subspaces": 0}, "subspaces: .*greater than 0"),
+        (SEARCHERS, "ivfpq", {"bits": 17}, "bits: .*less than or equal to 16"),
+        (SEARCHERS, "scann", {"leaves_searched": 5.0}, "leaves_searched: .*less than or equal to 1"),
+        (SEARCHERS, "spann", {"ratio": 1.5}, "ratio = 1.5"),
+        (SEARCHERS, "spann", {"replicas": 0}, "replicas = 0 is not greater than 0"),
+    ],
+)
+def test_a_value_out_of_bounds_is_told_when_the_recipe_is_read(registry, names, change, message):
+    family = {"searcher": "methods/search", "identifier": "methods/identifier"}.get(registry.kind, "methods")
+    shipped = {"off-the-shelf": "clip"}
+    for name in names.split():
+        found = recipes.find(family, shipped.get(name, name))
+        with pytest.raises(RecipeError, match=rf"\.toml: .*{message}"):
+            found.config(registry.schema(name), scale="paper", dataset="elsewhere", **change)
+
+
+def test_recipes_ship_at_all():
+    assert {family for family, _ in SHIPPED} == set(FAMILIES)
+    names = {path.stem for family, path in SHIPPED if family == "methods"}
+    assert names >= {"res101-img", "clip", "cgd", "irt-r", "ft-clip", "pixels", "irgen"}
+    assert not list((ROOT / "methods").rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "scale", "epochs"),
+    [
+        ("ft-clip", "omniglot-small", "tiny", 40),  # [on.omniglot-small], at its own scale
+        ("ft-clip", "omniglot-small", "paper", 200),  # not there
+        ("irt-r", "cars196", "paper", 16),
+        ("irt-r", "cars196", "small", 200),  # a published number of steps is not for a network from nothing
+        ("irgen", "digits", "tiny", 16),
+    ],
+)
+def test_exceptions_for_a_data_set_hold_at_its_usual_scale_only(method, dataset, scale, epochs) -> None:
+    (cell,) = cells(Request(methods=(method,), datasets=(dataset,), scale=scale))
+    recipe = recipes.find("methods", method)
+    assert recipe.params(scale=scale, dataset=dataset_of(cell, recipe))["epochs"] == epochs
+
+
+@pytest.mark.parametrize("method", [path.stem for family, path in SHIPPED if family == "methods"])
+def test_every_shipped_method_finds_its_classes(method, runtime) -> None:
+    (cell,) = cells(Request(methods=(method,)))
+    found = Workshop(cell, runtime).classes()
+    assert len(found) >= 2
+    assert all(isinstance(cls, type) for cls in found)

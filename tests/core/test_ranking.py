@@ -1,0 +1,68 @@
+"""The ranking's order and its checks."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irbench.core.errors import ContractError
+from irbench.core.ranking import MISSING, Ranking
+
+
+@st.composite
+def answers(draw):
+    """Rows [Q,K] without repeats, holes anywhere, and scores with many ties: what an index may hand over."""
+    queries, k, gallery = draw(st.integers(1, 4)), draw(st.integers(1, 8)), draw(st.integers(8, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    rows = np.stack([rng.permutation(gallery)[:k] for _ in range(queries)])
+    rows[rng.random(rows.shape) < draw(st.sampled_from([0.0, 0.3]))] = MISSING
+    return rows, rng.integers(0, 4, rows.shape).astype(np.float32)
+
+
+@given(answers())
+def test_from_topk_orders_as_a_plain_sort_does(answers):
+    rows, scores = answers
+    ranking = Ranking.from_topk(rows, scores)
+    for q in range(len(rows)):
+        given_answers = [(-s, r) for r, s in zip(rows[q], scores[q], strict=True) if r != MISSING]
+        expected = [row for _, row in sorted(given_answers)]
+        assert ranking.rows[q].tolist() == expected + [MISSING] * (rows.shape[1] - len(expected))
+        assert np.isneginf(ranking.scores[q, len(expected) :]).all()
+
+
+@given(answers(), st.data())
+def test_own_rows_are_removed_by_identity_wherever_they_rank(answers, data):
+    rows, scores = answers
+    own = np.array([data.draw(st.sampled_from([*row.tolist(), MISSING, 99])) for row in rows])
+    whole = Ranking.from_topk(rows, scores)
+    left = whole.without(own)
+    for q in range(len(rows)):
+        kept = [row for row in whole.rows[q].tolist() if row != MISSING and row != own[q]]
+        assert left.rows[q].tolist() == kept + [MISSING] * (whole.depth - len(kept))
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores", "message"),
+    [
+        ([[0, 1]], [[1.0, 2.0]], "best first"),
+        ([[1, 0]], [[1.0, 1.0]], "ties by row"),
+        ([[3, 3]], [[2.0, 1.0]], "twice"),
+        ([[-1, 3]], [[-np.inf, -np.inf]], "end of a query"),
+        ([[3, -1]], [[1.0, 0.0]], "end of a query"),
+        ([[3, -2]], [[1.0, -np.inf]], "gallery rows from 0"),
+        ([[3, 4]], [[1.0, np.nan]], "NaN"),
+        ([3, 4], [1.0, 0.0], "one shape"),
+    ],
+)
+def test_a_plug_in_that_breaks_the_contract_is_told_how(rows, scores, message):
+    with pytest.raises(ContractError, match=message):
+        Ranking(np.array(rows), np.array(scores, np.float32))
+
+
+@given(answers(), st.data())
+def test_cut_and_stack_undo_batching(answers, data):
+    whole = Ranking.from_topk(*answers)
+    at = data.draw(st.integers(0, len(whole)))
+    parts = [Ranking(whole.rows[part], whole.scores[part]) for part in (slice(at), slice(at, None))]
+    assert (Ranking.stack(parts).rows == whole.rows).all()
+    assert (whole.cut(2).rows == whole.rows[:, :2]).all()

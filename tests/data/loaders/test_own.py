@@ -1,0 +1,181 @@
+"""Anyone's own images, as a folder or as a list: read from small ones made here, and from those that are broken."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from irbench.core.errors import DataError, IrbenchError, UsageError
+from irbench.data import datasets
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def ids_by_split(benchmark) -> dict[str, list[str]]:
+    return {s.name: list(s.ids) for s in (benchmark.train, benchmark.gallery, benchmark.queries)}
+
+
+def label_of(benchmark) -> dict[str, int]:
+    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    return {id_: int(label) for split in splits for id_, label in zip(split.ids, split.labels, strict=True)}
+
+
+# --- anyone's own folder
+
+
+def test_own_folder_holds_out_every_third_of_a_class(tmp_path):
+    root = tree(
+        tmp_path / "own", {f"{c}/{n}.jpg": "" for c, many in (("a", 7), ("b", 2), ("c", 3)) for n in range(many)}
+    )
+    benchmark = datasets.load(root)
+    assert benchmark.name.startswith("own-")
+    assert ids_by_split(benchmark)["queries"] == ["a/2.jpg", "a/5.jpg", "c/2.jpg"]
+    assert len(benchmark.gallery) == 9
+    assert label_of(benchmark)["c/2.jpg"] == 2
+
+
+@pytest.mark.parametrize("parts", [("train", "gallery", "query"), ("gallery", "query"), ("train", "query")])
+def test_own_folder_already_divided(tmp_path, parts):
+    root = tree(tmp_path, {f"{part}/{c}/{part}-{c}.png": "" for part in parts for c in "ab"})
+    split = ids_by_split(datasets.load(root))
+    assert split["queries"] == ["query/a/query-a.png", "query/b/query-b.png"]
+    searched = "gallery" if "gallery" in parts else "train"
+    assert split["gallery"] == [f"{searched}/{c}/{searched}-{c}.png" for c in "ab"]
+    assert split["train"] == [f"{parts[0]}/{c}/{parts[0]}-{c}.png" for c in "ab"]
+
+
+@pytest.mark.timeout(20)
+def test_own_folder_with_loops_pipes_and_strange_names(tmp_path):
+    root = tree(
+        tmp_path / "own", {f"a/{n}.JPG": "" for n in range(3)} | {"a/notes.txt": "", "b/-x\n😀.png": "", "top.jpg": ""}
+    )
+    (root / "a" / "loop").symlink_to("..")
+    (root / "loop").symlink_to(".")
+    (root / "self").symlink_to("self")
+    (root / "a" / "self.jpg").symlink_to("self.jpg")
+    (root / "a" / "folder.jpg").mkdir()
+    (root / ".hidden").mkdir()
+    (root / ".hidden" / "x.jpg").write_bytes(b"")
+    (root / "a" / "._0.JPG").write_bytes(b"")
+    os.mkfifo(root / "a" / "pipe.jpg")
+    (root / "b" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    benchmark = datasets.load(root)
+    assert set(label_of(benchmark)) == {
+        "a/0.JPG",
+        "a/1.JPG",
+        "a/2.JPG",
+        "a/self.jpg",
+        "b/-x\n😀.png",
+        "b/caf\udce9.png",
+    }
+    assert len(benchmark.fingerprint) == 64
+
+
+def test_own_folder_without_images(tmp_path):
+    with pytest.raises(DataError, match=r"no images in it\. What is needed: a folder <class>/<image>"):
+        datasets.load(tree(tmp_path / "own", {"a/b/c.jpg": "", "d.jpg": ""}))
+    with pytest.raises(DataError, match=r"nowhere-\w{6} not found"):
+        datasets.load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="queries split has no images"):
+        datasets.load(tree(tmp_path / "few", {"a/1.jpg": "", "b/1.jpg": ""}))
+
+
+# --- anyone's own list
+
+
+def listed(path: Path, text: str, **options):
+    path.write_text(text, encoding="utf-8")
+    return datasets.load(path, files_must_exist=False, **options)
+
+
+def test_own_list(tmp_path):
+    text = '\ufeffpath, label, split\n"a,1.jpg", cat, gallery\n\nb.jpg,dog ,gallery\n'
+    text += "/abs/c.jpg,dog,query\nb.jpg,dog,query\n"
+    benchmark = listed(tmp_path / "mine.csv", text)
+    assert ids_by_split(benchmark) == {"train": ["a,1.jpg", "b.jpg"], "gallery": ["a,1.jpg", "b.jpg"],
+                                       "queries": ["/abs/c.jpg", "b.jpg"]}  # fmt: skip
+    assert benchmark.own_rows.tolist() == [-1, 1]
+    assert benchmark.positives.tolist() == [1, 0]
+    assert benchmark.queries.root / benchmark.queries.ids[0] == Path("/abs/c.jpg")
+    with pytest.raises(UsageError, match=r"mine-[0-9a-f]{6} has no boxes"):
+        listed(tmp_path / "mine.csv", text, crop="bbox")
+
+
+def test_own_list_names_a_photograph_in_several_ways(tmp_path):
+    text = 'path,label,split\n"b.jpg ",x,gallery\n./c/../a.jpg,x,gallery\n'
+    benchmark = listed(tmp_path / "mine.csv", text + "./b.jpg,x,query\n../d.jpg,x,query\nc//e.jpg,x,query\n")
+    assert benchmark.gallery.ids == ("b.jpg", "a.jpg")
+    assert benchmark.queries.ids == ("b.jpg", "../d.jpg", "c/e.jpg")
+    assert benchmark.own_rows.tolist() == [0, -1, -1]
+    with pytest.raises(DataError, match=r"listed twice in the .* split: b\.jpg"):
+        listed(tmp_path / "mine.csv", text + "./b.jpg,x,gallery\nc.jpg,x,query\n")
+
+
+def test_own_list_with_boxes(tmp_path):
+    text = "path,label,split,x1,y1,x2,y2\na.jpg,x,gallery,1,2,3.6,4\nb.jpg,x,query,5,6,7,8\n"
+    assert listed(tmp_path / "m.csv", text, crop="bbox").gallery.boxes.tolist() == [[1, 2, 4, 4]]
+    for wrong in ("left", "nan", "1e99", ""):
+        with pytest.raises(DataError, match=r"m\.csv, line 3: x1,y1,x2,y2 are four numbers"):
+            listed(tmp_path / "m.csv", text.replace("5,6,7,8", f"5,6,7,{wrong}"), crop="bbox")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column 'path'"),
+        ("path,lable,split\n", "no column 'label'; did you mean 'lable'"),
+        ("path,label,split\n", "no images"),
+        ("path,label,split\na.jpg,x\n", "line 2: more or fewer columns"),
+        ("path,label,split\na.jpg,x,gallery,y\n", "line 2: more or fewer columns"),
+        ("path,label,split\na.jpg,x,gallery\nb.jpg,,query\n", "line 3: column 'label' is empty"),
+        ("path,label,split\na.jpg,x,test\n", "line 2: split 'test' is not train, gallery or query"),
+        ("path,label,split\na.jpg,x,gallery\na.jpg,y,gallery\nb.jpg,x,query\n", "listed twice in the .* split: a.jpg"),
+        ("path,label,split\na.jpg,x,gallery\n", "queries split has no images"),
+        ("path,label,split\na\0.jpg,x,gallery\n", "zero byte"),
+        ('path,label,split\n"a.jpg,x,gallery\n', "not a .csv file"),
+    ],
+)
+def test_own_list_broken(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        listed(tmp_path / "mine.csv", text)
+
+
+def test_own_list_in_another_encoding(tmp_path):
+    (tmp_path / "mine.csv").write_bytes("path,label,split\ncafé.jpg,x,query\n".encode("latin-1"))
+    with pytest.raises(DataError, match="UTF-8"):
+        datasets.load(tmp_path / "mine.csv")
+
+
+FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
+
+
+@FUZZ
+@given(st.lists(st.tuples(TEXT, TEXT, st.sampled_from(["train", "gallery", "query"])), min_size=1, max_size=12))
+def test_any_list_that_is_well_formed_is_read_back_or_refused_by_name(tmp_path, rows):
+    import csv
+
+    with (tmp_path / "fuzz.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerows([("path", "label", "split"), *rows])
+    try:
+        benchmark = datasets.load(tmp_path / "fuzz.csv", files_must_exist=False)
+    except IrbenchError as error:
+        expected = ("no images", "listed twice", "is empty", "one label in the gallery and another")
+        assert any(text in str(error) for text in expected)  # noqa: PT017
+        return
+    by_split = {part: [] for part in ("train", "gallery", "query")}
+    for path, label, part in rows:
+        by_split[part].append((os.path.normpath(path.strip()), label.strip()))
+    assert benchmark.gallery.ids == tuple(path for path, _ in by_split["gallery"])
+    assert benchmark.queries.ids == tuple(path for path, _ in by_split["query"])
+    given_labels = [label for _, label in by_split["gallery"] + by_split["query"]]
+    got = [*benchmark.gallery.labels, *benchmark.queries.labels]
+    assert len(set(zip(given_labels, got, strict=True))) == len(set(given_labels)) == len(set(got))

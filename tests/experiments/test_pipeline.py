@@ -1,0 +1,144 @@
+"""The main job on real images: scikit-learn's scans of handwritten digits, from the command to the numbers."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from irbench.data import datasets
+from irbench.experiments.run import estimates
+from irbench.results.files import read_all
+from irbench.results.rankings import load_ranking
+from irbench.results.schema import Result
+
+QUICK = ["pixels+linear", "ft-clip+linear", "ft-clip+ivfpq", "ft-clip+scann", "ft-clip+spann", "irgen"]
+REPEATED = ["ft-clip+scann", "ft-clip+spann", "irgen"]  # whatever draws random numbers
+
+
+def stored(folder: Path) -> dict[str, Result]:
+    results, problems = read_all(folder / "runs" / "results")
+    assert not problems
+    return {result.cell: result for result in results}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Callable, tmp_path: Path) -> None:
+    done = irbench("run", timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = stored(tmp_path)
+    assert sorted(found) == sorted(QUICK)
+    assert {result.status for result in found.values()} == {"ok"}
+
+    def mean(cell: str, metric: str) -> float:
+        value = found[cell].metrics[metric].mean
+        assert value is not None
+        return value
+
+    assert mean("ft-clip+linear", "precision@1") >= 0.98
+    assert mean("ft-clip+linear", "precision@30") >= 0.95
+    assert mean("irgen", "precision@1") >= 0.98
+    assert mean("irgen", "precision@30") >= 0.97
+    assert mean("irgen", "precision@30") > mean("ft-clip+linear", "precision@30")
+    assert mean("ft-clip+linear", "precision@30") >= mean("pixels+linear", "precision@30") + 0.08
+    for search in ("scann", "spann"):
+        assert mean(f"ft-clip+{search}", "precision@1") >= mean("ft-clip+linear", "precision@1") - 0.01
+
+    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    start = time.monotonic()
+    again = irbench("run")
+    assert "6 cells stored already, nothing to compute there" in again.stderr
+    assert again.stdout == done.stdout
+    assert time.monotonic() - start < 30
+    assert {path: path.read_bytes() for path in before} == before
+
+    benchmark = datasets.load("digits")
+    for result in found.values():
+        assert result.ranking is not None
+        ranking = load_ranking(result.ranking, tmp_path / "runs" / "work" / "rankings")
+        assert estimates(ranking, benchmark) == result.metrics  # a new metric needs no new run
+        assert result.cost.query_ms is not None
+        assert 0 < result.cost.query_ms.total_p50 <= result.cost.query_ms.total_p99
+    assert found["irgen"].cost.train_s > found["ft-clip+linear"].cost.train_s > 1  # remembered work keeps its price
+    assert found["ft-clip+scann"].cost.train_s == pytest.approx(found["ft-clip+linear"].cost.train_s, rel=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_equal_seeds_give_equal_metrics_also_after_a_kill(irbench: Callable, tmp_path: Path) -> None:
+    short = [*(part for name in REPEATED for part in ("--method", name)), "--epochs", "2", "--max-queries", "200"]
+    assert irbench("run", *short, "--work", "unbroken", "--results", "first").returncode == 0
+
+    environment = {**os.environ, "IRBENCH_WORK": "broken", "IRBENCH_RESULTS": "second"}
+    command = [sys.executable, "-m", "irbench", "run", *short]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "[3/3] irgen" in line:
+            break
+    time.sleep(2)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = irbench("run", *short, "--work", "broken", "--results", "second")
+    assert done.returncode == 0, done.stderr
+    assert "2 cells stored already" in done.stderr
+
+    first, second = ({r.cell: r for r in read_all(tmp_path / folder)[0]} for folder in ("first", "second"))
+    assert sorted(first) == sorted(f"{name}@epochs-2,queries-200" for name in REPEATED)
+    for cell, result in first.items():
+        assert result.shortened == {"max_queries": 200, "epochs": 2}
+        assert second[cell].metrics == result.metrics, cell
+        assert second[cell].ranking == result.ranking, cell
+
+
+@pytest.mark.slow
+def test_an_ablation_trains_once_what_its_cells_share_and_tells_the_components(
+    irbench: Callable, tmp_path: Path
+) -> None:
+    done = irbench("ablate", "beam", "--epochs", "1", "--max-queries", "20")
+    assert done.returncode == 0, done.stderr
+    found = stored(tmp_path)
+    assert len(found) == 5
+    assert len(list((tmp_path / "runs/work/model").glob("*/model.safetensors"))) == 3  # a beam's width trains nothing
+    for result in found.values():
+        times = result.cost.query_ms
+        assert times is not None
+        assert 0 < times.trie_p50 < times.search_p50
+        assert 0 < times.decoder_p50 < 1.5 * times.search_p50
+    for word in ("Precision", "Time of a query", "irgen@beams-1,epochs-1,"):
+        assert word in done.stdout
+    assert re.search(r"\bms +trie\b", done.stdout)  # below "decoder"
+
+
+@pytest.mark.slow
+def test_a_shortened_run_stays_out_of_tables_unless_asked(irbench: Callable, tmp_path: Path) -> None:
+    assert irbench("run", "--method", "pixels", "--max-queries", "50").returncode == 0
+    assert "pixels" not in irbench("table").stdout.partition("left out")[0]
+    assert "max_queries=50" in irbench("table", "--shortened").stdout
+    document = json.loads(irbench("table", "--shortened", "--format", "json").stdout)
+    assert document["metric"] == "precision"
+    assert (tmp_path / "runs/results/digits/pixels+linear@queries-50/seed0.json").is_file()
+
+
+def test_off_the_shelf_encoders_have_nothing_to_load_at_tiny(irbench: Callable) -> None:
+    done = irbench("run", "--method", "clip", "--method", "pixels", "--json")
+    assert done.returncode == 0
+    by_method = {result["method"]: result for result in json.loads(done.stdout)["results"]}
+    assert by_method["clip"]["status"] == "skipped"
+    assert "nothing to load" in by_method["clip"]["reason"]
+    assert by_method["pixels"]["status"] == "ok"
+
+
+def test_without_weights_the_message_says_what_to_do(irbench: Callable) -> None:
+    done = irbench("run", "--method", "ft-clip", "--scale", "paper", HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    for word in ("vit_base_patch16_clip_quickgelu_224.openai", "--weights FILE", "--scale tiny or small"):
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr

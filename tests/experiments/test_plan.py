@@ -1,0 +1,66 @@
+"""From a request to cells."""
+
+import pytest
+
+from irbench.core.cell import Cell
+from irbench.core.errors import UsageError
+from irbench.experiments.plan import GRIDS, PAPER_DATASETS, Request, cells
+
+
+def names(found: list[Cell]) -> list[str]:
+    return [cell.name for cell in found]
+
+
+def test_nothing_asked_is_the_quick_grid_on_digits() -> None:
+    found = cells(Request())
+    assert names(found) == list(GRIDS["quick"])
+    assert {(cell.dataset, cell.scale, cell.seed, cell.variant) for cell in found} == {("digits", "tiny", 0, None)}
+
+
+def test_the_papers_grid_is_every_row_of_its_tables_on_its_five_data_sets() -> None:
+    found = cells(Request(grid="paper"))
+    assert len(found) == len(PAPER_DATASETS) * (2 + 3 * 4 + 1)
+    assert {cell.scale for cell in found} == {"paper"}
+
+
+def test_methods_and_searches_are_crossed_and_a_plus_chooses_one() -> None:
+    request = Request(methods=("ft-clip", "pixels+linear", "irgen"), searches=("scann", "spann"), seeds=(1, 2))
+    found = cells(request)
+    assert names(found) == [n for n in ("ft-clip+scann", "ft-clip+spann", "pixels+linear", "irgen") for _ in (1, 2)]
+    assert [cell.identifier for cell in found if cell.method == "irgen"] == ["semantic"] * 2
+
+
+def test_asking_twice_is_one_cell() -> None:
+    assert names(cells(Request(methods=("pixels", "pixels+linear")))) == ["pixels+linear"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "variant"),
+    [
+        ({"scale": "small"}, "small"),
+        ({"protocol": "metric-learning", "crop": "bbox"}, "crop-bbox,metric-learning"),
+        ({"epochs": 3, "max_queries": 5}, "epochs-3,queries-5"),
+    ],
+)
+def test_whatever_is_unusual_is_in_the_name_of_the_result(asked: dict, variant: str) -> None:
+    (cell,) = cells(Request(methods=("irgen",), **asked))
+    assert cell.variant == variant
+
+
+def test_cells_that_differ_in_anything_have_different_places() -> None:
+    requests = [Request(), Request(scale="small"), Request(epochs=1), Request(epochs=2), Request(max_queries=1)]
+    places = [(c.dataset, c.name, c.variant, c.seed) for request in requests for c in cells(request)]
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(methods=("irgen+linear",)), "does not search among vectors"),
+        (Request(methods=("ft-clip",), searches=("faiss",)), "unknown search 'faiss'"),
+        (Request(methods=("irgen",), identifiers=("semantc",)), "did you mean 'semantic'"),
+    ],
+)
+def test_names_are_checked_before_anything_runs(request_: Request, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        cells(request_)

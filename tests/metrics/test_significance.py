@@ -1,0 +1,112 @@
+"""Bootstrap intervals against SciPy, which draws the same resamples; tests of pairs against all signs; Holm's steps."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from irbench.metrics import significance
+from irbench.metrics.significance import holm, intervals, pairwise, randomised
+
+
+@pytest.mark.parametrize("level", [0.95, 0.5])
+def test_equals_scipy(level):
+    values = np.random.default_rng(1).random(57)
+    ours = intervals({"m": values}, seed=3, resamples=999, level=level)["m"]
+    theirs = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=999, method="percentile", confidence_level=level, rng=np.random.default_rng(3)
+    ).confidence_interval
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_all_metrics_share_the_resamples_and_chunks_change_nothing(monkeypatch):
+    values = {name: np.random.default_rng(i).random(40) for i, name in enumerate("abc")}
+    together = intervals(values)
+    monkeypatch.setattr(significance, "_CHUNK_BYTES", 8 * 40 * 7)
+    for name in values:
+        assert intervals({name: values[name]})[name] == pytest.approx(together[name], abs=1e-12)
+    assert intervals(values, seed=1) != together
+
+
+def test_the_edges():
+    assert intervals({}) == {}
+    assert intervals({"m": np.array([0.3])})["m"] == pytest.approx((0.3, 0.3))
+    assert intervals({"m": np.ones(1000)})["m"] == (1.0, 1.0)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    samples = {str(i): (rng.random(200) < 0.3).astype(float) for i in range(400)}
+    covered = [low <= 0.3 <= high for low, high in intervals(samples, resamples=500).values()]
+    assert 0.91 < np.mean(covered) < 0.98
+
+
+def test_few_differences_are_tried_with_all_their_signs():
+    differences = np.array([0.5, 0.0, 0.25, -0.125, 0.5, 0.0, 0.25])
+    theirs = scipy.stats.permutation_test((differences,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert randomised(differences) == pytest.approx(theirs.pvalue)
+    assert randomised(np.zeros(9)) == 1.0
+    assert randomised(-differences) == pytest.approx(randomised(differences))
+
+
+@pytest.mark.parametrize("queries", [40, 600])  # random signs; the normal limit
+def test_many_differences_are_tested_as_scipy_tests_them(queries):
+    scores = np.random.default_rng(2).normal([[0.0], [1 / np.sqrt(queries)], [2 / np.sqrt(queries)]], 1, (3, queries))
+    together = pairwise(scores[None], resamples=20_000)[0]
+    for i, j in itertools.combinations(range(3), 2):
+        theirs = scipy.stats.permutation_test(
+            (scores[i] - scores[j],), np.mean, permutation_type="samples", vectorized=True, n_resamples=5000,
+            batch=500, rng=np.random.default_rng(7),
+        ).pvalue  # fmt: skip
+        assert randomised(scores[i] - scores[j], resamples=20_000) == pytest.approx(theirs, abs=0.02)
+        assert together[i, j] == pytest.approx(theirs, abs=0.02)
+
+
+def test_random_signs_and_the_normal_limit_agree(monkeypatch):
+    differences = np.random.default_rng(3).normal(0.01, 0.3, 900)
+    monkeypatch.setattr(significance, "_MANY", 1000)
+    drawn = randomised(differences, resamples=40_000)
+    assert 0.01 < drawn < 0.2  # where a wrong tail or a lost factor of two would show
+    monkeypatch.setattr(significance, "_CHUNK_BYTES", 8 * 900 * 7)
+    assert randomised(differences, resamples=4000, seed=1) == pytest.approx(drawn, abs=0.015)
+    monkeypatch.setattr(significance, "_MANY", 100)
+    assert randomised(differences) == pytest.approx(drawn, abs=0.005)
+
+
+def test_all_pairs_together_are_tested_as_each_alone(monkeypatch):
+    rng = np.random.default_rng(5)
+    scores = np.round(rng.random((2, 4, 60)) + np.array([0, 0.02, 0.1, 0.5])[:, None], 1)
+    scores[:, 3, 40:] = scores[:, 0, 40:]
+    monkeypatch.setattr(significance, "_CHUNK_BYTES", 8 * 68 * 700)  # several chunks, the last one smaller
+    p = pairwise(scores, resamples=20_000)
+    assert np.array_equal(p, p.transpose(0, 2, 1))
+    for c, i, j in np.ndindex(p.shape):
+        alone = randomised(scores[c, i] - scores[c, j], resamples=20_000, seed=1)
+        assert p[c, i, j] == pytest.approx(alone, abs=0.015)
+    assert {round(value, 1) for value in p.ravel()} > {0.0, 1.0}
+    assert p.min() < 1 / 20_000  # beyond what was drawn
+    monkeypatch.setattr(significance, "_MANY", 0)
+    assert np.abs(pairwise(scores) - p).max() < 0.03
+
+
+def test_the_test_errs_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    p = [randomised(np.round(rng.normal(0, 1, 30), 1), resamples=499, seed=i) for i in range(200)]
+    assert 0.02 <= np.mean(np.array(p) < 0.1) <= 0.17
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=7))
+def test_holm_is_bonferroni_over_every_set_that_a_test_is_in(p_values):
+    tests = range(len(p_values))
+    sets = [s for size in tests for s in itertools.combinations(tests, size + 1)]
+    for test, corrected in zip(tests, holm(p_values), strict=True):
+        worst = max(len(s) * min(p_values[i] for i in s) for s in sets if test in s)
+        assert corrected == pytest.approx(min(worst, 1.0))
+
+
+def test_holm_of_nothing():
+    assert holm([]) == []

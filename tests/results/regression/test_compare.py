@@ -1,0 +1,357 @@
+"""What got worse is found, what did not raises no alarm, and what cannot be told is named."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_results import FACTS, Folders, draw, make
+
+from irbench.cli.main import main
+from irbench.core.description import Backbone
+from irbench.experiments.plan import Request, cells
+from irbench.experiments.run import Experiment, Settings
+from irbench.metrics.retrieval import Judged
+from irbench.report.regression import as_json, as_text
+from irbench.results import files
+from irbench.results.regression.compare import passes
+from irbench.results.regression.limits import Limits
+from irbench.results.schema import Cost, QueryTimes, RecipeUsed
+from irbench.retrievers.searchers.linear import LinearSearcher
+
+KINDS = [(90, 0.97), (10, 0.9), (1, 0.9)]  # positives in the gallery, how often an answer is right
+
+
+@pytest.mark.parametrize(("positives", "quality"), KINDS)
+def test_a_searcher_that_drops_its_best_answer_for_3_percent_is_caught_among_many(
+    folders, drop_best, positives, quality
+):
+    rng = np.random.default_rng(0)
+    folders.forget_files()
+    for number in range(30):
+        good = draw(rng, positives=positives, quality=quality)
+        folders.both(good, drop_best(good, 0.03) if number == 17 else good, method=f"m{number}")
+    found = folders.compare()
+    assert [cell for cell, one in found.items() if one.verdict == "worse"] == ["m17"]
+    assert {one.verdict for one in found.values()} == {"worse", "same"}
+    assert not passes(list(found.values()), complete=False)
+    reasons = as_text(list(found.values()), Limits())
+    assert "worse: m17 on toy: map@40" in reasons
+    assert "0 better of 600" in reasons
+
+
+def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
+    """Networks that are trained again are other draws: their means differ as seeds do, and times by their noise."""
+    rng = np.random.default_rng(3)
+
+    def run(folders: Folders, kept, positives: int, quality: float, seed: int) -> None:
+        judged = draw(rng, positives=positives, quality=quality + rng.normal(0, 0.006), again=True)
+        noise = QueryTimes(batch=1, total_p50=2.0 * rng.uniform(1, 1.3))
+        cost = Cost(train_s=9.0, query_ms=noise, queries_per_s=1000 * rng.uniform(1, 2.2))
+        folders.put(kept, make(judged, method=f"m{positives}-{quality}", seed=seed, cost=cost), judged)
+
+    moved = 0.0
+    for _ in range(20):
+        folders = Folders(tmp_path)
+        folders.forget_files()
+        for positives, quality in ((90, 0.97), (10, 0.98)):
+            for seed in (0, 1, 2):
+                run(folders, folders.before, positives, quality, seed)
+            run(folders, folders.after, positives, quality, 0)
+        found = folders.compare()
+        assert {one.verdict for one in found.values()} <= {"same", "better"}, as_text(list(found.values()), Limits())
+        moved = max(moved, *(abs(change.after - change.before) for one in found.values() for change in one.quality))
+    assert moved > 0.005  # the floor alone would not have been enough
+
+
+def change(judged: Judged, *, worse: int, better: int) -> Judged:
+    """Take the first answer from so many queries that have it right, and give it to so many that have it wrong."""
+    hits = judged.hits.copy()
+    right, wrong = (np.flatnonzero(hits[:, 0] == hit) for hit in (True, False))
+    hits[right[:worse], 0], hits[wrong[:better], 0] = False, True
+    return Judged(hits, judged.positives)
+
+
+def test_a_difference_that_one_test_would_find_is_luck_among_many(folders):
+    rng = np.random.default_rng(5)
+    folders.forget_files()
+    good = draw(rng, positives=90, quality=0.9)
+    folders.both(good, change(good, worse=13, better=1))  # p = 30/2^14 by all signs
+    assert folders.compare()["m"].verdict == "worse"
+    for number in range(20):
+        folders.both(good, change(good, worse=9, better=9), method=f"m{number}")
+    assert {one.verdict for one in folders.compare().values()} == {"same"}
+
+
+def test_a_fault_is_found_among_however_many_cells_that_changed(folders):
+    folders.forget_files()
+    good = draw(np.random.default_rng(5), positives=90, quality=0.9)
+    for number in range(40):
+        folders.both(good, change(good, worse=9, better=9), method=f"m{number}")
+    folders.both(good, change(good, worse=25, better=0), method="fault")
+    found = folders.compare()
+    assert [cell for cell, one in found.items() if one.verdict == "worse"] == ["fault"]
+
+
+def test_so_few_queries_of_many_that_it_does_not_matter(folders):
+    good = Judged(np.ones((4000, 40), bool), np.full(4000, 90))
+    for worse, verdict in ((15, "same"), (25, "worse")):  # of which half a percent would be 20
+        folders.both(good, change(good, worse=worse, better=0))
+        found = folders.compare()["m"]
+        assert found.verdict == verdict
+        assert max(one.p for one in found.quality if one.p is not None) < 0.001
+
+
+def test_stored_seeds_that_agree_by_chance_do_not_make_another_draw_of_the_network_a_regression(folders):
+    right = Judged(np.ones((600, 40), bool), np.full(600, 90))
+    hits = right.hits.copy()
+    hits[:120, 9] = False  # two points of precision@10, spread over so many queries that no single fault explains it
+    other = Judged(hits, right.positives)
+    for seed in (0, 1, 2):
+        folders.put(folders.before, make(right, seed=seed), right)
+    folders.put(folders.after, make(other), other)
+    assert folders.compare()["m"].verdict == "same"
+    for seed in (0, 1, 2):  # which all three do not do by chance
+        folders.put(folders.after, make(other, seed=seed), other)
+    assert folders.compare()["m"].verdict == "worse"
+
+
+def test_a_drop_of_all_queries_is_caught_beyond_what_seeds_differ(folders):
+    rng = np.random.default_rng(1)
+    for seed in (0, 1, 2):
+        before, after = (draw(rng, positives=90, quality=quality) for quality in (0.9, 0.84))
+        folders.both(before, after, seed=seed)
+    assert folders.compare()["m"].verdict == "worse"
+    assert folders.compare(floor=0.2)["m"].verdict == "same"
+    other_way = Folders(folders.before.results.parent)
+    other_way.before, other_way.after = folders.after, folders.before
+    assert other_way.compare()["m"].verdict == "better"
+    assert passes(list(other_way.compare().values()), complete=True)
+
+
+def test_without_single_queries_intervals_decide_and_it_is_said(folders):
+    rng = np.random.default_rng(2)
+    for method, quality in (("a", 0.8), ("b", 0.89)):
+        good, other = (draw(rng, positives=90, quality=q) for q in (0.9, quality))
+        folders.put(folders.before, make(good, method=method, cost=Cost()), None)
+        folders.put(folders.after, make(other, method=method, cost=Cost()), other)
+    found = folders.compare()
+    assert (found["a"].verdict, found["b"].verdict) == ("worse", "same")
+    assert {change.p for change in found["a"].quality} == {None}
+    assert "means and intervals only" in found["b"].notes[0]
+    assert "and the 95 % intervals do not overlap" in as_text(list(found.values()), Limits())
+
+
+def with_times(ms: float, cpu: str = "x", load: float = 3.0, others: float | None = None):
+    cost = Cost(query_ms=QueryTimes(batch=1, total_p50=ms), queries_per_s=1000 / ms, index_bytes=10_000)
+    return {"cost": cost, "environment": {"cpu": cpu, "cores": 2, "load": load, "others": others}}
+
+
+def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
+    judged = draw(np.random.default_rng(0), positives=10, quality=0.9)
+    for method, before, after in (
+        ("slow", with_times(2.0), with_times(4.2)),
+        ("noisy", with_times(2.0), with_times(3.9)),
+        ("tiny", with_times(0.02), with_times(0.1)),
+        ("fast", with_times(4.2), with_times(2.0)),
+        ("elsewhere", with_times(2.0), with_times(9.0, cpu="y")),
+        ("busy", with_times(2.0), with_times(20.0, load=4.0)),  # of results that do not tell more than the load
+        ("beside", with_times(2.0, others=0.0), with_times(8.0, load=2.0, others=1.0)),
+        ("was-beside", with_times(8.0, load=2.0, others=0.3), with_times(2.0, others=0.0)),
+        ("alone", with_times(2.0, others=0.1), with_times(8.0, load=9.0, others=0.1)),  # others ended a minute ago
+    ):
+        folders.put(folders.before, make(judged, method=method, **before), judged)
+        folders.put(folders.after, make(judged, method=method, **after), judged)
+    larger_where = {"large": {"cpu": "y"}, "large-busy": {"load": 4.0}, "large-numbers": {"precision": "fp64"}}
+    for method, where in larger_where.items():
+        there = make(judged, method=method, **with_times(2.0))
+        larger = replace(there, cost=Cost(index_bytes=20_000), environment=there.environment | where)
+        folders.put(folders.before, make(judged, method=method, **with_times(2.0)), judged)
+        folders.put(folders.after, larger, judged)
+    found = folders.compare()
+    assert {cell: one.verdict for cell, one in found.items()} == {
+        "slow": "worse", "noisy": "same", "tiny": "same", "fast": "better", "elsewhere": "same",
+        "large": "worse", "large-busy": "worse", "large-numbers": "same", "busy": "same", "beside": "same",
+        "was-beside": "same", "alone": "worse",
+    }  # fmt: skip
+    assert "another machine" in found["elsewhere"].notes[0]
+    for method in ("busy", "beside", "was-beside"):
+        assert "others used the machine" in found[method].notes[0]
+    assert folders.compare(slower=2.2)["slow"].verdict == "same"
+
+
+def test_times_that_stored_seeds_had_as_well_are_no_alarm(folders):
+    judged = draw(np.random.default_rng(0), positives=10, quality=0.9)
+    for seed, ms in enumerate((2.0, 2.1, 8.0)):
+        folders.put(folders.before, make(judged, seed=seed, **with_times(ms)), judged)
+    for ms, verdict in ((8.5, "same"), (9.5, "worse")):
+        folders.put(folders.after, make(judged, **with_times(ms)), judged)
+        assert folders.compare()["m"].verdict == verdict
+
+
+def test_what_ended_badly_is_missing_or_was_asked_otherwise_is_named(folders):
+    judged = draw(np.random.default_rng(0), positives=10, quality=0.9)
+
+    def put(method: str, before, after) -> None:
+        for kept, changes in ((folders.before, before), (folders.after, after)):
+            if changes is not None:
+                ok = changes.get("status", "ok") == "ok"
+                folders.put(kept, make(judged if ok else None, method=method, **changes), judged if ok else None)
+
+    failed = {"status": "failed", "reason": "Traceback\nValueError: no", "cost": Cost()}
+    put("fails", {}, failed)
+    put("mended", failed, {})
+    put("never", {"status": "skipped", "reason": "no weights"}, {"status": "skipped", "reason": "no weights"})
+    put("gone", {}, None)
+    put("new", None, {})
+    put("seeds", {}, {})
+    folders.put(folders.before, make(judged, method="seeds", seed=1), judged)
+    put("asked", {}, {"dataset": replace(FACTS, fingerprint="0" * 64)})
+    put("recipe", {}, {"recipe": RecipeUsed(text="epochs = 4\n", hash="b")})
+    network = Backbone(name="n", weights="hub", parameters=3)
+    put("made", {"backbone": network}, {"backbone": replace(network, weights="file"), "environment": {"torch": "2.12"}})
+    found = folders.compare()
+    assert {cell: one.verdict for cell, one in found.items()} == {
+        "fails": "worse", "mended": "better", "never": "same", "gone": "missing", "new": "new", "seeds": "same",
+        "asked": "unlike", "recipe": "same", "made": "same",
+    }  # fmt: skip
+    text = as_text(list(found.values()), Limits(), width=200)
+    for words in (
+        "fails on toy: seed 0 failed: ValueError: no",
+        "mended on toy: seed 0 was failed and runs now",
+        "missing on toy: gone",
+        "seeds on toy: not run again: seed 1",
+        "asked on toy: another question: fingerprint ffffffff, now 00000000",
+        "recipe on toy: recipe changed: -epochs = 3; +epochs = 4",
+        "made on toy: network changed: n (hub), now n (file)",
+        "torch 2.11, now 2.12",
+        "1 worse, 1 unlike, 1 missing, 1 better, 4 same, 1 new",
+    ):
+        assert words in text
+    fine = [found[cell] for cell in ("mended", "never", "gone", "new", "seeds", "recipe", "made")]
+    assert passes(fine, complete=False)
+    for bad in ("gone", "seeds"):
+        assert not passes([found[bad]], complete=True)
+    for bad in ("fails", "asked"):
+        assert not passes([found[bad]], complete=False)
+    assert json.loads(as_json(fine, Limits(), passed=True))["cells"][0]["verdict"] == "better"
+
+
+def rank_less(search: Callable) -> Callable:
+    """A searcher that drops its best answer for 3 % of the queries."""
+
+    def planted(self, queries, k):
+        ranking = search(self, queries, k)
+        spoilt = np.random.default_rng(0).random(len(ranking)) < 0.03
+        return ranking.without(np.where(spoilt, ranking.rows[:, 0], -1))
+
+    return planted
+
+
+def answer_later(search: Callable) -> Callable:
+    def planted(self, queries, k):
+        time.sleep(0.002)
+        return search(self, queries, k)
+
+    return planted
+
+
+@pytest.fixture
+def check(monkeypatch, capsys):
+    """Run `irbench check` in this process; returns status, standard output and standard error."""
+
+    def run(folder: str, *options: str) -> tuple[int, str, str]:
+        arguments = ["check", "--results", folder, "--baseline", "stored", "--work", "work", *options]
+        monkeypatch.setattr(sys, "argv", ["irbench", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return int(left.value.code or 0), *capsys.readouterr()
+
+    return run
+
+
+def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, tmp_path, check):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "irbench.runtime.machine.Others.cores", lambda _: 0.0
+    )  # times of a busy machine are not compared
+    (cell,) = cells(Request(methods=("pixels+linear",)))
+
+    def run(folder: str) -> Path:
+        settings = Settings(data=tmp_path, work=tmp_path / "work", results=tmp_path / folder)
+        files.write(Experiment(cell, settings).run(), settings.results)
+        return settings.results
+
+    search = LinearSearcher.search
+    stored, _ = run("stored"), run("again")
+    for folder, fault in (("drops", rank_less), ("slower", answer_later)):
+        monkeypatch.setattr(LinearSearcher, "search", fault(search))
+        run(folder)
+    path = stored / "digits" / "pixels+linear" / "seed0.json"
+    files.write(replace(files.read(path), hits=None), stored)  # as before hits were kept: the ranking is scored
+    assert not list(stored.rglob("*.safetensors"))
+
+    status, out, err = check("again", "--slower", "9", "--json")
+    assert status == 0, err
+    (one,) = json.loads(out)["cells"]
+    assert [(c["p"], c["worse"], c["better"], c["of"]) for c in one["quality"]] == [(1.0, 0, 0, 898)] * 3
+    status, out, _ = check("drops", "--slower", "9")
+    assert status == 1
+    assert "worse: pixels+linear on digits: map@100" in out
+    status, out, _ = check("slower", "--complete")
+    assert status == 1
+    assert "worse: pixels+linear on digits: query ms" in out
+    assert "map@100 5" not in out.partition("worse:")[2]
+
+    status, out, err = check("drops", "--update")
+    assert status == 0
+    assert "worse: pixels+linear on digits: map@100" in out
+    assert "1 results are now the baseline" in err
+    assert files.read(path) == files.read(tmp_path / "drops" / path.relative_to(stored))
+    assert check("drops", "--slower", "9")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "message"),
+    [
+        ("nowhere", (), "no results in nowhere to check"),
+        ("after", ("--dataset", "digits"), "no results in after to check"),
+        ("after", (), "no results in stored to hold them against"),
+    ],
+)
+def test_nothing_to_compare_is_no_pass(monkeypatch, folders, tmp_path, check, folder, options, message):
+    monkeypatch.chdir(tmp_path)
+    folders.put(folders.after, make(), None)
+    status, out, err = check(folder, *options)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def test_a_damaged_file_on_either_side_is_no_pass(monkeypatch, folders, tmp_path, check):
+    monkeypatch.chdir(tmp_path)
+    judged = draw(np.random.default_rng(0), positives=10, quality=0.9)
+    for kept in (folders.before, folders.after):
+        folders.put(kept, make(judged), judged)
+    folders.before.results.rename(tmp_path / "stored")
+    assert check("after")[0] == 0
+    for folder in ("stored", "after"):
+        broken = tmp_path / folder / "toy" / "broken" / "seed0.json"
+        broken.parent.mkdir()
+        broken.write_text("{")
+        status, _, err = check("after")
+        assert status == 1
+        assert str(broken.relative_to(tmp_path)) in err
+        broken.unlink()
+    assert check("after")[0] == 0
+
+
+def test_a_folder_without_hits_and_without_rankings_is_told(folders):
+    judged = draw(np.random.default_rng(0), positives=10, quality=0.9)
+    folders.put(folders.before, make(judged), None)
+    folders.put(folders.after, make(judged), judged)
+    (note,) = folders.compare()["m"].notes
+    assert "none are kept beside it" in note

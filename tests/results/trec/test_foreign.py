@@ -1,0 +1,146 @@
+"""A run file from elsewhere scores as its answers deserve, and what is wrong with one is told by file and line."""
+
+import csv
+import random
+
+import numpy as np
+import pytest
+
+from irbench.core.cell import Cell
+from irbench.core.errors import DataError, UsageError
+from irbench.metrics import retrieval
+from irbench.report.render import render
+from irbench.report.table import table
+from irbench.results import files, hits, rankings
+from irbench.results.trec.columns import ParquetFormat
+from irbench.results.trec.entries import name, run_entries
+from irbench.results.trec.foreign import import_run, read_ranking
+from irbench.results.trec.trec import TrecFormat
+
+
+def cell(**changes) -> Cell:
+    return Cell(**({"method": "theirs", "dataset": "toy", "scale": "", "usual_scale": ""} | changes))
+
+
+@pytest.fixture
+def run(benchmark, ranking, tmp_path):
+    """The ranking as a run file of each format."""
+    trec, parquet, table = (tmp_path / f"run.{suffix}" for suffix in ("txt", "parquet", "csv"))
+    TrecFormat().write_run(trec, run_entries(ranking, benchmark), "x")
+    ParquetFormat().write_run(parquet, run_entries(ranking, benchmark), "x")
+    with table.open("w", newline="", encoding="utf-8") as file:
+        rows = [line.split(" ") for line in trec.read_text(encoding="utf-8").splitlines()]
+        csv.writer(file).writerows([("score", "doc_id", "query_id"), *((row[4], row[2], row[0]) for row in rows)])
+    return {"trec": trec, "parquet": parquet, "csv": table}
+
+
+@pytest.mark.parametrize("format", ["trec", "parquet", "csv"])
+def test_what_was_exported_scores_as_before(run, benchmark, ranking, stored, tmp_path, format):
+    done = import_run(run[format], benchmark, cell(seed=2), format="auto", work=tmp_path / "w", root=tmp_path / "r")
+    assert done.result.metrics == stored.metrics
+    again = rankings.load_ranking(done.result.ranking, tmp_path / "w" / "rankings")
+    assert (again.rows == ranking.rows).all()
+    kept = hits.load(done.result.hits, done.path.parent)[""]
+    assert (kept.hits == retrieval.judgements(ranking, benchmark)[""].hits).all()
+    assert any(note.startswith("2 queries have no answer") for note in done.notes)
+
+
+def test_it_stands_in_the_same_tables_with_nothing_made_up(run, benchmark, stored, tmp_path):
+    root = tmp_path / "results"
+    done = import_run(run["trec"], benchmark, cell(), format="trec", work=tmp_path / "work", root=root)
+    assert done.path == root / "toy" / "theirs@imported" / "seed0.json"
+    assert done.result.backbone is None
+    assert set(vars(done.result.cost).values()) == {None}
+    found, problems = files.read_all(root)
+    assert problems == []
+    (panel,) = table(found, "precision", paper=False).panels
+    rows = {row.method: row for row in panel.rows}
+    assert rows["theirs@imported"].scale == "unknown"
+    assert [c.value for c in rows["theirs@imported"].cells] == [c.value for c in rows["m+s"].cells]
+    assert "—" in next(line for line in render(table(found, "latency"), "text").splitlines() if "imported" in line)
+    other = cell(protocol="metric-learning", crop="bbox")
+    again = import_run(run["trec"], benchmark, other, format="trec", work=tmp_path / "work", root=root)
+    assert again.result.variant == "imported,crop-bbox,metric-learning"
+
+
+def test_order_is_by_score_and_one_s_own_photograph_never_counts(run, benchmark, ranking, tmp_path):
+    lines = run["trec"].read_text(encoding="utf-8").splitlines()
+    own = [row for row in range(len(benchmark.queries)) if benchmark.own_rows[row] >= 0]
+    lines += [f"{name(benchmark.queries.ids[row])} Q0 {name(benchmark.queries.ids[row])} 0 99 x" for row in own]
+    random.Random(0).shuffle(lines)
+    run["trec"].write_text("\n".join(lines), encoding="utf-8")
+    read, notes = read_ranking(run["trec"], benchmark)
+    assert (read.rows == ranking.rows).all()
+    assert any(note.startswith(f"{len(own)} answers are the query's own photograph") for note in notes)
+
+
+def test_scores_are_told_apart_in_double_precision_and_ties_go_to_the_lower_row(benchmark, tmp_path):
+    ids = [name(id_) for id_ in benchmark.gallery.ids]
+    asked = name(benchmark.queries.ids[-1])
+    scores = {9: 1 + 1e-12, 4: 1 + 2e-12, 7: 1.0, 3: 1.0, 50: -1e300, 51: -2e300}
+    path = tmp_path / "run.txt"
+    path.write_text("".join(f"{asked}\tQ0  {ids[row]} 0 {score!r} x\n\n" for row, score in scores.items()))
+    ranking, notes = read_ranking(path, benchmark)
+    assert ranking.rows[-1, :7].tolist() == [4, 9, 3, 7, 50, 51, -1]
+    assert "1 answers tie with the one above; the lower gallery row comes first" in notes
+    deep = tmp_path / "deep.txt"
+    deep.write_text("".join(f"{asked} Q0 {id_} 0 {-row} x\n" for row, id_ in enumerate(ids)))
+    ranking, notes = read_ranking(deep, benchmark)
+    assert ranking.rows[-1].tolist() == list(range(50))
+    assert "10 answers lie below depth 50 and were left out" in notes
+
+
+GOOD = "ü Q0 gallery/1 1 0.5 x\n"
+BAD = [
+    (GOOD + "ü Q0 gallery/1 2 0.4 x\n", r"run\.txt, line 2: gallery/1 is answered to ü a second time, after line 1"),
+    (GOOD + "u Q0 gallery/2 2 0.4 x\n", r"line 2: 'u' is not among the 24 queries of toy"),
+    (GOOD + "ü Q0 gallery/99 2 0.4 x\n", r"line 2: 'gallery/99' .* 60 gallery images of toy; did you mean 'gallery/\d"),
+    (GOOD + "ü Q0 a b.png 2 0.4 x\n", r"line 2: 7 columns, .* has 6: .* %20"),
+    (GOOD + "\nü gallery/2 0.4\n", r"line 3: 3 columns"),
+    ("ü Q0 gallery/1 1 nan x\n", r"line 1: rank and score are '1 nan'"),
+    ("ü Q0 gallery/1 1 -inf x\n", r"line 1: rank and score are '1 -inf'"),
+    ("ü Q0 gallery/1 first 0.5 x\n", r"line 1: rank and score are 'first 0.5'"),
+    (GOOD + "ü Q0 gallery/2 2 0.7 x\n", r"line 2: score 0.7 at rank 2 is above score 0.5 at rank 1 \(line 1\).*minus"),
+    (GOOD + "ü Q0 gallery/2 2 0.5 x\n", r"all scores are 0.5; answers are ordered by score, not by rank"),
+    (b"\xfc Q0 gallery/1 1 0.5 x\n", r"line 1: not UTF-8"),
+    ("", r"no answers"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BAD, ids=[message[:40] for _, message in BAD])
+def test_a_bad_line_is_named(benchmark, tmp_path, text, message):
+    path = tmp_path / "run.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=message):
+        import_run(path, benchmark, cell(), format="auto", work=tmp_path / "w", root=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    assert not (tmp_path / "w").exists()
+
+
+def test_bad_files_names_and_columns(benchmark, tmp_path, run):
+    def take(path, **options):
+        return import_run(path, benchmark, cell(**options), format="auto", work=tmp_path / "w", root=tmp_path / "r")
+
+    with pytest.raises(DataError, match="nowhere: No such file"):
+        take(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="method 'a/b' cannot be part of a file name"):
+        take(run["trec"], method="a/b")
+    table = tmp_path / "t.csv"
+    for text, message in (
+        ("query_id,docid,score\n", "no column doc_id; it has query_id, docid, score"),
+        ("query_id,doc_id,score\nü,gallery/1,\n", "line 2: query_id 'ü', doc_id 'gallery/1', score ''"),
+        ("query_id,doc_id,score\nü,gallery/1\n", "line 2: .* score 'None'"),
+    ):
+        table.write_text(text)
+        with pytest.raises(DataError, match=message):
+            take(table)
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 is not enough")
+    with pytest.raises(DataError, match=r"x\.parquet: not a Parquet file"):
+        take(tmp_path / "x.parquet")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_row_of_a_query_that_was_not_answered_is_empty(run, benchmark, ranking):
+    read, _ = read_ranking(run["parquet"], benchmark)
+    assert (read.rows[[3, 15]] == -1).all()
+    assert np.isneginf(read.scores[[3, 15]]).all()

@@ -1,0 +1,257 @@
+"""What every encoder in the catalog has to hold, and what the trained ones compute, against slow loops."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from irbench.config.catalog import ENCODERS
+from irbench.config.recipes import build_config
+from irbench.core.errors import ContractError, RecipeError
+from irbench.networks import backbones
+from irbench.networks.backbones import VisionNetwork
+from irbench.protocols import Trainable
+from irbench.retrievers.encoders.cgd import CombinedDescriptors, power_mean
+from irbench.retrievers.encoders.cgd import Config as CgdConfig
+from irbench.retrievers.encoders.irt_r import EMPTY, Memory, PairLearning
+from irbench.retrievers.encoders.irt_r import Config as IrtRConfig
+from irbench.runtime.cache import Store
+from irbench.runtime.machine import seed_everything
+from irbench.runtime.timer import Clock
+
+NETWORK = {"backbone": "test_resnet", "side": 32}
+TRAINING = {**NETWORK, "decoded_side": 36, "epochs": 1, "batch": 16, "lr": 1e-3}
+MICRO = {
+    "pixels": {"side": 8},
+    "off-the-shelf": {"backbone": "test_resnet.r160_in1k", "side": 32, "decoded_side": 36, "cosine": True},
+    "ft-clip": TRAINING,
+    "cgd": {**TRAINING, "per_class": 4, "dim": 32, "frozen_statistics": False},
+    "irt-r": {**TRAINING, "memory_ratio": 0.5, "momentum": 0.9},
+}
+UNIT = {"off-the-shelf", "cgd", "irt-r"}
+DIM = {"pixels": 64, "cgd": 32}
+
+
+@pytest.fixture
+def runtime(runtime, tmp_path):
+    """With a file of weights, for the encoders that train nothing."""
+    torch.manual_seed(3)
+    save_file(
+        {k: v.contiguous() for k, v in timm.create_model("test_resnet").state_dict().items()},
+        tmp_path / "w.safetensors",
+    )
+    return replace(runtime, weights=tmp_path / "w.safetensors")
+
+
+@pytest.fixture(params=sorted(ENCODERS))
+def name(request):
+    return request.param
+
+
+def make(name, runtime, images, **changes):
+    schema = ENCODERS.schema(name)
+    assert name in MICRO, f"give encoder '{name}' a micro recipe in {__file__}"
+    encoder = ENCODERS.load(name)(build_config(schema, MICRO[name] | changes, "test"), runtime)
+    if isinstance(encoder, Trainable):
+        encoder.train(images)
+    return encoder
+
+
+def test_one_finite_vector_for_each_image_whatever_the_batch(name, runtime, images, monkeypatch):
+    encoder = make(name, runtime, images)
+    before = images.arrays.copy()
+    vectors = encoder.encode(images).array
+    assert vectors.shape == (40, DIM.get(name, 96))
+    assert vectors.dtype == np.float32
+    assert np.isfinite(vectors).all()
+    assert len(np.unique(vectors.round(4), axis=0)) > 30  # not one vector for all
+    if name in UNIT:
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+    some = np.array([7, 30, 2])
+    np.testing.assert_allclose(encoder.encode(images.take(some)).array, vectors[some], rtol=1e-3, atol=1e-4)
+    monkeypatch.setattr(backbones, "BATCH", 7)
+    np.testing.assert_allclose(encoder.encode(images).array, vectors, rtol=1e-3, atol=1e-4)
+    assert (images.arrays == before).all()
+
+
+def test_equal_seeds_give_equal_vectors_and_other_seeds_others(name, runtime, images, tmp_path):
+    def vectors(seed, store):
+        np.random.seed(store)  # noqa: NPY002 -- whatever the caller has drawn before
+        torch.manual_seed(store)
+        machine = replace(runtime, seed=seed, store=Store(tmp_path / str(store)))
+        return make(name, machine, images).encode(images).array
+
+    first = vectors(1, 1)
+    np.testing.assert_array_equal(first, vectors(1, 2))
+    learns = hasattr(ENCODERS.load(name), "train")
+    assert np.allclose(first, vectors(2, 3)) == (not learns)
+
+
+def test_what_was_learnt_is_taken_up_again(name, runtime, images, monkeypatch):
+    first = make(name, runtime, images)
+    if not isinstance(first, Trainable):
+        pytest.skip("learns nothing")
+    vectors = first.encode(images).array
+    monkeypatch.setattr("irbench.training.loop._Run", None)  # no training from here on
+    again = make(name, runtime, images)
+    np.testing.assert_array_equal(again.encode(images).array, vectors)
+    assert again.learnt == first.learnt
+    for change in ({"lr": 2e-3}, {"epochs": 2}):
+        with pytest.raises(TypeError):
+            make(name, runtime, images, **change)
+    with pytest.raises(TypeError):
+        make(name, runtime, replace(images, labels=images.labels[::-1].copy()))
+    with pytest.raises(TypeError):
+        make(name, replace(runtime, seed=1), images)
+
+
+def test_a_live_clock_does_not_stop_an_encoder(name, runtime, images):
+    encoder = make(name, runtime, images)
+    vectors = encoder.encode(images).array
+    with Clock(live=True).run():
+        np.testing.assert_array_equal(encoder.encode(images).array, vectors)
+
+
+def test_backbone_and_bytes_are_told(name, runtime, images):
+    told = make(name, runtime, images).describe()
+    assert told.backbone.name == MICRO[name].get("backbone", "none")
+    expected = {"pixels": "none", "off-the-shelf": "file w.safetensors sha256:"}.get(name, "trained from nothing")
+    assert told.backbone.weights.startswith(expected)
+    assert (told.model_bytes >= 4 * told.backbone.parameters > 0) == (name != "pixels")
+
+
+def test_an_encoder_that_learns_says_when_it_has_not(name, runtime, images):
+    cls = ENCODERS.load(name)
+    if not hasattr(cls, "train"):
+        pytest.skip("learns nothing")
+    encoder = cls(build_config(ENCODERS.schema(name), MICRO[name], "test"), runtime)
+    with pytest.raises(ContractError, match="before it was trained"):
+        encoder.encode(images)
+
+
+# --- CGD
+
+
+def cgd(descriptors="SG", **changes):
+    config = CgdConfig(**{**TRAINING, "dim": 32, "descriptors": descriptors, **changes})
+    return CombinedDescriptors(VisionNetwork(config), config)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "resnet18"])
+def test_cgd_sees_a_map_of_twice_the_side(backbone):
+    config = CgdConfig(**{**TRAINING, "backbone": backbone})
+    network, images = VisionNetwork(config).eval(), torch.rand(2, 3, 64, 64)
+    cells = network(images).shape[1]
+    CombinedDescriptors(network, config)
+    assert network(images).shape[1] == 4 * cells
+
+
+def test_power_means_equal_slow_ones():
+    cells = torch.rand(3, 5, 4, dtype=torch.float64)
+    for b in range(3):
+        for c in range(4):
+            x = cells[b, :, c].tolist()
+            for power, expected in ((1, sum(x) / 5), (3, (sum(v**3 for v in x) / 5) ** (1 / 3)), (torch.inf, max(x))):
+                assert power_mean(cells, power)[b, c].item() == pytest.approx(expected)
+    black = torch.zeros(1, 5, 4, requires_grad=True)
+    power_mean(black, 3.0).sum().backward()
+    assert torch.isfinite(black.grad).all()
+
+
+@torch.no_grad()
+def test_cgd_joins_descriptors_of_equal_weight_in_the_order_of_their_letters():
+    features = cgd("MG").eval()
+    images = torch.rand(2, 3, 32, 32) * 255
+    cells = features.network(images)
+    parts = [
+        branch(power_mean(cells, power)) for branch, power in zip(features.branches, (torch.inf, 3.0), strict=True)
+    ]
+    expected = torch.cat([part / part.norm(dim=1, keepdim=True) for part in parts], dim=1) / 2**0.5
+    torch.testing.assert_close(features(images), expected)
+    torch.testing.assert_close(features.pooled(images)[0], cells.amax(dim=1))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_cgd_statistics_stand_still_where_frozen(frozen):
+    features = cgd(frozen_statistics=frozen)
+    before = features.network.body.bn1.running_mean.clone()
+    features.train()
+    features(torch.rand(4, 3, 32, 32) * 255)
+    assert torch.equal(features.network.body.bn1.running_mean, before) == frozen
+    assert features.network.body.layer3.training
+
+
+@pytest.mark.parametrize("change", [{"descriptors": "SX"}, {"descriptors": ""}, {"descriptors": "SGM", "dim": 32}])
+def test_cgd_tells_descriptors_that_it_does_not_know(change):
+    with pytest.raises(RecipeError, match=r"cgd\.toml: .*descriptors"):
+        build_config(CgdConfig, TRAINING | change, "cgd.toml")
+
+
+def test_cgd_tells_a_backbone_without_a_third_stage():
+    with pytest.raises(RecipeError, match="CGD is built on a ResNet"):
+        cgd(backbone="test_vit")
+
+
+# --- IRT_R
+
+
+def test_the_memory_is_a_ring():
+    memory, seen = Memory(5, 2), []
+    assert memory.rows.tolist() == [EMPTY] * 5
+    for batch in ([0, 1, 2], [3, 4, 5], [6], [0, 1, 2, 3, 4, 5, 6]):
+        memory.add(torch.tensor([[row, -row] for row in batch]).float(), torch.tensor(batch))
+        seen += batch
+        expected = sorted(seen[-5:])
+        assert sorted(row for row in memory.rows.tolist() if row != EMPTY) == expected
+        kept = memory.rows != EMPTY
+        assert torch.equal(memory.vectors[kept], torch.stack([memory.rows, -memory.rows], 1)[kept].float())
+
+
+def slow_pairs(vectors, rows, others, other_rows, classes, margin):
+    """The contrastive loss, pair by pair."""
+    near, far = [], []
+    for z, row in zip(vectors, rows, strict=True):
+        for y, other in zip(others, other_rows, strict=True):
+            if other in (row, EMPTY):
+                continue
+            cosine = float(z @ y)
+            (near if classes[row] == classes[other] else far).append(
+                1 - cosine if classes[row] == classes[other] else max(cosine - margin, 0)
+            )
+    return sum(sum(part) / max(1, sum(v > 0 for v in part)) for part in (near, far))
+
+
+def test_irt_r_loss_is_that_of_its_pairs_and_its_memory():
+    config = IrtRConfig(**{**TRAINING, "memory_ratio": 0.6, "spread": 0.0, "margin": 0.2})
+    classes = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
+    task = PairLearning(VisionNetwork(config), classes, config)
+    task.module.eval()
+    images = torch.rand(10, 3, 32, 32) * 255
+    with torch.no_grad():
+        vectors = task.features(images)
+        memory = []
+        for rows in ([0, 3, 6, 1], [2, 4, 1, 8], [9, 7, 5, 0]):
+            memory = (memory + rows)[-6:]
+            got = task.loss(images[rows], torch.tensor(rows)).item()
+            batch = slow_pairs(vectors[rows], rows, vectors[rows], rows, classes, 0.2)
+            across = slow_pairs(vectors[rows], rows, vectors[memory], memory, classes, 0.2)
+            assert got == pytest.approx(batch + across, rel=1e-3)
+
+
+def test_a_slow_copy_fills_the_memory_and_learns_by_following():
+    seed_everything(0)
+    config = IrtRConfig(**{**TRAINING, "momentum": 0.9})
+    task = PairLearning(VisionNetwork(config), np.array([0, 0, 1, 1]), config)
+    before = [p.clone() for p in task.slow.parameters()]
+    with torch.no_grad():
+        for p in task.features.parameters():
+            p.add_(1)
+    loss = task.loss(torch.rand(4, 3, 32, 32) * 255, torch.arange(4))
+    loss.backward()
+    for old, slow in zip(before, task.slow.parameters(), strict=True):
+        torch.testing.assert_close(slow, old + 0.1)
+        assert slow.grad is None
+    assert all(p.grad is not None for p in task.features.parameters())

@@ -1,0 +1,82 @@
+"""The decoder: one code at a time against all at once, and its blocks against the paper's and the published code's."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from irbench.retrievers.irgen.decoder import Block, Decoder, Residual, Shape
+from irbench.runtime.cache import Store
+from irbench.runtime.machine import Runtime
+
+BOTH = pytest.mark.parametrize("residual", ["stream", "normalised"])
+
+
+def decoder(length: int, codes: int, seed: int, residual: Residual = "stream") -> Decoder:
+    torch.manual_seed(seed)
+    shape = Shape(memory_dim=6, length=length, codes=codes, depth=2, width=8, heads=2, residual=residual)
+    return Decoder(shape).eval()
+
+
+@BOTH
+def test_a_step_with_a_cache_equals_the_whole_prefix_at_once(residual: Residual) -> None:
+    model = decoder(5, 7, seed=2, residual=residual)
+    tokens, codes = torch.randn(3, 4, 6), torch.randint(0, 7, (3, 5))
+    with torch.no_grad():
+        whole = model(tokens, codes)
+        cache = model.look(tokens, 1)
+        steps = [
+            model.step(cache, None if position == 0 else codes[:, position - 1 : position], position)
+            for position in range(5)
+        ]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_a_code_is_never_influenced_by_the_codes_after_it() -> None:
+    model = decoder(4, 7, seed=5)
+    tokens, codes = torch.randn(2, 3, 6), torch.randint(0, 7, (2, 4))
+    changed = codes.clone()
+    changed[:, 2:] = (changed[:, 2:] + 1) % 7
+    with torch.no_grad():
+        before, after = model(tokens, codes), model(tokens, changed)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+@torch.no_grad()
+def test_matrices_that_are_held_in_bfloat16_compute_what_autocast_does(tmp_path: Path) -> None:
+    runtime = Runtime(store=Store(tmp_path), precision="bf16")
+    model, tokens, codes = decoder(4, 7, seed=1), torch.randn(2, 3, 6), torch.randint(0, 7, (2, 4))
+    with runtime.autocast():
+        cast = model(tokens, codes)
+        runtime.hold(model)
+        held = model(tokens, codes)
+    assert model.head.weight.dtype == torch.bfloat16
+    assert model.norm.weight.dtype == torch.float32  # the stream and its norms stay as precise as before
+    assert torch.equal(cast, held)
+
+
+@torch.no_grad()
+@BOTH
+def test_a_block_adds_to_the_stream_as_in_the_paper_or_to_the_normalised_stream_as_published(
+    residual: Residual,
+) -> None:
+    shape = Shape(memory_dim=8, length=4, codes=7, depth=1, width=8, heads=2, residual=residual)
+    block = Block(shape).eval()
+    x, memory = torch.randn(2, 4, 8), torch.randn(2, 3, 8)
+
+    def itself(h: Tensor) -> Tensor:
+        return block.itself(h, block.itself.keys_values(h), causal=True)
+
+    def cross(h: Tensor) -> Tensor:
+        return block.cross(h, block.cross.keys_values(memory))
+
+    expected = x
+    for norm, branch in zip(block.norms, (itself, cross, block.mlp), strict=True):
+        if residual == "normalised":
+            expected = norm(expected)
+            expected = expected + branch(expected)
+        else:
+            expected = expected + branch(norm(expected))
+    torch.testing.assert_close(block(x, memory), expected)
