@@ -38,7 +38,7 @@ class Encoder(Protocol):
 class Searcher(Protocol):
     """Finds near vectors by Euclidean distance.
 
-    Its `Config` may have a class variable `curve`: settings that trade recall for speed, for `irbench ablate index`.
+    Its `Config` may have a class variable `sweep`: settings that trade recall for speed, for `irbench ablate index`.
     """
 
     def build(self, gallery: Embeddings) -> None:
@@ -52,7 +52,7 @@ class Searcher(Protocol):
 
 
 @runtime_checkable
-class GrowingSearcher(Searcher, Protocol):
+class UpdatableSearcher(Searcher, Protocol):
     """A searcher whose index takes more vectors and gives up others; any other one is built again for that."""
 
     def add(self, vectors: Embeddings) -> None:
@@ -91,8 +91,8 @@ class Components(Protocol):
 class Retriever(Protocol):
     """Finds gallery images for query images: the one thing that the harness knows. One that learns is `Trainable` too.
 
-    It marks the stages of its work with `irbench.runtime.timer.stage`: "encode" and "build" in `index`, "encode" and
-    "search" in `search`. The harness holds the clock.
+    It marks the stages of its work with `irbench.runtime.timer.span`: "encode" and "build" in `index`, "encode" and
+    "search" in `search`. The harness holds the timer.
     """
 
     def index(self, gallery: ImageSet) -> None:
@@ -106,7 +106,7 @@ class Retriever(Protocol):
 
 
 @runtime_checkable
-class Growing(Protocol):
+class SupportsUpdates(Protocol):
     """A retriever whose gallery may change after `index`, without anything being trained again."""
 
     def add(self, images: ImageSet) -> None:

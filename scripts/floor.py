@@ -26,9 +26,9 @@ from irbench.config import recipes
 from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
 from irbench.core.identifiers import Identifiers
 from irbench.networks.backbones import VisionNetwork
-from irbench.retrievers.irgen.autoregression import Autoregression, Partners
+from irbench.retrievers.irgen.autoregression import Autoregression, Targets
 from irbench.retrievers.irgen.beam import BeamSearch
-from irbench.retrievers.irgen.decoder import Decoder, Shape
+from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.identifiers.rqvae import Reconstruction
 from irbench.retrievers.irgen.identifiers.semantic import Tokenization
 from irbench.runtime.cache import Store
@@ -70,7 +70,7 @@ def trainings(runtime: Runtime) -> Iterator[Training]:
         config = config_of(ENCODERS, name)
         yield name, ENCODERS.load(name)(config, runtime).task(VisionNetwork(config), LABELS), config
     for length in (2, 4, 8):
-        config = replace(config_of(IDENTIFIERS, "semantic"), length=length)
+        config = replace(config_of(IDENTIFIERS, "semantic"), num_codebooks=length)
         task = Tokenization(VisionNetwork(config), LABELS, config, 0, lambda *, keep: np.zeros(0, np.float32))  # noqa: ARG005
         yield f"tokenizer, {length} codes", task, config
     config = config_of(IDENTIFIERS, "rqvae")
@@ -79,15 +79,19 @@ def trainings(runtime: Runtime) -> Iterator[Training]:
         yield f"irgen, {length} codes", *decoder_training(length, runtime)
 
 
-def decoder_training(length: int, runtime: Runtime) -> tuple[Task, Any]:
+def decoder_training(num_codebooks: int, runtime: Runtime) -> tuple[Task, Any]:
     """Return the training of a decoder of so many codes."""
     config = config_of(RETRIEVERS, "irgen")
     network = VisionNetwork(config)
-    codes = Identifiers(np.random.default_rng(0).integers(0, 256, (IMAGES, length)), 256)
-    sizes = {"depth": config.depth, "width": config.width, "heads": config.heads}
-    decoder = Decoder(Shape(memory_dim=network.dim, length=length, codes=256, residual=config.residual, **sizes))
-    partners = Partners(codes, LABELS, runtime.device)
-    return Autoregression(network, decoder, partners, times=config.partners, label_smoothing=0.0), config
+    codes = Identifiers(np.random.default_rng(0).integers(0, 256, (IMAGES, num_codebooks)), 256)
+    sizes = {"num_layers": config.num_layers, "width": config.width, "num_heads": config.num_heads}
+    decoder = Decoder(
+        DecoderConfig(
+            memory_dim=network.dim, num_codebooks=num_codebooks, codebook_size=256, residual=config.residual, **sizes
+        )
+    )
+    targets = Targets(codes, LABELS, runtime.device)
+    return Autoregression(network, decoder, targets, times=config.targets_per_image, label_smoothing=0.0), config
 
 
 def measured(task: Task, config: Any, runtime: Runtime) -> tuple[float, int, float]:
@@ -95,9 +99,9 @@ def measured(task: Task, config: Any, runtime: Runtime) -> tuple[float, int, flo
     task.module.to(runtime.device).train()
     if task.classes is not None:
         task.classes = task.classes.to(runtime.device)
-    optimizer = make_optimizer(task.module, task.body, config)
+    optimizer = make_optimizer(task.module, task.backbone, config)
     batch = config.batch if runtime.device == "cuda" else 8  # what is counted is the same for any
-    pictures = 255 * torch.rand(batch, 3, config.side, config.side, device=runtime.device)
+    pictures = 255 * torch.rand(batch, 3, config.image_size, config.image_size, device=runtime.device)
     pictures = pictures.to(memory_format=torch.channels_last)
     rows = torch.arange(batch, device=runtime.device)
 
@@ -126,7 +130,7 @@ def measured(task: Task, config: Any, runtime: Runtime) -> tuple[float, int, flo
 
 
 def launches_of_a_query(runtime: Runtime) -> tuple[int, int]:
-    """Return the operations of the paper's encoder, and of its decoder and trie at 10 beams, for one query."""
+    """Return the operations of the paper's encoder, and of its decoder and trie at 10 beam_size, for one query."""
     model = Model(Plan(batches=(1,), compared=()), runtime)
     search = BeamSearch(model.trie, runtime.device)
     with torch.inference_mode(), runtime.autocast():
@@ -151,7 +155,7 @@ def main(device: str) -> None:
         )
     encoder, search = launches_of_a_query(runtime)
     typer.echo(
-        f"one query of the paper's model at 10 beams: {encoder} operations of the encoder, {search} of the search"
+        f"one query of the paper's model at 10 beam_size: {encoder} operations of the encoder, {search} of the search"
     )
 
 

@@ -83,7 +83,7 @@ def test_every_command_of_every_piece_is_one_that_irbench_knows(script: Script, 
     calls.remove(["scripts/floor.py", "cpu" if small else "cuda"])
     for _, options in map(parsed, calls):
         _numbers("--batches", options["batches"])
-        _numbers("--beams", options.get("beams", "1"))
+        _numbers("--beam-sizes", options.get("beam-sizes", "1"))
         assert all(map(_pair, filter(None, options.get("compare", "").split(","))))
     trained, timed = (asked(script.run(piece, SMALL=small)) for piece in ("train", "grid"))
     assert {cell.max_queries for cell in trained} == {8}
@@ -93,7 +93,7 @@ def test_every_command_of_every_piece_is_one_that_irbench_knows(script: Script, 
         "irgen", *(f"{m}+{s}" for m in ("ft-clip", "cgd", "irt-r") for s in ("linear", "ivfpq", "scann", "spann"))
     }  # fmt: skip
     assert len(set(timed)) == (3 - 2 * bool(small)) * (12 + 6 + 3)
-    written = [(cell.identifier, dict(cell.changes).get("length", 4)) for cell in timed if cell.identifier]
+    written = [(cell.identifier, dict(cell.overrides).get("num_codebooks", 4)) for cell in timed if cell.identifier]
     kinds = [(kind, 4) for kind in ("semantic", "hkm", "random", "hkm-200", "hkm-500", "rqvae")]
     assert written[:10] == [*kinds, *(("semantic", length) for length in (2, 4, 6, 8))]
 

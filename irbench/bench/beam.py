@@ -17,11 +17,11 @@ from irbench.bench.timing import median, peak_bytes, repeated
 from irbench.core.identifiers import Identifiers
 from irbench.networks.backbones import NetworkConfig, VisionNetwork
 from irbench.retrievers.irgen.beam import BeamSearch
-from irbench.retrievers.irgen.decoder import Decoder, Shape
+from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.reference import ReferenceSearch
 from irbench.retrievers.irgen.trie import Trie
 from irbench.runtime.machine import Runtime, reset_peak_memory, seed_everything
-from irbench.runtime.timer import Clock, stage
+from irbench.runtime.timer import Timer, span
 
 IDENTIFIERS = 12_612  # gallery images of In-shop
 TOLERANCE = 1e-3  # of a score, in nats: what differs by less may stand in either order
@@ -35,7 +35,7 @@ class Point:
 
     precision: str
     batch: int
-    beams: int
+    beam_size: int
     encoder_s: float
     decoder_s: float | None  # unknown of a graph, which has no parts
     trie_s: float | None
@@ -59,7 +59,7 @@ class Comparison:
     """The reference decoder in float32 at one point, and how the fast one compares."""
 
     batch: int
-    beams: int
+    beam_size: int
     reference_s: float  # decoding alone, of one batch
     ratio: float  # end to end, the encoder counted on both sides
     ratio_decoding: float
@@ -71,13 +71,13 @@ class Comparison:
 class Plan:
     """What to measure."""
 
-    beams: tuple[int, ...] = (1, 10, 20, 30)
+    beam_sizes: tuple[int, ...] = (1, 10, 20, 30)
     batches: tuple[int, ...] = (1, 16, 64)
-    compared: tuple[tuple[int, int], ...] = ((1, 30), (16, 30))  # batch and beams
+    compared: tuple[tuple[int, int], ...] = ((1, 30), (16, 30))  # batch and beam_size
     backbone: str = "vit_base_patch16_224"
-    depth: int = 12  # blocks of the decoder, which is as wide as the encoder, with heads of 64
-    length: int = 4
-    codes: int = 256
+    num_layers: int = 12  # blocks of the decoder, which is as wide as the encoder, with heads of 64
+    num_codebooks: int = 4
+    codebook_size: int = 256
     graphs: bool = False  # a GPU replays encoder and search as CUDA graphs
     patience: float = 8.0  # seconds after which a point is not repeated any more
 
@@ -95,57 +95,64 @@ class Model:
         self.runtime = runtime
         self.network = VisionNetwork(NetworkConfig(backbone=plan.backbone)).eval().to(runtime.device)
         D = self.network.dim
-        shape = Shape(memory_dim=D, length=plan.length, codes=plan.codes, depth=plan.depth, width=D, heads=D // 64)
+        shape = DecoderConfig(
+            memory_dim=D,
+            num_codebooks=plan.num_codebooks,
+            codebook_size=plan.codebook_size,
+            num_layers=plan.num_layers,
+            width=D,
+            num_heads=D // 64,
+        )
         self.decoder = Decoder(shape).eval().to(runtime.device)
         for network in (self.network, self.decoder):
-            self.runtime.hold(network)
+            self.runtime.cast_weights(network)
         self.encode: Callable[[Tensor], Tensor] = Replayed(self.network) if plan.graphs else self.network
-        codes = np.random.default_rng(0).integers(0, plan.codes, (IDENTIFIERS, plan.length))
-        self.trie = Trie.build(Identifiers(codes, plan.codes))
+        codes = np.random.default_rng(0).integers(0, plan.codebook_size, (IDENTIFIERS, plan.num_codebooks))
+        self.trie = Trie.build(Identifiers(codes, plan.codebook_size))
         self.pictures = 255 * torch.rand(plan.pictures, 3, 224, 224, device=runtime.device)
         with torch.inference_mode(), self.runtime.autocast():
             self.tokens = self.network(self.pictures[:1]).shape[1]
         self.encoder_flop = flop_of(self.network, self.pictures[:1], self.runtime.autocast())
 
-    def answer(self, batch: int, beams: int, search: Search) -> tuple[Tensor, Tensor]:
-        """Leaves and scores [B,K] for the first pictures, on the clock."""
+    def answer(self, batch: int, beam_size: int, search: Search) -> tuple[Tensor, Tensor]:
+        """Leaves and scores [B,K] for the first pictures, on the timer."""
         with self.runtime.autocast():
-            with stage("encode"):
+            with span("encode"):
                 tokens = self.encode(self.pictures[:batch])
-            with stage("search"):
-                return search(self.decoder, tokens, beams)
+            with span("search"):
+                return search(self.decoder, tokens, beam_size)
 
 
 @torch.inference_mode()
 def measure(model: Model, plan: Plan, rates: Rates) -> Iterator[Point]:
-    """Time every batch size with every number of beams; parts apart from the whole, where a device is waited for."""
+    """Time every batch size with every beam size; parts apart from the whole, where a device is waited for."""
     beam_search = BeamSearch(model.trie, model.runtime.device)
     search: Search = Replayed(beam_search) if plan.graphs else beam_search
     for batch in plan.batches:
-        for beams in plan.beams:
+        for beam_size in plan.beam_sizes:
             reset_peak_memory(model.runtime)
-            ask = partial(model.answer, batch, beams, search)
+            ask = partial(model.answer, batch, beam_size, search)
             waits = model.runtime.device != "cpu"
-            clocks = repeated(ask, model.runtime, plan.patience, fine=not waits and not plan.graphs)
+            clocks = repeated(ask, model.runtime, plan.patience, detailed=not waits and not plan.graphs)
             apart = waits and not plan.graphs
-            parts = repeated(ask, model.runtime, plan.patience / 2, fine=True) if apart else clocks
-            yield _point(model, batch, beams, clocks, parts, rates)
+            parts = repeated(ask, model.runtime, plan.patience / 2, detailed=True) if apart else clocks
+            yield _point(model, batch, beam_size, clocks, parts, rates)
 
 
 @torch.inference_mode()
 def compare(model: Model, plan: Plan) -> Iterator[Comparison]:
     """Ask the reference decoder the same, once: it is slow."""
     fast, slow = (kind(model.trie, model.runtime.device) for kind in (BeamSearch, ReferenceSearch))
-    for batch, beams in plan.compared:
-        clocks = repeated(partial(model.answer, batch, beams, fast), model.runtime, plan.patience)
+    for batch, beam_size in plan.compared:
+        clocks = repeated(partial(model.answer, batch, beam_size, fast), model.runtime, plan.patience)
         mine = median(clocks, "search")
-        with Clock(live=True, synchronize=model.runtime.synchronize).run() as clock:
-            expected = model.answer(batch, beams, slow)
-        theirs, encoder = clock.seconds["search"], median(clocks, "encode")
-        differing, difference = disagreement(model.answer(batch, beams, fast), expected)
+        with Timer(bypass_cache=True, synchronize=model.runtime.synchronize).run() as timer:
+            expected = model.answer(batch, beam_size, slow)
+        theirs, encoder = timer.seconds["search"], median(clocks, "encode")
+        differing, difference = disagreement(model.answer(batch, beam_size, fast), expected)
         yield Comparison(
             batch=batch,
-            beams=beams,
+            beam_size=beam_size,
             reference_s=theirs,
             ratio=(encoder + theirs) / (encoder + mine),
             ratio_decoding=theirs / mine,
@@ -166,38 +173,42 @@ def disagreement(answer: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor])
     return int((~allowed & ~last).sum()), float((scores - expected_scores).abs().max())
 
 
-def decoding_flop(shape: Shape, tokens: int, beams: int) -> float:
+def decoding_flop(config: DecoderConfig, tokens: int, beam_size: int) -> float:
     """Return the least that decoding one picture takes: each code of each beam once, the first for one beam alone.
 
     Keys and values are kept; those of the picture's tokens are made once for all its beams.
     """
-    D, blocks = shape.width, shape.depth
+    D, blocks = config.width, config.num_layers
     look = 2 * tokens * 2 * D * D * blocks  # keys and values: two matrices for each token
-    attention = 2 * 2 * (tokens + (shape.length + 1) / 2) * D * blocks  # to the picture, and to the codes so far
-    code = 2 * 14 * D * D * blocks + attention + 2 * D * shape.codes  # 4 D² itself, 2 D² across, 8 D² in the MLP
-    return look + (1 + (shape.length - 1) * beams) * code
+    attention = (
+        2 * 2 * (tokens + (config.num_codebooks + 1) / 2) * D * blocks
+    )  # to the picture, and to the codes so far
+    code = (
+        2 * 14 * D * D * blocks + attention + 2 * D * config.codebook_size
+    )  # 4 D² itself, 2 D² across, 8 D² in the MLP
+    return look + (1 + (config.num_codebooks - 1) * beam_size) * code
 
 
-def needed(model: Model, batch: int, beams: int) -> Work:
+def needed(model: Model, batch: int, beam_size: int) -> Work:
     """Return the least that a batch takes. Each weight is read once, those of the steps once for each code."""
-    shape, decoder = model.decoder.shape, bytes_of(model.decoder)
+    shape, decoder = model.decoder.config, bytes_of(model.decoder)
     looked = decoder * 2 / 16  # of the 16 D² of a block
     return Work(
-        flop=batch * (model.encoder_flop + decoding_flop(shape, model.tokens, beams)),
-        bytes=bytes_of(model.network) + looked + shape.length * (decoder - looked),
+        flop=batch * (model.encoder_flop + decoding_flop(shape, model.tokens, beam_size)),
+        bytes=bytes_of(model.network) + looked + shape.num_codebooks * (decoder - looked),
     )
 
 
-def _point(model: Model, batch: int, beams: int, clocks: list[Clock], parts: list[Clock], rates: Rates) -> Point:
+def _point(model: Model, batch: int, beam_size: int, clocks: list[Timer], parts: list[Timer], rates: Rates) -> Point:
     total, known = median(clocks, "total"), "decoder" in parts[0].seconds
     return Point(
         precision=model.runtime.precision,
         batch=batch,
-        beams=beams,
+        beam_size=beam_size,
         encoder_s=median(clocks, "encode"),
         decoder_s=median(parts, "decoder") if known else None,
         trie_s=median(parts, "trie") if known else None,
         total_s=total,
-        of_roof=needed(model, batch, beams).least_s(rates) / total,
+        of_roof=needed(model, batch, beam_size).least_s(rates) / total,
         peak_bytes=peak_bytes(model.runtime),
     )

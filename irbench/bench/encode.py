@@ -39,7 +39,7 @@ class Plan:
     """What to measure."""
 
     backbone: str = "vit_base_patch16_224"
-    side: int = 224  # pixels
+    image_size: int = 224  # pixels
     batches: tuple[int, ...] = (1, 16, 64)
     compiled: bool = False  # torch.compile fuses what lies between the matrix products, once for each batch size
     patience: float = 5.0  # seconds after which a point is not repeated any more
@@ -50,15 +50,15 @@ class Model:
 
     def __init__(self, plan: Plan, runtime: Runtime) -> None:
         seed_everything(0)
-        self.side = plan.side
+        self.image_size = plan.image_size
         self.runtime = runtime
-        config = NetworkConfig(backbone=plan.backbone, side=plan.side, decoded_side=plan.side)
+        config = NetworkConfig(backbone=plan.backbone, image_size=plan.image_size, resize_size=plan.image_size)
         self.network = VisionNetwork(config).eval().to(runtime.device)
-        self.runtime.hold(self.network)
+        self.runtime.cast_weights(self.network)
         self._feature: Callable[[Tensor], Tensor] = (
             torch.compile(self._plain, dynamic=False) if plan.compiled else self._plain
         )
-        shape = (max(plan.batches), plan.side, plan.side, 3)
+        shape = (max(plan.batches), plan.image_size, plan.image_size, 3)
         self.pictures = torch.randint(256, shape, dtype=torch.uint8).to(runtime.device)
 
     @torch.inference_mode()
@@ -68,12 +68,12 @@ class Model:
             return self._feature(self.pictures[:batch])
 
     def _plain(self, pictures: Tensor) -> Tensor:
-        return self.network.feature(self.network(centre(pictures, self.side)))
+        return self.network.feature(self.network(centre(pictures, self.image_size)))
 
     @property
     def flop(self) -> float:
         """Floating-point operations for one picture."""
-        return flop_of(self.network, centre(self.pictures[:1], self.side), self.runtime.autocast())
+        return flop_of(self.network, centre(self.pictures[:1], self.image_size), self.runtime.autocast())
 
 
 def measure(model: Model, plan: Plan, rates: Rates) -> Iterator[Point]:

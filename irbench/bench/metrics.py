@@ -71,9 +71,9 @@ def by_loop(hits: Sequence[bool], n: int, measure: Measure) -> float:  # noqa: P
             return len(ranks) / k
         case "precision_irgen":
             return len(ranks) / (ranks[-1] if len(ranks) == n > 1 and ranks[-1] < k else k)
-        case "recall":
+        case "hit_rate":
             return float(bool(ranks))
-        case "true_recall":
+        case "recall":
             return len(ranks) / n
         case "mrr":
             return 1 / ranks[0] if ranks else 0.0

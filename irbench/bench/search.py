@@ -12,7 +12,7 @@ from irbench.bench.timing import median, repeated
 from irbench.config import recipes
 from irbench.config.catalog import SEARCHERS
 from irbench.config.recipes import SearchHead
-from irbench.core.cell import Changes
+from irbench.core.cell import Overrides
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import Unavailable
 from irbench.core.ranking import MISSING
@@ -67,7 +67,7 @@ def measure(plan: Plan, runtime: Runtime) -> Iterator[Point]:
     vectors = _vectors(plan, runtime)
     for name, kind in zip(names, kinds, strict=True):
         schema = SEARCHERS.schema(kind)
-        curve: Sequence[Changes] = getattr(schema, "curve", ()) if plan.curves else ()
+        curve: Sequence[Overrides] = getattr(schema, "sweep", ()) if plan.curves else ()
         for setting in ((), *curve):
             yield _point(name, setting, vectors, plan, runtime)
 
@@ -86,7 +86,7 @@ def _vectors(plan: Plan, runtime: Runtime) -> Vectors:
     return Vectors(gallery, queries, exact.search(queries, plan.k).rows)
 
 
-def _searcher(name: str, setting: Changes, runtime: Runtime) -> Searcher:
+def _searcher(name: str, setting: Overrides, runtime: Runtime) -> Searcher:
     recipe = recipes.find("methods/search", name)
     kind = recipe.head(SearchHead).searcher
     config = recipe.config(SEARCHERS.schema(kind), scale="paper", dataset="", **dict(setting))
@@ -94,7 +94,7 @@ def _searcher(name: str, setting: Changes, runtime: Runtime) -> Searcher:
     return made
 
 
-def _point(name: str, setting: Changes, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:
+def _point(name: str, setting: Overrides, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:
     told = ",".join(f"{key}-{value}" for key, value in setting)
     try:
         searcher = _searcher(name, setting, runtime)

@@ -6,27 +6,27 @@ from time import perf_counter
 import numpy as np
 
 from irbench.runtime.machine import Runtime, peak_memory
-from irbench.runtime.timer import Clock
+from irbench.runtime.timer import Timer
 
 _REPEATS = 9
-_LEAST = 0.5  # seconds: nine times 3 ms are over before a GPU runs at its usual clock
+_LEAST = 0.5  # seconds: nine times 3 ms are over before a GPU runs at its usual timer
 
 
-def repeated(work: Callable[[], object], runtime: Runtime, patience: float, *, fine: bool = False) -> list[Clock]:
+def repeated(work: Callable[[], object], runtime: Runtime, patience: float, *, detailed: bool = False) -> list[Timer]:
     """Run `work` to warm up, then on a clock 9 times, and on for half a second; at most for `patience` seconds."""
     work()
-    clocks: list[Clock] = []
+    clocks: list[Timer] = []
     start = perf_counter()
     while not clocks or ((passed := perf_counter() - start) < patience and (len(clocks) < _REPEATS or passed < _LEAST)):
-        with Clock(live=True, fine=fine, synchronize=runtime.synchronize).run() as clock:
+        with Timer(bypass_cache=True, detailed=detailed, synchronize=runtime.synchronize).run() as timer:
             work()
-        clocks.append(clock)
+        clocks.append(timer)
     return clocks
 
 
-def median(clocks: Sequence[Clock], name: str) -> float:
+def median(clocks: Sequence[Timer], name: str) -> float:
     """Return the median seconds of a stage or a part."""
-    return float(np.median([clock.seconds[name] for clock in clocks]))
+    return float(np.median([timer.seconds[name] for timer in clocks]))
 
 
 def peak_bytes(runtime: Runtime) -> int:

@@ -21,33 +21,38 @@ class Built:
     """A trie of `identifiers` identifiers, and what it took."""
 
     identifiers: int
-    length: int
-    codes: int
+    num_codebooks: int
+    codebook_size: int
     build_s: float
     bytes: int
     step_ms: float  # of the level that takes longest
 
 
-def measure(sizes: tuple[int, ...], length: int, codes: int, device: str) -> Iterator[Built]:
+def measure(sizes: tuple[int, ...], num_codebooks: int, codebook_size: int, device: str) -> Iterator[Built]:
     """Build a trie of each size, and take a step at each of its levels for 256 queries of 30 beams."""
     rng = np.random.default_rng(0)
     for size in sizes:
-        identifiers = Identifiers(rng.integers(0, codes, (size, length)), codes)
+        identifiers = Identifiers(rng.integers(0, codebook_size, (size, num_codebooks)), codebook_size)
         start = perf_counter()
         trie = Trie.build(identifiers)
         seconds = perf_counter() - start
-        slowest = max(_step(level, codes) for level in branchings(trie, device))
+        slowest = max(_step(level, codebook_size) for level in branchings(trie, device))
         yield Built(
-            identifiers=size, length=length, codes=codes, build_s=seconds, bytes=trie.nbytes, step_ms=1000 * slowest
+            identifiers=size,
+            num_codebooks=num_codebooks,
+            codebook_size=codebook_size,
+            build_s=seconds,
+            bytes=trie.nbytes,
+            step_ms=1000 * slowest,
         )
 
 
 @torch.inference_mode()
-def _step(level: Branching, codes: int) -> float:
+def _step(level: Branching, codebook_size: int) -> float:
     """Return the median seconds of one step from nodes at random."""
     nodes = torch.randint(level.nodes, (QUERIES, BEAMS), device=level.device)
     scores = torch.randn(QUERIES, BEAMS, device=level.device)
-    logp = torch.randn(QUERIES, BEAMS, codes, device=level.device).log_softmax(dim=-1)
+    logp = torch.randn(QUERIES, BEAMS, codebook_size, device=level.device).log_softmax(dim=-1)
     times = []
     for _ in range(_REPEATS):
         start = perf_counter()

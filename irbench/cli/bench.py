@@ -22,10 +22,10 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads o
 
 @bench_app.command()
 def beam(
-    beams: Annotated[str, typer.Option(help="Numbers of beams.")] = "1,10,20,30",
+    beam_sizes: Annotated[str, typer.Option(help="Beam sizes.")] = "1,10,20,30",
     batches: Annotated[str, typer.Option(help="Queries at once.")] = "1,16,64",
     compare: Annotated[str, typer.Option(help="BATCHxBEAMS to ask the reference decoder too.")] = "1x30,16x30",
-    length: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
+    num_codebooks: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
     graphs: Annotated[bool, typer.Option("--graphs", help="Replay CUDA graphs, on a GPU.")] = False,
     precision: Annotated[str, typer.Option(help="fp32, bf16 or both.")] = "both",
     patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
@@ -38,10 +38,10 @@ def beam(
 
     _use(threads)
     plan = bench.Plan(
-        beams=_numbers("--beams", beams),
+        beam_sizes=_numbers("--beam-sizes", beam_sizes),
         batches=_numbers("--batches", batches),
         compared=tuple(_pair(text) for text in compare.split(",") if text),
-        length=length,
+        num_codebooks=num_codebooks,
         graphs=graphs,
         patience=patience,
     )
@@ -74,7 +74,7 @@ def encode(
 
     _use(threads)
     sizes = _numbers("--batches", batches)
-    plan = bench.Plan(backbone=backbone, side=side, batches=sizes, compiled=compiled, patience=patience)
+    plan = bench.Plan(backbone=backbone, image_size=side, batches=sizes, compiled=compiled, patience=patience)
     known, points = [], []
     for runtime in _runtimes(device, precision):
         rates, shown = _rates(runtime, patience, as_json=as_json)
@@ -87,8 +87,8 @@ def encode(
 @bench_app.command()
 def trie(
     sizes: Annotated[str, typer.Option(help="Numbers of identifiers.")] = "10000,100000,1000000,1800000,10000000",
-    length: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
-    codes: Annotated[int, typer.Option(min=1, help="Entries of a codebook.")] = 256,
+    num_codebooks: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
+    codebook_size: Annotated[int, typer.Option(min=1, help="Entries of a codebook.")] = 256,
     device: o.Device = "auto",
     threads: Threads = None,
     as_json: o.AsJson = False,
@@ -98,7 +98,7 @@ def trie(
     from irbench.runtime.machine import choose_device
 
     _use(threads)
-    found = bench.measure(_numbers("--sizes", sizes), length, codes, choose_device(device))
+    found = bench.measure(_numbers("--sizes", sizes), num_codebooks, codebook_size, choose_device(device))
     built = _shown(found, BUILT, as_json=as_json)
     if as_json:
         typer.echo(json.dumps({"tries": built}))
@@ -153,7 +153,7 @@ Columns = dict[str, Callable[[Any], str]]
 POINT: Columns = {
     "precision": lambda p: p.precision,
     "batch": lambda p: f"{p.batch}",
-    "beams": lambda p: f"{p.beams}",
+    "beam size": lambda p: f"{p.beam_size}",
     "latency ms": lambda p: f"{1000 * p.total_s:,.2f}",
     "queries/s": lambda p: f"{p.queries_per_s:.2f}",
     "x encoder": lambda p: f"{p.over_encoder:.2f}",
@@ -180,7 +180,7 @@ ENCODED: Columns = {
 }
 COMPARISON: Columns = {
     "batch": lambda c: f"{c.batch}",
-    "beams": lambda c: f"{c.beams}",
+    "beam size": lambda c: f"{c.beam_size}",
     "reference ms/query": lambda c: f"{1000 * c.reference_s / c.batch:,.1f}",
     "faster, end to end": lambda c: f"{c.ratio:.1f} x",
     "faster, decoding": lambda c: f"{c.ratio_decoding:.1f} x",
@@ -192,7 +192,7 @@ SEARCHED: Columns = {
     "build s": lambda p: _or_gap(p.build_s, ".2f"),
     "queries/s": lambda p: _or_gap(p.queries_per_s, ",.0f"),
     "ms alone": lambda p: _or_gap(p.single_ms, ".2f"),
-    "recall": lambda p: _or_gap(p.recall, ".4f"),
+    "hit_rate": lambda p: _or_gap(p.recall, ".4f"),
     "MB": lambda p: _or_gap(p.index_bytes and p.index_bytes / 1e6, ".1f"),
     "setting": lambda p: p.reason or p.setting or "recipe",
 }

@@ -31,7 +31,7 @@ def fetch(
     found = datasets.find(dataset)
     planned = plan(found, data)
     root = carry_out(planned, license_accepted=accept_license, tell=lambda line: typer.echo(line, err=True))
-    typer.echo(f"{found.name} is in {root}" if found.head.files else f"{found.name} needs {found.layout.shape}")
+    typer.echo(f"{found.name} is in {root}" if found.head.files else f"{found.name} needs {found.loader.shape}")
     typer.echo(f"whether it is whole: irbench data verify {found.name} --data {data}", err=True)
 
 

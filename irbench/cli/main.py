@@ -245,8 +245,8 @@ def _show_identifiers(given: Mapping[str, Any]) -> None:
     from irbench.experiments.diagnose import document, examine
     from irbench.experiments.plan import Request, cells
     from irbench.experiments.run import Experiment
-    from irbench.report.health import render
-    from irbench.results.files import usual_folder
+    from irbench.report.diagnostics import render
+    from irbench.results.files import default_folder
 
     request = Request(
         methods=("irgen",),
@@ -255,7 +255,7 @@ def _show_identifiers(given: Mapping[str, Any]) -> None:
         seeds=(given["seed"],),
         **{key: given[key] for key in ("scale", "crop", "protocol")},
     )
-    settings = _settings({**given, "results": given["results"] or usual_folder()})
+    settings = _settings({**given, "results": given["results"] or default_folder()})
     with _interruptible():
         examined = examine([Experiment(cell, settings) for cell in cells(request)])
     typer.echo(json.dumps(document(examined)) if given["as_json"] else render(examined), nl=given["as_json"])
@@ -272,7 +272,7 @@ def _request(given: Mapping[str, Any]) -> "Request":
         identifiers=tuple(given["identifier"] or ()),
         datasets=tuple(given["dataset"] or ()),
         seeds=tuple(given["seed"] or (0,)),
-        changes=tuple((key, value) for key, value in changes.items() if value is not None),
+        overrides=tuple((key, value) for key, value in changes.items() if value is not None),
         **{key: given[key] for key in ("grid", "scale", "crop", "protocol", "epochs", "max_queries")},
     )
 

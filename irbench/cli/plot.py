@@ -37,7 +37,7 @@ def plot(
 ) -> None:
     """Draw stored results: curves, times by component, quality against speed, or the answers to some queries."""
     from irbench.report.figures import Wishes, check_format, draw, save
-    from irbench.results.artefacts import Kept
+    from irbench.results.artefacts import Artefacts
 
     check_choice("kind of figure", kind, _KINDS)
     check_format(out)
@@ -52,6 +52,6 @@ def plot(
         by=by,
         paper=paper,
     )
-    save(draw(kind, found, Kept(folder, work, data, own), wishes), out)
+    save(draw(kind, found, Artefacts(folder, work, data, own), wishes), out)
     typer.echo(out)
     raise typer.Exit(1 if problems else 0)

@@ -16,9 +16,9 @@ def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
 
     Returns the folder, the results and what cannot be read.
     """
-    from irbench.results.files import read_all, usual_folder
+    from irbench.results.files import default_folder, read_all
 
-    folder = named or usual_folder()
+    folder = named or default_folder()
     found, problems = read_all(folder)
     typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
     for problem in problems:

@@ -23,11 +23,11 @@ def report(
     from irbench.report.figures import name_of
     from irbench.report.site import write
     from irbench.results import hits
-    from irbench.results.artefacts import Kept
+    from irbench.results.artefacts import Artefacts
 
     folder, found, problems = read_results(results)
     names, own = known_names(dataset or (), found)
     chosen = [result for result in found if not names or name_of(result.dataset) in names]
-    sizes = write(chosen, Kept(folder, work, data, own), hits.reader(folder), out, problems=problems)
+    sizes = write(chosen, Artefacts(folder, work, data, own), hits.reader(folder), out, problems=problems)
     typer.echo(f"{out / 'index.html'}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
     raise typer.Exit(1 if problems else 0)

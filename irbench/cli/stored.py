@@ -26,15 +26,15 @@ def export_(
     work: o.Work = Path("runs/work"),
 ) -> None:
     """Write kept rankings as run and qrels files, for trec_eval, ir-measures, ranx and the like."""
-    from irbench.results.artefacts import Kept
-    from irbench.results.files import usual_folder
+    from irbench.results.artefacts import Artefacts
+    from irbench.results.files import default_folder
     from irbench.results.trec.export import export
 
-    folder = results or usual_folder()
+    folder = results or default_folder()
     found, problems = _chosen(folder, dataset, None)
     if not found:
         raise UsageError(f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export")
-    done = export(found, Kept(folder, work, data, tuple(dataset or ())), out, format=format)
+    done = export(found, Artefacts(folder, work, data, tuple(dataset or ())), out, format=format)
     for path in done.files:
         typer.echo(path)
     for problem in (*problems, *done.problems):
@@ -67,7 +67,7 @@ def import_(
 
     benchmark = datasets.load(dataset, data=data, crop=crop, protocol=protocol, files_must_exist=False)
     cell = Cell(
-        method=method, dataset=benchmark.name, scale="", usual_scale="", seed=seed, crop=crop, protocol=protocol
+        method=method, dataset=benchmark.name, scale="", default_scale="", seed=seed, crop=crop, protocol=protocol
     )
     done = import_run(run, benchmark, cell, format=format, work=work, root=results)
     for note in done.notes:
@@ -98,7 +98,7 @@ def check(
 ) -> None:
     """Hold new results against stored ones, query by query; status 1 where something got worse."""
     from irbench.report import regression as show
-    from irbench.results.artefacts import Kept
+    from irbench.results.artefacts import Artefacts
     from irbench.results.regression.baseline import recover
     from irbench.results.regression.baseline import update as store
     from irbench.results.regression.compare import compare, passes
@@ -112,7 +112,7 @@ def check(
         raise UsageError(f"no results in {results} to check: irbench run makes some, --results names another folder")
     if not known and not update:
         raise UsageError(f"no results in {baseline} to hold them against: --baseline names others, --update makes some")
-    old, new = (Kept(folder, work, data, tuple(dataset or ())) for folder in (baseline, results))
+    old, new = (Artefacts(folder, work, data, tuple(dataset or ())) for folder in (baseline, results))
     limits = Limits(floor=floor / 100, slower=slower)
     compared = compare(pair_up(known, made), old, new, limits)
     passed = passes(compared, complete=complete) and not broken and not damaged

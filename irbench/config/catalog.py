@@ -2,18 +2,18 @@
 
 from irbench.config.registry import Registry
 
-LAYOUTS = Registry(
-    "layout",
+LOADERS = Registry(
+    "loader",
     {
-        "digits": "irbench.data.loaders.digits:DigitsLayout",
-        "omniglot": "irbench.data.loaders.omniglot:OmniglotLayout",
-        "cars196": "irbench.data.loaders.cars196:CarsLayout",
-        "cub200": "irbench.data.loaders.cub200:CubLayout",
-        "inshop": "irbench.data.loaders.inshop:InshopLayout",
-        "imagenet": "irbench.data.loaders.imagenet:ImagenetLayout",
-        "places365": "irbench.data.loaders.places365:PlacesLayout",
-        "folders": "irbench.data.loaders.folders:FoldersLayout",
-        "csv": "irbench.data.loaders.csv:CsvLayout",
+        "digits": "irbench.data.loaders.digits:DigitsLoader",
+        "omniglot": "irbench.data.loaders.omniglot:OmniglotLoader",
+        "cars196": "irbench.data.loaders.cars196:CarsLoader",
+        "cub200": "irbench.data.loaders.cub200:CubLoader",
+        "inshop": "irbench.data.loaders.inshop:InshopLoader",
+        "imagenet": "irbench.data.loaders.imagenet:ImagenetLoader",
+        "places365": "irbench.data.loaders.places365:PlacesLoader",
+        "folders": "irbench.data.loaders.folders:FoldersLoader",
+        "csv": "irbench.data.loaders.csv:CsvLoader",
     },
 )
 

@@ -72,7 +72,7 @@ class ImageSet:
 class Benchmark:
     """A data set under a protocol: what is trained on, what is searched, and what is asked.
 
-    Answers at K in `ks` are scored; a ranking is kept to `depth` answers.
+    Answers at K in `ks` are scored; a ranking is kept to `top_k` answers.
     """
 
     name: str
@@ -82,13 +82,13 @@ class Benchmark:
     gallery: ImageSet
     queries: ImageSet
     ks: tuple[int, ...]
-    depth: int
-    fresh: int = 0  # so many gallery images, the last ones, are added when all else has been trained and indexed
+    top_k: int
+    incremental: int = 0  # so many gallery images, the last ones, are added when all else has been trained and indexed
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} when only a part is asked
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fresh < len(self.gallery):
-            raise DataError(f"{self.fresh} of {len(self.gallery)} gallery images are new: some have to be old")
+        if not 0 <= self.incremental < len(self.gallery):
+            raise DataError(f"{self.incremental} of {len(self.gallery)} gallery images are new: some have to be old")
         asked = np.flatnonzero(self.own_rows >= 0)
         differs = self.gallery.labels[self.own_rows[asked]] != self.queries.labels[asked]
         if differs.any():
@@ -115,22 +115,22 @@ class Benchmark:
     @cached_property
     def old_gallery(self) -> ImageSet:
         """The gallery images that are indexed first: all of them, in an ordinary benchmark."""
-        return self.gallery.take(slice(self.old_rows.stop)) if self.fresh else self.gallery
+        return self.gallery.take(slice(self.old_rows.stop)) if self.incremental else self.gallery
 
     @cached_property
     def new_gallery(self) -> ImageSet:
-        """The gallery images that are added afterwards; there are some where `fresh` is not 0."""
+        """The gallery images that are added afterwards; there are some where `incremental` is not 0."""
         return self.gallery.take(slice(self.new_rows.start, None))
 
     @property
     def old_rows(self) -> range:
         """Gallery rows that are indexed first."""
-        return range(len(self.gallery) - self.fresh)
+        return range(len(self.gallery) - self.incremental)
 
     @property
     def new_rows(self) -> range:
         """Gallery rows that are added afterwards."""
-        return range(len(self.gallery) - self.fresh, len(self.gallery))
+        return range(len(self.gallery) - self.incremental, len(self.gallery))
 
     @cached_property
     def classes(self) -> int:
@@ -146,7 +146,7 @@ class Benchmark:
             "self_match": "removed by identity",
             "ties": "higher score, then lower gallery row",
             "splits": [s.fingerprint for s in (self.train, self.gallery, self.queries)],
-        } | ({"fresh": self.fresh} if self.fresh else {})
+        } | ({"incremental": self.incremental} if self.incremental else {})
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 Value = int | float | str | bool
-Changes = tuple[tuple[str, Value], ...]  # recipe keys, and what they are set to
+Overrides = tuple[tuple[str, Value], ...]  # recipe keys, and what they are set to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,10 @@ class Cell:
     protocol: str = "closed-set"
     epochs: int | None = None  # instead of the recipes' epochs: a shortened training
     max_queries: int | None = None  # ask only so many: a shortened evaluation
-    fresh: bool = False  # keep half of the gallery out of training, and add it afterwards (the paper's Table 6)
-    changes: Changes = ()  # keys of its recipes that are set otherwise
-    usual_identifier: str | None = None  # what the variant does not mention: the recipe's own choice …
-    usual_scale: str | None = None  # … and the data set's, for which alone recipes make exceptions
+    incremental: bool = False  # keep half of the gallery out of training, and add it afterwards (the paper's Table 6)
+    overrides: Overrides = ()  # keys of its recipes that are set otherwise
+    default_identifier: str | None = None  # what the variant does not mention: the recipe's own choice …
+    default_scale: str | None = None  # … and the data set's, for which alone recipes make exceptions
 
     @property
     def name(self) -> str:
@@ -34,12 +34,12 @@ class Cell:
     def variant(self) -> str | None:
         """Everything that differs from the usual run of this method on this data set, as part of a file name."""
         parts = [
-            self.identifier if self.identifier != self.usual_identifier else None,
-            self.scale if self.scale != self.usual_scale else None,
+            self.identifier if self.identifier != self.default_identifier else None,
+            self.scale if self.scale != self.default_scale else None,
             f"crop-{self.crop}" if self.crop != "none" else None,
             self.protocol if self.protocol != "closed-set" else None,
-            "fresh" if self.fresh else None,
-            *(f"{key}-{value}" for key, value in self.changes),
+            "incremental" if self.incremental else None,
+            *(f"{key}-{value}" for key, value in self.overrides),
             f"epochs-{self.epochs}" if self.epochs is not None else None,
             f"queries-{self.max_queries}" if self.max_queries is not None else None,
         ]

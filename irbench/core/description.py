@@ -9,7 +9,7 @@ class Backbone:
     """The network behind a method, so that a table can say what was really run."""
 
     name: str
-    weights: str  # origin and SHA-256: "trained from nothing", "hub REPOSITORY FILE sha256:…", "file NAME sha256:…"
+    weights: str  # origin and SHA-256: "trained from scratch", "hub REPOSITORY FILE sha256:…", "file NAME sha256:…"
     parameters: int
 
 

@@ -29,7 +29,7 @@ class Identifiers:
         return len(self.codes)
 
     @property
-    def length(self) -> int:
+    def num_codebooks(self) -> int:
         """M, the number of codes in an identifier."""
         return self.codes.shape[1]
 

@@ -59,7 +59,7 @@ class Ranking:
         return len(self.rows)
 
     @property
-    def depth(self) -> int:
+    def top_k(self) -> int:
         """K, the number of answers kept for each query, missing ones included."""
         return self.rows.shape[1]
 

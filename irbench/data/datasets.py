@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.config import recipes
-from irbench.config.catalog import LAYOUTS
+from irbench.config.catalog import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.data.download.published import Expected, RemoteFile
-from irbench.data.loaders import Collection, Layout, Split
+from irbench.data.loaders import Collection, Loader, Split
 
 PROTOCOLS = ("closed-set", "metric-learning")
 CROPS = ("none", "bbox")
@@ -26,12 +26,12 @@ CROPS = ("none", "bbox")
 class Head:
     """What stands at the top of a data set's recipe."""
 
-    layout: str
+    loader: str
     folders: tuple[str, ...]  # looked for below --data, in this order; then --data itself. Empty: needs no files
     page: str  # where to get it
     scale: str  # "tiny", "small" or "paper": how large a model suits it
     ks: tuple[int, ...]  # answers at these K are scored
-    depth: int  # answers kept
+    top_k: int  # answers kept
     mirror: bool  # is a mirrored image still the same thing?
     license: str = ""  # the terms in a few words, shown before anything is fetched
     by_hand: str = ""  # why some files cannot be fetched, and how people get them
@@ -41,15 +41,15 @@ class Head:
     def __post_init__(self) -> None:
         if self.scale not in recipes.SCALES:
             raise ValueError(f"unknown scale '{self.scale}'{nearest(self.scale, recipes.SCALES)}")
-        if not self.ks or min(self.ks) < 1 or max(self.ks) > self.depth:
-            raise ValueError(f"ks {list(self.ks)} are not all between 1 and depth {self.depth}")
+        if not self.ks or min(self.ks) < 1 or max(self.ks) > self.top_k:
+            raise ValueError(f"ks {list(self.ks)} are not all between 1 and top_k {self.top_k}")
         if self.files and not (self.license and self.folders):
             raise ValueError("files come with a license (the terms, which have to be accepted) and need a folder")
         if not all(file.url for file in self.files) and not self.by_hand:
             raise ValueError("files without a url need by_hand, which tells people how to get them")
 
 
-_OWN = Head(layout="folders", folders=(), page="", scale="small", ks=(1, 2, 4, 8), depth=100, mirror=True)
+_OWN = Head(loader="folders", folders=(), page="", scale="small", ks=(1, 2, 4, 8), top_k=100, mirror=True)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Dataset:
 
     name: str
     head: Head
-    layout: Layout
+    loader: Loader
     own: Path | None = None  # anyone's own folder or .csv file
 
     def places(self, data: Path) -> list[Path]:
@@ -71,19 +71,19 @@ class Dataset:
         """Return the first place that holds the layout's marker."""
         places = self.places(data)
         for place in places:
-            if (place / self.layout.marker).exists():
+            if (place / self.loader.marker).exists():
                 return place
-        looked = ", ".join(str(place / self.layout.marker) for place in places)
+        looked = ", ".join(str(place / self.loader.marker) for place in places)
         raise DataError(f"{self.name} not found: looked for {looked}. {self.hint}")
 
     def is_here(self, data: Path) -> bool:
         """Tell whether its layout's marker is in one of the places where it is looked for."""
-        return any((place / self.layout.marker).exists() for place in self.places(data))
+        return any((place / self.loader.marker).exists() for place in self.places(data))
 
     @property
     def hint(self) -> str:
         """What its folder has to look like, and where to get it."""
-        hint = f"What is needed: {self.layout.shape}."
+        hint = f"What is needed: {self.loader.shape}."
         if self.own is None:
             hint += f" Get it from {self.head.page} and point --data at its folder or the folder above."
         if self.own is None and self.head.files:
@@ -94,7 +94,7 @@ class Dataset:
         """Return its root and what the layout reads there."""
         root = self.locate(data)
         try:
-            return root, self.layout.read(root)
+            return root, self.loader.read(root)
         except FileNotFoundError as error:
             raise DataError(f"{self.name}: {error.filename} is missing. {self.hint}") from None
         except OSError as error:
@@ -107,8 +107,8 @@ def find(name: str | Path) -> Dataset:
         return _own(Path(name))
     recipe = recipes.find("datasets", str(name))
     head = recipe.head(Head)
-    layout, schema = LAYOUTS.load(head.layout), LAYOUTS.schema(head.layout)
-    return Dataset(str(name), head, layout(recipe.config(schema, scale=head.scale, dataset=str(name))))
+    loader, schema = LOADERS.load(head.loader), LOADERS.schema(head.loader)
+    return Dataset(str(name), head, loader(recipe.config(schema, scale=head.scale, dataset=str(name))))
 
 
 def load(  # noqa: PLR0913 -- each is an option of the command line
@@ -117,15 +117,15 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     data: Path | None = None,
     crop: str = "none",
     protocol: str = "closed-set",
-    fresh: bool = False,
+    incremental: bool = False,
     max_queries: int | None = None,
     files_must_exist: bool = True,
 ) -> Benchmark:
     """Return data set `name` (or the images at a path) as a benchmark.
 
-    `fresh` keeps half of the gallery out of training, see `keep_fresh`. `max_queries` asks an even spread of so many
-    queries only. With `files_must_exist` false, images that are listed and absent are noticed when they are decoded,
-    not here.
+    `incremental` keeps half of the gallery out of training, see `hold_back_half`. `max_queries` evaluates an even
+    spread of so many queries only. With `files_must_exist` false, images that are listed and absent are noticed when
+    they are decoded, not here.
     """
     check_choice("--crop", crop, CROPS)
     check_choice("--protocol", protocol, PROTOCOLS)
@@ -134,12 +134,12 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     benchmark = assemble(dataset, root, collection, crop=crop, protocol=protocol)
     if files_must_exist:
         _check_files(dataset, benchmark)
-    if fresh:
-        benchmark = keep_fresh(benchmark)
+    if incremental:
+        benchmark = hold_back_half(benchmark)
     return benchmark if max_queries is None else shorten(benchmark, max_queries)
 
 
-def keep_fresh(benchmark: Benchmark) -> Benchmark:
+def hold_back_half(benchmark: Benchmark) -> Benchmark:
     """Return the benchmark with half of the gallery images of each class taken out of training, to be added later.
 
     Of a class of n images n // 2 are new, those whose ids have the smallest SHA-256: a choice that looks like chance
@@ -159,7 +159,7 @@ def keep_fresh(benchmark: Benchmark) -> Benchmark:
         benchmark,
         train=benchmark.train.take(np.flatnonzero(trained)),
         gallery=gallery.take(np.argsort(new, kind="stable")),
-        fresh=int(new.sum()),
+        incremental=int(new.sum()),
     )
 
 
@@ -188,9 +188,9 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
         "positives": {"min": int(positives.min()), "mean": float(positives.mean()), "max": int(positives.max())},
         "queries_without_positives": int((positives == 0).sum()),
         "queries_in_gallery": int((benchmark.own_rows >= 0).sum()),
-        "added_after_training": benchmark.fresh,
+        "added_after_training": benchmark.incremental,
         "ks": list(benchmark.ks),
-        "depth": benchmark.depth,
+        "top_k": benchmark.top_k,
         "shortened": dict(benchmark.shortened),
         "fingerprint": benchmark.fingerprint,
     }
@@ -205,12 +205,12 @@ def _is_path(name: str) -> bool:
 
 def _own(path: Path) -> Dataset:
     kind = "csv" if path.suffix == ".csv" else "folders"
-    layout, schema = LAYOUTS.load(kind), LAYOUTS.schema(kind)
+    loader, schema = LOADERS.load(kind), LOADERS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
     readable = re.sub(r"[^\w.-]+", "-", stem)[:80].strip("-.") or "images"
     # results of two folders of one name, or of a known data set's name, are not to be mistaken for each other's
     place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
-    return Dataset(f"{readable}-{place}", replace(_OWN, layout=kind), layout(schema()), own=path)
+    return Dataset(f"{readable}-{place}", replace(_OWN, loader=kind), loader(schema()), own=path)
 
 
 def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
@@ -238,7 +238,7 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
         gallery=images("gallery", split.gallery),
         queries=images("queries", split.queries),
         ks=dataset.head.ks,
-        depth=dataset.head.depth,
+        top_k=dataset.head.top_k,
     )
 
 

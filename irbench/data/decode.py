@@ -32,19 +32,19 @@ _SLACK = 0.1  # annotators overshoot the edge a little; more than this share mea
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 
 
-Fit = Literal["cover", "stretch"]
+Fit = Literal["center-crop", "squash"]
 
 
 @dataclass(frozen=True)
 class View:
     """How a picture becomes a square of `side` pixels: bicubic, antialiased.
 
-    "cover" takes the central square, whose side is the picture's shorter one; "stretch" takes all of it and does not
-    keep the aspect.
+    "center-crop" takes the central square, whose side is the picture's shorter one; "squash" takes all of it and does
+    not keep the aspect.
     """
 
     side: int
-    fit: Fit = "cover"
+    fit: Fit = "center-crop"
 
 
 def read_bytes(path: Path) -> bytes:
@@ -95,7 +95,7 @@ def fit(image: Image.Image, view: View) -> NDArray[np.uint8]:
     """Return the picture as [S,S,3]."""
     width, height = image.size
     box = (0.0, 0.0, float(width), float(height))
-    if view.fit == "cover":  # the square is cut first: a strip of 1 x 10,000 is never scaled up as a whole
+    if view.fit == "center-crop":  # the square is cut first: a strip of 1 x 10,000 is never scaled up as a whole
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)

@@ -22,7 +22,7 @@ from irbench.data.sources import Source
 from irbench.runtime.cache import Key
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
-from irbench.runtime.timer import is_live, part
+from irbench.runtime.timer import caches_bypassed, subspan
 
 __all__ = ["Pixels", "View", "drop_unreadable", "pixels", "unreadable"]
 
@@ -55,18 +55,18 @@ class Pixels(Protocol):
 def pixels(images: ImageSet, view: View, runtime: Runtime) -> Pixels:
     """Return `images` as `view` shows them; an image that cannot be decoded is a `DataError` that names it.
 
-    A set of 256 images or more is decoded once and kept in the store. Smaller sets, and all sets while a live clock
+    A set of 256 images or more is decoded once and kept in the store. Smaller sets, and all sets while a live timer
     runs, are decoded into memory when first looked at. Where the memory (1 GiB) or the disk (half of what is free)
     would not hold the set, each batch is decoded when it is asked for.
     """
     source = Source(images)
     size = len(images) * view.side**2 * 3
-    if is_live() or len(images) < _SMALL:
+    if caches_bypassed() or len(images) < _SMALL:
         return _InMemory(source, view) if size <= _IN_MEMORY else _OnDemand(source, view)
-    key = _key("pixels", source, side=view.side, fit=view.fit)
+    key = _key("pixels", source, image_size=view.side, fit=view.fit)
     if size > _FREE_SHARE * _free_disk(runtime.store.root) and runtime.store.find(key) is None:
         return _OnDemand(source, view)
-    entry = runtime.store.ensure(key, partial(_decode_into, source=source, view=view), stage="decode")
+    entry = runtime.store.ensure(key, partial(_decode_into, source=source, view=view), span="decode")
     return _Stored(np.load(entry.path / "pixels.npy", mmap_mode="r", allow_pickle=False), entry.content)
 
 
@@ -81,7 +81,7 @@ def unreadable(images: ImageSet, runtime: Runtime) -> dict[int, str]:
     def make(folder: Path) -> None:
         (folder / "rows.json").write_text(json.dumps(list(_damaged(source))))
 
-    entry = runtime.store.ensure(_key("unreadable", source), make, stage="decode")
+    entry = runtime.store.ensure(_key("unreadable", source), make, span="decode")
     return dict(json.loads((entry.path / "rows.json").read_text()))
 
 
@@ -97,7 +97,7 @@ def drop_unreadable(benchmark: Benchmark, runtime: Runtime) -> tuple[Benchmark, 
     train, gallery, queries = readable(benchmark.train), readable(benchmark.gallery), readable(benchmark.queries)
     known = set(gallery.ids)
     fresh = sum(benchmark.gallery.ids[row] in known for row in benchmark.new_rows)
-    return replace(benchmark, train=train, gallery=gallery, queries=queries, fresh=fresh), left_out
+    return replace(benchmark, train=train, gallery=gallery, queries=queries, incremental=fresh), left_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ class _OnDemand:
 
     @cached_property
     def content(self) -> str:
-        return _key("pixels", self.source, side=self.view.side, fit=self.view.fit).digest
+        return _key("pixels", self.source, image_size=self.view.side, fit=self.view.fit).digest
 
     def __len__(self) -> int:
         return len(self.source)
@@ -176,7 +176,7 @@ def _decode_into(folder: Path, *, source: Source, view: View) -> None:
 
 
 def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:
-    with part("read") if source.in_files else nullcontext():
+    with subspan("read") if source.in_files else nullcontext():
         return _squares(source, view, rows)
 
 

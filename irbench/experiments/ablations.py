@@ -6,9 +6,9 @@ from itertools import chain
 
 from irbench.config import recipes
 from irbench.config.recipes import MethodHead
-from irbench.core.cell import Cell, Changes
+from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice
-from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, curve
+from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,29 +16,29 @@ class Ablation:
     """What is varied, and the tables that tell what it made of it."""
 
     identifiers: tuple[str, ...] = ()
-    changes: tuple[Changes, ...] = ((),)
-    fresh: bool = False  # every method of the grid, with half of the gallery added after training
+    overrides: tuple[Overrides, ...] = ((),)
+    incremental: bool = False  # every method of the grid, with half of the gallery added after training
     index: bool = False  # every encoder of the grid, its indexes at all points of their curves
     tables: tuple[str, ...] = ("precision",)
 
 
 ABLATIONS: Mapping[str, Ablation] = {
     "identifier": Ablation(identifiers=("random", "hkm", "hkm-200", "hkm-500", "rqvae", "semantic")),
-    "length": Ablation(changes=tuple((("length", length),) for length in (2, 4, 6, 8))),
+    "length": Ablation(overrides=tuple((("num_codebooks", length),) for length in (2, 4, 6, 8))),
     "beam": Ablation(
-        changes=(*((("beams", beams),) for beams in (1, 10, 20, 30)), (("decode", "exact"),)),
+        overrides=(*((("beam_size", beams),) for beams in (1, 10, 20, 30)), (("decode", "exact"),)),
         tables=("precision", "latency", "components"),
     ),
     "fresh": Ablation(
-        fresh=True,
-        changes=(
+        incremental=True,
+        overrides=(
             (),
             (("within", "similarity"),),
             (("rerank", 30),),
-            (("beams", 100), ("rerank", 100)),
+            (("beam_size", 100), ("rerank", 100)),
             (("unseen", "nearest"),),
-            (("unseen", "write"),),
-            (("unseen", "write"), ("within", "similarity"), ("rerank", 30)),
+            (("unseen", "generate"),),
+            (("unseen", "generate"), ("within", "similarity"), ("rerank", 30)),
         ),
         tables=("precision", "precision_old", "precision_new", "setup"),
     ),
@@ -60,26 +60,26 @@ def _indexes(request: Request) -> list[Cell]:
     if generative := [method for method in named if _writes_identifiers(method)]:
         raise UsageError(f"ablate index: {', '.join(generative)} searches no index; leave it out, or name ft-clip")
     pairs = [[method] if "+" in method else [f"{method}+{search}" for search in SEARCHES] for method in named]
-    return [point for cell in cells(replace(request, methods=tuple(chain(*pairs)))) for point in curve(cell)]
+    return [point for cell in cells(replace(request, methods=tuple(chain(*pairs)))) for point in sweep(cell)]
 
 
 def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
     """Methods that write identifiers, varied, irgen where none is named; others only where images are added."""
-    named = request.methods or (GRIDS[request.grid] if chosen.fresh else ("irgen",))
+    named = request.methods or (GRIDS[request.grid] if chosen.incremental else ("irgen",))
     varied = tuple(method for method in named if _writes_identifiers(method))
     others = tuple(method for method in named if method not in varied)
-    if others and not chosen.fresh:
+    if others and not chosen.incremental:
         raise UsageError(f"ablate {name}: {', '.join(others)} writes no identifiers; leave it out, or name irgen")
-    asked = [replace(request, methods=others, changes=(), fresh=True)] if others else []
+    asked = [replace(request, methods=others, overrides=(), incremental=True)] if others else []
     asked += [
         replace(
             request,
             methods=varied,
             identifiers=chosen.identifiers or request.identifiers,
-            changes=tuple((dict(request.changes) | dict(changes)).items()),
-            fresh=chosen.fresh,
+            overrides=tuple((dict(request.overrides) | dict(changes)).items()),
+            incremental=chosen.incremental,
         )
-        for changes in chosen.changes
+        for changes in chosen.overrides
         if varied
     ]
     return [cell for one in asked for cell in cells(one)]

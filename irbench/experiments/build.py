@@ -21,7 +21,7 @@ _REGISTRIES = (RETRIEVERS, ENCODERS, SEARCHERS, IDENTIFIERS)
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Builder:
     """The parts of one cell (see irbench.protocols.Components), each built from its recipe when asked for."""
 
     cell: Cell
@@ -112,7 +112,7 @@ class Workshop:
 
     def _class_and_config(self, registry: Registry, name: str, recipe: Recipe) -> tuple[Any, Any]:
         schema = registry.schema(name)
-        wished = {**dict(self.cell.changes), "epochs": self.cell.epochs}
+        wished = {**dict(self.cell.overrides), "epochs": self.cell.epochs}
         overrides = {f.name: wished[f.name] for f in fields(schema) if wished.get(f.name) is not None}
         config = recipe.config(schema, scale=self.cell.scale, dataset=dataset_of(self.cell, recipe), **overrides)
         return registry.load(name), config
@@ -120,5 +120,5 @@ class Workshop:
 
 def dataset_of(cell: Cell, recipe: Recipe) -> str:
     """Return the data set whose overrides hold: none where the recipe has scales and this is not its usual one."""
-    usual = cell.scale == cell.usual_scale or "at" not in recipe.table
+    usual = cell.scale == cell.default_scale or "at" not in recipe.table
     return cell.dataset if usual else ""

@@ -53,7 +53,7 @@ def _examined(experiment: Experiment) -> Examined:
 def _before(experiment: Experiment) -> dict[str, object]:
     use_threads(experiment.runtime.threads)
     seed_everything(experiment.cell.seed)
-    identifier, benchmark = experiment.workshop.identifier(), experiment.benchmark
+    identifier, benchmark = experiment.builder.identifier(), experiment.benchmark
     if isinstance(identifier, Trainable):
         identifier.train(benchmark.train)
     return diagnostics.report(identifier.encode(benchmark.gallery), benchmark)

@@ -1,4 +1,4 @@
-"""What a query costs: the harness asks, and holds the clock. Nothing here knows what kind of retriever it asks."""
+"""What a query costs: the harness asks, and holds the timer. Nothing here knows what kind of retriever it asks."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -10,7 +10,7 @@ from irbench.protocols import Retriever
 from irbench.results.schema import QueryTimes
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
-from irbench.runtime.timer import Clock
+from irbench.runtime.timer import Timer
 
 SINGLES = 100  # queries asked one by one …
 REPEATS = 3  # … so many times each; the median of the repeats counts
@@ -26,13 +26,13 @@ def latency(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -
     singles = [queries.take(rows[i : i + 1]) for i in range(len(rows))]
     for single in singles[:3]:
         _ask(retriever, single, k, runtime)
-    rounds: list[list[Clock]] = []
+    rounds: list[list[Timer]] = []
     start = perf_counter()
     for single in track(singles, "time single queries", background=False):
         rounds.append([_ask(retriever, single, k, runtime) for _ in range(REPEATS)])
         if perf_counter() - start > _PATIENCE:
             break
-    parts = [[_ask(retriever, single, k, runtime, fine=True)] for single in singles[: len(rounds)]]
+    parts = [[_ask(retriever, single, k, runtime, detailed=True)] for single in singles[: len(rounds)]]
     p50, p95, p99 = np.percentile(_milliseconds(rounds, "total"), [50, 95, 99]).tolist()
     stages = _medians(rounds, ("encode", "search")) | _medians(parts, PARTS)
     return QueryTimes(batch=1, total_p50=p50, total_p95=p95, total_p99=p99, **stages)
@@ -47,37 +47,37 @@ def batched(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -
         [_ask(retriever, batch, k, runtime) for batch in batches]
         for _ in track(range(REPEATS), "time batches", background=False)
     ]
-    parts = [[_ask(retriever, batch, k, runtime, fine=True) for batch in batches]]
+    parts = [[_ask(retriever, batch, k, runtime, detailed=True) for batch in batches]]
     stages = _shares(rounds, ("encode", "search", "total"), len(asked)) | _shares(parts, PARTS, len(asked))
     return QueryTimes(batch=len(batches[0]), **stages)
 
 
-def _ask(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime, *, fine: bool = False) -> Clock:
-    with Clock(live=True, fine=fine, synchronize=runtime.synchronize).run() as clock:
+def _ask(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime, *, detailed: bool = False) -> Timer:
+    with Timer(bypass_cache=True, detailed=detailed, synchronize=runtime.synchronize).run() as timer:
         retriever.search(queries, k)
-    return clock
+    return timer
 
 
-def _medians(rounds: Sequence[Sequence[Clock]], names: Sequence[str]) -> dict[str, float]:
+def _medians(rounds: Sequence[Sequence[Timer]], names: Sequence[str]) -> dict[str, float]:
     """Medians of those stages or parts that every query went through."""
     return {
         f"{name}_p50": float(np.median(_milliseconds(rounds, name)))
         for name in names
-        if all(name in clock.seconds for clocks in rounds for clock in clocks)
+        if all(name in timer.seconds for clocks in rounds for timer in clocks)
     }
 
 
-def _shares(rounds: Sequence[Sequence[Clock]], names: Sequence[str], queries: int) -> dict[str, float]:
+def _shares(rounds: Sequence[Sequence[Timer]], names: Sequence[str], queries: int) -> dict[str, float]:
     """Medians over rounds of those stages or parts that every batch went through, for each query that was asked."""
     return {
-        f"{name}_p50": 1000 * float(np.median([sum(clock.seconds[name] for clock in one) for one in rounds])) / queries
+        f"{name}_p50": 1000 * float(np.median([sum(timer.seconds[name] for timer in one) for one in rounds])) / queries
         for name in names
-        if all(name in clock.seconds for one in rounds for clock in one)
+        if all(name in timer.seconds for one in rounds for timer in one)
     }
 
 
-def _milliseconds(rounds: Sequence[Sequence[Clock]], stage: str) -> list[float]:
-    return [1000 * float(np.median([clock.seconds[stage] for clock in clocks])) for clocks in rounds]
+def _milliseconds(rounds: Sequence[Sequence[Timer]], span: str) -> list[float]:
+    return [1000 * float(np.median([timer.seconds[span] for timer in clocks])) for clocks in rounds]
 
 
 def _spread(total: int, wanted: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

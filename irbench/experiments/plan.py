@@ -8,7 +8,7 @@ from typing import Protocol
 from irbench.config import recipes
 from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import MethodHead, SearchHead
-from irbench.core.cell import Cell, Changes
+from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice, nearest
 from irbench.data import datasets
 from irbench.experiments.build import dataset_of
@@ -41,8 +41,8 @@ class Request:
     protocol: str = "closed-set"
     epochs: int | None = None
     max_queries: int | None = None
-    fresh: bool = False
-    changes: Changes = ()
+    incremental: bool = False
+    overrides: Overrides = ()
 
 
 def cells(request: Request) -> list[Cell]:
@@ -57,8 +57,8 @@ def cells(request: Request) -> list[Cell]:
     unused = set(request.searches) - {cell.search for cell in made}
     if unused:
         raise UsageError(f"--search {', '.join(sorted(unused))}: none of {', '.join(methods)} would use it")
-    if request.changes and not any(cell.identifier for cell in made):
-        raise UsageError(f"--{request.changes[0][0]}: none of {', '.join(methods)} writes identifiers")
+    if request.overrides and not any(cell.identifier for cell in made):
+        raise UsageError(f"--{request.overrides[0][0]}: none of {', '.join(methods)} writes identifiers")
     return made
 
 
@@ -72,7 +72,7 @@ def _methods_of_grid(request: Request) -> list[str]:
 def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
     name, _, search = method.partition("+")
     head = recipes.find("methods", name).head(MethodHead)
-    usual_scale = datasets.find(dataset).head.scale
+    default_scale = datasets.find(dataset).head.scale
     searches: Sequence[str | None] = (None,)
     identifiers: Sequence[str | None] = (None,)
     if head.encoder is not None:
@@ -91,39 +91,39 @@ def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
             search=one_search,
             identifier=identifier,
             dataset=dataset,
-            scale=request.scale or usual_scale,
+            scale=request.scale or default_scale,
             seed=seed,
             crop=request.crop,
             protocol=request.protocol,
             epochs=request.epochs,
             max_queries=request.max_queries,
-            fresh=request.fresh,
-            usual_identifier=head.identifier,
-            usual_scale=usual_scale,
+            incremental=request.incremental,
+            default_identifier=head.identifier,
+            default_scale=default_scale,
         )
-        yield changed(cell, request.changes) if identifier and request.changes else cell
+        yield changed(cell, request.overrides) if identifier and request.overrides else cell
 
 
-def changed(cell: Cell, changes: Changes) -> Cell:
+def changed(cell: Cell, changes: Overrides) -> Cell:
     """Return the cell with these recipe keys set; a key that has the value anyway makes no other cell of it."""
-    usual = _usual_values(cell)
+    usual = _default_values(cell)
     for key, _ in changes:
         if key not in usual:
             kind = f"{cell.method} with {cell.identifier} identifiers" if cell.identifier else cell.name
             raise UsageError(f"{kind} has no key '{key}' in its recipes{nearest(key, usual)}")
-    return replace(cell, changes=tuple((key, value) for key, value in changes if usual[key] != value))
+    return replace(cell, overrides=tuple((key, value) for key, value in changes if usual[key] != value))
 
 
-def curve(cell: Cell) -> list[Cell]:
+def sweep(cell: Cell) -> list[Cell]:
     """Return the cell and what its search names as other points between fast and exact; nothing is trained for them."""
     if cell.search is None:
         return [cell]
     schema = SEARCHERS.schema(recipes.find("methods/search", cell.search).head(SearchHead).searcher)
-    points: Sequence[Changes] = getattr(schema, "curve", ())
+    points: Sequence[Overrides] = getattr(schema, "sweep", ())
     return list(dict.fromkeys([cell, *(changed(cell, point) for point in points)]))
 
 
-def _usual_values(cell: Cell) -> dict[str, object]:
+def _default_values(cell: Cell) -> dict[str, object]:
     """What the recipes of a cell say, and the defaults of what they leave open."""
     known: dict[str, object] = {}
     for family, name, registry in (

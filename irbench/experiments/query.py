@@ -42,7 +42,7 @@ def ask(experiment: Experiment, images: Sequence[Path], k: int) -> list[Answered
             raise UsageError(f"{image}: no such file; name image files to ask about")
     use_threads(experiment.runtime.threads)
     seed_everything(experiment.cell.seed)
-    retriever, benchmark = experiment.workshop.retriever(), experiment.benchmark
+    retriever, benchmark = experiment.builder.retriever(), experiment.benchmark
     if isinstance(retriever, Trainable):
         retriever.train(benchmark.train)
     retriever.index(benchmark.gallery)

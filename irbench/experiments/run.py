@@ -20,9 +20,9 @@ from irbench.data import datasets
 from irbench.data.pixels import drop_unreadable
 from irbench.data.sources import Source
 from irbench.experiments import latency
-from irbench.experiments.build import Workshop
+from irbench.experiments.build import Builder
 from irbench.metrics import diagnostics, retrieval
-from irbench.protocols import Generative, Growing, Retriever, Trainable
+from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, rankings
 from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, StoredHits
 from irbench.results.scoring import estimates
@@ -30,7 +30,7 @@ from irbench.runtime.cache import Store, sha256
 from irbench.runtime.machine import (
     DEVICES,
     PRECISIONS,
-    Others,
+    ConcurrentLoad,
     Runtime,
     choose_device,
     choose_precision,
@@ -42,7 +42,7 @@ from irbench.runtime.machine import (
     seed_everything,
     use_threads,
 )
-from irbench.runtime.timer import Clock
+from irbench.runtime.timer import Timer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +91,9 @@ class Experiment:
         return self._readable[0]
 
     @cached_property
-    def workshop(self) -> Workshop:
+    def builder(self) -> Builder:
         """Where the cell's parts are built."""
-        return Workshop(self.cell, self.runtime)
+        return Builder(self.cell, self.runtime)
 
     @cached_property
     def inputs(self) -> str:
@@ -103,11 +103,11 @@ class Experiment:
             "cell": asdict(self.cell),
             "recipes": self._recipe.hash,
             "images": [self.benchmark.fingerprint, *map(self._content, ("train", "gallery", "queries"))],
-            "asked": [self.benchmark.ks, self.benchmark.depth, self.benchmark.queries.mirror],
+            "asked": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
             "device": self.runtime.device,
             "precision": self.runtime.precision,
             "weights": sha256(weights) if weights else None,
-            "code": code_digest(*self.workshop.classes()),
+            "code": code_digest(*self.builder.classes()),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -116,7 +116,7 @@ class Experiment:
         if self.cell.shortened and self.settings.results.resolve() == Path("results").resolve():
             raise UsageError("results/ is for whole runs: leave out --results, or --epochs and --max-queries")
         with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
-            self.workshop.retriever()
+            self.builder.retriever()
         self.stored()
 
     def older(self) -> Result | None:
@@ -135,26 +135,26 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
-        others = Others()
+        others = ConcurrentLoad()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
-        retriever = self.workshop.retriever()
-        if self.benchmark.fresh and not isinstance(retriever, Growing):
+        retriever = self.builder.retriever()
+        if self.benchmark.incremental and not isinstance(retriever, SupportsUpdates):
             raise NotApplicable(f"{self.cell.name} cannot add images to a gallery that it has indexed")
         cost = self._prepare(retriever)
         ranking = self._search(retriever)
         identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
         kept = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         description = retriever.describe()
-        asking = Others()
-        priced = self._priced(cost, retriever, description)
+        asking = ConcurrentLoad()
+        priced = self._with_query_cost(cost, retriever, description)
         beside = max((count for count in (others.cores(), asking.cores()) if count is not None), default=None)
         result = self._finished(ranking, description, priced)
         return replace(
             result,
             ranking=kept,
             retriever=result.retriever | self._health(retriever),
-            environment=result.environment | {"others": beside},
+            environment=result.environment | {"concurrent_load": beside},
         )
 
     def unfinished(self, status: Status, reason: str) -> Result:
@@ -162,28 +162,28 @@ class Experiment:
         return replace(self._blank, status=status, reason=reason)
 
     def _prepare(self, retriever: Retriever) -> Cost:
-        """Train, index what is old and add what is new, each by its own clock."""
+        """Train, index what is old and add what is new, each by its own timer."""
         benchmark = self.benchmark
-        training, indexing, adding = (Clock(live=False, synchronize=self.runtime.synchronize) for _ in range(3))
+        training, indexing, adding = (Timer(bypass_cache=False, synchronize=self.runtime.synchronize) for _ in range(3))
         with training.run():
             if isinstance(retriever, Trainable):
                 retriever.train(benchmark.train)
         reset_peak_memory(self.runtime)
         with indexing.run():
             retriever.index(benchmark.old_gallery)
-        if isinstance(retriever, Growing) and benchmark.fresh:
+        if isinstance(retriever, SupportsUpdates) and benchmark.incremental:
             with adding.run():
                 retriever.add(benchmark.new_gallery)
         return Cost(
             train_s=training.cost,
             encode_gallery_s=indexing.seconds.get("encode"),
             build_s=indexing.seconds.get("build"),
-            add_s=adding.cost if benchmark.fresh else None,
+            add_s=adding.cost if benchmark.incremental else None,
         )
 
-    def _priced(self, cost: Cost, retriever: Retriever, description: Description) -> Cost:
+    def _with_query_cost(self, cost: Cost, retriever: Retriever, description: Description) -> Cost:
         """Add what answering costs: bytes and time."""
-        queries, depth = self.benchmark.queries, self.benchmark.depth
+        queries, depth = self.benchmark.queries, self.benchmark.top_k
         single = latency.latency(retriever, queries, depth, self.runtime)
         batched = latency.batched(retriever, queries, depth, self.runtime)
         return replace(
@@ -202,12 +202,12 @@ class Experiment:
         """Tell how good the identifiers are that the retriever writes, if it writes any."""
         if not isinstance(retriever, Generative):
             return {}
-        written = retriever.generate(diagnostics.sample(self.benchmark.queries))
-        return _plain({"identifiers": diagnostics.report(retriever.identifiers(), self.benchmark, written=written)})
+        generated = retriever.generate(diagnostics.sample(self.benchmark.queries))
+        return _plain({"identifiers": diagnostics.report(retriever.identifiers(), self.benchmark, generated=generated)})
 
     def _search(self, retriever: Retriever) -> Ranking:
         """Rank the gallery for every query; a query's own photograph is taken out wherever it stands."""
-        depth, own_rows = self.benchmark.depth, self.benchmark.own_rows
+        depth, own_rows = self.benchmark.top_k, self.benchmark.own_rows
         ranking = retriever.search(self.benchmark.queries, depth + int((own_rows >= 0).any()))
         return ranking.without(own_rows).cut(depth)
 
@@ -239,7 +239,7 @@ class Experiment:
             data=self.settings.data,
             crop=cell.crop,
             protocol=cell.protocol,
-            fresh=cell.fresh,
+            incremental=cell.incremental,
             max_queries=cell.max_queries,
             files_must_exist=not skip,
         )
@@ -251,7 +251,7 @@ class Experiment:
     @cached_property
     def _recipe(self) -> RecipeUsed:
         """The texts of all recipes, each under its name."""
-        text = "\n".join(f"### {recipe.name}\n{recipe.text}" for recipe in self.workshop.recipes())
+        text = "\n".join(f"### {recipe.name}\n{recipe.text}" for recipe in self.builder.recipes())
         return RecipeUsed(text=text, hash=hashlib.sha256(text.encode()).hexdigest())
 
     @cached_property

@@ -1,19 +1,19 @@
-"""How good a set of identifiers is, before any decoder has learnt it, and how well a decoder writes it.
+"""Diagnostics of identifiers: before any decoder is trained on them, and of what a decoder generates.
 
-images_each      of the identifiers in use: how many images share one, on average and at most, and a histogram
-codes_used       at each position, how many different codes occur
-entropy_bits     at each position, the entropy of the codes over the images: log2 L where all are as common
-purity           for prefixes of 1 … M codes: the share of images whose label is the commonest of their prefix; where
-                 each image has a prefix of its own this is 1 and says nothing
-least_loss       nats a code: what equation 5 cannot fall below where the gallery is what is learnt from. The partner
-                 of an image is drawn from its class, so no decoder can tell which of the identifiers of a class is
-                 asked: the entropy of these, averaged over the images, divided by M. A decoder's training loss
-                 (without label smoothing) less this is what it has not learnt yet.
-best_precision   precision@K of a decoder that knows the answers: for each query it names whole identifiers, each once,
-                 in the order that puts most images of the query's class among the first K; the images of one
-                 identifier follow each other in gallery order. No decoder answers better whose scores of
-                 different identifiers differ and whose answers are not ordered anew by similarity.
-valid_beams      the share of what a decoder writes, with no trie to hold it, that is an identifier of the gallery
+images_each            of the identifiers in use: how many images share one (mean, maximum, histogram)
+codes_used             at each position, the number of different codes that occur
+entropy_bits           at each position, the entropy of the codes over the images: log2 L where all are equally frequent
+cluster_purity         for prefixes of 1 … M codes: the share of images whose label is the most frequent one of their
+                       prefix; where each image has a prefix of its own this is 1 and says nothing
+entropy_lower_bound    nats per code: what equation 5 cannot fall below where training and gallery images are the same.
+                       The target of an image is drawn from its class, so no decoder can know which of the class's
+                       identifiers it is: their entropy, averaged over the images, divided by M. A decoder's training
+                       loss (without label smoothing) less this bound is what training has left to gain.
+oracle_precision       precision@K of a decoder that knows the labels: for each query it generates whole identifiers,
+                       each once, in the order that puts most images of the query's class among the first K; the images
+                       of one identifier follow each other in gallery order. No decoder is better whose scores of
+                       different identifiers differ and whose results are not reordered by similarity.
+valid_identifier_rate  the share of sequences, generated without a trie, that are identifiers of the gallery
 
 Shape letters: N gallery images, M codes, L codebook size, Q queries, K answers or beams.
 """
@@ -36,37 +36,43 @@ _ASKED = 256  # queries for which a decoder writes without a trie: enough for a 
 
 
 def report(
-    identifiers: Identifiers, benchmark: Benchmark, *, written: NDArray[np.int64] | None = None
+    identifiers: Identifiers, benchmark: Benchmark, *, generated: NDArray[np.int64] | None = None
 ) -> dict[str, object]:
-    """Return the health of the gallery's identifiers, row by row; `written` [Q,K,M] is what a decoder wrote freely."""
+    """Return the diagnostics of the gallery's identifiers; `generated` [Q,K,M]: what a decoder gives without a trie."""
     if len(identifiers) != len(benchmark.gallery):
         raise ContractError(f"{len(identifiers)} identifiers for a gallery of {len(benchmark.gallery)} images")
     prefixes = _prefixes(identifiers)
     each = np.bincount(prefixes[:, -1])
     counts = [np.bincount(column) for column in identifiers.codes.T]
-    after = {} if written is None else {"valid_beams": valid_rate(written, identifiers), "written": len(written)}
+    after = (
+        {}
+        if generated is None
+        else {"valid_identifier_rate": valid_rate(generated, identifiers), "generated": len(generated)}
+    )
     return {
         "images": len(identifiers),
-        "length": identifiers.length,
-        "codes": identifiers.codebook_size,
+        "num_codebooks": identifiers.num_codebooks,
+        "codebook_size": identifiers.codebook_size,
         "in_use": len(each),
         "images_each": {"mean": float(each.mean()), "max": int(each.max()), "histogram": _histogram(each)},
         "codes_used": [int((count > 0).sum()) for count in counts],
         "entropy_bits": [_entropy(count) for count in counts],
-        "purity": [_purity(column, benchmark.gallery.labels) for column in prefixes.T],
-        **_least_loss(prefixes[:, -1], benchmark, identifiers.length),
-        "best_precision": {f"precision@{k}": best for k, best in best_precision(prefixes[:, -1], benchmark).items()},
+        "cluster_purity": [_purity(column, benchmark.gallery.labels) for column in prefixes.T],
+        **_entropy_lower_bound(prefixes[:, -1], benchmark, identifiers.num_codebooks),
+        "oracle_precision": {
+            f"precision@{k}": best for k, best in oracle_precision(prefixes[:, -1], benchmark).items()
+        },
         **after,
     }
 
 
-def _least_loss(leaf: NDArray[np.int64], benchmark: Benchmark, length: int) -> dict[str, float]:
+def _entropy_lower_bound(leaf: NDArray[np.int64], benchmark: Benchmark, num_codebooks: int) -> dict[str, float]:
     """Least loss where gallery row i has the identifier number `leaf[i]`; none where training has other images."""
     if benchmark.train.fingerprint != benchmark.gallery.fingerprint:
         return {}
     _, classes, sizes = np.unique(benchmark.gallery.labels, return_inverse=True, return_counts=True)
     pairs, images = np.unique(np.stack([classes, leaf]), axis=1, return_counts=True)
-    return {"least_loss": float((images * np.log(sizes[pairs[0]] / images)).sum() / len(leaf) / length)}
+    return {"entropy_lower_bound": float((images * np.log(sizes[pairs[0]] / images)).sum() / len(leaf) / num_codebooks)}
 
 
 def reached_loss(retriever: Mapping[str, Any]) -> float | None:
@@ -75,29 +81,29 @@ def reached_loss(retriever: Mapping[str, Any]) -> float | None:
     return float(curve[-1]) if curve else None
 
 
-def left_to_learn(report: Mapping[str, Any], loss: float | None) -> float | None:
+def loss_gap(report: Mapping[str, Any], loss: float | None) -> float | None:
     """Return how far a decoder's `loss` is above the least one, in nats an identifier: alike for all lengths."""
-    least = report.get("least_loss")
-    return None if loss is None or least is None else report["length"] * (loss - least)
+    least = report.get("entropy_lower_bound")
+    return None if loss is None or least is None else report["num_codebooks"] * (loss - least)
 
 
 def sample(queries: ImageSet) -> ImageSet:
-    """Return the queries, or as many of them, evenly spread, as a share of valid beams needs."""
+    """Return the queries, or as many of them, evenly spread, as the valid-identifier rate needs."""
     return queries.take(np.unique(np.linspace(0, len(queries) - 1, _ASKED).astype(np.int64)))
 
 
-def valid_rate(written: NDArray[np.int64], identifiers: Identifiers) -> float:
+def valid_rate(generated: NDArray[np.int64], identifiers: Identifiers) -> float:
     """Return the share of sequences [Q,K,M] that are identifiers."""
-    if written.ndim != 3 or written.shape[2] != identifiers.length:
-        raise ContractError(f"sequences [Q,K,{identifiers.length}] were to be written, not {written.shape}")
-    together = np.concatenate([identifiers.codes, written.reshape(-1, identifiers.length)])
+    if generated.ndim != 3 or generated.shape[2] != identifiers.num_codebooks:
+        raise ContractError(f"sequences [Q,K,{identifiers.num_codebooks}] were to be generated, not {generated.shape}")
+    together = np.concatenate([identifiers.codes, generated.reshape(-1, identifiers.num_codebooks)])
     different, place = np.unique(together, axis=0, return_inverse=True)
     known = np.zeros(len(different), dtype=bool)
     known[place[: len(identifiers)]] = True
     return float(known[place[len(identifiers) :]].mean())
 
 
-def best_precision(leaf: NDArray[np.int64], benchmark: Benchmark) -> dict[int, float]:
+def oracle_precision(leaf: NDArray[np.int64], benchmark: Benchmark) -> dict[int, float]:
     """Return the best precision at each K of the benchmark, where gallery row i has the identifier number `leaf[i]`."""
     labels, own_rows, deepest = benchmark.gallery.labels, benchmark.own_rows, max(benchmark.ks)
     by_leaf = np.split(np.argsort(leaf, kind="stable"), np.bincount(leaf).cumsum()[:-1])

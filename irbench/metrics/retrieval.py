@@ -37,14 +37,14 @@ class Judged:
     positives: NDArray[np.int64]  # [Q'] n
 
     @property
-    def depth(self) -> int:
+    def top_k(self) -> int:
         """Number of answers that were kept for each query."""
         return self.hits.shape[1]
 
     @cached_property
     def counts(self) -> NDArray[np.int32]:
         """[Q',1+K] number of hits among the first 0, 1 … K answers."""
-        counts = np.zeros((len(self.hits), 1 + self.depth), np.int32)
+        counts = np.zeros((len(self.hits), 1 + self.top_k), np.int32)
         np.cumsum(self.hits, axis=1, dtype=np.int32, out=counts[:, 1:])
         return counts
 
@@ -62,14 +62,14 @@ class Judged:
     @cached_property
     def summed_precision(self) -> Values:
         """[Q',1+K] sum of the precision at each hit among the first 0, 1 … K answers."""
-        at_hits = self.counts[:, 1:] * self.hits / np.arange(1, 1 + self.depth)
-        summed = np.zeros((len(self.hits), 1 + self.depth))
+        at_hits = self.counts[:, 1:] * self.hits / np.arange(1, 1 + self.top_k)
+        summed = np.zeros((len(self.hits), 1 + self.top_k))
         np.cumsum(at_hits, axis=1, out=summed[:, 1:])
         return summed
 
     def hits_in(self, k: int) -> NDArray[np.int32]:
         """[Q'] number of hits among the first `k` answers."""
-        return self.counts[:, min(k, self.depth)]
+        return self.counts[:, min(k, self.top_k)]
 
 
 def precision(judged: Judged, k: int) -> Values:
@@ -87,12 +87,12 @@ def precision_irgen(judged: Judged, k: int) -> Values:
     return judged.hits_in(k) / np.where(shortened, judged.last, k)
 
 
-def recall(judged: Judged, k: int) -> Values:
+def hit_rate(judged: Judged, k: int) -> Values:
     """1 if any of the first K is a hit: what the metric-learning literature, and the paper's Table 2, call Recall@K."""
     return (judged.first <= k).astype(np.float64)
 
 
-def true_recall(judged: Judged, k: int) -> Values:
+def recall(judged: Judged, k: int) -> Values:
     """Σh/n, the true positive rate of the paper's Figure 3."""
     return judged.hits_in(k) / judged.positives
 
@@ -104,12 +104,12 @@ def mrr(judged: Judged, k: int) -> Values:
 
 def average_precision(judged: Judged, k: int) -> Values:
     """Sum of the precision at each hit among K, divided by the most hits that K answers could hold, min(n, K)."""
-    return judged.summed_precision[:, min(k, judged.depth)] / np.minimum(judged.positives, k)
+    return judged.summed_precision[:, min(k, judged.top_k)] / np.minimum(judged.positives, k)
 
 
 def r_precision(judged: Judged, _: int) -> Values:
     """Precision at K = n, a K of its own for each query; the ranking has to be deep enough."""
-    rank = np.minimum(judged.positives, judged.depth)
+    rank = np.minimum(judged.positives, judged.top_k)
     return judged.counts[np.arange(len(rank)), rank] / judged.positives
 
 
@@ -132,8 +132,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("precision", "Precision", "Σh/K", precision),
         Metric("precision_irgen", "Precision (IRGen's code)", "Σh/r if all n > 1 stand in r < K, else Σh/K",
                precision_irgen),
-        Metric("recall", "Recall (any hit)", "1 if any hit in K", recall),
-        Metric("true_recall", "True recall", "Σh/n", true_recall),
+        Metric("hit_rate", "Hit rate (Recall@K)", "1 if any hit in K", hit_rate),
+        Metric("recall", "Recall", "Σh/n", recall),
         Metric("mrr", "MRR", "1/rank of the first hit if ≤ K, else 0", mrr),
         Metric("map", "MAP", "mean of Σ(precision at each hit)/min(n, K)", average_precision),
         Metric("r_precision", "R-precision", "hits in the first n, divided by n", r_precision, at_k=False),
@@ -173,10 +173,10 @@ def parse(name: str) -> Measure:
 
 def names(benchmark: Benchmark) -> list[str]:
     """Return every metric that a ranking of this benchmark is scored with."""
-    ks = [k for k in benchmark.ks if k <= benchmark.depth]
-    apply = [metric for metric in METRICS.values() if benchmark.fresh or not metric.part]
+    ks = [k for k in benchmark.ks if k <= benchmark.top_k]
+    apply = [metric for metric in METRICS.values() if benchmark.incremental or not metric.part]
     at_k = [Measure(metric, k) for metric in apply if metric.at_k for k in ks]
-    if benchmark.depth >= 100 and 100 not in ks:
+    if benchmark.top_k >= 100 and 100 not in ks:
         at_k.append(Measure(METRICS["map"], 100))
     return [*map(str, at_k), "r_precision"]
 
@@ -216,7 +216,7 @@ def judgements(ranking: Ranking, benchmark: Benchmark, parts: Collection[str] | 
     """Mark the answers as right or wrong in the whole gallery (""), and in `parts`, both of one that grew."""
     _check(ranking, benchmark)
     if parts is None:
-        parts = PARTS if benchmark.fresh else ()
+        parts = PARTS if benchmark.incremental else ()
     whole = judge(ranking, benchmark, np.flatnonzero(benchmark.positives))
     return {"": whole} | {part: _judge_part(ranking, benchmark, part) for part in set(parts) - {""}}
 
@@ -251,14 +251,14 @@ def _judge_part(ranking: Ranking, benchmark: Benchmark, part: str) -> Judged:
 
 
 def _why_not(measure: Measure, judged: Judged, benchmark: Benchmark) -> str:
-    if measure.metric.part and not benchmark.fresh:
+    if measure.metric.part and not benchmark.incremental:
         return "no image was added to the gallery"
     if not len(judged.positives):
         return "no query has a positive in the gallery"
-    if not measure.metric.at_k and judged.depth < min(judged.positives.max(), len(benchmark.gallery)):
-        return f"a query has {judged.positives.max()} positives but only {judged.depth} answers were kept"
-    if benchmark.depth < min(measure.k, len(benchmark.gallery)):
-        return f"only {benchmark.depth} answers are asked for on {benchmark.name}"
+    if not measure.metric.at_k and judged.top_k < min(judged.positives.max(), len(benchmark.gallery)):
+        return f"a query has {judged.positives.max()} positives but only {judged.top_k} answers were kept"
+    if benchmark.top_k < min(measure.k, len(benchmark.gallery)):
+        return f"only {benchmark.top_k} answers are asked for on {benchmark.name}"
     return ""
 
 

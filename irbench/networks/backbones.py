@@ -24,23 +24,23 @@ from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 
 BATCH = 128  # pictures that run through a network at once
-NOTHING = "trained from nothing"
+NOTHING = "trained from scratch"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """The part of a recipe that chooses a network, and how pictures come to it."""
 
-    backbone: str  # a timm model name: with a tag of weights ("resnet18.tv_in1k") pretrained, without one from nothing
-    side: PositiveInt = 224  # pixels that the network sees
-    decoded_side: PositiveInt = 256  # pixels to which a picture is reduced, a square of `side` of which is seen
-    fit: Fit = "cover"  # see irbench.data.pixels.View
+    backbone: str  # a timm model name: with a tag of weights ("resnet18.tv_in1k") pretrained, without one from scratch
+    image_size: PositiveInt = 224  # pixels that the network sees
+    resize_size: PositiveInt = 256  # pixels to which a picture is reduced, a square of `side` of which is seen
+    fit: Fit = "center-crop"  # see irbench.data.pixels.View
     drop_path: Part = 0.0  # share of the blocks that a training step skips, for networks that have that
     final_norm: bool = True  # false: tokens and feature leave a transformer before its last norm
 
     def __post_init__(self) -> None:
-        if self.side > self.decoded_side:
-            raise ValueError(f"no square of side = {self.side} fits into decoded_side = {self.decoded_side}")
+        if self.image_size > self.resize_size:
+            raise ValueError(f"no square of image_size = {self.image_size} fits into resize_size = {self.resize_size}")
 
     @property
     def pretrained(self) -> bool:
@@ -58,9 +58,9 @@ class TimmNetwork(nn.Module):
         super().__init__()
         self.name = config.backbone
         self.weights = NOTHING
-        self.body: Any = self._create(config, weights)  # a timm model, whose methods nn.Module does not declare
-        self.dim: int = self.body.num_features
-        cfg = self.body.pretrained_cfg
+        self.backbone: Any = self._create(config, weights)  # a timm model, whose methods nn.Module does not declare
+        self.dim: int = self.backbone.num_features
+        cfg = self.backbone.pretrained_cfg
         self.register_buffer("mean", 255 * torch.tensor(cfg["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(cfg["std"]).view(1, 3, 1, 1), persistent=False)
 
@@ -75,19 +75,19 @@ class TimmNetwork(nn.Module):
     def _create(self, config: NetworkConfig, file: Path | None) -> Any:
         options: dict[str, Any] = {}
         if "vit" in config.backbone or "deit" in config.backbone:
-            options["img_size"] = config.side
+            options["img_size"] = config.image_size
         if config.drop_path:
             options["drop_path_rate"] = config.drop_path
         if config.pretrained:
             weights = find_weights(config.backbone, file)
             self.weights = weights.origin
-            body = load_network(config.backbone, weights, **options)
+            backbone = load_network(config.backbone, weights, **options)
         else:
             check_name(config.backbone)
-            body = timm.create_model(config.backbone, pretrained=False, num_classes=0, **options)
-        if not config.final_norm and hasattr(body, "norm"):
-            body.norm = nn.Identity()
-        return body.to(memory_format=torch.channels_last)
+            backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **options)
+        if not config.final_norm and hasattr(backbone, "norm"):
+            backbone.norm = nn.Identity()
+        return backbone.to(memory_format=torch.channels_last)
 
 
 class PublishedNetwork(TimmNetwork):
@@ -99,11 +99,11 @@ class PublishedNetwork(TimmNetwork):
     def __init__(self, config: NetworkConfig, *, weights: Path | None = None, projected: bool = False) -> None:
         super().__init__(config, weights=weights)
         if not projected:
-            self.body.reset_classifier(0)
+            self.backbone.reset_classifier(0)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features [B,D] of pictures [B,3,S,S]."""
-        features: Tensor = self.body(self.normalized(images))
+        features: Tensor = self.backbone(self.normalized(images))
         return features
 
 
@@ -116,12 +116,12 @@ class VisionNetwork(TimmNetwork):
 
     def __init__(self, config: NetworkConfig, *, weights: Path | None = None) -> None:
         super().__init__(config, weights=weights)
-        self.body.reset_classifier(0)
-        self._has_class_token = getattr(self.body, "num_prefix_tokens", 0) > 0
+        self.backbone.reset_classifier(0)
+        self._has_class_token = getattr(self.backbone, "num_prefix_tokens", 0) > 0
 
     def forward(self, images: Tensor) -> Tensor:
         """Tokens [B,T,D] of pictures [B,3,S,S], floats from 0 to 255."""
-        out: Tensor = self.body.forward_features(self.normalized(images))
+        out: Tensor = self.backbone.forward_features(self.normalized(images))
         return out.flatten(2).transpose(1, 2) if out.ndim == 4 else out
 
     def feature(self, tokens: Tensor) -> Tensor:
@@ -141,10 +141,10 @@ def to_float(pictures: Tensor) -> Tensor:
     return pictures.permute(0, 3, 1, 2).float()  # stays channels-last in memory
 
 
-def centre(pictures: Tensor, side: int) -> Tensor:
+def centre(pictures: Tensor, image_size: int) -> Tensor:
     """Floats [B,3,S,S] from the middle of bytes [B,H,H,3]."""
-    start = (pictures.shape[1] - side) // 2
-    return to_float(pictures[:, start : start + side, start : start + side])
+    start, end = (pictures.shape[1] - image_size) // 2, (pictures.shape[1] + image_size) // 2
+    return to_float(pictures[:, start:end, start:end])
 
 
 class Featurizer(nn.Module):
@@ -161,7 +161,9 @@ class Featurizer(nn.Module):
         return features
 
 
-def run_network(module: nn.Module, images: ImageSet, view: View, *, side: int, runtime: Runtime) -> NDArray[np.float32]:
+def run_network(
+    module: nn.Module, images: ImageSet, view: View, *, image_size: int, runtime: Runtime
+) -> NDArray[np.float32]:
     """Return the outputs [N,…] of `module` for the middle square of every image, in batches, without gradients."""
     module.eval()
     pictures = pixels(images, view, runtime)
@@ -170,6 +172,6 @@ def run_network(module: nn.Module, images: ImageSet, view: View, *, side: int, r
     with torch.inference_mode(), runtime.autocast():
         for start in track(starts, f"encode {images.name}", total=len(starts)):
             batch = torch.from_numpy(pictures[np.arange(start, min(start + BATCH, len(images)))])
-            outputs.append(module(centre(sent(batch, runtime.device), side)).float())
+            outputs.append(module(centre(sent(batch, runtime.device), image_size)).float())
             outputs[-2:-1] = [output.cpu() for output in outputs[-2:-1]]  # a GPU has the next batch to work on by now
     return np.concatenate([output.cpu().numpy() for output in outputs])

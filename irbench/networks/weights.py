@@ -103,5 +103,5 @@ def _advice(name: str, repository: str, reason: str) -> str:
     return (
         f"no weights for {name}: they are not in the hub's cache on this machine, and {reason}. Fetch "
         f"{_HUB_FILES[0]} (or {_HUB_FILES[1]}) of repository {repository} from the Hugging Face hub and give it by "
-        "--weights FILE; or, for a method that trains, use --scale tiny or small, which start from nothing"
+        "--weights FILE; or, for a method that trains, use --scale tiny or small, which start from scratch"
     )

@@ -5,7 +5,7 @@ Which of our metrics a published number may stand beside:
 - What the paper calls precision@K on In-shop is not hits/K. Its gallery holds 3.2 photographs of an item on average,
   so no method could reach 87 % at K = 10; the published code shortens K once all are found. Hence In-shop's numbers are
   `precision_irgen`. On CUB200 and Cars196, where K ≤ 8 is below the size of every class, both definitions agree.
-- Its Recall@K is 1 if any of K is right: `recall`. Its MAP@100 is taken as AP with denominator min(n, 100): no other
+- Its Recall@K is 1 if any of K is right: `hit_rate`. Its MAP@100 is taken as AP with denominator min(n, 100): no other
   definition allows 76 % on ImageNet.
 
 Known misprints and gaps, kept as printed:
@@ -13,9 +13,9 @@ Known misprints and gaps, kept as printed:
 - Table 2's rows marked * (linear search with CGD and IRT_R) come from those methods' own papers, made with other
   preprocessing and sizes; they stand here only where the paper has no reproduction, and their source says so.
   Both rows give the same In-shop numbers.
-- Table 3 gives HKM-100 precision@1 88.2 but recall@1 87.2, which are one quantity. Its row of random identifiers is
+- Table 3 gives HKM-100 precision@1 88.2 but Recall@1 87.2, which are one quantity. Its row of random identifiers is
   incomplete in the copy used here; what is not listed is unknown.
-- Table 6's FT-CLIP row falls from nothing (68.9, 67.3, 66.5, 66.7) and looks like a row of another table.
+- Table 6's FT-CLIP row falls from scratch (68.9, 67.3, 66.5, 66.7) and looks like a row of another table.
 - Figures 3, 4 and 6 are curves without numbers. Figure 5 is what the text states.
 """
 
@@ -46,18 +46,20 @@ class PaperTable(NamedTuple):
 
 TABLES: Mapping[int, PaperTable] = {
     1: PaperTable("Precision", ("precision",), DATASETS[:3], "table1_precision"),
-    2: PaperTable("Recall", ("recall",), DATASETS[:3], "table2_recall"),
-    3: PaperTable("Kinds of identifiers", ("precision", "recall"), ("inshop",), "table3_identifiers_inshop"),
-    4: PaperTable("Length of identifiers", ("precision", "recall"), ("inshop",), "table4_length_inshop"),
+    2: PaperTable("Recall@K", ("hit_rate",), DATASETS[:3], "table2_recall"),
+    3: PaperTable("Kinds of identifiers", ("precision", "hit_rate"), ("inshop",), "table3_identifiers_inshop"),
+    4: PaperTable("Length of identifiers", ("precision", "hit_rate"), ("inshop",), "table4_length_inshop"),
     5: PaperTable("MAP@100 among a million images", ("map",), DATASETS[3:], "table5_map100"),
-    6: PaperTable("Images added after training", ("precision", "recall"), ("inshop-fresh",), "table6_fresh_inshop"),
+    6: PaperTable(
+        "Images added after training", ("precision", "hit_rate"), ("inshop-incremental",), "table6_fresh_inshop"
+    ),
 }
 
 
 class Line(NamedTuple):
     """A row of one of the paper's tables, on one data set: empty `percents` where the paper gives none."""
 
-    cell: str  # as irbench names its own: "ft-clip+scann", "irgen@hkm-200", "cgd+spann@fresh"
+    cell: str  # as irbench names its own: "ft-clip+scann", "irgen@hkm-200", "cgd+spann@incremental"
     percents: Mapping[str, float]  # by metric as irbench defines it: "precision_irgen@10"
     source: str
 
@@ -65,7 +67,8 @@ class Line(NamedTuple):
 class Key(NamedTuple):
     """A cell of the paper's tables; `search` is None where the method answers without an index (IRGen).
 
-    An ablation's method is named as irbench names its own: "irgen@hkm-200" (Table 3), "irgen@length-2" (Table 4).
+    An ablation's method is named as irbench names its own: "irgen@hkm-200" (Table 3), "irgen@num_codebooks-2"
+    (Table 4).
     """
 
     method: str
@@ -84,7 +87,7 @@ class Number(NamedTuple):
 def published(metric: str, dataset: str) -> Mapping[Key, Number]:
     """Return what the paper says of `metric` on `dataset`, its own reproduction preferred; empty where nothing.
 
-    Besides `DATASETS` there is "inshop-fresh" (Table 6): half of the gallery was kept out of training.
+    Besides `DATASETS` there is "inshop-incremental" (Table 6): half of the gallery was kept out of training.
     """
     numbers: dict[Key, Number] = {}
     for row in _rows_of(metric):
@@ -121,7 +124,7 @@ def _cell(row: Mapping[str, str]) -> str:
         name = _ABLATIONS[row["table"]](row)
         return f"irgen@{name}" if name else "irgen"
     name = row["method"] if row["search"] == "beam" else f"{row['method']}+{row['search']}"
-    return f"{name}@fresh" if row["dataset"].endswith("-fresh") else name
+    return f"{name}@incremental" if row["dataset"].endswith("-incremental") else name
 
 
 def _ablations(metric: str) -> dict[Key, Number]:
@@ -130,17 +133,19 @@ def _ablations(metric: str) -> dict[Key, Number]:
     for table, variant in _ABLATIONS.items():
         for row in _read(table):
             name = variant(row)
-            if name and metric == {"precision": "precision_irgen"}.get(row["metric"], row["metric"]):
+            if name and metric == _INSHOP_METRICS[row["metric"]]:
                 source = f"Table {table.removeprefix('table')[0]}"
                 numbers[Key(f"irgen@{name}", None, int(row["k"]))] = Number(float(row["percent"]), source)
     return numbers
 
 
+# the paper's words in its tables about In-shop, and what irbench calls the same quantity
+_INSHOP_METRICS = {"precision": "precision_irgen", "recall": "hit_rate"}
 _ABLATIONS: Mapping[str, Callable[[Mapping[str, str]], str | None]] = {
     "table3_identifiers_inshop": lambda row: {"semantic": None, "hkm-100": "hkm"}.get(
         row["identifier"], row["identifier"]
     ),
-    "table4_length_inshop": lambda row: f"length-{row['length']}" if row["length"] != "4" else None,
+    "table4_length_inshop": lambda row: f"num_codebooks-{row['length']}" if row["length"] != "4" else None,
 }
 
 
@@ -154,7 +159,7 @@ def _rows_of(metric: str) -> Iterator[dict[str, str]]:
     tables = {
         "precision": ("table1_precision", "table6_fresh_inshop"),
         "precision_irgen": ("table1_precision", "table6_fresh_inshop"),
-        "recall": ("table2_recall", "table6_fresh_inshop"),
+        "hit_rate": ("table2_recall", "table6_fresh_inshop"),
         "map": ("table5_map100",),
     }
     for name in tables.get(metric, ()):
@@ -164,8 +169,10 @@ def _rows_of(metric: str) -> Iterator[dict[str, str]]:
 
 def _metrics(row: dict[str, str]) -> tuple[str, ...]:
     """Return the metrics, as irbench defines them, that this row gives."""
-    by_table = {"table1_precision": "precision", "table2_recall": "recall", "table5_map100": "map"}
+    by_table = {"table1_precision": "precision", "table2_recall": "hit_rate", "table5_map100": "map"}
     metric = row.get("metric") or by_table[row["table"]]
+    if metric == "recall":
+        return ("hit_rate",)
     if metric != "precision":
         return (metric,)
     return ("precision_irgen",) if row["dataset"].startswith("inshop") else ("precision", "precision_irgen")

@@ -10,7 +10,7 @@ _OF_RUN = {
     "queries": "--max-queries",
     "crop": "--crop",
 }
-_ABLATIONS = {"length": "length", "beams": "beam"}  # keys that an ablation sets, and its name
+_ABLATIONS = {"num_codebooks": "length", "beam_size": "beam"}  # keys that an ablation sets, and its name
 
 
 def command_of(result: Result) -> str:
@@ -35,7 +35,7 @@ def command_of(result: Result) -> str:
 def _ablation(result: Result, parts: list[str]) -> str:
     """The ablation that makes the variant; none where `run` has an option for all of it."""
     keys = [part.partition("-")[0] for part in parts]
-    if "fresh" in parts:
+    if "incremental" in parts:
         return "fresh"
     named = [_ABLATIONS[key] for key in keys if key in _ABLATIONS]
     usual = {*_OF_RUN, *SCALES, "metric", result.identifier}

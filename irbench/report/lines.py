@@ -8,11 +8,11 @@ from statistics import fmean, stdev
 
 from irbench import paper
 from irbench.report.panel import Cell, Row
-from irbench.report.quantities import PRICES, Quantity, Reading
+from irbench.report.quantities import COSTS, Quantity, Reading
 from irbench.results.schema import Dataset, Result
 
 # parts of a variant that say under what a method ran, not that it is another one
-_SETTINGS = re.compile(r"|fresh|imported|tiny|small|paper|crop-.*|metric-learning|epochs-\d+|queries-\d+")
+_SETTINGS = re.compile(r"|incremental|imported|tiny|small|paper|crop-.*|metric-learning|epochs-\d+|queries-\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def _as_they_ran(results: Sequence[Result], metric: str) -> list[list[Result]]:
 
 
 def _machine(result: Result, metric: str) -> str:
-    if metric not in PRICES or not result.environment:
+    if metric not in COSTS or not result.environment:
         return ""
     told = result.environment
     return f"{told.get('gpu') or told.get('cpu')}, {told.get('threads')} threads, {told.get('precision')}"

@@ -25,10 +25,10 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from (f"{cell}: {len(used)} recipes, a row for each" for cell, used in recipes.items() if len(used) > 1)
     yield from _misses(results)
     if any(column.key.endswith(("_ms", "_s")) for column in columns):
-        yield from beside_others(results)
+        yield from under_concurrent_load(results)
     for facts in dict.fromkeys(result.dataset for result in results if result.dataset.without_positives):
         yield f"{facts.without_positives} of {facts.queries} queries have no positive in the gallery and are left out"
-    if dataset.removesuffix("-fresh") == "inshop" and any(
+    if dataset.removesuffix("-incremental") == "inshop" and any(
         column.key.startswith("precision_irgen@") for column in columns
     ):
         yield paper.INSHOP_PRECISION
@@ -54,11 +54,11 @@ def _gaps(result: Result, columns: Sequence[Quantity]) -> Iterator[str]:
         yield f"{', '.join(keys)}: {reason}"
 
 
-def beside_others(results: Sequence[Result]) -> Iterator[str]:
+def under_concurrent_load(results: Sequence[Result]) -> Iterator[str]:
     """Say which times were measured while others used the machine, and may be long for no fault of the method."""
     seeds: dict[str, list[int]] = defaultdict(list)
     for result in results:
-        if result.beside_others:
+        if result.under_concurrent_load:
             seeds[result.cell].append(result.seed)
     if seeds:
         which = ", ".join(f"{cell} (seed {_listed(found)})" for cell, found in seeds.items())

@@ -36,14 +36,16 @@ def numbered(
     known = paper.TABLES[number]
     rows = {line.cell for line in paper.lines(number, "")}
     wanted = [one for one in results if plain_cell(one) in rows and is_of(one, datasets)]
-    wanted = [one for one in wanted if bool(one.dataset.fresh) == known.datasets[0].endswith("-fresh")]
+    wanted = [one for one in wanted if bool(one.dataset.incremental) == known.datasets[0].endswith("-incremental")]
     shown = [one for one in wanted if include_shortened or not one.shortened]
     asked = [one for one in shown if (one.dataset.protocol, one.dataset.crop) == (paper.PROTOCOL, paper.CROP)]
     groups = defaultdict(list)
     for group in by_data(asked):
         groups[name_of(group[0].dataset)].append(group)
     theirs = [
-        name for name in known.datasets if not datasets or not {name, name.removesuffix("-fresh")}.isdisjoint(datasets)
+        name
+        for name in known.datasets
+        if not datasets or not {name, name.removesuffix("-incremental")}.isdisjoint(datasets)
     ]
     panels = [_panel(number, name, group, judge) for name in theirs for group in groups.pop(name, [[]])]
     panels += [_panel(number, name, group, judge) for name, several in groups.items() for group in several]
@@ -128,18 +130,18 @@ def _how_to(missing: Sequence[str], dataset: str) -> Iterator[str]:
 
 def commands(cells: Sequence[str], dataset: str) -> list[str]:
     """Return the commands that run these cells, rows of one of the paper's tables, on `dataset`."""
-    where = f"-d {dataset.removesuffix('-fresh')}"
+    where = f"-d {dataset.removesuffix('-incremental')}"
     if set(cells) == {line.cell for line in paper.lines(1, "")}:
         return [f"irbench run --grid paper {where}"]
     parted = [(method, variant) for method, _, variant in (cell.partition("@") for cell in cells)]
     kinds = {
         "irbench run": [f"-m {method}" for method, variant in parted if not variant],
         "irbench run -m irgen": [f"--identifier {kind}" for _, kind in parted if _is_identifier(kind)],
-        "irbench ablate length": [""] * any(variant.startswith("length-") for _, variant in parted),
-        "irbench ablate fresh": [f"-m {method}" for method, variant in parted if variant == "fresh"],
+        "irbench ablate length": [""] * any(variant.startswith("num_codebooks-") for _, variant in parted),
+        "irbench ablate fresh": [f"-m {method}" for method, variant in parted if variant == "incremental"],
     }
     return [" ".join(filter(None, [begin, *options, where])) for begin, options in kinds.items() if options]
 
 
 def _is_identifier(variant: str) -> bool:
-    return bool(variant) and variant != "fresh" and not variant.startswith("length-")
+    return bool(variant) and variant != "incremental" and not variant.startswith("num_codebooks-")

@@ -53,10 +53,11 @@ _VARIANTS = tuple(
 )
 # variants that ablations make, so that no two of them look alike by chance; any other one is drawn by its name's hash
 _KNOWN = (
-    "beams-1", "beams-10", "beams-20", "decode-exact", "length-2", "length-6", "length-8",
+    "beam_size-1", "beam_size-10", "beam_size-20", "decode-exact",
+    "num_codebooks-2", "num_codebooks-6", "num_codebooks-8",
     "hkm", "hkm-200", "hkm-500", "rqvae", "random",
-    "beams-100,rerank-100", "rerank-30", "within-similarity", "unseen-nearest", "unseen-write",
-    "unseen-write,within-similarity,rerank-30",
+    "beam_size-100,rerank-100", "rerank-30", "within-similarity", "unseen-nearest", "unseen-generate",
+    "unseen-generate,within-similarity,rerank-30",
 )  # fmt: skip
 
 

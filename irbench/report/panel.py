@@ -28,7 +28,7 @@ class Row:
     """A line of a panel.
 
     Its `kind` is "measured" (a method as it ran), "published" (as the paper prints it), "gap" (not run, or run without
-    success: `reason` says which, and what to do) or "ceiling" (the most that the gallery allows).
+    success: `reason` says which, and what to do) or "upper bound" (the most that the gallery allows).
     """
 
     kind: str

@@ -7,8 +7,8 @@ from irbench.core.errors import check_choice
 from irbench.metrics.retrieval import METRICS, Measure, parse
 from irbench.results.schema import QueryTimes, Result
 
-PRICES = ("price", "latency", "components", "setup", "footprint")
-CHOICES = (*METRICS, *PRICES)
+COSTS = ("cost", "latency", "components", "setup", "footprint")
+CHOICES = (*METRICS, *COSTS)
 TWINS = {"precision": "precision_irgen", "precision_irgen": "precision"}  # two definitions of one word
 _SHORT = {"precision": "Σh/K", "precision_irgen": "Σh/r"}
 
@@ -44,14 +44,14 @@ class Subject:
 def subject(metric: str) -> Subject:
     """Return the words for a metric or a price; an unknown one is the user's error."""
     check_choice("--metric", metric, CHOICES)
-    if metric in PRICES:
+    if metric in COSTS:
         return _SUBJECTS[metric]
     known = METRICS[metric]
     return Subject(f"{known.label}, percent", f"{known.name} = {known.formula}, mean over the queries")
 
 
 _SUBJECTS = {
-    "price": Subject(
+    "cost": Subject(
         "What it costs",
         "ms of a query asked alone (reading its file is a part of encode, look up of search), and batched, its share; "
         "index s: encoding the gallery and building; B/image +: index and model for each gallery image; peak memory",
@@ -76,18 +76,18 @@ _SUBJECTS = {
 
 def can_say(result: Result, metric: str) -> bool:
     """Tell whether a result is about `metric` at all: one of old and new images asks for a gallery that has grown."""
-    return metric in PRICES or not METRICS[metric].part or result.dataset.fresh > 0
+    return metric in COSTS or not METRICS[metric].part or result.dataset.incremental > 0
 
 
 def quantities(
     metric: str, results: Sequence[Result], ks: Sequence[int] = (), twin_ks: Sequence[int] = ()
 ) -> tuple[Quantity, ...]:
-    """Return the columns for `metric`: every K that a result or the paper (`ks`) knows, or the price's own.
+    """Return the columns for `metric`: every K that a result or the paper (`ks`) knows, or the cost's own.
 
     Precision has two definitions (`TWINS`). Where they differ for any of the results, and where the paper's number is
     of the other one (`twin_ks`), a column of the other definition stands beside.
     """
-    if metric in PRICES:
+    if metric in COSTS:
         return _COLUMNS[metric]
     measured = {parse(name) for result in results for name in result.metrics if name.partition("@")[0] == metric}
     own = {measure.k for measure in measured} | set(ks) | ({1} & set(twin_ks))  # of one answer they say the same
@@ -98,7 +98,7 @@ def quantities(
 
 def headline(metric: str, columns: Sequence[Quantity]) -> str:
     """Return the key of the column that a table is read by: the paper's second K (10 or 2), and for MAP its last."""
-    if metric in PRICES or not columns:
+    if metric in COSTS or not columns:
         return ""
     return columns[-1 if metric == "map" or len(columns) == 1 else 1].key
 
@@ -219,4 +219,4 @@ _FOOTPRINT = (
     _ALL_BYTES,
     *_PEAK,
 )
-_COLUMNS = {"price": _PRICE, "latency": _LATENCY, "components": _COMPONENTS, "setup": _SETUP, "footprint": _FOOTPRINT}
+_COLUMNS = {"cost": _PRICE, "latency": _LATENCY, "components": _COMPONENTS, "setup": _SETUP, "footprint": _FOOTPRINT}

@@ -8,7 +8,7 @@ from io import StringIO
 
 from irbench.report.text import plain_console
 from irbench.results.regression.compare import Comparison
-from irbench.results.regression.cost import PriceChange
+from irbench.results.regression.cost import CostChange
 from irbench.results.regression.limits import Limits
 from irbench.results.regression.quality import Change
 
@@ -62,7 +62,7 @@ def _moved(change: Change) -> str:
     return f"{100 * change.after:.1f} {100 * (change.after - change.before):+.2f}"
 
 
-def _ratio(price: PriceChange) -> str:
+def _ratio(price: CostChange) -> str:
     return f"{price.after:.2f} x{price.after / price.before:.2f}" if price.before else f"{price.after:.2f}"
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 from irbench import paper as published
 from irbench.report import lines as made
-from irbench.report.ceiling import ceiling
 from irbench.report.lines import Line
 from irbench.report.notes import notes_of
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import TWINS, Quantity, can_say, headline, quantities, subject
 from irbench.report.ranks import Judge, marked, ranked
+from irbench.report.upper_bound import upper_bound
 from irbench.results.schema import Dataset, Result
 
 __all__ = ["Cell", "Panel", "Row", "Table", "table"]
@@ -37,8 +37,8 @@ def table(  # noqa: PLR0913 -- each is an option of the command
 
     Args:
         results: any mixture of results.
-        metric: "precision", "recall" … "latency" or "footprint".
-        datasets: those to show, "-fresh" at the end for the gallery that grew alone; none means all that were measured.
+        metric: "precision", "hit_rate" … "latency" or "footprint".
+        datasets: those to show, "-incremental" at the end for an incremental gallery; none: all that were measured.
         paper: print the paper's numbers where they were made under the same protocol.
         include_shortened: show results that saw only a part of the data or of the training; they say so.
         mix: put what was measured on a data set under different protocols, crops or images into one panel, marked.
@@ -108,7 +108,9 @@ def by_data(results: Sequence[Result], *, mix: bool = False) -> list[list[Result
     groups = defaultdict(list)
     for result in results:
         facts = result.dataset
-        key = (facts.name,) if mix else (facts.name, facts.fresh > 0, facts.protocol, facts.crop, facts.fingerprint)
+        key = (
+            (facts.name,) if mix else (facts.name, facts.incremental > 0, facts.protocol, facts.crop, facts.fingerprint)
+        )
         groups[key].append(result)
     return [groups[key] for key in sorted(groups)]
 
@@ -119,8 +121,8 @@ def is_of(result: Result, datasets: Sequence[str]) -> bool:
 
 
 def name_of(facts: Dataset) -> str:
-    """The data set as the paper's tables name it: "-fresh" where half of the gallery was added after training."""
-    return f"{facts.name}-fresh" if facts.fresh else facts.name
+    """The data set as the paper's tables name it: "-incremental" where half of the gallery was added after training."""
+    return f"{facts.name}-incremental" if facts.incremental else facts.name
 
 
 def assemble(
@@ -140,7 +142,7 @@ def assemble(
     rows = [line.row for line in lines]
     if judge and not heading.mixed:
         lines, told = ranked(lines, columns, judge)
-        highest = ceiling(lines, heading.metric, columns, judge)
+        highest = upper_bound(lines, heading.metric, columns, judge)
         rows = [*(line.row for line in lines), *([highest] if highest else [])]
     return Panel(
         dataset=heading.dataset,

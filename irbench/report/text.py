@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _NAME = 26  # columns, beyond which a method's name is broken after a comma
-_FOLDED = 20  # columns that are left for what gives way: "trained from nothing"
+_FOLDED = 20  # columns that are left for what gives way: "trained from scratch"
 
 
 @dataclass(frozen=True)

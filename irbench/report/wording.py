@@ -40,7 +40,7 @@ def made_with(row: Row) -> list[str]:
         "measured": [*(["no network"] if row.backbone == "none" else [row.backbone, short(row.weights)]), row.machine],
         "published": [f"{row.backbone}, {row.weights}"],
         "gap": [row.reason],
-        "ceiling": [row.weights],
+        "upper bound": [row.weights],
     }
     return [part for part in parts[row.kind] if part]
 
@@ -94,7 +94,7 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
     if any(cell.best for cell in cells):
         yield f"best measured value {best}"
     yield from _tests(cells)
-    if any(row.kind == "ceiling" for row in rows):
+    if any(row.kind == "upper bound" for row in rows):
         yield "ceiling: what an answer would reach that names all right images first, whose number the gallery limits"
     if any(row.kind == "published" for row in rows):
         yield "published: the paper's numbers, made with its own networks and data; not measured here"

@@ -19,7 +19,7 @@ from irbench.results.schema import Result, StoredRanking
 
 
 @dataclass(frozen=True)
-class Kept:
+class Artefacts:
     """Where results lie, and where to look for what they rest on."""
 
     results: Path
@@ -36,7 +36,7 @@ class Kept:
             data=self.data,
             crop=facts.crop,
             protocol=facts.protocol,
-            fresh=bool(facts.fresh),
+            incremental=bool(facts.incremental),
             max_queries=result.shortened.get("max_queries"),
             files_must_exist=False,
         )

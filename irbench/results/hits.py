@@ -35,7 +35,7 @@ def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits
     """Keep what `metrics.judgements` marked in `folder`, the one of the cell's results, for the result of `seed`."""
     content = packed({f"{name}{part}": array for part, one in judged.items() for name, array in _pack(one).items()})
     digest = hashlib.sha256(content).hexdigest()
-    stored = StoredHits(file=f"seed{seed}-{digest[:16]}.safetensors", sha256=digest, k=judged[""].depth)
+    stored = StoredHits(file=f"seed{seed}-{digest[:16]}.safetensors", sha256=digest, k=judged[""].top_k)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / stored.file, content)

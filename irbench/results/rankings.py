@@ -26,7 +26,7 @@ def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None
         arrays["codes"] = identifiers.codes.astype(np.min_scalar_type(identifiers.codebook_size - 1))
     content = save(arrays)
     digest = hashlib.sha256(content).hexdigest()
-    stored = StoredRanking(file=f"{digest[:32]}.safetensors", sha256=digest, k=ranking.depth)
+    stored = StoredRanking(file=f"{digest[:32]}.safetensors", sha256=digest, k=ranking.top_k)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / stored.file, content)

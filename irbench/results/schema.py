@@ -48,7 +48,9 @@ class Dataset:
     classes: Count
     without_positives: Count = 0  # queries without a right answer in the gallery, left out of every mean
     bad_images: Count = 0  # unreadable images that were skipped, as asked
-    fresh: Count = 0  # of the gallery, images that were not trained on and were added after the others were indexed
+    incremental: Count = (
+        0  # of the gallery, images that were not trained on and were added after the others were indexed
+    )
 
     @classmethod
     def of(cls, benchmark: Benchmark, *, bad_images: int = 0) -> Self:
@@ -64,7 +66,7 @@ class Dataset:
             classes=benchmark.classes,
             without_positives=int((benchmark.positives == 0).sum()),
             bad_images=bad_images,
-            fresh=benchmark.fresh,
+            incremental=benchmark.incremental,
         )
 
 
@@ -180,9 +182,9 @@ class Result:
         return f"{self.method}{search}" + (f"@{self.variant}" if self.variant else "")
 
     @property
-    def beside_others(self) -> bool:
+    def under_concurrent_load(self) -> bool:
         """Were its times measured while others used the machine? Then they say little; results of old do not tell."""
-        others, load, cores = (self.environment.get(key) for key in ("others", "load", "cores"))
+        others, load, cores = (self.environment.get(key) for key in ("concurrent_load", "load", "cores"))
         if not isinstance(cores, int):
             return False
         if isinstance(others, int | float):

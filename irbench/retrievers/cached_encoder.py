@@ -11,7 +11,7 @@ from irbench.core.embeddings import Embeddings
 from irbench.data.sources import Source
 from irbench.protocols import Encoder, Trainable
 from irbench.runtime.cache import Key, Store
-from irbench.runtime.timer import is_live
+from irbench.runtime.timer import caches_bypassed
 
 
 class CachedEncoder:
@@ -31,7 +31,7 @@ class CachedEncoder:
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return E[N,D], from the store where it is there."""
-        if is_live():
+        if caches_bypassed():
             return self.encoder.encode(images)
 
         def compute(folder: Path) -> None:
@@ -40,7 +40,7 @@ class CachedEncoder:
         backbone = self.encoder.describe().backbone  # its weights may be the hub's, which no recipe pins
         weights = backbone.weights if backbone else None
         key = Key("embeddings", {**self.identity, "weights": weights, "images": Source(images).digest})
-        entry = self.store.ensure(key, compute, stage="encode")
+        entry = self.store.ensure(key, compute, span="encode")
         return Embeddings(np.load(entry.path / "embeddings.npy", allow_pickle=False))
 
     def describe(self) -> Description:

@@ -9,9 +9,9 @@ from irbench.core.benchmark import ImageSet
 from irbench.core.description import Description
 from irbench.core.ranking import Ranking
 from irbench.protocols import Components, Trainable
-from irbench.retrievers.rebuilt import growing
+from irbench.retrievers.rebuilt import updatable
 from irbench.runtime.machine import Runtime
-from irbench.runtime.timer import stage
+from irbench.runtime.timer import span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class DenseRetriever:
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
         self.config, self.runtime = config, runtime
-        self.encoder, self.searcher = components.encoder(), growing(components.searcher())
+        self.encoder, self.searcher = components.encoder(), updatable(components.searcher())
 
     def train(self, images: ImageSet) -> None:
         """Train the encoder, where it learns."""
@@ -33,28 +33,28 @@ class DenseRetriever:
 
     def index(self, gallery: ImageSet) -> None:
         """Encode the gallery and build the searcher's index."""
-        with stage("encode"):
+        with span("encode"):
             vectors = self.encoder.encode(gallery)
-        with stage("build"):
+        with span("build"):
             self.searcher.build(vectors)
 
     def add(self, images: ImageSet) -> None:
         """Encode more images and add their vectors to the index."""
-        with stage("encode"):
+        with span("encode"):
             vectors = self.encoder.encode(images)
-        with stage("build"):
+        with span("build"):
             self.searcher.add(vectors)
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Take rows out of the index."""
-        with stage("build"):
+        with span("build"):
             self.searcher.remove(rows)
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
         """Encode the queries and search."""
-        with stage("encode"):
+        with span("encode"):
             vectors = self.encoder.encode(queries)
-        with stage("search"):
+        with span("search"):
             return self.searcher.search(vectors, k)
 
     def describe(self) -> Description:

@@ -16,7 +16,7 @@ from irbench.data.pixels import View
 from irbench.networks.backbones import TimmNetwork, VisionNetwork, run_network
 from irbench.runtime.machine import Runtime, seed_everything
 from irbench.training.config import TrainingConfig
-from irbench.training.loop import Learnt, Task, learn
+from irbench.training.loop import Task, TrainedModel, train
 
 C = TypeVar("C", bound=TrainingConfig)
 
@@ -36,7 +36,7 @@ class TrainedEncoder(ABC, Generic[C]):
         self.config, self.runtime = config, runtime
         self._network: VisionNetwork | None = None
         self._features: nn.Module | None = None
-        self._learnt: Learnt | None = None
+        self._trained_model: TrainedModel | None = None
 
     @abstractmethod
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> EncoderTask:
@@ -45,14 +45,14 @@ class TrainedEncoder(ABC, Generic[C]):
     @property
     def view(self) -> View:
         """How a picture is reduced before its middle square is encoded."""
-        return View(self.config.decoded_side, self.config.fit)
+        return View(self.config.resize_size, self.config.fit)
 
     def train(self, images: ImageSet) -> None:
         """Fine-tune the network on `images`."""
         seed_everything(self.runtime.seed)
         network = VisionNetwork(self.config, weights=self.runtime.weights)
         task = self.task(network, np.unique(images.labels, return_inverse=True)[1])
-        self._learnt = learn(task, images, self.config, self.runtime, also=network.weights)
+        self._trained_model = train(task, images, self.config, self.runtime, also=network.weights)
         self._network, self._features = network, task.features
 
     @property
@@ -63,23 +63,25 @@ class TrainedEncoder(ABC, Generic[C]):
         return self._network
 
     @property
-    def learnt(self) -> Learnt:
+    def trained_model(self) -> TrainedModel:
         """The record of the training; `train` comes first."""
-        if self._learnt is None:
+        if self._trained_model is None:
             raise ContractError(f"{type(self).__name__} was used before it was trained")
-        return self._learnt
+        return self._trained_model
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return the features of the images; `train` comes first."""
         module = self._features or self.network
-        self.runtime.hold(module)
-        vectors = Embeddings(run_network(module, images, self.view, side=self.config.side, runtime=self.runtime))
+        self.runtime.cast_weights(module)
+        vectors = Embeddings(
+            run_network(module, images, self.view, image_size=self.config.image_size, runtime=self.runtime)
+        )
         return vectors.unit() if self.unit else vectors
 
     def describe(self) -> Description:
-        """Tell the backbone, the bytes of the network, and how it learnt."""
+        """Tell the backbone, the bytes of the network, and how it trained."""
         told = describe_network(self.network, self._features or self.network)
-        return replace(told, details={"training": self.learnt.training})
+        return replace(told, details={"training": self.trained_model.training})
 
 
 def describe_network(network: TimmNetwork, module: nn.Module) -> Description:

@@ -9,13 +9,13 @@ from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.core.ranking import Ranking
 from irbench.core.rows import Rows
-from irbench.protocols import GrowingSearcher, Searcher
+from irbench.protocols import Searcher, UpdatableSearcher
 from irbench.retrievers.searchers._answers import as_more
 
 
-def growing(searcher: Searcher) -> GrowingSearcher:
+def updatable(searcher: Searcher) -> UpdatableSearcher:
     """Return the searcher as one that can grow: itself, if it has a way of its own."""
-    return searcher if isinstance(searcher, GrowingSearcher) else Rebuilt(searcher)
+    return searcher if isinstance(searcher, UpdatableSearcher) else Rebuilt(searcher)
 
 
 class Rebuilt:

@@ -23,7 +23,7 @@ from time import perf_counter
 from filelock import FileLock
 
 from irbench.core.errors import StoreError
-from irbench.runtime.timer import charge, remembered
+from irbench.runtime.timer import charge, charged
 
 _LISTING = "entry.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # what a maker meets through no fault of its own
@@ -63,8 +63,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def ensure(self, key: Key, make: Callable[[Path], float | None], *, stage: str) -> Entry:
-        """Return the entry of `key`; `make(folder)` fills it if it is not there. A hit is charged to clock `stage`.
+    def ensure(self, key: Key, make: Callable[[Path], float | None], *, span: str) -> Entry:
+        """Return the entry of `key`; `make(folder)` fills it if it is not there. A hit is charged to timer span `span`.
 
         `make` may return the seconds that attempts which were stopped had spent before.
         A second process that wants the same entry waits for the first.
@@ -75,7 +75,7 @@ class Store:
             remembered = entry is not None
             if entry is None:
                 entry = self._make(key, place, make)
-        charge(stage, entry.seconds if remembered else 0.0, key.digest)
+        charge(span, entry.seconds if remembered else 0.0, key.digest)
         return entry
 
     def find(self, key: Key) -> Entry | None:
@@ -111,10 +111,10 @@ class Store:
                 shutil.rmtree(left, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
         try:
-            start, charged = perf_counter(), remembered()
+            start, before = perf_counter(), charged()
             with self._writing(only=_FULL):
                 earlier = make(folder) or 0.0
-            seconds = earlier + perf_counter() - start + remembered() - charged
+            seconds = earlier + perf_counter() - start + charged() - before
             with self._writing():
                 files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
                 listing = {"key": dict(key.parts), "seconds": seconds, "files": files}

@@ -54,7 +54,7 @@ class Runtime:
 
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
-    def hold(self, network: "torch.nn.Module") -> None:
+    def cast_weights(self, network: "torch.nn.Module") -> None:
         """Hold the matrices of a network as `autocast` multiplies them, for good: it answers, and learns no more.
 
         It computes the same to the bit. Without this, autocast casts every matrix anew for every batch.
@@ -163,7 +163,7 @@ def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
     return host, device
 
 
-class Others:
+class ConcurrentLoad:
     """Counts the cores that other processes compute on, from now on.
 
     The system's load says less: it is a mean over the last minute, it cannot tell a process that computes beside this

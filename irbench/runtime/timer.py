@@ -1,14 +1,14 @@
-"""The harness's clock. A retriever only says which stage it is in; it never holds a stopwatch.
+"""The harness's timer. A retriever only marks the spans of its work; it never holds a stopwatch.
 
-    with stage("encode"):
+    with span("encode"):
         embeddings = self.encoder.encode(queries)
 
-Outside a measurement `stage` does nothing. While a *live* clock runs, caches are to be left aside (`is_live()`):
-a timed answer is never a remembered one. Under any other clock a cache hit is charged what the work cost when it was
-done (`charge`), once, so that a price does not vanish because somebody else has paid it.
+Outside a measurement `span` does nothing. While a timer runs with `bypass_cache`, caches are to be left aside
+(`caches_bypassed()`): what is timed is always computed. Under any other timer a cache hit is charged with what the
+work cost when it was done (`charge`), once, so that a cost does not vanish because somebody else has paid it.
 
-`part` marks what a stage consists of, and counts only under a *fine* clock: waiting for the device at every part would
-slow down the stage that is being timed.
+`subspan` marks what a span consists of, and counts only under a `detailed` timer: waiting for the device at every
+subspan would slow down the span that is being timed.
 """
 
 from collections import defaultdict
@@ -18,20 +18,22 @@ from contextvars import ContextVar
 from time import perf_counter
 
 
-class Clock:
-    """Seconds spent in each named stage while this clock runs."""
+class Timer:
+    """Seconds spent in each named span while this timer runs."""
 
-    def __init__(self, *, live: bool, fine: bool = False, synchronize: Callable[[], None] = lambda: None) -> None:
-        self.live, self.fine = live, fine
+    def __init__(
+        self, *, bypass_cache: bool, detailed: bool = False, synchronize: Callable[[], None] = lambda: None
+    ) -> None:
+        self.bypass_cache, self.detailed = bypass_cache, detailed
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._known: set[str] = set()  # pieces of work that have been paid for, here or by a charge
-        self._open: list[str] = []  # stages under way, the outermost first
-        self.remembered = 0.0  # of these, seconds that had passed before, when the work was done
+        self._open: list[str] = []  # spans under way, the outermost first
+        self.charged = 0.0  # of these, seconds that had passed before, when the work was done
         self._synchronize = synchronize  # waits for the device, whose work is asynchronous
 
     @contextmanager
-    def run(self) -> Iterator["Clock"]:
-        """Make this the clock that `stage` writes to; the time of the whole is in `seconds["total"]`."""
+    def run(self) -> Iterator["Timer"]:
+        """Make this the timer that `span` writes to; the time of the whole is in `seconds["total"]`."""
         token = _running.set(self)
         try:
             with self.measure("total"):
@@ -41,20 +43,20 @@ class Clock:
 
     @property
     def cost(self) -> float:
-        """Seconds that passed, and those that remembered work had cost when it was done."""
-        return self.seconds["total"] + self.remembered
+        """Seconds that passed, and those that cached work had cost when it was done."""
+        return self.seconds["total"] + self.charged
 
     def charge(self, name: str, seconds: float, work: str) -> None:
-        """Add `seconds` to stage `name` and to those under way, as if they passed, unless `work` has been paid for."""
+        """Add `seconds` to span `name` and to those under way, as if they passed, unless `work` has been paid for."""
         if work not in self._known:
             self._known.add(work)
-            for stage_ in {name, *self._open} - {"total"}:
-                self.seconds[stage_] += seconds
-            self.remembered += seconds
+            for span_ in {name, *self._open} - {"total"}:
+                self.seconds[span_] += seconds
+            self.charged += seconds
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
-        """Add the time of the block to stage `name`, the device's outstanding work included."""
+        """Add the time of the block to span `name`, the device's outstanding work included."""
         self._synchronize()
         self._open.append(name)
         start = perf_counter()
@@ -66,45 +68,45 @@ class Clock:
             self._open.pop()
 
 
-_running: ContextVar[Clock | None] = ContextVar("clock", default=None)
+_running: ContextVar[Timer | None] = ContextVar("timer", default=None)
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
-    """Count the time of the block as stage `name` of the running clock, if one is running."""
-    clock = _running.get()
-    if clock is None:
+def span(name: str) -> Iterator[None]:
+    """Count the time of the block as span `name` of the running timer, if one is running."""
+    timer = _running.get()
+    if timer is None:
         yield
     else:
-        with clock.measure(name):
+        with timer.measure(name):
             yield
 
 
 @contextmanager
-def part(name: str) -> Iterator[None]:
-    """Count the time of the block as part `name` of the stage under way, if the running clock is a fine one."""
-    clock = _running.get()
-    if clock is None or not clock.fine:
+def subspan(name: str) -> Iterator[None]:
+    """Count the time of the block as subspan `name` of the span under way, if the running timer is a detailed one."""
+    timer = _running.get()
+    if timer is None or not timer.detailed:
         yield
     else:
-        with clock.measure(name):
+        with timer.measure(name):
             yield
 
 
 def charge(name: str, seconds: float, work: str) -> None:
-    """Tell the running clock what a remembered piece of work cost when it was done; 0 for work just done."""
-    clock = _running.get()
-    if clock is not None:
-        clock.charge(name, seconds, work)
+    """Charge the running timer with what a cached piece of work cost when it was done; 0 for work just done."""
+    timer = _running.get()
+    if timer is not None:
+        timer.charge(name, seconds, work)
 
 
-def remembered() -> float:
-    """Seconds that the running clock has been charged for remembered work so far."""
-    clock = _running.get()
-    return clock.remembered if clock is not None else 0.0
+def charged() -> float:
+    """Return the seconds that the running timer has been charged with for cached work so far."""
+    timer = _running.get()
+    return timer.charged if timer is not None else 0.0
 
 
-def is_live() -> bool:
-    """Tell whether a timed measurement is under way, in which nothing may be answered from a cache."""
-    clock = _running.get()
-    return clock is not None and clock.live
+def caches_bypassed() -> bool:
+    """Is a timed measurement under way, in which nothing may be answered from a cache?"""
+    timer = _running.get()
+    return timer is not None and timer.bypass_cache

@@ -16,7 +16,7 @@ from irbench.training.config import TrainingConfig
 
 def augment(pictures: Tensor, config: TrainingConfig, generator: Generator, *, mirror: bool) -> Tensor:
     """Floats [B,3,S,S] from bytes [B,H,H,3]: a random square, perhaps mirrored, turned, scaled and moved."""
-    images = to_float(_random_squares(pictures, config.side, generator))
+    images = to_float(_random_squares(pictures, config.image_size, generator))
     if mirror and config.mirror:
         flip = sent(torch.rand(len(images), generator=generator).lt(0.5), images.device)
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
@@ -25,13 +25,13 @@ def augment(pictures: Tensor, config: TrainingConfig, generator: Generator, *, m
     return images
 
 
-def _random_squares(pictures: Tensor, side: int, generator: Generator) -> Tensor:
+def _random_squares(pictures: Tensor, image_size: int, generator: Generator) -> Tensor:
     """Cut [B,S,S,3] from [B,H,H,3], each at its own place, without resampling."""
-    room = pictures.shape[1] - side
+    room = pictures.shape[1] - image_size
     if room == 0:
         return pictures
     corner = sent(torch.randint(room + 1, (2, len(pictures)), generator=generator), pictures.device)
-    span = torch.arange(side, device=pictures.device)
+    span = torch.arange(image_size, device=pictures.device)
     rows, columns = (corner[axis, :, None] + span for axis in (0, 1))  # [B,S] each
     batch = torch.arange(len(pictures), device=pictures.device)[:, None, None]
     return pictures[batch, rows[:, :, None], columns[:, None, :]]

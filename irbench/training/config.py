@@ -26,7 +26,7 @@ class TrainingConfig(NetworkConfig):
     # optimiser
     optimizer: Literal["adamw", "adam"] = "adamw"
     lr: PositiveFloat
-    body_lr: NonNegativeFloat = 0.01  # learning rate of the backbone, as a share of `lr`
+    backbone_lr: NonNegativeFloat = 0.01  # learning rate of the backbone, as a share of `lr`
     weight_decay: NonNegativeFloat = 0.05
     decay_vectors: bool = False  # biases and norms decay too
     betas: tuple[Part, Part] = (0.9, 0.96)

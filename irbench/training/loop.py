@@ -41,7 +41,7 @@ class Task:
 
     name: str
     module: nn.Module
-    body: nn.Module  # the part of the module that may be pretrained, and learns at its own rate
+    backbone: nn.Module  # the part of the module that may be pretrained, and learns at its own rate
     classes: Tensor | None = None  # [N] class of every training image, for tasks that ask; on the device that learns
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Learnt:
+class TrainedModel:
     """What a training has left in the store: model.safetensors and history.json."""
 
     task: str
@@ -95,12 +95,14 @@ class Learnt:
         return {self.task: {**rounded, "seconds": round(self.entry.seconds, 1)}}
 
 
-def learn(task: Task, images: ImageSet, config: TrainingConfig, runtime: Runtime, *, also: object = None) -> Learnt:
+def train(
+    task: Task, images: ImageSet, config: TrainingConfig, runtime: Runtime, *, also: object = None
+) -> TrainedModel:
     """Train `task`, or take up what an equal recipe, data set and seed has learnt before; it is left ready to use.
 
     `also` is a JSON value for anything else that the outcome depends on.
     """
-    pictures = pixels(images, View(config.decoded_side, config.fit), runtime)
+    pictures = pixels(images, View(config.resize_size, config.fit), runtime)
     facts = {
         "task": task.name,
         "config": {key: value for key, value in asdict(config).items() if key not in config.answering},
@@ -123,10 +125,10 @@ def learn(task: Task, images: ImageSet, config: TrainingConfig, runtime: Runtime
         (folder / "history.json").write_text(json.dumps(curves))
         return earlier
 
-    entry = runtime.store.ensure(key, train, stage="train")
+    entry = runtime.store.ensure(key, train, span="train")
     task.module.load_state_dict(load_file(entry.path / "model.safetensors"))
     task.module.to(runtime.device).eval()
-    return Learnt(task.name, entry)
+    return TrainedModel(task.name, entry)
 
 
 class _Run:
@@ -139,7 +141,7 @@ class _Run:
         task.module.to(runtime.device)
         if task.classes is not None:
             task.classes = task.classes.to(runtime.device)
-        self.optimizer = make_optimizer(task.module, task.body, config)
+        self.optimizer = make_optimizer(task.module, task.backbone, config)
         self.scheduler = make_scheduler(self.optimizer, config, feed.batches)
         self.total = torch.zeros((), device=runtime.device)  # of the running epoch; a GPU is not waited for to read it
         self.best: Mapping[str, Tensor] = {}  # the module as it was at its best validation, where one is chosen
@@ -206,7 +208,7 @@ class _Run:
         parts = np.array_split(self.aside, math.ceil(len(self.aside) / self.config.batch))
         for pictures, rows in self.feed.in_turn(parts):
             with self.runtime.autocast():
-                total += len(rows) * self.task.validation_loss(centre(pictures, self.config.side), rows)
+                total += len(rows) * self.task.validation_loss(centre(pictures, self.config.image_size), rows)
         self.progress.validation.append(self._known(float(total) / len(self.aside)))
         if self.config.patience and not self.progress.stale:
             self.best = tensors(self.task.module)

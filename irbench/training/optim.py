@@ -12,13 +12,13 @@ from torch import nn
 from irbench.training.config import TrainingConfig
 
 
-def make_optimizer(module: nn.Module, body: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser: `body` learns at its own share of the rate."""
-    in_body = {id(p) for p in body.parameters()}
+def make_optimizer(module: nn.Module, backbone: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser: `backbone` trains at its own share of the rate."""
+    in_backbone = {id(p) for p in backbone.parameters()}
     groups = []
     for inside in (True, False):
-        parameters = [p for p in module.parameters() if p.requires_grad and (id(p) in in_body) == inside]
-        lr = config.lr * (config.body_lr if inside else 1.0)
+        parameters = [p for p in module.parameters() if p.requires_grad and (id(p) in in_backbone) == inside]
+        lr = config.lr * (config.backbone_lr if inside else 1.0)
         groups.append(_group((p for p in parameters if p.ndim >= 2), lr, config.weight_decay))
         groups.append(_group((p for p in parameters if p.ndim < 2), lr, config.weight_decay * config.decay_vectors))
     kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}

@@ -3,7 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from irbench.networks.backbones import VisionNetwork
-from irbench.training.loop import Learnt
+from irbench.training.loop import TrainedModel
 
 
 @runtime_checkable
@@ -15,5 +15,5 @@ class SharesNetwork(Protocol):
         """The trained network."""
 
     @property
-    def learnt(self) -> Learnt:
+    def trained_model(self) -> TrainedModel:
         """The record of the training."""

@@ -22,7 +22,7 @@ from irbench.config.catalog import SEARCHERS
 from irbench.core.errors import MissingLibrary, UsageError
 from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen.beam import BeamSearch
-from irbench.retrievers.irgen.decoder import Decoder, Shape
+from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.trie import Trie
 from irbench.runtime.machine import Runtime
 
@@ -35,23 +35,25 @@ def test_trie_prints_a_line_for_each_size_or_one_document() -> None:
     assert [line.split()[0] for line in printed.stdout.strip().splitlines()[1:]] == ["100", "2,000"]
     document = CliRunner().invoke(app, ["bench", "trie", "--sizes", "100", "--codes", "16", "--length", "3", "--json"])
     built = json.loads(document.stdout)["tries"]
-    assert [(row["identifiers"], row["length"], row["codes"]) for row in built] == [(100, 3, 16)]
+    assert [(row["identifiers"], row["num_codebooks"], row["codes"]) for row in built] == [(100, 3, 16)]
     assert all(row["build_s"] > 0 and row["bytes"] > 0 and row["step_ms"] > 0 for row in built)
 
 
 def test_beam_holds_the_answers_against_the_reference_decoder(runtime: Runtime) -> None:
-    plan = Plan(beams=(1, 3), batches=(1, 2), compared=((3, 3),), backbone="test_vit", depth=2, length=3, patience=0)
+    plan = Plan(
+        beam_size=(1, 3), batches=(1, 2), compared=((3, 3),), backbone="test_vit", depth=2, num_codebooks=3, patience=0
+    )
     model = Model(plan, runtime)
     assert len(model.pictures) == 3
     points = list(measure(model, plan, RATES))
-    assert [(point.batch, point.beams) for point in points] == [(1, 1), (1, 3), (2, 1), (2, 3)]
+    assert [(point.batch, point.beam_size) for point in points] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     for point in points:
         assert point.total_s >= point.encoder_s + point.decoder_s + point.trie_s > 0
         assert 0 < point.of_roof < 1
-    (graph,) = measure(model, replace(plan, graphs=True, beams=(3,), batches=(2,)), RATES)
+    (graph,) = measure(model, replace(plan, graphs=True, beam_size=(3,), batches=(2,)), RATES)
     assert (graph.decoder_s, graph.trie_s) == (None, None)  # without a GPU, the same but for the parts
     (comparison,) = compare(model, plan)
-    assert (comparison.batch, comparison.beams, comparison.leaves_differing) == (3, 3, 0)
+    assert (comparison.batch, comparison.beam_size, comparison.leaves_differing) == (3, 3, 0)
     assert comparison.score_difference < 1e-4
     assert comparison.ratio_decoding > 0
 
@@ -64,7 +66,7 @@ def test_beam_holds_the_answers_against_the_reference_decoder(runtime: Runtime) 
         "trie --sizes many",
         "trie --sizes 10,0",
         "beam --compare 16",
-        "beam --beams 1,,2",
+        "beam --beam-sizes 1,,2",
         "beam --precision fp64",
     ],
 )
@@ -75,11 +77,11 @@ def test_what_cannot_be_measured_is_refused_by_name(command: str) -> None:
 
 
 def test_the_least_that_decoding_takes_is_what_the_decoder_does_and_what_the_roofline_says() -> None:
-    paper = Shape(memory_dim=768, length=4, codes=256, depth=12, width=768, heads=12)
+    paper = DecoderConfig(memory_dim=768, num_codebooks=4, codes=256, depth=12, width=768, heads=12)
     known = {1: 41.5 - 35.13, 10: 47.1 - 35.13, 30: 59.4 - 35.13}  # GFLOP, worked out by hand beside the encoder's
     assert {k: decoding_flop(paper, 197, k) / 1e9 for k in known} == pytest.approx(known, abs=0.06)
 
-    shape = Shape(memory_dim=32, length=3, codes=8, depth=2, width=32, heads=2)
+    shape = DecoderConfig(memory_dim=32, num_codebooks=3, codes=8, depth=2, width=32, heads=2)
     every = np.stack(np.meshgrid(*[np.arange(8)] * 3), axis=-1).reshape(-1, 3)
     find = BeamSearch(Trie.build(Identifiers(every, 8)), "cpu")
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -99,7 +101,7 @@ def test_the_roofline_is_the_longer_of_two_times(runtime: Runtime) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_graph_answers_what_the_functions_do(runtime: Runtime, precision: str) -> None:
-    plan = Plan(batches=(3,), compared=(), backbone="test_vit", depth=2, length=3)
+    plan = Plan(batches=(3,), compared=(), backbone="test_vit", depth=2, num_codebooks=3)
     model = Model(plan, replace(runtime, device="cuda", precision=precision))
     search = BeamSearch(model.trie, "cuda")
     encode, find = Replayed(model.network), Replayed(search)
@@ -123,7 +125,7 @@ def test_patience_lets_what_takes_a_moment_be_repeated_often_and_without_it_once
 
 
 def test_encode_tells_what_share_of_the_machine_is_used(runtime: Runtime) -> None:
-    plan = encode.Plan(backbone="test_vit", side=64, batches=(1, 3), patience=0)
+    plan = encode.Plan(backbone="test_vit", image_size=64, batches=(1, 3), patience=0)
     model = encode.Model(plan, runtime)
     points = list(encode.measure(model, plan, RATES))
     assert [point.batch for point in points] == [1, 3]
@@ -145,7 +147,7 @@ def test_a_compiled_network_is_compiled_once_for_each_batch_size(
         return function
 
     monkeypatch.setattr(torch, "compile", stand_in)
-    model = encode.Model(encode.Plan(backbone="test_vit", side=64, batches=(2,), compiled=True), runtime)
+    model = encode.Model(encode.Plan(backbone="test_vit", image_size=64, batches=(2,), compiled=True), runtime)
     assert model.encode(2).shape == (2, model.network.dim)
     assert asked == [False]
 

@@ -51,7 +51,7 @@ BAD = [
     (["table", "--metric", "precison"], "unknown --metric 'precison'; did you mean 'precision'?"),
     (["table", "--format", "html"], "unknown --format 'html'"),
     (["table", "--table", "7"], "unknown --table '7' (one of 1, 2, 3, 4, 5, 6, all)"),
-    (["table", "--table", "1", "--metric", "recall"], "leave out --metric, --mix and --no-paper"),
+    (["table", "--table", "1", "--metric", "hit_rate"], "leave out --metric, --mix and --no-paper"),
     (["plot", "pareo", "--out", "x.svg"], "unknown kind of figure 'pareo'; did you mean 'pareto'?"),
     (["plot", "pr", "--out", "x.jpg"], "--out x.jpg: name a file that ends in .svg, .png or .pdf"),
     (["plot", "pr", "--out", "x.svg"], "no results to draw"),
@@ -160,7 +160,7 @@ def test_more_answers_than_the_gallery_has_are_misses(irbench: Callable, photos:
     done = irbench("run", "--dataset", "./photos", "--method", "pixels", "--json")
     (result,) = json.loads(done.stdout)["results"]
     assert result["dataset"]["gallery"] == 8
-    assert result["metrics"]["true_recall@8"]["mean"] == 1.0
+    assert result["metrics"]["recall@8"]["mean"] == 1.0
     assert result["metrics"]["precision@8"]["mean"] == 0.5
 
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, LAYOUTS, RETRIEVERS, SEARCHERS
+from irbench.config.catalog import ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import SCALES, IdentifierHead, MethodHead, SearchHead
 from irbench.core.errors import RecipeError, UsageError
 from irbench.data.datasets import Head as DatasetHead
-from irbench.experiments.build import Workshop, dataset_of
+from irbench.experiments.build import Builder, dataset_of
 from irbench.experiments.plan import Request, cells
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +148,7 @@ def test_a_file_that_is_no_text_is_told(tmp_path):
 def named_class(family, found):
     """The registry and the name in it that a shipped recipe leads to."""
     if family == "datasets":
-        return LAYOUTS, found.head(DatasetHead).layout
+        return LOADERS, found.head(DatasetHead).loader
     if family == "methods/search":
         return SEARCHERS, found.head(SearchHead).searcher
     if family == "methods/identifier":
@@ -181,9 +181,9 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
 @pytest.mark.parametrize(
     ("registry", "names", "change", "message"),
     [
-        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, "fit: .*'cover' or 'stretch'"),
-        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"side": 0}, "side: .*greater than 0"),
-        (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"side": 9, "decoded_side": 8}, "fits into decoded_side = 8"),
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, "fit: .*'center-crop' or 'squash'"),
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"image_size": 0}, "image_size: .*greater than 0"),
+        (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"image_size": 9, "resize_size": 8}, "fits into resize_size = 8"),
         (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, "drop_path: .*less than 1"),
         (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, "optimizer: .*'adamw' or 'adam'"),
         (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, "schedule: .*'cosine', 'step' or 'constant'"),
@@ -195,10 +195,10 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
         (ENCODERS, "cgd", {"descriptors": "SX"}, "descriptors: .*pattern"),
         (ENCODERS, "cgd", {"descriptors": "SGM", "dim": 32}, "dim = 32 is not divided"),
         (ENCODERS, "irt-r", {"memory_ratio": -0.1}, "memory_ratio: .*greater than or equal to 0"),
-        (IDENTIFIERS, "semantic", {"codes": 0}, "codes: .*greater than 0"),
-        (IDENTIFIERS, "semantic", {"length": 0}, "length: .*greater than 0"),
-        (RETRIEVERS, "irgen", {"beams": 0}, "beams: .*greater than 0"),
-        (RETRIEVERS, "irgen", {"width": 100, "heads": 12}, "width = 100 is not divided by heads = 12"),
+        (IDENTIFIERS, "semantic", {"codebook_size": 0}, "codebook_size: .*greater than 0"),
+        (IDENTIFIERS, "semantic", {"num_codebooks": 0}, "num_codebooks: .*greater than 0"),
+        (RETRIEVERS, "irgen", {"beam_size": 0}, "beam_size: .*greater than 0"),
+        (RETRIEVERS, "irgen", {"width": 100, "num_heads": 12}, "width = 100 is not divided by num_heads = 12"),
         (SEARCHERS, "linear", {"spare": -1}, "spare: .*greater than or equal to 0"),
         (SEARCHERS, "ivfpq", {"subspaces": 0}, "subspaces: .*greater than 0"),
         (SEARCHERS, "ivfpq", {"bits": 17}, "bits: .*less than or equal to 16"),
@@ -229,7 +229,7 @@ def test_recipes_ship_at_all():
         ("ft-clip", "omniglot-small", "tiny", 40),  # [on.omniglot-small], at its own scale
         ("ft-clip", "omniglot-small", "paper", 200),  # not there
         ("irt-r", "cars196", "paper", 16),
-        ("irt-r", "cars196", "small", 200),  # a published number of steps is not for a network from nothing
+        ("irt-r", "cars196", "small", 200),  # a published number of steps is not for a network from scratch
         ("irgen", "digits", "tiny", 16),
     ],
 )
@@ -242,6 +242,6 @@ def test_exceptions_for_a_data_set_hold_at_its_usual_scale_only(method, dataset,
 @pytest.mark.parametrize("method", [path.stem for family, path in SHIPPED if family == "methods"])
 def test_every_shipped_method_finds_its_classes(method, runtime) -> None:
     (cell,) = cells(Request(methods=(method,)))
-    found = Workshop(cell, runtime).classes()
+    found = Builder(cell, runtime).classes()
     assert len(found) >= 2
     assert all(isinstance(cls, type) for cls in found)

@@ -38,7 +38,7 @@ def test_own_rows_are_removed_by_identity_wherever_they_rank(answers, data):
     left = whole.without(own)
     for q in range(len(rows)):
         kept = [row for row in whole.rows[q].tolist() if row != MISSING and row != own[q]]
-        assert left.rows[q].tolist() == kept + [MISSING] * (whole.depth - len(kept))
+        assert left.rows[q].tolist() == kept + [MISSING] * (whole.top_k - len(kept))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbench.config import recipes
-from irbench.config.catalog import LAYOUTS
+from irbench.config.catalog import LOADERS
 from irbench.core.errors import DataError, IrbenchError, RecipeError, UsageError
 from irbench.data import datasets
 from irbench.data.loaders import Collection, Split
@@ -32,11 +32,11 @@ def test_every_recipe_is_whole_and_every_layout_can_be_built():
     assert sorted(set(ALL) - set(recipes.names("datasets"))) == []
     for name in ALL:
         dataset = datasets.find(name)
-        assert dataset.layout.marker is not None
+        assert dataset.loader.marker is not None
         assert dataset.head.page.startswith("http")
         assert recipes.find("datasets", name).title
-    for name in LAYOUTS:
-        assert LAYOUTS.load(name)
+    for name in LOADERS:
+        assert LOADERS.load(name)
 
 
 @cache
@@ -49,7 +49,7 @@ def test_digits():
     assert counts(benchmark) == (899, 899, 898)
     assert benchmark.gallery.arrays.shape == (899, 8, 8, 3)
     assert benchmark.gallery.arrays.max() == 255
-    assert (benchmark.ks, benchmark.depth, benchmark.train.mirror) == ((1, 10, 20, 30), 100, False)
+    assert (benchmark.ks, benchmark.top_k, benchmark.train.mirror) == ((1, 10, 20, 30), 100, False)
     from sklearn.datasets import load_digits
 
     assert benchmark.queries.labels.tolist() == load_digits().target[1::2].tolist()
@@ -111,7 +111,7 @@ def test_metric_learning_never_answers_with_the_query_itself():
 
 
 def test_half_of_every_class_is_kept_to_be_added_later():
-    whole, fresh = digits(), datasets.load("digits", fresh=True)
+    whole, fresh = digits(), datasets.load("digits", incremental=True)
     old, new = fresh.old_gallery, fresh.new_gallery
     assert (old.ids + new.ids, set(fresh.gallery.ids)) == (fresh.gallery.ids, set(whole.gallery.ids))
     assert np.array_equal(np.bincount(new.labels), np.bincount(whole.gallery.labels) // 2)
@@ -119,7 +119,7 @@ def test_half_of_every_class_is_kept_to_be_added_later():
     assert new.ids == tuple(id_ for id_ in whole.gallery.ids if id_ in set(new.ids))
     assert set(fresh.train.ids) == set(whole.train.ids) - set(new.ids)
     assert fresh.queries.ids == whole.queries.ids
-    assert fresh.fingerprint not in {whole.fingerprint, replace(fresh, fresh=0).fingerprint}
+    assert fresh.fingerprint not in {whole.fingerprint, replace(fresh, incremental=0).fingerprint}
     assert np.array_equal(fresh.positives, whole.positives)
     apart = fresh.positives_among(fresh.old_rows) + fresh.positives_among(fresh.new_rows)
     assert np.array_equal(apart, whole.positives)
@@ -128,7 +128,7 @@ def test_half_of_every_class_is_kept_to_be_added_later():
 def test_of_single_images_none_can_be_added_later(tmp_path):
     (tmp_path / "mine.csv").write_text("path,label,split\na.png,x,gallery\nb.png,y,gallery\nb.png,y,query\n")
     with pytest.raises(UsageError, match="no class has two gallery images"):
-        datasets.load(tmp_path / "mine.csv", fresh=True, files_must_exist=False)
+        datasets.load(tmp_path / "mine.csv", incremental=True, files_must_exist=False)
 
 
 @given(st.integers(1, 2000))
@@ -185,10 +185,10 @@ def test_broken_recipes_name_the_file_and_the_key(tmp_path, monkeypatch):
     good = recipes.find("datasets", "digits").text
     (tmp_path / "datasets").mkdir()
     for change, message in (
-        (("depth", "dept"), "unknown key 'dept'; did you mean 'depth'"),
-        (("ks = [1,", "ks = [0,"), r"mine\.toml: .*ks .* between 1 and depth"),
+        (("top_k", "top_"), "unknown key 'top_'; did you mean 'top_k'"),
+        (("ks = [1,", "ks = [0,"), r"mine\.toml: .*ks .* between 1 and top_k"),
         (('"tiny"', '"tinny"'), "did you mean 'tiny'"),
-        (('"digits"', '"digit"'), "unknown layout 'digit'"),
+        (('"digits"', '"digit"'), "unknown loader 'digit'"),
     ):
         (tmp_path / "datasets" / "mine.toml").write_text(good.replace(*change))
         with pytest.raises((RecipeError, UsageError), match=message):

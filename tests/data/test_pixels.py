@@ -17,7 +17,7 @@ from irbench.core.errors import DataError, StoreError
 from irbench.data import pixels as module
 from irbench.data.decode import MAX_PIXELS, decode, fit
 from irbench.data.pixels import View, drop_unreadable, pixels, unreadable
-from irbench.runtime.timer import Clock
+from irbench.runtime.timer import Timer
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -143,7 +143,7 @@ def test_a_very_long_strip_costs_nothing():
 def test_stretch_shows_all_of_the_picture():
     image = Image.new("RGB", (300, 100), "blue")
     image.paste("red", (0, 0, 90, 100))
-    stretched, covered = fit(image, View(32, "stretch")), fit(image, View(32))
+    stretched, covered = fit(image, View(32, "squash")), fit(image, View(32))
     assert stretched[0, 0].tolist() == [255, 0, 0]
     assert covered[0, 0].tolist() == [0, 0, 255]
 
@@ -244,13 +244,13 @@ def test_skipping_keeps_pictures_and_labels_together(tmp_path_factory, bad):
         (spoilt.root / f"{row}.png").write_bytes(b"nothing")
     queries = written(folder / "good", 3, "queries")
     benchmark = Benchmark(name="x", protocol="closed-set", crop="none", train=good, gallery=spoilt, queries=queries,
-                          ks=(1,), depth=10, fresh=3)  # fmt: skip
+                          ks=(1,), top_k=10, incremental=3)  # fmt: skip
     if bad >= set(range(7)):
         with pytest.raises(DataError, match="some have to be old"):
             drop_unreadable(benchmark, runtime)
         return
     kept, left_out = drop_unreadable(benchmark, runtime)
-    assert kept.fresh == 3 - len(bad & {7, 8, 9})
+    assert kept.incremental == 3 - len(bad & {7, 8, 9})
     assert left_out == {"train": [], "gallery": [f"{row}.png" for row in sorted(bad)], "queries": []}
     assert pixels(kept.gallery, View(4), runtime)[:][:, 0, 0, 0].tolist() == kept.gallery.labels.tolist()
     assert len(kept.gallery) == 10 - len(bad)
@@ -310,7 +310,7 @@ def test_every_way_of_decoding_equals_a_plain_loop(tmp_path, runtime, monkeypatc
                 archive.write(images.root / id_, f"inner/{id_}")
         ids = tuple(f"pack.zip/inner/{id_}" for id_ in images.ids)
         images = ImageSet(name="gallery", ids=ids, labels=images.labels, root=tmp_path)
-    with Clock(live=way == "live").run():
+    with Timer(bypass_cache=way == "live").run():
         got = pixels(images, view, runtime)
         assert len(got) == len(images)
         assert np.array_equal(got[rows], expected[rows])

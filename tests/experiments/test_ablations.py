@@ -7,16 +7,18 @@ import pytest
 from irbench.config import recipes
 from irbench.core.errors import UsageError
 from irbench.experiments.ablations import ABLATIONS, ablation_cells
-from irbench.experiments.build import Workshop
+from irbench.experiments.build import Builder
 from irbench.experiments.plan import GRIDS, Request, cells
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
 
 
 def test_a_change_to_the_usual_value_is_the_usual_cell() -> None:
-    assert cells(Request(methods=("irgen",), changes=(("beams", 30),))) == cells(Request(methods=("irgen",)))
-    on_cub = cells(Request(methods=("irgen",), datasets=("cub200",), changes=(("beams", 30),)))  # where 8 are usual
-    assert [cell.variant for cell in on_cub] == ["beams-30"]
+    assert cells(Request(methods=("irgen",), overrides=(("beam_size", 30),))) == cells(Request(methods=("irgen",)))
+    on_cub = cells(
+        Request(methods=("irgen",), datasets=("cub200",), overrides=(("beam_size", 30),))
+    )  # where 8 are usual
+    assert [cell.variant for cell in on_cub] == ["beam_size-30"]
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
@@ -24,12 +26,12 @@ def test_the_cells_of_an_ablation_differ_and_hold_irgen_itself(name: str) -> Non
     found = ablation_cells(name, Request(seeds=(0, 1)))
     assert len(found) == len(set(found)) == len({(cell.name, cell.variant, cell.seed) for cell in found})
     irgens = {cell.variant for cell in found if cell.method == "irgen"}
-    assert irgens >= ({"fresh"} if name == "fresh" else {None}) or (name == "index" and not irgens)
+    assert irgens >= ({"incremental"} if name == "fresh" else {None}) or (name == "index" and not irgens)
 
 
 def test_fresh_images_are_asked_of_every_method_of_the_grid() -> None:
     assert {cell.name for cell in ablation_cells("fresh", Request())} == set(GRIDS["quick"])
-    assert all(cell.fresh for cell in ablation_cells("fresh", Request()))
+    assert all(cell.incremental for cell in ablation_cells("fresh", Request()))
 
 
 def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point() -> None:
@@ -39,7 +41,7 @@ def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point
         by_name.setdefault(cell.name, set()).add(cell.variant)
     assert by_name["ft-clip+ivfpq"] == {None, *(f"nprobe-{cells}" for cells in (2, 4, 8, 16, 32))}  # 1 is usual there
     assert by_name["ft-clip+linear"] == by_name["pixels+linear"] == {None}
-    assert {key for cell in found for key, _ in cell.changes} == {
+    assert {key for cell in found for key, _ in cell.overrides} == {
         "nprobe", "reorder", "tree_from", "leaves_searched", "search_heads"}  # fmt: skip
     on_digits = ablation_cells("index", Request(methods=("ft-clip+ivfpq",), scale="small"))
     assert "small,nprobe-1" in {cell.variant for cell in on_digits}  # 5 are usual there, at every scale
@@ -49,7 +51,7 @@ def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point
 
 def test_points_of_a_curve_are_different_searchers_and_share_what_is_trained(tmp_path: Path) -> None:
     points = ablation_cells("index", Request(methods=("ft-clip",)))
-    workshops = [Workshop(cell, Runtime(store=Store(tmp_path))) for cell in points]
+    workshops = [Builder(cell, Runtime(store=Store(tmp_path))) for cell in points]
     assert len({(shop.cell.search, shop.searcher().config) for shop in workshops}) == len(points)
     assert len({str(shop.encoder().identity) for shop in workshops}) == 1
 
@@ -67,13 +69,13 @@ def test_the_methods_that_are_named_are_the_ones_that_are_varied() -> None:
 
 
 def test_a_change_asked_for_gives_way_to_the_one_that_is_varied() -> None:
-    found = ablation_cells("beam", Request(changes=(("decode", "exact"), ("beams", 5))))
-    assert all(len(dict(cell.changes)) == len(cell.changes) for cell in found)
-    assert {dict(cell.changes).get("beams", 30) for cell in found} == {1, 5, 10, 20, 30}
+    found = ablation_cells("beam", Request(overrides=(("decode", "exact"), ("beam_size", 5))))
+    assert all(len(dict(cell.overrides)) == len(cell.overrides) for cell in found)
+    assert {dict(cell.overrides).get("beam_size", 30) for cell in found} == {1, 5, 10, 20, 30}
 
 
 def test_options_of_generation_are_refused_where_nothing_is_generated() -> None:
     with pytest.raises(UsageError, match="--rerank: none of pixels"):
-        cells(Request(methods=("pixels",), changes=(("rerank", 30),)))
+        cells(Request(methods=("pixels",), overrides=(("rerank", 30),)))
     with pytest.raises(UsageError, match="did you mean 'length'"):
         ablation_cells("lenght", Request())

@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 
 from irbench.experiments.diagnose import Examined
-from irbench.report.health import render
+from irbench.report.diagnostics import render
 
 
 def report(length: int = 2, **changes: object) -> dict[str, object]:
     positions = [float(m) for m in range(length)]
     made = {
-        "images": 12, "length": length, "codes": 4, "in_use": 6,
+        "images": 12, "num_codebooks": length, "codebook_size": 4, "in_use": 6,
         "images_each": {"mean": 2.0, "max": 3, "histogram": {"2": 6}},
-        "codes_used": list(range(length)), "entropy_bits": positions, "purity": positions,
-        "best_precision": {"precision@1": 1.0, "precision@10": 0.25}, "least_loss": 0.5,
+        "codes_used": list(range(length)), "entropy_bits": positions, "cluster_purity": positions,
+        "oracle_precision": {"precision@1": 1.0, "precision@10": 0.25}, "entropy_lower_bound": 0.5,
     }  # fmt: skip
     return {**made, **changes}
 
@@ -34,7 +34,7 @@ def test_columns_are_kinds_and_rows_are_figures_aligned() -> None:
             examined(
                 "long-name",
                 before=report(length=20),
-                after=report(valid_beams=0.5),
+                after=report(valid_identifier_rate=0.5),
                 precision={"precision@1": 1},
                 loss=0.75,
             ),
@@ -47,9 +47,9 @@ def test_columns_are_kinds_and_rows_are_figures_aligned() -> None:
     assert len({line.rstrip()[-1:] and len(line) for line in table}) == 1  # the last column ends where its name ends
     row = {line[: line.index("  ")]: line.split()[-2:] for line in table[1:]}
     assert row["length x codes"] == ["x", "4"]
-    assert row["purity 2"] == ["1.000", "1.000"]
-    assert row["purity 16"] == ["16", "15.000"]  # the short one has no such row
-    assert "purity 9" not in row
+    assert row["cluster purity 2"] == ["1.000", "1.000"]
+    assert row["cluster purity 16"] == ["16", "15.000"]  # the short one has no such row
+    assert "cluster purity 9" not in row
     assert row["best precision@10"] == ["0.250", "0.250"]
     assert row["reached precision@1"] == ["—", "1.000"]
     assert row["least loss"] == ["0.500", "0.500"]
@@ -90,7 +90,7 @@ def test_a_stored_result_says_what_its_decoder_made_of_the_identifiers(irbench: 
     before = shown()
     assert before["after"] is None
     assert before["before"]["images"] == 8
-    assert before["before"]["best_precision"]["precision@4"] == 1.0
+    assert before["before"]["oracle_precision"]["precision@4"] == 1.0
     done = irbench(
         "run", "-m", "irgen", "--identifier", "random", "--dataset", str(photos), "--scale", "tiny", "--json"
     )
@@ -100,8 +100,8 @@ def test_a_stored_result_says_what_its_decoder_made_of_the_identifiers(irbench: 
     assert after["current"] is True
     assert after["after"] == result["retriever"]["identifiers"]
     assert {key: after["after"][key] for key in before["before"]} == before["before"]
-    assert 0 <= after["after"]["valid_beams"] <= 1
+    assert 0 <= after["after"]["valid_identifier_rate"] <= 1
     assert after["loss"] == result["retriever"]["training"]["irgen"]["loss"][-1]
     assert after["precision"]["precision@1"] == result["metrics"]["precision@1"]["mean"]
     for name, reached in after["precision"].items():
-        assert reached <= before["before"]["best_precision"][name] + 1e-9
+        assert reached <= before["before"]["oracle_precision"][name] + 1e-9

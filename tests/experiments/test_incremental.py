@@ -8,7 +8,7 @@ import pytest
 from irbench.config import recipes
 from irbench.config.catalog import SEARCHERS
 from irbench.core.cell import Cell
-from irbench.experiments.build import Workshop
+from irbench.experiments.build import Builder
 from irbench.experiments.executors import attempt
 from irbench.experiments.run import Experiment, Settings
 from irbench.report.table import table
@@ -16,7 +16,7 @@ from irbench.results.files import read
 from irbench.results.rankings import load_ranking
 from irbench.results.schema import Result
 
-CELL = Cell(method="pixels", search="linear", dataset="digits", scale="tiny", usual_scale="tiny")
+CELL = Cell(method="pixels", search="linear", dataset="digits", scale="tiny", default_scale="tiny")
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def search(request: pytest.FixtureRequest) -> str:
 
 
 def test_an_encoder_that_learns_nothing_finds_what_it_found_before(search: str, settings: Settings) -> None:
-    before, after = (run(replace(CELL, search=search, fresh=fresh), settings) for fresh in (False, True))
+    before, after = (run(replace(CELL, search=search, incremental=fresh), settings) for fresh in (False, True))
     assert (before.status, after.status) == ("ok", "ok")
-    assert after.path(settings.results).parent.name == f"pixels+{search}@fresh"
-    assert (after.dataset.gallery, after.dataset.fresh, before.dataset.fresh) == (899, 447, 0)
+    assert after.path(settings.results).parent.name == f"pixels+{search}@incremental"
+    assert (after.dataset.gallery, after.dataset.incremental, before.dataset.incremental) == (899, 447, 0)
     assert after.dataset.train == before.dataset.train - 447
     assert after.dataset.fingerprint != before.dataset.fingerprint
     assert after.cost.add_s is not None
@@ -57,14 +57,14 @@ def test_an_encoder_that_learns_nothing_finds_what_it_found_before(search: str, 
     for part in ("old", "new"):  # ten of each stand where twenty of both do
         assert after.metrics[f"precision_{part}@10"].mean == pytest.approx(after.metrics["precision@20"].mean, abs=0.03)
     panels = {panel.dataset: panel for panel in table([before, after], "precision").panels}
-    assert [row.method for row in panels["digits-fresh"].rows] == [f"pixels+{search}@fresh"]
+    assert [row.method for row in panels["digits-incremental"].rows] == [f"pixels+{search}@incremental"]
     assert [row.method for row in panels["digits"].rows] == [f"pixels+{search}"]
     (panel,) = table([before, after], "precision_new").panels
     assert [column.label for column in panel.columns] == ["@1", "@10", "@20", "@30"]
 
 
 def test_the_new_images_are_the_last_rows(settings: Settings) -> None:
-    experiment = Experiment(replace(CELL, fresh=True), settings)
+    experiment = Experiment(replace(CELL, incremental=True), settings)
     result = experiment.run()
     assert result.ranking is not None
     rows = load_ranking(result.ranking, settings.work / "rankings").rows
@@ -84,10 +84,10 @@ class Fixed:
 
 
 def test_a_retriever_that_cannot_grow_is_skipped(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = Workshop.retriever
-    monkeypatch.setattr(Workshop, "retriever", lambda self: Fixed(build(self)))
+    build = Builder.retriever
+    monkeypatch.setattr(Builder, "retriever", lambda self: Fixed(build(self)))
     assert run(CELL, settings).status == "ok"
-    result = run(replace(CELL, fresh=True), settings)
+    result = run(replace(CELL, incremental=True), settings)
     assert (result.status, result.reason) == (
         "skipped",
         "pixels+linear cannot add images to a gallery that it has indexed",

@@ -10,7 +10,7 @@ from irbench.core.benchmark import ImageSet
 from irbench.core.ranking import Ranking
 from irbench.experiments import latency
 from irbench.runtime.machine import Runtime
-from irbench.runtime.timer import is_live, part, stage
+from irbench.runtime.timer import caches_bypassed, span, subspan
 
 
 class Slow:
@@ -20,14 +20,14 @@ class Slow:
         self.sizes: list[int] = []
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
-        assert is_live()
+        assert caches_bypassed()
         time.sleep(0 if self.sizes else 0.2)
         self.sizes.append(len(queries))
-        with stage("encode"):
-            with part("read"):
+        with span("encode"):
+            with subspan("read"):
                 time.sleep(0.001 * len(queries))
             time.sleep(0.001 * len(queries))
-        with stage("search"):
+        with span("search"):
             time.sleep(0.001 * len(queries))
         rows = np.zeros((len(queries), 1), np.int64)
         return Ranking(rows, rows.astype(np.float32))

@@ -25,7 +25,7 @@ def benchmark(gallery, queries, ks=(1, 2, 4), ids=None):
     found = images("gallery", gallery)
     asked = images("queries", queries, ids)
     return Benchmark(name="toy", protocol="closed-set", crop="none", train=found, gallery=found, queries=asked, ks=ks,
-                     depth=max(ks))  # fmt: skip
+                     top_k=max(ks))  # fmt: skip
 
 
 CODES = np.array([[0, 1], [0, 1], [0, 2], [3, 1], [3, 1], [3, 1]])
@@ -35,20 +35,20 @@ LABELS = [0, 0, 1, 1, 1, 0]
 def test_a_report_counts_what_one_would_count_by_hand():
     found = diagnostics.report(Identifiers(CODES, 4), benchmark(LABELS, [0, 1]))
     assert (found["images"], found["in_use"]) == (6, 3)
-    assert (found["length"], found["codes"]) == (2, 4)
+    assert (found["num_codebooks"], found["codebook_size"]) == (2, 4)
     assert found["images_each"] == {"mean": 2.0, "max": 3, "histogram": {"1": 1, "2": 1, "3-4": 1}}
     assert found["codes_used"] == [2, 2]
     shares = ((1 / 2, 1 / 2), (5 / 6, 1 / 6))
     assert found["entropy_bits"] == pytest.approx([-sum(p * log2(p) for p in share) for share in shares])
-    assert found["purity"] == pytest.approx([4 / 6, 5 / 6])
+    assert found["cluster_purity"] == pytest.approx([4 / 6, 5 / 6])
     # class 0: (0,1) has two of it, then (3,1) only at its end; class 1: (0,2), then (3,1) which begins with two
-    assert found["best_precision"] == pytest.approx(
+    assert found["oracle_precision"] == pytest.approx(
         {"precision@1": (1 + 1) / 2, "precision@2": (1 + 1) / 2, "precision@4": (2 / 4 + 3 / 4) / 2}
     )
     # class 0 has (0,1), (0,1), (3,1); class 1 has (0,2), (3,1), (3,1): one of three, two of three
-    assert found["least_loss"] == pytest.approx((log(3) / 3 + 2 / 3 * log(3 / 2)) / 2)
+    assert found["entropy_lower_bound"] == pytest.approx((log(3) / 3 + 2 / 3 * log(3 / 2)) / 2)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert "valid_beams" not in found
+    assert "valid_identifier_rate" not in found
 
 
 @settings(max_examples=200, deadline=None)
@@ -60,7 +60,7 @@ def test_the_best_precision_is_that_of_the_best_of_all_orders(data):
     own = data.draw(st.booleans())  # do the queries' own photographs lie in the gallery?
     ids = tuple(f"gallery-{row}" for row in range(size)) if own else None
     asked = benchmark(gallery, gallery, ks=(1, 2, 3, 5), ids=ids)
-    found = diagnostics.report(Identifiers(np.array(codes)[:, None], 5), asked)["best_precision"]
+    found = diagnostics.report(Identifiers(np.array(codes)[:, None], 5), asked)["oracle_precision"]
     best = {k: [] for k in asked.ks}
     for query, label in enumerate(gallery):
         if asked.positives[query] == 0:
@@ -98,8 +98,8 @@ def test_any_report_agrees_with_plain_counting(size, length, codes, seed):
         for name, label in zip(names, labels.tolist(), strict=True):
             groups.setdefault(name[: m + 1], []).append(label)
         right = sum(max(Counter(group).values()) for group in groups.values())
-        assert found["purity"][m] == pytest.approx(right / size)
-    assert found["purity"] == sorted(found["purity"])
+        assert found["cluster_purity"][m] == pytest.approx(right / size)
+    assert found["cluster_purity"] == sorted(found["cluster_purity"])
 
 
 @settings(deadline=None)
@@ -107,7 +107,9 @@ def test_any_report_agrees_with_plain_counting(size, length, codes, seed):
 def test_the_least_loss_is_that_of_a_decoder_that_knows_how_common_each_code_is(size, length, codes, seed):
     rng = np.random.default_rng(seed)
     identifiers, labels = rng.integers(0, codes, (size, length)).tolist(), rng.integers(0, 3, size).tolist()
-    found = diagnostics.report(Identifiers(np.array(identifiers), codes), benchmark(labels, labels))["least_loss"]
+    found = diagnostics.report(Identifiers(np.array(identifiers), codes), benchmark(labels, labels))[
+        "entropy_lower_bound"
+    ]
     losses = []  # equation 5: of each code of each partner of each image, given the class and the codes before
     for label in labels:
         partners = [codes for codes, other in zip(identifiers, labels, strict=True) if other == label]
@@ -122,7 +124,7 @@ def test_the_least_loss_is_that_of_a_decoder_that_knows_how_common_each_code_is(
 
 def test_no_least_loss_is_told_where_training_has_other_images_than_the_gallery():
     other = replace(benchmark(LABELS, [0]), train=images("train", [0, 1]))
-    assert "least_loss" not in diagnostics.report(Identifiers(CODES, 4), other)
+    assert "entropy_lower_bound" not in diagnostics.report(Identifiers(CODES, 4), other)
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 1000))
@@ -146,9 +148,9 @@ def test_what_does_not_fit_is_told():
 def test_queries_without_a_right_answer_are_left_out_and_a_sample_is_spread_over_all():
     asked = benchmark([0, 0, 1], [0, 2], ks=(1, 2))
     found = diagnostics.report(Identifiers(np.arange(3)[:, None], 3), asked)
-    assert found["best_precision"] == {"precision@1": 1.0, "precision@2": 1.0}
+    assert found["oracle_precision"] == {"precision@1": 1.0, "precision@2": 1.0}
     none = diagnostics.report(Identifiers(np.arange(3)[:, None], 3), replace(asked, queries=images("queries", [2])))
-    assert none["best_precision"] == {}
+    assert none["oracle_precision"] == {}
     many = diagnostics.sample(images("queries", [0] * 5000))
     assert 200 <= len(many) <= 256
     assert {many.ids[0], many.ids[-1]} == {"queries-0", "queries-4999"}

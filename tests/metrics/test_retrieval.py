@@ -20,7 +20,7 @@ def image_set(name, labels, ids=None):
     return ImageSet(name=name, ids=tuple(ids or (f"{name}{i}" for i in range(len(labels)))), labels=labels)
 
 
-def benchmark(gallery, queries, *, ks=(1, 10), depth=10, query_ids=None, fresh=0):
+def benchmark(gallery, queries, *, ks=(1, 10), depth=10, query_ids=None, incremental=0):
     return Benchmark(
         name="toy",
         protocol="closed-set",
@@ -29,8 +29,8 @@ def benchmark(gallery, queries, *, ks=(1, 10), depth=10, query_ids=None, fresh=0
         gallery=image_set("gallery", gallery),
         queries=image_set("queries", queries, query_ids),
         ks=ks,
-        depth=depth,
-        fresh=fresh,
+        top_k=depth,
+        incremental=incremental,
     )
 
 
@@ -48,7 +48,7 @@ def score_one(hit_ranks, positives, name, depth=10, gallery=40):
     return retrieval.score(ranking(rows), bench, [name]).means[name]
 
 
-# Ranks of the hits, n, then precision_irgen@10, precision@10, map@10, recall@10, true_recall@10. The first column of
+# Ranks of the hits, n, then precision_irgen@10, precision@10, map@10, recall@10, recall@10. The first column of
 # numbers was printed by the published evaluation code itself.
 WORKED = [
     ([1, 2, 3], 3, 1.0, 0.3, 1.0, 1, 1.0),
@@ -62,7 +62,7 @@ WORKED = [
 @pytest.mark.parametrize("row", WORKED)
 def test_the_worked_table(row):
     hit_ranks, n, *expected = row
-    names = ["precision_irgen@10", "precision@10", "map@10", "recall@10", "true_recall@10"]
+    names = ["precision_irgen@10", "precision@10", "map@10", "hit_rate@10", "recall@10"]
     assert [score_one(list(hit_ranks), n, name) for name in names] == pytest.approx(expected)
 
 
@@ -99,7 +99,7 @@ def cases(draw):
     queries = np.array([gallery[i] if inside else queries[i] for i, inside in enumerate(own)])
     depth = draw(st.integers(1, 30))
     fresh = draw(st.integers(0, len(gallery) - 1))
-    bench = benchmark(gallery, queries, ks=tuple(sorted({1, 3, depth})), depth=depth, query_ids=ids, fresh=fresh)
+    bench = benchmark(gallery, queries, ks=tuple(sorted({1, 3, depth})), depth=depth, query_ids=ids, incremental=fresh)
     rows = np.full((len(queries), min(depth, len(gallery))), MISSING)
     for q in range(len(queries)):
         others = rng.permutation(np.setdiff1d(np.arange(len(gallery)), bench.own_rows[q]))
@@ -113,7 +113,7 @@ def test_every_metric_equals_the_loop(case):
     bench, answers = case
     scores = retrieval.score(answers, bench, retrieval.names(bench))
     assert scores.left_out + len(scores.queries) == len(bench.queries)
-    old = len(bench.gallery) - bench.fresh
+    old = len(bench.gallery) - bench.incremental
     for name, values in scores.values.items():
         expected = []
         part = {"old": range(old), "new": range(old, 99)}.get(retrieval.parse(name).metric.part, range(-1, 99))
@@ -126,7 +126,7 @@ def test_every_metric_equals_the_loop(case):
                 expected.append(by_loop([row in same for row in rows], n, retrieval.parse(name)))
         assert values == pytest.approx(expected, abs=1e-12), name
     assert set(scores.values) | set(scores.unscored) == set(retrieval.names(bench))
-    assert ("precision_new@1" in retrieval.names(bench)) == (bench.fresh > 0)
+    assert ("precision_new@1" in retrieval.names(bench)) == (bench.incremental > 0)
 
 
 def test_trec_eval_agrees_where_it_defines_the_same():
@@ -140,8 +140,8 @@ def test_trec_eval_agrees_where_it_defines_the_same():
     theirs = pytrec_eval.RelevanceEvaluator(relevant, asked).evaluate(run)
     ours = retrieval.score(answers, bench, [*retrieval.names(bench), "mrr@50"]).values
     fewest = bench.positives.min()
-    pairs = {f"{b}@{k}": f"{t}_{k}" for k in (1, 5, 10) for b, t in [("precision", "P"), ("recall", "success"),
-                                                                     ("true_recall", "recall")]}  # fmt: skip
+    pairs = {f"{b}@{k}": f"{t}_{k}" for k in (1, 5, 10) for b, t in [("precision", "P"), ("hit_rate", "success"),
+                                                                     ("recall", "recall")]}  # fmt: skip
     pairs |= {"r_precision": "Rprec", "mrr@50": "recip_rank"}
     for name, their_name in pairs.items():
         assert ours[name] == pytest.approx([theirs[str(q)][their_name] for q in range(40)], abs=1e-9), name
@@ -161,12 +161,12 @@ def test_queries_without_positives_are_counted_and_left_out():
 
 
 def test_what_cannot_be_said_is_not_a_number_but_a_reason():
-    none = retrieval.score(ranking([[0]]), benchmark([1, 1], [7]), ["recall@1"])
-    assert (none.values, list(none.unscored)) == ({}, ["recall@1"])
+    none = retrieval.score(ranking([[0]]), benchmark([1, 1], [7]), ["hit_rate@1"])
+    assert (none.values, list(none.unscored)) == ({}, ["hit_rate@1"])
     shallow = retrieval.score(
-        ranking([[0]]), benchmark([1, 1, 0], [1], depth=1), ["r_precision", "recall@2", "recall@1"]
+        ranking([[0]]), benchmark([1, 1, 0], [1], depth=1), ["r_precision", "hit_rate@2", "hit_rate@1"]
     )
-    assert set(shallow.unscored) == {"r_precision", "recall@2"}
+    assert set(shallow.unscored) == {"r_precision", "hit_rate@2"}
     assert "2 positives but only 1 answers" in shallow.unscored["r_precision"]
     same = retrieval.score(ranking([[0]]), benchmark([1, 1], [1]), ["precision_new@1"])
     assert same.unscored == {"precision_new@1": "no image was added to the gallery"}
@@ -175,11 +175,11 @@ def test_what_cannot_be_said_is_not_a_number_but_a_reason():
 def test_a_ranking_that_does_not_belong_is_refused():
     bench = benchmark([1, 1, 0], [1], query_ids=["gallery1"])
     with pytest.raises(ContractError, match="own photograph"):
-        retrieval.score(ranking([[0, 1]]), bench, ["recall@1"])
+        retrieval.score(ranking([[0, 1]]), bench, ["hit_rate@1"])
     with pytest.raises(ContractError, match="gallery of 3"):
-        retrieval.score(ranking([[0, 3]]), bench, ["recall@1"])
+        retrieval.score(ranking([[0, 3]]), bench, ["hit_rate@1"])
     with pytest.raises(ContractError, match="1 queries but 2"):
-        retrieval.score(ranking([[0], [2]]), bench, ["recall@1"])
+        retrieval.score(ranking([[0], [2]]), bench, ["hit_rate@1"])
 
 
 @pytest.mark.parametrize("metric", retrieval.METRICS.values(), ids=str)

@@ -115,7 +115,7 @@ def test_a_file_gives_the_features_of_the_network_it_was_saved_from(tmp_path, na
     side = 32 if "clip" in name else 160
     theirs, file = source(name), tmp_path / "w.safetensors"
     saved(theirs, file)
-    config, images = NetworkConfig(backbone=name, side=side), photographs(side)
+    config, images = NetworkConfig(backbone=name, image_size=side), photographs(side)
     x = scaled(images, theirs)
     ours = PublishedNetwork(config, weights=file).eval()
     assert ours.weights == f"file w.safetensors sha256:{sha256(file)}"
@@ -138,7 +138,7 @@ def test_a_whole_clip_under_openais_names_is_taken_for_its_picture_tower(tmp_pat
     theirs = source("vit_micro_clip_32.test")
     theirs.head.bias.zero_()  # OpenAI's projection has none
     saved(theirs, tmp_path / "clip.safetensors", as_openai_names_it)
-    config = Config(backbone="vit_micro_clip_32.test", side=SIDE, decoded_side=40, projected=True, cosine=True)
+    config = Config(backbone="vit_micro_clip_32.test", image_size=SIDE, resize_size=40, projected=True, cosine=True)
     encoder = OffTheShelfEncoder(config, replace(runtime, weights=tmp_path / "clip.safetensors"))
     middle = torch.from_numpy(images.arrays[:, 4:36, 4:36]).permute(0, 3, 1, 2).float()
     expected = torch.nn.functional.normalize(theirs(scaled(middle, theirs)), dim=1)
@@ -165,7 +165,7 @@ def without(name):
 def test_an_array_that_is_missing_or_has_another_shape_is_told_in_one_line(tmp_path, change, message):
     file = saved(source("test_resnet"), tmp_path / "w.safetensors", change)
     with pytest.raises(MissingWeights, match="does not hold the weights of timm model test_resnet") as error:
-        VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k", side=64), weights=file)
+        VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k", image_size=64), weights=file)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 700
@@ -235,7 +235,7 @@ def test_the_hubs_cache_is_used_and_named_with_its_hash(tmp_path, cache):
     cache(tmp_path / "w.bin", "pytorch_model.bin")
     network = VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k"))
     assert network.weights == f"hub timm/test_resnet.r160_in1k model.safetensors sha256:{sha256(file)}"
-    torch.testing.assert_close(network.body.conv1[0].weight.contiguous(), theirs.conv1[0].weight)
+    torch.testing.assert_close(network.backbone.conv1[0].weight.contiguous(), theirs.conv1[0].weight)
 
 
 def test_a_pickled_file_of_the_hub_is_read_for_arrays_alone(tmp_path, cache, capsys):
@@ -244,7 +244,7 @@ def test_a_pickled_file_of_the_hub_is_read_for_arrays_alone(tmp_path, cache, cap
     cache(tmp_path / "w.bin", "pytorch_model.bin")
     network = VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k"))
     assert "pytorch_model.bin sha256:" in network.weights
-    torch.testing.assert_close(network.body.conv1[0].weight.contiguous(), theirs.conv1[0].weight)
+    torch.testing.assert_close(network.backbone.conv1[0].weight.contiguous(), theirs.conv1[0].weight)
     torch.save({"x": Bomb()}, tmp_path / "w.bin")
     cache(tmp_path / "w.bin", "pytorch_model.bin")
     with pytest.raises(MissingWeights):

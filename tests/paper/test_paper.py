@@ -20,14 +20,14 @@ def plain(metric, dataset):
         ("precision_irgen", "inshop", ("irgen", None, 10), 87.0),
         ("precision", "cub200", ("irgen", None, 4), 83.0),
         ("precision", "cars196", ("ft-clip", "linear", 2), 87.7),
-        ("recall", "inshop", ("res101-img", "linear", 30), 66.8),
-        ("recall", "cub200", ("irt-r", "scann", 2), 86.8),
+        ("hit_rate", "inshop", ("res101-img", "linear", 30), 66.8),
+        ("hit_rate", "cub200", ("irt-r", "scann", 2), 86.8),
         ("map", "places365", ("irgen", None, 100), 44.3),
-        ("precision_irgen", "inshop-fresh", ("irgen", None, 30), 12.4),
+        ("precision_irgen", "inshop-incremental", ("irgen", None, 30), 12.4),
         ("precision_irgen", "inshop", ("irgen@hkm", None, 20), 78.2),
         ("precision_irgen", "inshop", ("irgen@hkm-500", None, 1), 89.5),
         ("precision_irgen", "inshop", ("irgen@random", None, 10), 75.4),
-        ("recall", "inshop", ("irgen@length-8", None, 30), 97.8),
+        ("hit_rate", "inshop", ("irgen@num_codebooks-8", None, 30), 97.8),
     ],
 )
 def test_printed_numbers(metric, dataset, key, percent):
@@ -36,15 +36,15 @@ def test_printed_numbers(metric, dataset, key, percent):
 
 def test_inshop_precision_is_the_published_codes_and_no_other():
     assert not paper.published("precision", "inshop")
-    assert not paper.published("precision", "inshop-fresh")
+    assert not paper.published("precision", "inshop-incremental")
     assert len(plain("precision_irgen", "inshop")) == 60
     for dataset in ("cub200", "cars196"):
         assert paper.published("precision", dataset) == paper.published("precision_irgen", dataset)
-    assert not any(paper.published(metric, "inshop") for metric in ("mrr", "true_recall", "r_precision", "map"))
+    assert not any(paper.published(metric, "inshop") for metric in ("mrr", "recall", "r_precision", "map"))
 
 
 def test_numbers_from_other_papers_say_so():
-    recall = paper.published("recall", "inshop")
+    recall = paper.published("hit_rate", "inshop")
     assert "own paper" in recall[paper.Key("cgd", "linear", 1)].source
     assert recall[paper.Key("cgd", "spann", 1)].source == "Table 2"
 
@@ -55,10 +55,10 @@ def test_no_line_of_the_tables_is_lost():
 
     total = sum(len(plain("precision_irgen", dataset)) for dataset in paper.DATASETS)
     assert total == len(lines("table1_precision.csv"))
-    assert sum(len(plain("recall", dataset)) for dataset in paper.DATASETS) == len(lines("table2_recall.csv"))
+    assert sum(len(plain("hit_rate", dataset)) for dataset in paper.DATASETS) == len(lines("table2_recall.csv"))
     ablations = [
         key
-        for metric in ("precision_irgen", "recall")
+        for metric in ("precision_irgen", "hit_rate")
         for key in paper.published(metric, "inshop")
         if "@" in key.method
     ]
@@ -71,7 +71,7 @@ def test_no_line_of_the_tables_is_lost():
 
 def test_every_number_is_a_percentage_of_a_known_metric():
     for metric in retrieval.METRICS:
-        for dataset in (*paper.DATASETS, "inshop-fresh"):
+        for dataset in (*paper.DATASETS, "inshop-incremental"):
             assert all(0 < number.percent <= 100 for number in paper.published(metric, dataset).values())
 
 

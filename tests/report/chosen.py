@@ -12,13 +12,13 @@ from irbench.results.schema import Dataset, Estimate, RecipeUsed, Result
 CUB = Dataset(
     name="cub200", protocol="closed-set", crop="none", fingerprint="f" * 64, train=9, gallery=1000, queries=5, classes=3
 )
-NOTHING = Backbone(name="test_resnet", weights="trained from nothing", parameters=5)
+NOTHING = Backbone(name="test_resnet", weights="trained from scratch", parameters=5)
 
 
 def result(percent=50.0, **changes):
     metrics = {
         f"{metric}@{k}": Estimate(mean=percent / 100, ci95=(percent / 100 - 0.1, percent / 100 + 0.1))
-        for metric in ("precision", "recall")
+        for metric in ("precision", "hit_rate")
         for k in (1, 2)
     }
     facts = {
@@ -41,7 +41,7 @@ def rows(shown, kind="measured"):
     return [row for panel in shown.panels for row in panel.rows if row.kind == kind]
 
 
-class Kept:
+class Artefacts:
     """Right answers [Q,K] by method and seed, in place of files; the results' means follow from them."""
 
     def __init__(self, positives=5, **hits):

@@ -17,7 +17,7 @@ RUNS = [
     Request(**SHORT, grid="full"),
     Request(**SHORT, methods=("irgen",), identifiers=("hkm-200", "random"), scale="small", epochs=3),
     Request(**SHORT, methods=("ft-clip+spann",), crop="bbox", protocol="metric-learning", max_queries=5),
-    Request(**SHORT, methods=("irgen",), changes=(("decode", "exact"), ("rerank", 30))),
+    Request(**SHORT, methods=("irgen",), overrides=(("decode", "exact"), ("rerank", 30))),
 ]
 CELLS = list(
     dict.fromkeys(

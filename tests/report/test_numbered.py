@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import typer
-from chosen import CUB, Kept, drawn, result, rows
+from chosen import CUB, Artefacts, drawn, result, rows
 
 from irbench import paper
 from irbench.cli.main import app
@@ -57,7 +57,7 @@ def made_by(command):
 @pytest.mark.parametrize(("number", "dataset"), CASES)
 def test_the_commands_of_gaps_make_the_cells_that_are_missing(number, dataset):
     shown = panel_of(number, dataset)
-    where = dataset.removesuffix("-fresh")
+    where = dataset.removesuffix("-incremental")
     for gap in shown.rows[1::2]:
         assert (where, gap.method) in made_by(gap.reason.removeprefix("not run: "))
     every = {(where, row.method) for row in shown.rows}
@@ -94,12 +94,12 @@ def test_what_was_measured_stands_below_what_was_published_at_any_scale():
 
 
 def test_fresh_galleries_are_for_the_sixth_table_only():
-    fresh = replace(CUB, name="inshop", fresh=500, fingerprint="e" * 64)
-    results = [result(method="irgen", search=None, dataset=fresh, variant="fresh")]
+    fresh = replace(CUB, name="inshop", incremental=500, fingerprint="e" * 64)
+    results = [result(method="irgen", search=None, dataset=fresh, variant="incremental")]
     measured = [row.method for row in rows(numbered(6, results))]
-    assert measured == ["irgen@fresh"]
+    assert measured == ["irgen@incremental"]
     assert not rows(numbered(1, results))
-    more = [result(method="irgen", search=None, dataset=fresh, variant="fresh,unseen-write")]
+    more = [result(method="irgen", search=None, dataset=fresh, variant="incremental,unseen-generate")]
     assert not rows(numbered(6, more))
 
 
@@ -119,8 +119,8 @@ def test_other_data_sets_follow_with_the_rows_that_were_run_and_other_protocols_
 
 
 def test_one_data_set_can_be_asked_for_and_one_without_these_rows_is_told_of():
-    for name in ("inshop", "inshop-fresh"):
-        assert [panel.dataset for panel in numbered(6, [], datasets=[name]).panels] == ["inshop-fresh"]
+    for name in ("inshop", "inshop-incremental"):
+        assert [panel.dataset for panel in numbered(6, [], datasets=[name]).panels] == ["inshop-incremental"]
     assert [panel.dataset for panel in numbered(1, [], datasets=["cub200"]).panels] == ["cub200"]
     pixels = result(method="pixels", search="linear", dataset=DIGITS)
     shown = numbered(1, [pixels], datasets=["digits"])
@@ -137,18 +137,18 @@ def test_shortened_results_are_counted_and_shown_when_asked():
 
 
 def test_rows_are_ranked_as_in_any_table():
-    kept = Kept(irgen=[drawn(0.9, 0)], other=[])
+    kept = Artefacts(irgen=[drawn(0.9, 0)], other=[])
     worse = replace(next(kept.results()), method="ft-clip", search="spann")
     kept.hits["ft-clip"] = [drawn(0.4, 1)]
     shown = panel_of(1, "cub200", [next(kept.results()), worse], judge=kept)
     assert {row.method: row.cells[0].rank for row in shown.rows if row.kind == "measured"} == {
         "ft-clip+spann": (2, 2), "irgen": (1, 1),
     }  # fmt: skip
-    assert shown.rows[-1].kind == "ceiling"
+    assert shown.rows[-1].kind == "upper bound"
 
 
 def test_inshops_table_says_why_its_numbers_are_no_shares_of_k():
-    for number, dataset in ((1, "inshop"), (3, "inshop"), (4, "inshop"), (6, "inshop-fresh")):
+    for number, dataset in ((1, "inshop"), (3, "inshop"), (4, "inshop"), (6, "inshop-incremental")):
         assert paper.INSHOP_PRECISION in panel_of(number, dataset).notes
     assert paper.INSHOP_PRECISION not in panel_of(2, "inshop").notes
 

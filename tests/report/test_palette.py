@@ -44,11 +44,13 @@ def test_a_color_means_a_method_or_a_stage():
     assert alike == {("decoder", "irgen")}  # the decoder is IRGen's
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_no_two_variants_of_an_ablation_look_alike(fresh):
-    names = ["fresh"] if fresh else [name for name, one in ABLATIONS.items() if not (one.fresh or one.index)]
+@pytest.mark.parametrize("incremental", [False, True])
+def test_no_two_variants_of_an_ablation_look_alike(incremental):
+    names = (
+        ["fresh"] if incremental else [name for name, one in ABLATIONS.items() if not (one.incremental or one.index)]
+    )
     cells = [cell for name in names for cell in ablation_cells(name, Request(methods=("irgen",)))]
-    variants = {(cell.variant or "").removeprefix("fresh").removeprefix(",") for cell in cells}
+    variants = {(cell.variant or "").removeprefix("incremental").removeprefix(",") for cell in cells}
     looks = [look(f"irgen@{variant}" if variant else "irgen") for variant in variants]
     assert len(looks) > 5
     assert len({(one.marker, one.dash) for one in looks}) == len(looks)

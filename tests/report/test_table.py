@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from chosen import CUB, Kept, drawn, result, rows
+from chosen import CUB, Artefacts, drawn, result, rows
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -20,9 +20,9 @@ from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
 from irbench.metrics.retrieval import per_query
 from irbench.metrics.significance import holm, randomised
-from irbench.report.ceiling import ideal
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
+from irbench.report.upper_bound import ideal
 from irbench.results.schema import Cost, Estimate, QueryTimes, RecipeUsed
 
 
@@ -41,10 +41,10 @@ def test_a_network_from_nothing_is_told_beside_a_published_number():
     shown = table([result(method="clip", search="linear")], "precision")
     measured = next(row for row in rows(shown) if row.method == "clip+linear")
     published = next(row for row in rows(shown, "published") if row.method == "clip+linear")
-    assert (measured.backbone, measured.weights) == ("test_resnet", "trained from nothing")
+    assert (measured.backbone, measured.weights) == ("test_resnet", "trained from scratch")
     assert published.weights == "Table 1"
     for form in FORMATS:
-        assert "trained from nothing" in render(shown, form, width=130)
+        assert "trained from scratch" in render(shown, form, width=130)
         assert "published" in render(shown, form, width=130)
 
 
@@ -66,9 +66,13 @@ def test_other_protocols_crops_and_fingerprints_are_panels_of_their_own_without_
 
 
 def test_a_gallery_that_grew_can_be_asked_for_alone():
-    grown = replace(CUB, fresh=9, fingerprint="0" * 64)
-    results = [result(), result(dataset=grown, variant="fresh"), result(dataset=replace(CUB, name="digits"))]
-    named = {("cub200",): ["cub200", "cub200-fresh"], ("cub200-fresh",): ["cub200-fresh"], ("digits",): ["digits"]}
+    grown = replace(CUB, incremental=9, fingerprint="0" * 64)
+    results = [result(), result(dataset=grown, variant="incremental"), result(dataset=replace(CUB, name="digits"))]
+    named = {
+        ("cub200",): ["cub200", "cub200-incremental"],
+        ("cub200-incremental",): ["cub200-incremental"],
+        ("digits",): ["digits"],
+    }
     for datasets, panels in named.items():
         shown = table(results, "precision", datasets=datasets)
         assert [panel.dataset for panel in shown.panels] == panels
@@ -132,12 +136,12 @@ def test_the_best_measured_value_is_marked_in_the_right_direction():
 
 
 def test_times_of_a_busy_machine_are_named():
-    quiet, busy = ({"cpu": "x", "cores": 2, "others": others} for others in (0.1, 0.9))
+    quiet, busy = ({"cpu": "x", "cores": 2, "concurrent_load": others} for others in (0.1, 0.9))
     results = [
         result(environment=quiet),
         *(result(method="irgen", search=None, seed=s, environment=busy) for s in (0, 2)),
     ]
-    for metric, told in {"price": 1, "latency": 1, "components": 1, "setup": 1, "footprint": 0, "precision": 0}.items():
+    for metric, told in {"cost": 1, "latency": 1, "components": 1, "setup": 1, "footprint": 0, "precision": 0}.items():
         notes = [note for panel in table(results, metric).panels for note in panel.notes if "others used" in note]
         assert len(notes) == told
         assert all(note.endswith(": irgen (seed 0, 2)") for note in notes)
@@ -159,7 +163,7 @@ def test_every_price_stands_in_its_own_column():
 
     queried = {"read_ms": 1, "encode_ms": 2, "search_ms": 3, "lookup_ms": 6, "total_ms": 7, "batched_ms": 12}
     peaks = {"peak_host_mb": 19, "peak_device_mb": 20}
-    assert printed("price", cost) == queried | peaks | {"train_s": 13, "index_s": 29, "all_bytes_per_image": 35_000}
+    assert printed("cost", cost) == queried | peaks | {"train_s": 13, "index_s": 29, "all_bytes_per_image": 35_000}
     assert printed("components", cost) == queried | {
         "decoder_ms": 4, "trie_ms": 5, "batched_encode_ms": 10, "batched_search_ms": 11,
     }  # fmt: skip
@@ -172,9 +176,9 @@ def test_every_price_stands_in_its_own_column():
         "encode_percent": 200 / 7, "search_percent": 300 / 7,
     })  # fmt: skip
     assert (
-        printed("price", replace(cost, batched_ms=None))["batched_ms"] == 12.5
+        printed("cost", replace(cost, batched_ms=None))["batched_ms"] == 12.5
     )  # of the rate, which is all that is known
-    nothing = printed("price", Cost())
+    nothing = printed("cost", Cost())
     assert set(nothing.values()) == {None}
 
 
@@ -185,7 +189,7 @@ def test_bytes_for_each_image():
 
 
 def test_a_data_set_that_was_never_run_still_shows_the_papers_rows():
-    shown = table([], "recall", datasets=["cars196", "digits"])
+    shown = table([], "hit_rate", datasets=["cars196", "digits"])
     assert [panel.dataset for panel in shown.panels] == ["cars196"]
     assert "irbench run --dataset cars196" in shown.panels[0].notes[0]
     assert shown.notes == ("digits: nothing measured yet",)
@@ -223,7 +227,7 @@ def test_csv_and_json_hold_the_same_unrounded_numbers():
 @pytest.mark.parametrize("width", [100, 120])
 def test_text_stays_within_the_terminal(width):
     hub = Backbone(name="vit_base_patch16_clip_224.openai", weights="hub: timm/x sha256:" + "a" * 64, parameters=6)
-    for metric in ("precision", "recall", "latency", "footprint"):
+    for metric in ("precision", "hit_rate", "latency", "footprint"):
         text = render(table([result(backbone=hub)], metric), "text", width=width)
         assert max(map(len, text.splitlines())) <= width
         assert "aaaaaaaa…" in text.replace("\n", "").replace(" ", "")
@@ -257,7 +261,7 @@ def test_what_beams_miss_is_told_beside_exact_answers():
 
 
 def test_ranks_and_marks_follow_from_the_tests_of_all_pairs():
-    kept = Kept(good=[drawn(0.9, 0)], even=[drawn(0.89, 1)], poor=[drawn(0.5, 2)], twin=[drawn(0.9, 0)])
+    kept = Artefacts(good=[drawn(0.9, 0)], even=[drawn(0.89, 1)], poor=[drawn(0.5, 2)], twin=[drawn(0.9, 0)])
     (panel,) = table(kept.results(), "precision", paper=False, judge=kept).panels
     cells = {row.method: row.cells[1] for row in panel.rows if row.kind == "measured"}
     scores = {name: per_query(kept(result(method=name)), "precision@2") for name in cells}
@@ -282,8 +286,8 @@ def test_a_difference_counts_less_the_more_pairs_are_tested():
     better = usual.copy()
     right, wrong = (np.flatnonzero(usual[:, 0] == hit) for hit in (True, False))
     better[wrong[:9], 0], better[right[:1], 0] = True, False  # p = 22/1024 by all signs of ten queries
-    few = Kept(usual=[usual], better=[better])
-    many = Kept(usual=[usual], better=[better], twin=[usual], third=[usual])
+    few = Artefacts(usual=[usual], better=[better])
+    many = Artefacts(usual=[usual], better=[better], twin=[usual], third=[usual])
     for kept, pairs, rank in ((few, 1, (2, 2)), (many, 6, (1, 4))):
         measured = rows(table(kept.results(), "precision", paper=False, judge=kept))
         (cell,) = [row.cells[0] for row in measured if row.method == "usual"]
@@ -293,7 +297,7 @@ def test_a_difference_counts_less_the_more_pairs_are_tested():
 
 def test_scores_are_averaged_over_the_seeds_that_rows_share():
     lucky, unlucky = drawn(0.9, 3), drawn(0.2, 4)
-    kept = Kept(one=[lucky, unlucky], other=[unlucky, lucky], third=[unlucky])
+    kept = Artefacts(one=[lucky, unlucky], other=[unlucky, lucky], third=[unlucky])
     both = table([r for r in kept.results() if r.method != "third"], "precision", paper=False, judge=kept)
     assert {row.cells[0].rank for row in rows(both)} == {(1, 2)}  # seed by seed they differ, on average they do not
     three = table(kept.results(), "precision", paper=False, judge=kept)
@@ -302,7 +306,7 @@ def test_scores_are_averaged_over_the_seeds_that_rows_share():
 
 
 def test_without_hits_there_is_no_rank_and_no_mark_against_an_untested_best():
-    kept = Kept(good=[drawn(0.9, 0)], poor=[drawn(0.4, 1)], unknown=[None])
+    kept = Artefacts(good=[drawn(0.9, 0)], poor=[drawn(0.4, 1)], unknown=[None])
     unknown = replace(result(99, method="unknown", search=None))
     results = [*(r for r in kept.results() if r.method != "unknown"), unknown]
     (panel,) = table(results, "precision", paper=False, judge=kept).panels
@@ -313,9 +317,9 @@ def test_without_hits_there_is_no_rank_and_no_mark_against_an_untested_best():
     assert any("without a rank: unknown" in note for note in panel.notes)
     assert not any(cell.rank for row in rows(table(results, "precision")) for cell in row.cells)
     nobody = table(
-        [unknown, result(method="other", search=None)], "precision", judge=Kept(unknown=[None], other=[None])
+        [unknown, result(method="other", search=None)], "precision", judge=Artefacts(unknown=[None], other=[None])
     )
-    assert not any(row.kind == "ceiling" for panel in nobody.panels for row in panel.rows)
+    assert not any(row.kind == "upper bound" for panel in nobody.panels for row in panel.rows)
 
 
 @given(arrays.arrays(np.int64, st.integers(1, 9), elements=st.integers(1, 12)), st.integers(1, 10))
@@ -329,17 +333,17 @@ def test_the_ceiling_is_what_the_best_of_all_rankings_reaches(positives, k):
 def test_the_ceiling_and_the_published_definition_stand_beside_precision_where_they_differ():
     positives = np.array([1, 2, 3])
     hits = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 0]], bool)
-    kept = Kept(positives, one=[hits])
+    kept = Artefacts(positives, one=[hits])
     (panel,) = table(kept.results(ks=(1, 2, 3)), "precision", paper=False, judge=kept).panels
     assert [column.key for column in panel.columns] == [
         "precision@1", "precision@2", "precision@3", "precision_irgen@3",
     ]  # fmt: skip
     measured, ceiling = panel.rows
-    assert ceiling.kind == "ceiling"
+    assert ceiling.kind == "upper bound"
     assert [cell.value for cell in measured.cells] == pytest.approx([100, 250 / 3, 500 / 9, 200 / 3])
     assert [cell.value for cell in ceiling.cells] == pytest.approx([100, 250 / 3, 200 / 3, 700 / 9])
     for form in FORMATS:
-        assert "ceiling" in render(table(kept.results(ks=(1, 2, 3)), "precision", judge=kept), form)
+        assert "upper bound" in render(table(kept.results(ks=(1, 2, 3)), "precision", judge=kept), form)
 
 
 def test_inshops_published_numbers_stand_in_the_column_of_their_own_definition():
@@ -353,7 +357,7 @@ def test_inshops_published_numbers_stand_in_the_column_of_their_own_definition()
 
 
 def test_other_data_are_mixed_only_when_asked_and_then_marked():
-    kept = Kept(one=[drawn(0.9, 0)], two=[drawn(0.1, 1)])
+    kept = Artefacts(one=[drawn(0.9, 0)], two=[drawn(0.1, 1)])
     first, second = kept.results()
     bbox = replace(second, dataset=replace(CUB, crop="bbox", fingerprint="0" * 64))
     assert len(table([first, bbox], "precision", paper=False, judge=kept).panels) == 2
@@ -369,21 +373,21 @@ def test_other_data_are_mixed_only_when_asked_and_then_marked():
 
 
 def test_variants_stand_in_a_panel_of_their_method_in_the_order_of_their_numbers():
-    names = [None, "length-10", "length-2", "fresh", "small", "imported"]
+    names = [None, "num_codebooks-10", "num_codebooks-2", "incremental", "small", "imported"]
     results = [result(), *(result(method="irgen", search=None, variant=name) for name in names)]
     methods, varied = table(results, "precision", paper=False).panels
     assert [row.method for row in methods.rows] == [
-        "ft-clip+scann", "irgen", "irgen@fresh", "irgen@imported", "irgen@small",
+        "ft-clip+scann", "irgen", "irgen@imported", "irgen@incremental", "irgen@small",
     ]  # fmt: skip
     assert [row.method for row in varied.rows if row.method not in {row.method for row in methods.rows}] == [
-        "irgen@length-2", "irgen@length-10",
+        "irgen@num_codebooks-2", "irgen@num_codebooks-10",
     ]  # fmt: skip
     alone = table([result(method="irgen", search=None, variant=name) for name in names[:3]], "precision", paper=False)
     assert [panel.part for panel in alone.panels] == ["irgen, varied"]
 
 
 def test_every_format_tells_ranks_and_p():
-    kept = Kept(good=[drawn(0.9, 0)], even=[drawn(0.88, 1)], poor=[drawn(0.5, 2)])
+    kept = Artefacts(good=[drawn(0.9, 0)], even=[drawn(0.88, 1)], poor=[drawn(0.5, 2)])
     shown = table(kept.results(), "precision", paper=False, judge=kept)
     lines = list(csv.DictReader(io.StringIO(render(shown, "csv"))))
     (poor,) = [line for line in lines if (line["method"], line["quantity"]) == ("poor", "precision@2")]
@@ -398,13 +402,13 @@ def test_every_format_tells_ranks_and_p():
 
 
 def test_latex_is_balanced_and_its_rows_have_their_columns():
-    kept = Kept(a_b=[drawn(0.9, 0)], c=[drawn(0.5, 1)])
+    kept = Artefacts(a_b=[drawn(0.9, 0)], c=[drawn(0.5, 1)])
     failed = result(method="x{y", status="failed", reason="50 % of $x_1\n{broken", metrics={}, backbone=None)
     text = render(table([*kept.results(), failed], "precision", judge=kept), "latex")
-    body = re.sub(r"\\[\\{}&%$#_]", "", "\n".join(line for line in text.splitlines() if not line.startswith("%")))
-    assert body.count("{") == body.count("}")
-    assert body.count("$") % 2 == 0
+    backbone = re.sub(r"\\[\\{}&%$#_]", "", "\n".join(line for line in text.splitlines() if not line.startswith("%")))
+    assert backbone.count("{") == backbone.count("}")
+    assert backbone.count("$") % 2 == 0
     for name in ("table", "tabular"):
-        assert body.count(rf"\begin{{{name}}}") == body.count(rf"\end{{{name}}}") == 1
+        assert backbone.count(rf"\begin{{{name}}}") == backbone.count(rf"\end{{{name}}}") == 1
     columns = len(re.sub(r"p\{[^}]*\}", "p", re.search(r"begin\{tabular\}\{(.*)\}", text)[1]))
-    assert {line.count("&") for line in body.splitlines() if "&" in line} == {columns - 1}
+    assert {line.count("&") for line in backbone.splitlines() if "&" in line} == {columns - 1}

@@ -31,7 +31,7 @@ def result(**changes):
         "seed": 0,
         "inputs": "a1",
         "recipe": RecipeUsed(text="# class: x\n", hash="b2"),
-        "backbone": Backbone(name="test_resnet", weights="trained from nothing", parameters=5),
+        "backbone": Backbone(name="test_resnet", weights="trained from scratch", parameters=5),
         "metrics": {
             "precision@1": Estimate(mean=0.5, ci95=(0.4, 0.6)),
             "r_precision": Estimate(mean=None, reason="the ranking is too shallow"),

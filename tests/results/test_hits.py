@@ -49,8 +49,8 @@ def a_benchmark(fresh: int = 0) -> Benchmark:
         gallery=gallery,
         queries=queries,
         ks=(1, 2),
-        depth=6,
-        fresh=fresh,
+        top_k=6,
+        incremental=fresh,
     )
 
 

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from irbench.core.errors import StoreError
 from irbench.runtime import cache
 from irbench.runtime.cache import Key, Store, write_atomically
-from irbench.runtime.timer import Clock
+from irbench.runtime.timer import Timer
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-KEY = Key("pixels", {"data": "abc", "side": 64})
+KEY = Key("pixels", {"data": "abc", "image_size": 64})
 
 
 def make(folder: Path) -> None:
@@ -62,14 +62,14 @@ def test_an_entry_is_made_once_and_its_price_is_charged_each_time(tmp_path):
         time.sleep(0.02)
         make(folder)
 
-    made = Store(tmp_path).ensure(KEY, slow, stage="build")
-    clock = Clock(live=False)
-    with clock.run():
-        found = Store(tmp_path).ensure(KEY, refuse, stage="build")
+    made = Store(tmp_path).ensure(KEY, slow, span="build")
+    timer = Timer(bypass_cache=False)
+    with timer.run():
+        found = Store(tmp_path).ensure(KEY, refuse, span="build")
     assert found == made
-    assert clock.seconds["build"] == made.seconds >= 0.02
+    assert timer.seconds["build"] == made.seconds >= 0.02
     assert (found.path / "array.bin").read_bytes() == b"twelve bytes"
-    other = Store(tmp_path).ensure(Key("pixels", {"data": "other"}), make, stage="build")
+    other = Store(tmp_path).ensure(Key("pixels", {"data": "other"}), make, span="build")
     assert other.path != made.path
     assert other.content == made.content
 
@@ -85,7 +85,7 @@ def found(root, entry, kept):
 
 @pytest.mark.parametrize("name", ["array.bin", "facts.json", "entry.json"])
 def test_truncation_at_every_byte_is_noticed(tmp_path, name):
-    entry = Store(tmp_path).ensure(KEY, make, stage="build")
+    entry = Store(tmp_path).ensure(KEY, make, span="build")
     whole = (entry.path / name).read_bytes()
     kept = {path.name: path.read_bytes() for path in entry.path.iterdir()}
     for cut in range(len(whole)):
@@ -96,7 +96,7 @@ def test_truncation_at_every_byte_is_noticed(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["array.bin", "facts.json", "entry.json"])
 def test_every_flipped_bit_is_noticed(tmp_path, name):
-    entry = Store(tmp_path).ensure(KEY, make, stage="build")
+    entry = Store(tmp_path).ensure(KEY, make, span="build")
     whole = (entry.path / name).read_bytes()
     kept = {path.name: path.read_bytes() for path in entry.path.iterdir()}
     for bit in range(0, 8 * len(whole), 1 if len(whole) < 20 else 29):  # every place in a byte comes up
@@ -121,22 +121,22 @@ def test_every_flipped_bit_is_noticed(tmp_path, name):
     ],
 )
 def test_a_listing_that_is_not_one_makes_the_entry_damaged(tmp_path, listing):
-    entry = Store(tmp_path).ensure(KEY, make, stage="build")
+    entry = Store(tmp_path).ensure(KEY, make, span="build")
     (entry.path / "entry.json").write_text(listing)
     assert Store(tmp_path).find(KEY) is None
 
 
 def test_a_damaged_entry_is_kept_aside_and_made_again(tmp_path):
-    entry = Store(tmp_path).ensure(KEY, make, stage="build")
+    entry = Store(tmp_path).ensure(KEY, make, span="build")
     (entry.path / "array.bin").write_bytes(b"twelve bytez")
-    again = Store(tmp_path).ensure(KEY, make, stage="build")
+    again = Store(tmp_path).ensure(KEY, make, span="build")
     assert (again.path / "array.bin").read_bytes() == b"twelve bytes"
     (aside,) = tmp_path.glob("pixels/*.damaged-*")
     assert (aside / "array.bin").read_bytes() == b"twelve bytez"
 
 
 def test_a_missing_file_is_damage(tmp_path):
-    entry = Store(tmp_path).ensure(KEY, make, stage="build")
+    entry = Store(tmp_path).ensure(KEY, make, span="build")
     (entry.path / "facts.json").unlink()
     assert Store(tmp_path).find(KEY) is None
 
@@ -148,12 +148,12 @@ def test_a_maker_that_dies_leaves_nothing_but_its_scratch(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Store(tmp_path).ensure(KEY, dies, stage="build")
+        Store(tmp_path).ensure(KEY, dies, span="build")
     assert Store(tmp_path).find(KEY) is None
     left = {path.name for path in (tmp_path / "pixels").iterdir() if path.is_dir()}
     assert left == {f"{KEY.digest}.partial"}
     assert (Store(tmp_path).scratch(KEY) / "checkpoint").read_text() == "step 7"
-    Store(tmp_path).ensure(KEY, make, stage="build")
+    Store(tmp_path).ensure(KEY, make, span="build")
     assert not list(tmp_path.glob("pixels/*.partial"))
 
 
@@ -164,7 +164,7 @@ def _ensure_slowly(root: Path, log: Path) -> None:
         time.sleep(0.2)
         make(folder)
 
-    entry = Store(root).ensure(KEY, slow, stage="build")
+    entry = Store(root).ensure(KEY, slow, span="build")
     assert (entry.path / "array.bin").read_bytes() == b"twelve bytes"
 
 
@@ -182,7 +182,7 @@ def test_four_processes_that_want_one_entry_make_it_once(tmp_path):
 def test_a_work_folder_that_cannot_be_written_is_the_users_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="--work"):
-        Store(tmp_path / "file").ensure(KEY, make, stage="build")
+        Store(tmp_path / "file").ensure(KEY, make, span="build")
     with pytest.raises(StoreError, match="--work"):
         Store(tmp_path / "file").scratch(KEY)
 
@@ -191,7 +191,7 @@ def test_a_work_folder_that_cannot_be_written_is_the_users_error(tmp_path):
 def test_a_folder_without_permission_is_the_users_error(tmp_path):
     (tmp_path / "pixels").mkdir(mode=0o500)
     with pytest.raises(StoreError, match="--work"):
-        Store(tmp_path).ensure(KEY, make, stage="build")
+        Store(tmp_path).ensure(KEY, make, span="build")
 
 
 def fails(*_args, **_kwargs):
@@ -203,9 +203,9 @@ def test_a_full_disk_is_the_users_error_and_leaves_no_entry(tmp_path, monkeypatc
     with monkeypatch.context() as full:
         full.setattr(*{"fsync": (os, "fsync"), "mkdtemp": (cache.tempfile, "mkdtemp")}[step], fails)
         with pytest.raises(StoreError, match=r"No space left.*--work"):
-            Store(tmp_path).ensure(KEY, make, stage="build")
+            Store(tmp_path).ensure(KEY, make, span="build")
     assert not [path for path in (tmp_path / "pixels").iterdir() if path.is_dir()]
-    assert Store(tmp_path).ensure(KEY, make, stage="build").seconds >= 0
+    assert Store(tmp_path).ensure(KEY, make, span="build").seconds >= 0
 
 
 def test_a_makers_own_failure_is_not_dressed_up_as_a_full_disk(tmp_path):
@@ -213,7 +213,7 @@ def test_a_makers_own_failure_is_not_dressed_up_as_a_full_disk(tmp_path):
         (tmp_path / "photo.jpg").read_bytes()
 
     with pytest.raises(FileNotFoundError):
-        Store(tmp_path).ensure(KEY, reads_what_is_not_there, stage="build")
+        Store(tmp_path).ensure(KEY, reads_what_is_not_there, span="build")
 
 
 @pytest.mark.parametrize("call", range(3))
@@ -250,10 +250,10 @@ def test_write_atomically_writes_what_it_is_given(tmp_path, content):
 
 def test_a_disk_that_fills_while_something_is_made_is_the_users_error(tmp_path):
     with pytest.raises(StoreError, match="No space left"):
-        Store(tmp_path).ensure(KEY, fails, stage="build")
+        Store(tmp_path).ensure(KEY, fails, span="build")
 
 
 def test_arrays_come_back_as_they_were(tmp_path):
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
-    entry = Store(tmp_path).ensure(KEY, lambda folder: np.save(folder / "e.npy", array), stage="encode")
+    entry = Store(tmp_path).ensure(KEY, lambda folder: np.save(folder / "e.npy", array), span="encode")
     assert (np.load(entry.path / "e.npy", allow_pickle=False) == array).all()

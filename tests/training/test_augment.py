@@ -10,7 +10,7 @@ from irbench.networks.backbones import centre, to_float
 from irbench.training.augment import augment
 from irbench.training.config import TrainingConfig
 
-PLAIN = TrainingConfig(backbone="test_resnet", epochs=1, lr=1.0, side=5, decoded_side=8)
+PLAIN = TrainingConfig(backbone="test_resnet", epochs=1, lr=1.0, image_size=5, resize_size=8)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_every_crop_is_a_square_of_its_own_picture(pictures, mirror, wanted):
 
 
 def test_a_picture_of_the_side_that_is_seen_is_left_whole(pictures):
-    config = replace(PLAIN, side=8, mirror=False)
+    config = replace(PLAIN, image_size=8, mirror=False)
     assert see(pictures, config).equal(to_float(pictures))
 
 
@@ -71,7 +71,7 @@ def test_turning_scaling_and_moving_stay_in_range_and_keep_a_plain_picture_plain
 def test_a_shift_moves_by_the_share_of_the_side_that_it_says():
     picture = torch.zeros(200, 32, 32, 3, dtype=torch.uint8)
     picture[:, 16, 16] = 255
-    seen = see(picture, replace(PLAIN, side=32, decoded_side=32, shift=0.25), mirror=False)
+    seen = see(picture, replace(PLAIN, image_size=32, resize_size=32, shift=0.25), mirror=False)
     mass = seen[:, 0] / seen[:, 0].sum(dim=(1, 2), keepdim=True)
     centres = (mass.sum(dim=1) * torch.arange(32)).sum(dim=1) - 16
     assert 7 < centres.abs().max() <= 8.01

@@ -27,11 +27,21 @@ FORKS.set_forkserver_preload(
     ]
 )
 
-NETWORK = {"backbone": "test_resnet", "side": 32, "decoded_side": 36, "batch": 16, "lr": 1e-3, "shift": 0.1}
+NETWORK = {"backbone": "test_resnet", "image_size": 32, "resize_size": 36, "batch": 16, "lr": 1e-3, "shift": 0.1}
 JUDGED = {"validation_share": 0.2, "validate_every": 2, "patience": 1}
 START = FtClipConfig(**NETWORK, epochs=2)
-TOKENS = {**NETWORK, "start": "ft-clip", "epochs": 3, "length": 2, "codes": 4}
-DECODER = Config(**NETWORK, **JUDGED, start="ft-clip", epochs=4, depth=1, width=16, heads=2, partners=2, beams=4)
+TOKENS = {**NETWORK, "start": "ft-clip", "epochs": 3, "num_codebooks": 2, "codebook_size": 4}
+DECODER = Config(
+    **NETWORK,
+    **JUDGED,
+    start="ft-clip",
+    epochs=4,
+    num_layers=1,
+    width=16,
+    num_heads=2,
+    targets_per_image=2,
+    beam_size=4,
+)
 
 
 class Components:
@@ -94,12 +104,12 @@ def lives(folder, *arguments):
 
 
 def outcome(folder):
-    """All that was learnt, and the answers."""
-    learnt = {}
+    """All that was trained, and the answers."""
+    trained = {}
     for model in (folder / "model").glob("*/model.safetensors"):
-        learnt[model.parent.name] = model.read_bytes(), (model.parent / "history.json").read_text()
+        trained[model.parent.name] = model.read_bytes(), (model.parent / "history.json").read_text()
     with np.load(folder / "answers.npz") as answers:
-        return learnt, answers["rows"].tolist(), answers["scores"].tolist()
+        return trained, answers["rows"].tolist(), answers["scores"].tolist()
 
 
 PUBLISHED = {"codebooks": "encoded", "prefix_classifiers": "shared"}

@@ -21,13 +21,13 @@ from irbench.data.pixels import View, pixels
 from irbench.training import loop
 from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
-from irbench.training.loop import Task, learn
+from irbench.training.loop import Task, train
 from irbench.training.optim import make_optimizer, make_scheduler
 from irbench.training.validation import held_out
 
-TRAINING = {"backbone": "test_resnet", "side": 32, "decoded_side": 36, "batch": 16, "lr": 1e-2}
+TRAINING = {"backbone": "test_resnet", "image_size": 32, "resize_size": 36, "batch": 16, "lr": 1e-2}
 RECIPES = {
-    "ft-clip": {"warmup": 0.3, "rotate": 10.0, "shift": 0.1, "body_lr": 0.5, "drop_path": 0.2},
+    "ft-clip": {"warmup": 0.3, "rotate": 10.0, "shift": 0.1, "backbone_lr": 0.5, "drop_path": 0.2},
     "cgd": {"per_class": 3, "dim": 32, "frozen_statistics": False, "optimizer": "adam", "schedule": "step"},
     "irt-r": {"memory_ratio": 0.7, "momentum": 0.9, "clip_gradient": 1.0, "schedule": "constant"},
 }
@@ -98,7 +98,7 @@ class Recording(Task):
     name = "recording"
 
     def __init__(self, factor=1.0):
-        self.module = self.body = nn.Linear(3, 1)
+        self.module = self.backbone = nn.Linear(3, 1)
         self.factor, self.events = factor, []
 
     def loss(self, images, rows):
@@ -118,13 +118,13 @@ class Recording(Task):
 
 def test_the_order_of_events_and_what_is_kept(runtime, images, config):
     task = Recording()
-    learnt = learn(task, images, config, runtime)
+    trained = train(task, images, config, runtime)
     batches = ["step"] * round(40 / 16)
     assert task.events == ["start", *[*batches, "end"] * 3, "finish"]
-    assert (load_file(learnt.entry.path / "model.safetensors")["weight"] == 7).all()
+    assert (load_file(trained.entry.path / "model.safetensors")["weight"] == 7).all()
     assert not task.module.training
     again = Recording()
-    assert learn(again, images, config, runtime) == learnt
+    assert train(again, images, config, runtime) == trained
     assert again.events == []
     assert (again.module.weight == 7).all()
 
@@ -132,12 +132,12 @@ def test_the_order_of_events_and_what_is_kept(runtime, images, config):
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_told_and_nothing_is_kept(runtime, images, config, factor):
     with pytest.raises(RecipeError, match="training of recording diverged in epoch 1; lower lr"):
-        learn(Recording(factor), images, config, runtime)
+        train(Recording(factor), images, config, runtime)
     assert not [path for path in (runtime.store.root / "model").iterdir() if path.is_dir() and path.suffix == ""]
 
 
 def feed(images, config, runtime):
-    return Feed(pixels(images, View(config.decoded_side), runtime), images.labels, config, runtime)
+    return Feed(pixels(images, View(config.resize_size), runtime), images.labels, config, runtime)
 
 
 def test_an_epoch_shows_every_image_once_in_another_order(runtime, images, config):
@@ -171,13 +171,13 @@ def test_more_images_of_a_class_than_a_batch_holds_are_told(runtime, images, con
 @dataclass
 class Split:
     module: nn.Module
-    body: nn.Module
+    backbone: nn.Module
 
 
 @pytest.fixture
 def split():
-    body = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    return Split(nn.Sequential(body, nn.Linear(3, 4)), body)
+    backbone = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    return Split(nn.Sequential(backbone, nn.Linear(3, 4)), backbone)
 
 
 def rates(split, config, batches=10):
@@ -190,7 +190,7 @@ def rates(split, config, batches=10):
 
 @pytest.mark.parametrize("decay_vectors", [False, True])
 def test_the_body_learns_at_its_share_and_vectors_decay_where_they_are_to(split, config, decay_vectors):
-    config = replace(config, body_lr=0.01, weight_decay=0.3, decay_vectors=decay_vectors)
+    config = replace(config, backbone_lr=0.01, weight_decay=0.3, decay_vectors=decay_vectors)
     groups = make_optimizer(split.module, split.body, config).param_groups
     found = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     (linear, norm), head = split.body, split.module[1]
@@ -203,14 +203,14 @@ def test_the_body_learns_at_its_share_and_vectors_decay_where_they_are_to(split,
 
 
 def test_schedules_follow_their_formulas(split, config):
-    config = replace(config, epochs=10, body_lr=0.1, warmup=0.0)
+    config = replace(config, epochs=10, backbone_lr=0.1, warmup=0.0)
     cosine = list(rates(split, replace(config, warmup=0.2, warmup_lr=1e-7, final_lr=1e-5)))
-    for step, (body, *_, head) in enumerate(cosine):
+    for step, (backbone, *_, head) in enumerate(cosine):
         rise = 1e-7 + (1e-2 - 1e-7) * step / 20
         fall = 1e-5 + (1e-2 - 1e-5) * (1 + np.cos(np.pi * step / 100)) / 2
         assert head == pytest.approx(rise if step < 20 else fall)
         if step >= 20:
-            assert body == pytest.approx(1e-5 + (1e-3 - 1e-5) * (1 + np.cos(np.pi * step / 100)) / 2)
+            assert backbone == pytest.approx(1e-5 + (1e-3 - 1e-5) * (1 + np.cos(np.pi * step / 100)) / 2)
     stepped = [group[-1] for group in rates(split, replace(config, schedule="step"))]
     assert stepped == pytest.approx([1e-2] * 60 + [1e-3] * 20 + [1e-4] * 20)
     assert [group[-1] for group in rates(split, replace(config, schedule="constant"))] == [1e-2] * 100
@@ -309,9 +309,9 @@ def test_it_stops_when_validation_no_longer_gets_better_and_keeps_the_best(
 ):
     config = replace(config, epochs=7, weight_decay=0.0, lr=1e-9, validation_share=0.2, **changes)
     task = Descent(best)
-    learnt = learn(task, images, config, runtime)
+    trained = train(task, images, config, runtime)
     assert task.module.weight[0, 0].item() == pytest.approx(weight)
-    told = learnt.training["recording"]
+    told = trained.training["recording"]
     assert len(told["loss"]) == epochs
     validated = [e for e in range(1, epochs + 1) if e % config.validate_every == 0 or e == 7]
     assert told["validation"] == pytest.approx([(e - best) ** 2 for e in validated], abs=1e-3)

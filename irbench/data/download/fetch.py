@@ -177,7 +177,7 @@ def _instructions(plan: Plan) -> str:
         f"Terms: {head.license}\n"
         f"Put these files into {folder} and give this command again, which checks and unpacks them:\n"
         f"{_listed(plan.by_hand)}\n"
-        f"Or make the folder yourself: {plan.dataset.layout.shape}, below {plan.home}."
+        f"Or make the folder yourself: {plan.dataset.loader.shape}, below {plan.home}."
     )
 
 

@@ -36,8 +36,8 @@ class Collection:
     unused: tuple[str, ...] = ()  # further images that belong to the data set, which nothing here asks or searches
 
 
-class Layout(Protocol):
-    """A reader, built as `Layout(config)` from its own frozen `Config`."""
+class Loader(Protocol):
+    """A reader, built as `Loader(config)` from its own frozen `Config`."""
 
     marker: ClassVar[str]  # a file or folder below the root that tells where the data set lies
     shape: ClassVar[str]  # what the folder has to look like, for the message when something is missing

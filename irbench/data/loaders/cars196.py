@@ -21,7 +21,7 @@ class Config:
     holdout: int = 0  # n: of the training photographs alone, every n-th is asked; 0: the official test photographs
 
 
-class CarsLayout:
+class CarsLoader:
     """Trained on and searched: the training photographs; asked: the test photographs, or some held out."""
 
     marker: ClassVar[str] = "devkit/cars_train_annos.mat"

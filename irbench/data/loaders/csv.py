@@ -24,7 +24,7 @@ class Config:
     """Nothing to choose."""
 
 
-class CsvLayout:
+class CsvLoader:
     """One image a line; a path is absolute or starts at the file's folder, a label is any text.
 
     An image may stand in several splits, once in each. Without rows of split train, the gallery is trained on.

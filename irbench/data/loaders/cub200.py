@@ -18,7 +18,7 @@ class Config:
     """Nothing to choose."""
 
 
-class CubLayout:
+class CubLoader:
     """Trained on and searched: the training photographs; asked: the test photographs."""
 
     marker: ClassVar[str] = "images.txt"

@@ -14,7 +14,7 @@ class Config:
     """Nothing to choose."""
 
 
-class DigitsLayout:
+class DigitsLoader:
     """Even rows are trained on and searched, odd rows are asked."""
 
     marker: ClassVar[str] = ""

@@ -18,7 +18,7 @@ class Config:
     holdout: int = 3  # of each class, sorted by name, every n-th image is a query: the n-th, the 2n-th ...
 
 
-class FoldersLayout:
+class FoldersLoader:
     """`gallery/<class>/<image>` and `query/<class>/<image>`, perhaps `train/<class>/<image>`; or `<class>/<image>`.
 
     Of train and gallery one may be missing: it is then the same as the other.

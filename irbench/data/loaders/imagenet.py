@@ -21,7 +21,7 @@ class Config:
     query_step: int = 10  # of the validation images, sorted by class and name, every n-th is asked
 
 
-class ImagenetLayout:
+class ImagenetLoader:
     """Trained on and searched: the training images; asked: some validation images.
 
     The published code takes every tenth (data/imagenet/gnd_generater.py:39), 5 for each of the 1,000 classes.

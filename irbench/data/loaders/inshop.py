@@ -23,7 +23,7 @@ class Config:
     pictures: str = "Img"  # "Img" holds img/WOMEN/...; another folder for pictures of another size
 
 
-class InshopLayout:
+class InshopLoader:
     """Searched: the gallery; asked: the queries; trained on: train and gallery, or with disjoint classes train alone.
 
     So does the paper (section 4): 38,494 images of 7,982 items train the closed-set methods.

@@ -22,7 +22,7 @@ class Config:
     query_drawers: tuple[int, int] = (13, 20)
 
 
-class OmniglotLayout:
+class OmniglotLoader:
     """A class is a character of an alphabet; trained on and searched: some drawers, asked: others."""
 
     def __init__(self, config: Config) -> None:

@@ -21,7 +21,7 @@ class Config:
     val: str = "val_256"
 
 
-class PlacesLayout:
+class PlacesLoader:
     """Trained on and searched: the training images; asked: the validation images, as in the published code."""
 
     marker: ClassVar[str] = "places365_val.txt"

@@ -19,7 +19,7 @@ from irbench.report.figures import answers, curves, pareto, throughput
 from irbench.report.figures.output import FORMATS, check_format, save, svg
 from irbench.report.figures.selection import Group, Selection, name_of, select
 from irbench.report.figures.sheet import style
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
 
 __all__ = ["BY", "FORMATS", "KINDS", "Wishes", "check_format", "draw", "name_of", "save", "svg"]
@@ -29,7 +29,7 @@ __all__ = ["BY", "FORMATS", "KINDS", "Wishes", "check_format", "draw", "name_of"
 class Wishes:
     """What a figure is to show; every default is a choice that reads well."""
 
-    datasets: Sequence[str] = ()  # all; "digits-fresh" for the gallery that grew
+    datasets: Sequence[str] = ()  # all; "digits-incremental" for the gallery that grew
     methods: Sequence[str] = ()  # those without variants; "ft-clip" (every index), "irgen@hkm", "irgen@*"
     seeds: Sequence[int] = ()  # all
     queries: Sequence[int] = ()  # rows of the queries that `answers` shows; by default those that divide the methods
@@ -42,7 +42,7 @@ class Wishes:
 class _Kind:
     """A figure, and how results are chosen for it."""
 
-    draw: Callable[[Selection, Kept, Wishes], Figure]
+    draw: Callable[[Selection, Artefacts, Wishes], Figure]
     variants: Callable[[Group], bool] = lambda _: False  # those that are drawn unasked
     by_machine: bool = False  # for times
 
@@ -73,7 +73,7 @@ KINDS = tuple(_KINDS)
 BY = ("latency", "throughput")
 
 
-def draw(kind: str, results: Iterable[Result], kept: Kept, wishes: Wishes = Wishes()) -> Figure:
+def draw(kind: str, results: Iterable[Result], kept: Artefacts, wishes: Wishes = Wishes()) -> Figure:
     """Return one of `KINDS` over the results; `kept` says where the answers behind them lie."""
     check_choice("kind of figure", kind, KINDS)
     if wishes.by is not None:

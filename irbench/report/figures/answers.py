@@ -23,7 +23,7 @@ from irbench.data.sources import Source
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, sheet
 from irbench.report.palette import FAINT, INK, MUTED, PAPER, RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 
 _K, _QUERIES, _MOST = 8, 3, 40  # answers, queries unasked, and queries or answers at most
 _SIDE, _GAP = 72, 12  # pixels of a picture, and between two
@@ -42,7 +42,7 @@ class Shown:
     right: NDArray[np.bool_]  # [Q,K]
 
 
-def answers(selection: Selection, kept: Kept, *, queries: Sequence[int], k: int | None) -> Figure:
+def answers(selection: Selection, kept: Artefacts, *, queries: Sequence[int], k: int | None) -> Figure:
     """Draw the first `k` answers to these queries, by default to those over which the methods disagree most."""
     if len(selection.panels) > 1:
         names = ", ".join(panel.title for panel in selection.panels)
@@ -81,7 +81,7 @@ def disagreed(right: Sequence[NDArray[np.bool_]], labels: NDArray[np.int64], cou
     return list(chosen.values())[:count]
 
 
-def _find(panel: Panel, kept: Kept, benchmark: Benchmark, count: int) -> tuple[list[Shown], list[str]]:
+def _find(panel: Panel, kept: Artefacts, benchmark: Benchmark, count: int) -> tuple[list[Shown], list[str]]:
     """Return the answers of each group's first seed; those that are not here are told of."""
     shown, gaps = [], []
     labels = np.append(benchmark.gallery.labels, -1)  # row -1, a missing answer, is of no class

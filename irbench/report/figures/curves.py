@@ -20,7 +20,7 @@ from irbench.metrics.significance import intervals
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
 from irbench.report.palette import MUTED
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 
 _DENSE = 100  # answers up to which every K is drawn; of more, steps of a few percent
 _LOGARITHMIC = 40
@@ -54,15 +54,15 @@ class Answered:
     judged: tuple[Judged, ...]
 
     @property
-    def depth(self) -> int:
+    def top_k(self) -> int:
         """Answers that every seed kept."""
-        return min(one.depth for one in self.judged)
+        return min(one.top_k for one in self.judged)
 
     @property
     def reach(self) -> int:
         """The last rank at which any query has a right answer: nothing follows for a method that stops answering."""
         ranks = [np.flatnonzero(one.hits.any(axis=0)) for one in self.judged]
-        return min(self.depth, max((1 + int(found[-1]) for found in ranks if found.size), default=1))
+        return min(self.top_k, max((1 + int(found[-1]) for found in ranks if found.size), default=1))
 
     def curve(self, metric: str, ks: Sequence[int]) -> Curve:
         """Return the metric at each of `ks`; a lone seed has the interval that its result states."""
@@ -77,7 +77,7 @@ class Answered:
         return Curve(mean, bounds[:, 0], bounds[:, 1])
 
 
-def precision_recall(selection: Selection, kept: Kept) -> Figure:
+def precision_recall(selection: Selection, kept: Artefacts) -> Figure:
     """The paper's Figure 3: precision against true recall, a point for each K."""
     found = _find(selection, kept)
     notes = [_MARKED, _MISSES, *_hidden(found)]
@@ -85,7 +85,7 @@ def precision_recall(selection: Selection, kept: Kept) -> Figure:
     return _figure("Precision against recall", found, _draw_precision_recall, notes=notes)
 
 
-def precision_at(selection: Selection, kept: Kept, *, k: int | None, published: bool) -> Figure:
+def precision_at(selection: Selection, kept: Artefacts, *, k: int | None, published: bool) -> Figure:
     """The paper's Figure 6: precision at K, up to `k` or the largest K that a result states.
 
     Dotted: what the gallery allows, the mean of min(n, K)/K.
@@ -97,18 +97,18 @@ def precision_at(selection: Selection, kept: Kept, *, k: int | None, published: 
             _draw_published(axes, panel)
 
     found = _find(selection, kept)
-    legend: dict[str, Artist] = {_CEILING: Line2D([], [], color=MUTED, linestyle=":")}
+    legend: dict[str, Artist] = {_UPPER_BOUND: Line2D([], [], color=MUTED, linestyle=":")}
     if published and any(_published(panel) for panel, _ in found.panels):
         legend["hollow: published"] = Line2D([], [], color=MUTED, linestyle="", marker="o", markerfacecolor="none")
     return _figure("Precision at K", found, draw, legend=legend, notes=(_MOST, _MISSES, *_hidden(found)))
 
 
-def mrr(selection: Selection, kept: Kept) -> Figure:
+def mrr(selection: Selection, kept: Artefacts) -> Figure:
     """The paper's Figure 4: mean reciprocal rank at 1, 2, 4, 8."""
     return _figure("Mean reciprocal rank of the first right answer", _find(selection, kept), _draw_mrr)
 
 
-_CEILING = "the most possible"
+_UPPER_BOUND = "the most possible"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ class _Found:
     gaps: list[str]
 
 
-def _find(selection: Selection, kept: Kept) -> _Found:
+def _find(selection: Selection, kept: Artefacts) -> _Found:
     """Find which answers were right; a figure of which nothing is known is the user's to mend."""
     found = []
     missing: dict[str, list[str]] = defaultdict(list)
@@ -139,7 +139,7 @@ def _find(selection: Selection, kept: Kept) -> _Found:
     return _Found(found, [*gaps, *selection.told])
 
 
-def _judged(group: Group, kept: Kept) -> tuple[tuple[Judged, ...], list[int]]:
+def _judged(group: Group, kept: Artefacts) -> tuple[tuple[Judged, ...], list[int]]:
     """Return what is known of each seed, and the seeds of which nothing is."""
     known, unknown = [], []
     for result in group.results:
@@ -163,7 +163,7 @@ def _hidden(found: _Found) -> Iterator[str]:
 
 def _short(panel: Panel, answered: Sequence[Answered]) -> list[str]:
     """One line about the methods that stop answering before the others do."""
-    ends = [f"{one.group.label} {one.reach}" for one in answered if one.reach < one.depth]
+    ends = [f"{one.group.label} {one.reach}" for one in answered if one.reach < one.top_k]
     return [f"{panel.title}: curves end after the last right answer, at rank: {', '.join(ends)}"] if ends else []
 
 
@@ -191,7 +191,7 @@ def _figure(
 def _draw_precision_recall(axes: Axes, _: Panel, answered: Sequence[Answered]) -> None:
     for one in answered:
         ks = _ks(one.reach)
-        precision, recall = one.curve("precision", ks), one.curve("true_recall", ks)
+        precision, recall = one.curve("precision", ks), one.curve("recall", ks)
         _line(axes, one.group, recall.mean, precision, marked=[ks.index(k) for k in _MARKS if k in ks])
     axes.set(xlabel="recall (Σh/n)", ylabel="precision (Σh/K)")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -200,15 +200,15 @@ def _draw_precision_recall(axes: Axes, _: Panel, answered: Sequence[Answered]) -
 
 def _draw_precision_at(axes: Axes, answered: Sequence[Answered], k: int | None) -> None:
     stated = {k for one in answered for k in _stated(one.group)}
-    last = min(k or max(stated, default=10), max(one.depth for one in answered))
+    last = min(k or max(stated, default=10), max(one.top_k for one in answered))
     for one in answered:
-        ks = _ks(min(last, one.depth))
+        ks = _ks(min(last, one.top_k))
         curve = one.curve("precision", ks)
         _line(axes, one.group, np.array(ks, float), curve, marked=[ks.index(k) for k in stated if k in ks])
     ks = _ks(last)
     positives = answered[0].judged[0].positives
     ceiling = [float(np.minimum(positives, k).mean() / k) for k in ks]
-    axes.plot(ks, ceiling, color=MUTED, linestyle=":", label=_CEILING, zorder=1)
+    axes.plot(ks, ceiling, color=MUTED, linestyle=":", label=_UPPER_BOUND, zorder=1)
     if last > _LOGARITHMIC:
         axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(k for k in {1, *stated, last} if k <= last)))

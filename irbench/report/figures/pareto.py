@@ -78,16 +78,16 @@ def curves(points: Sequence[Point]) -> Iterator[list[Point]]:
 
     What differs in anything else (other identifiers, exact decoding, two numbers at once) lies on no curve.
     """
-    for key in dict.fromkeys(key for point in points for key in point.group.changes):
+    for key in dict.fromkeys(key for point in points for key in point.group.overrides):
         alike: dict[tuple[tuple[str, str], ...], list[tuple[float, Point]]] = defaultdict(list)
         for point in points:
-            changes = point.group.changes
+            changes = point.group.overrides
             value = point.group.number(key)
             if value is not None and (changes or not point.group.setting):
                 rest = tuple(sorted((name, other) for name, other in changes.items() if name != key))
                 alike[rest].append((value, point))
         for found in alike.values():
-            if len(found) > 1 and any(key in point.group.changes for _, point in found):
+            if len(found) > 1 and any(key in point.group.overrides for _, point in found):
                 yield [point for _, point in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -184,7 +184,7 @@ def _text(panel: Panel, point: Point) -> str:
     if key is None:
         return group.setting
     value = group.value(key)
-    if group.setting and list(group.changes) != [key]:
+    if group.setting and list(group.overrides) != [key]:
         return group.setting.replace("-", " ").replace(",", ", ")
     return f"{key} {value}" if value is not None else "as usual"
 

@@ -11,13 +11,13 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 
 from irbench.core.errors import UsageError, nearest
-from irbench.report.notes import beside_others
+from irbench.report.notes import under_concurrent_load
 from irbench.report.palette import Look, look
 from irbench.report.table import name_of as name_of  # noqa: PLC0414 -- pages know it from here
 from irbench.results.schema import Dataset, Result
 
 _SETTING = re.compile(r"([a-z_]+)-([\w.]+)")
-_DECODING = ("beams", "decode", "within", "rerank")  # how a trained model is asked; other keys train another one
+_DECODING = ("beam_size", "decode", "within", "rerank")  # how a trained model is asked; other keys train another one
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,7 +25,7 @@ class Group:
     """The seeds of one cell that ran alike: one curve, one bar, one point."""
 
     name: str  # "ft-clip+scann"
-    setting: str  # what is varied, without what holds for the whole panel: "", "beams-10", "hkm"
+    setting: str  # what is varied, without what holds for the whole panel: "", "beam_size-10", "hkm"
     results: tuple[Result, ...]  # all ok, by seed
     seeds: str = ""  # where the cell was run at several scales, or with several recipes or networks: "seed 0, 1"
 
@@ -45,25 +45,25 @@ class Group:
         return look(f"{self.name}@{self.setting}{self.seeds}" if self.seeds else self.cell)
 
     @property
-    def changes(self) -> dict[str, str]:
-        """The setting as keys and values, {"beams": "10"}; empty where it is not only made of such."""
+    def overrides(self) -> dict[str, str]:
+        """The setting as keys and values, {"beam_size": "10"}; empty where it is not only made of such."""
         found = [_SETTING.fullmatch(part) for part in self.setting.split(",")]
         return {match[1]: match[2] for match in found if match} if all(found) else {}
 
     @property
     def decodes_otherwise(self) -> bool:
         """Is it a variant that differs in how a trained model is asked, and in nothing else?"""
-        return bool(self.changes) and "+" not in self.name and set(self.changes) <= set(_DECODING)
+        return bool(self.overrides) and "+" not in self.name and set(self.overrides) <= set(_DECODING)
 
     @property
     def asks_otherwise(self) -> bool:
         """Is it a variant that differs in how a trained model or an index is asked, and in nothing else?"""
-        return self.decodes_otherwise or (bool(self.changes) and "+" in self.name)
+        return self.decodes_otherwise or (bool(self.overrides) and "+" in self.name)
 
     def value(self, key: str) -> str | None:
         """What `key` is set to: by the variant, else as the retriever itself reports."""
         told = self.results[0].retriever.get(key)
-        return self.changes.get(key) or (None if told is None else str(told))
+        return self.overrides.get(key) or (None if told is None else str(told))
 
     def number(self, key: str) -> float | None:
         """What `key` is set to, where that is a number."""
@@ -98,14 +98,14 @@ class Panel:
 
     def varied(self, name: str) -> str | None:
         """The key that most variants of `name` set, and nothing beside it: what its points differ in."""
-        keys = Counter(key for group in self.groups if group.name == name and len(group.changes) == 1
-                       for key in group.changes)  # fmt: skip
+        keys = Counter(key for group in self.groups if group.name == name and len(group.overrides) == 1
+                       for key in group.overrides)  # fmt: skip
         return keys.most_common(1)[0][0] if keys else None
 
     def rank(self, group: Group) -> tuple[float, str]:
         """The place of a group among those of its name: small values of what is varied first, then all others."""
         key = self.varied(group.name) or ""
-        alone = not group.setting or list(group.changes) == [key]
+        alone = not group.setting or list(group.overrides) == [key]
         value = group.number(key) if alone else None
         return (float("inf") if value is None else value, group.setting)
 
@@ -149,7 +149,7 @@ def select(
 
     Args:
         results: any mixture of results.
-        datasets: their names, "-fresh" at the end for a gallery that grew; none means all, grown ones only if alone.
+        datasets: their names, "-incremental" at the end for an incremental gallery; none: all, these only if alone.
         methods: "irgen", "ft-clip" (with every index), "irgen@hkm", "irgen@*"; none means methods without variants.
         variants: those that are taken along with their method, unasked.
         by_machine: give each machine a panel of its own, where times are drawn.
@@ -192,7 +192,7 @@ def _of_datasets(results: Sequence[Result], names: Sequence[str]) -> tuple[list[
     for name in names:
         if name not in known:
             raise UsageError(f"no results of data set '{name}'{nearest(name, known)} (there are {_list(known)})")
-    grown = {name_of(result.dataset) for result in results if result.dataset.fresh}
+    grown = {name_of(result.dataset) for result in results if result.dataset.incremental}
     wanted = set(names) or (known - grown) or grown
     left_out = sorted(grown - wanted) if not names else []
     return [result for result in results if name_of(result.dataset) in wanted], left_out
@@ -227,7 +227,7 @@ def _panel(machine: str, done: Sequence[Result], undone: Sequence[Result]) -> Pa
     groups.sort(key=lambda group: (group.name, group.setting))
     groups = [group for _, same in groupby(groups, key=lambda group: group.cell) for group in _told_apart(list(same))]
     facts = done[0].dataset
-    notes = [*_gaps(undone), *((*_threads(groups), *beside_others(done)) if machine else ())]
+    notes = [*_gaps(undone), *((*_threads(groups), *under_concurrent_load(done)) if machine else ())]
     if facts.without_positives:
         notes.append(f"{facts.without_positives} of {facts.queries} queries have no right answer and are left out")
     if any(group.seeds for group in groups):
@@ -278,7 +278,13 @@ def _cell(result: Result) -> str:
 def _setting(result: Result) -> str:
     """The variant without scale, where it came from, and what is the same for every result of the panel."""
     facts = result.dataset
-    shared = {"fresh" if facts.fresh else "", f"crop-{facts.crop}", facts.protocol, "imported", result.scale}
+    shared = {
+        "incremental" if facts.incremental else "",
+        f"crop-{facts.crop}",
+        facts.protocol,
+        "imported",
+        result.scale,
+    }
     return ",".join(part for part in (result.variant or "").split(",") if part and part not in shared)
 
 

@@ -120,7 +120,7 @@ def _label(panel: Panel, group: Group) -> str:
     """The group with the value of what is varied, also where that is its usual one."""
     key = panel.varied(group.name)
     value = group.value(key) if key else None
-    plain = not group.setting or list(group.changes) == [key]
+    plain = not group.setting or list(group.overrides) == [key]
     return f"{group.name}, {key} {value}" if plain and value is not None else group.label
 
 
@@ -163,9 +163,9 @@ def _write(axes: Axes, row: int, end: float, text: str, *, cut: bool) -> None:
 
 def _published(bar: Bar) -> float | None:
     """What the paper says of this number of beams, in ms; None where it says nothing, or of another scale."""
-    if bar.group.name != _IRGEN or bar.group.results[0].scale != "paper" or set(bar.group.changes) - {"beams"}:
+    if bar.group.name != _IRGEN or bar.group.results[0].scale != "paper" or set(bar.group.overrides) - {"beam_size"}:
         return None
-    seconds = paper.seconds_per_query().get(int(bar.group.value("beams") or 0))
+    seconds = paper.seconds_per_query().get(int(bar.group.value("beam_size") or 0))
     return None if seconds is None else 1000 * seconds
 
 

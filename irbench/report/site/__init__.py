@@ -26,7 +26,7 @@ from irbench.report.ranks import Judge
 from irbench.report.site.explorer import ANSWERS, Explorer
 from irbench.report.site.pages import DatasetPage, Site, bounds, gather, method_of
 from irbench.report.site.sheet import COLUMNS
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Estimate, Facts, Result
 
 __all__ = ["write"]
@@ -38,7 +38,7 @@ Files = Iterator[tuple[str, str | bytes]]
 
 
 def write(
-    results: Sequence[Result], kept: Kept, judge: Judge, out: Path, *, problems: Sequence[str] = ()
+    results: Sequence[Result], kept: Artefacts, judge: Judge, out: Path, *, problems: Sequence[str] = ()
 ) -> dict[str, int]:
     """Write the report to the folder `out`, whole or not at all; return each file's bytes.
 
@@ -179,7 +179,7 @@ def _headline(result: Result) -> tuple[str, Estimate | None]:
 
 def _best_reachable(result: Result, report: Facts) -> str:
     """Return what the identifiers would allow, in percent, at the K by which the result is read."""
-    best: Any = report.get("best_precision")
+    best: Any = report.get("oracle_precision")
     name, _ = _headline(result)
     return f"{100 * best[name]:.1f}" if isinstance(best, dict) and name in best else wording.GAP
 
@@ -187,7 +187,7 @@ def _best_reachable(result: Result, report: Facts) -> str:
 def _losses(result: Result, report: Facts) -> list[str]:
     """Return the least loss, the one at which the decoder's training ended, and what is left between them."""
     loss = diagnostics.reached_loss(result.retriever)
-    values = (report.get("least_loss"), loss, diagnostics.left_to_learn(report, loss))
+    values = (report.get("entropy_lower_bound"), loss, diagnostics.loss_gap(report, loss))
     return [wording.GAP if value is None else f"{value:.3f}" for value in values]
 
 

@@ -17,7 +17,7 @@ from irbench.data.sources import Source
 from irbench.metrics.retrieval import Judged
 from irbench.report.figures.selection import Group, Panel
 from irbench.report.site.sheet import MOST, Sheet, make_sheet, side_for
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 
 ANSWERS = 8  # shown of each method
 QUERIES = 240  # with their answers, at most
@@ -129,7 +129,7 @@ class Explorer:
         }
 
 
-def explore(panel: Panel, kept: Kept) -> Explorer | None:
+def explore(panel: Panel, kept: Artefacts) -> Explorer | None:
     """Return the explorer of a panel's data; None where no result says which of its answers were right."""
     notes: list[str] = []
     contenders = _contenders(panel, kept, notes)
@@ -154,7 +154,7 @@ def choose(found: NDArray[np.int32], most: int) -> NDArray[np.int64]:
     return np.array(list(dict.fromkeys([*divided.tolist(), *spread.tolist()]))[:most], np.int64)
 
 
-def _benchmark(panel: Panel, kept: Kept, notes: list[str]) -> Benchmark | None:
+def _benchmark(panel: Panel, kept: Artefacts, notes: list[str]) -> Benchmark | None:
     try:
         return kept.benchmark(panel.groups[0].results[0])
     except IrbenchError as error:
@@ -162,7 +162,7 @@ def _benchmark(panel: Panel, kept: Kept, notes: list[str]) -> Benchmark | None:
         return None
 
 
-def _contenders(panel: Panel, kept: Kept, notes: list[str]) -> list[Contender]:
+def _contenders(panel: Panel, kept: Artefacts, notes: list[str]) -> list[Contender]:
     """Return the groups of which it is known which answers were right, with their answers where these are kept."""
     found, gone = [], {}
     for group in panel.groups:

@@ -19,16 +19,16 @@ from irbench.report.lines import is_varied, label, why
 from irbench.report.numbered import NUMBERS, numbered
 from irbench.report.palette import Look, look
 from irbench.report.panel import Cell, Panel, Row, Table
-from irbench.report.quantities import PRICES
+from irbench.report.quantities import COSTS
 from irbench.report.ranks import Judge
 from irbench.report.site.explorer import Explorer, explore
 from irbench.report.table import table
 from irbench.report.wording import rank
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Dataset, Facts, Result
 
 _DRAWN = tuple(kind for kind in KINDS if kind != "answers")  # these the explorer shows
-_TABLES = (*METRICS, *PRICES)
+_TABLES = (*METRICS, *COSTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +41,12 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Price:
+class CostSummary:
     """What answering costs, over the seeds of a cell."""
 
     queries_per_s: float | None = None  # in batches: the median
     bytes_per_image: float | None = None  # of index and model: the mean
-    beside_others: bool = False  # was any of it timed while others used the machine?
+    under_concurrent_load: bool = False  # was any of it timed while others used the machine?
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Standing:
     row: Row
     score: Cell
     rank: str
-    price: "Price"
+    price: "CostSummary"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def _distinct(told: Iterable[tuple[Result, Any]]) -> list[tuple[Result, Facts]]:
     seen: dict[str, tuple[Result, Facts]] = {}
     for result, facts in told:
         if isinstance(facts, dict):
-            shared = {key: value for key, value in facts.items() if key not in ("valid_beams", "written")}
+            shared = {key: value for key, value in facts.items() if key not in ("valid_identifier_rate", "generated")}
             seen.setdefault(json.dumps([name_of(result.dataset), result.seed, shared]), (result, facts))
     return list(seen.values())
 
@@ -166,7 +166,7 @@ class Site:
         return sorted(known, key=lambda cell: (known[cell], cell))
 
 
-def gather(results: Sequence[Result], kept: Kept, judge: Judge, problems: Sequence[str]) -> Site:
+def gather(results: Sequence[Result], kept: Artefacts, judge: Judge, problems: Sequence[str]) -> Site:
     """Return everything that the pages show."""
     by_data, by_method = defaultdict(list), defaultdict(list)
     for result in results:
@@ -182,14 +182,14 @@ def gather(results: Sequence[Result], kept: Kept, judge: Judge, problems: Sequen
     )
 
 
-def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], kept: Kept) -> DatasetPage:
+def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], kept: Artefacts) -> DatasetPage:
     here = [replace(one, panels=tuple(p for p in one.panels if p.dataset == name), notes=()) for one in tables]
     prices = {name: _price(alike) for name, alike in _by_cell(results).items()}
     drawn = _drawn(results, name)
     boards = [_board(panel, prices) for panel in here[0].panels if panel.columns and not panel.part]
     return DatasetPage(
         name=name,
-        title=_title("datasets", name.removesuffix("-fresh")),
+        title=_title("datasets", name.removesuffix("-incremental")),
         results=tuple(results),
         boards=tuple(board for board in boards if board.standings),
         tables=tuple(one for one in here if one.panels),
@@ -207,14 +207,14 @@ def _drawn(results: Sequence[Result], name: str) -> Drawn | None:
     return panels[0] if panels else None
 
 
-def _figure(kind: str, name: str, results: Sequence[Result], kept: Kept) -> Figure:
+def _figure(kind: str, name: str, results: Sequence[Result], kept: Artefacts) -> Figure:
     try:
         return Figure(kind=kind, svg=svg(draw(kind, results, kept, Wishes(datasets=(name,)))))
     except IrbenchError as error:
         return Figure(kind=kind, reason=str(error))
 
 
-def _board(panel: Panel, prices: Mapping[str, Price]) -> Board:
+def _board(panel: Panel, prices: Mapping[str, CostSummary]) -> Board:
     at = next(i for i, column in enumerate(panel.columns) if column.key == panel.headline)
     rows = [row for row in panel.rows if row.kind == "measured" and row.cells[at].value is not None]
     rows.sort(key=lambda row: -(row.cells[at].value or 0))
@@ -225,7 +225,7 @@ def _board(panel: Panel, prices: Mapping[str, Price]) -> Board:
             row=row,
             score=row.cells[at],
             rank=rank(row, panel),
-            price=prices.get(row.method, Price()),
+            price=prices.get(row.method, CostSummary()),
         )
         for row in rows
     ]
@@ -257,14 +257,14 @@ def _by_cell(results: Iterable[Result]) -> dict[str, list[Result]]:
     return groups
 
 
-def _price(alike: Sequence[Result]) -> Price:
+def _price(alike: Sequence[Result]) -> CostSummary:
     speeds = [result.cost.queries_per_s for result in alike if result.cost.queries_per_s]
     sizes = [((result.cost.index_bytes or 0) + (result.cost.model_bytes or 0)) / result.dataset.gallery
              for result in alike if result.cost.index_bytes is not None]  # fmt: skip
-    return Price(
+    return CostSummary(
         queries_per_s=median(speeds) if speeds else None,
         bytes_per_image=fmean(sizes) if sizes else None,
-        beside_others=any(result.beside_others for result in alike),
+        under_concurrent_load=any(result.under_concurrent_load for result in alike),
     )
 
 
@@ -283,7 +283,7 @@ def _method(name: str, results: Sequence[Result], tables: Sequence[Table]) -> Me
         source=source,
         results=tuple(results),
         recipes={text: ", ".join(cells) for text, cells in texts.items()},
-        tables=tuple(_rows_of(name, one) for one in tables if one.metric in (_TABLES[0], *PRICES)),
+        tables=tuple(_rows_of(name, one) for one in tables if one.metric in (_TABLES[0], *COSTS)),
     )
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from irbench.core.errors import StoreError
 from irbench.results import files, hits
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
 from irbench.runtime.cache import flush
 
 
-def update(made: Iterable[Result], kept: Kept, baseline: Path) -> int:
+def update(made: Iterable[Result], kept: Artefacts, baseline: Path) -> int:
     """Put results that ended well, of whole runs, in their places below `baseline`; return how many.
 
     Which answers were right goes with each, from wherever it is found.
@@ -66,7 +66,7 @@ def _aside(baseline: Path) -> Path:
     return baseline.with_name(f".{baseline.name}.old")
 
 
-def _with_hits(result: Result, kept: Kept, root: Path) -> Result:
+def _with_hits(result: Result, kept: Artefacts, root: Path) -> Result:
     """Return the result with its hits kept below `root`, where there is a way to know them."""
     with suppress(StoreError):
         judged = kept.judged(result)

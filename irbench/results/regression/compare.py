@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from irbench.results.artefacts import Kept
-from irbench.results.regression.cost import PriceChange, price_changes
+from irbench.results.artefacts import Artefacts
+from irbench.results.regression.cost import CostChange, cost_changes
 from irbench.results.regression.limits import Limits, overall
 from irbench.results.regression.pairs import Pair
 from irbench.results.regression.quality import Change, changes, movements
@@ -30,11 +30,11 @@ class Comparison:
     not_run: tuple[int, ...]  # seeds that are stored and were not run again
     verdict: str
     quality: tuple[Change, ...]
-    cost: tuple[PriceChange, ...]
+    cost: tuple[CostChange, ...]
     notes: tuple[str, ...]
 
 
-def compare(pairs: Sequence[Pair], before: Kept, after: Kept, limits: Limits) -> list[Comparison]:
+def compare(pairs: Sequence[Pair], before: Artefacts, after: Artefacts, limits: Limits) -> list[Comparison]:
     """Compare all cells; `before` and `after` say where what they rest on is found."""
     moved = [movements(pair, before, after) if pair.seeds else ([], []) for pair in pairs]
     judged = changes([movement for movement, _ in moved], limits)
@@ -52,7 +52,7 @@ def passes(comparisons: Sequence[Comparison], *, complete: bool) -> bool:
 
 
 def _comparison(pair: Pair, quality: Sequence[Change], notes: Sequence[str], limits: Limits) -> Comparison:
-    cost, more = price_changes(pair, limits) if pair.seeds else ([], [])
+    cost, more = cost_changes(pair, limits) if pair.seeds else ([], [])
     missing = sorted(pair.before.keys() - pair.after.keys())
     return Comparison(
         dataset=pair.dataset,
@@ -66,7 +66,7 @@ def _comparison(pair: Pair, quality: Sequence[Change], notes: Sequence[str], lim
     )
 
 
-def _verdict(pair: Pair, quality: Sequence[Change], cost: Sequence[PriceChange]) -> str:
+def _verdict(pair: Pair, quality: Sequence[Change], cost: Sequence[CostChange]) -> str:
     if not pair.after or not pair.before:
         return "new" if pair.after else "missing"
     if not pair.shared:

@@ -10,11 +10,11 @@ from irbench.results.schema import Result
 
 _MACHINE = ("system", "cpu", "cores", "threads", "gpu", "precision")
 _MB = 1e6
-_BESIDE = 1.1  # ratio by which a price may lie outside what the stored seeds had
+_BESIDE = 1.1  # ratio by which a item may lie outside what the stored seeds had
 
 
 @dataclass(frozen=True)
-class Price:
+class CostItem:
     """Something of which less is better."""
 
     name: str
@@ -26,8 +26,8 @@ class Price:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PriceChange:
-    """A price before and after, the median over the shared seeds."""
+class CostChange:
+    """A item before and after, the median over the shared seeds."""
 
     name: str
     before: float
@@ -45,30 +45,30 @@ def _ms_in_batches(result: Result) -> float | None:
 # a factor of 1.23, throughput by 2.2 and the first build by 300 (it loads its library). Beside processes that take the
 # cell's core the median time of a query varied by 8.7: no room is wide enough for a busy machine. Between a stored
 # run and one of CI, on one machine that nothing else used, a query of ft-clip+ivfpq took 1.35 and 2.11 ms.
-PRICES = (
-    Price("query ms", lambda r: r.cost.query_ms.total_p50 if r.cost.query_ms else None, room=1, least=0.1),
-    Price("batched ms", _ms_in_batches, room=2, least=0.1),
-    Price("train s", lambda r: r.cost.train_s, room=2, least=2.0),
-    Price("encode s", lambda r: r.cost.encode_gallery_s, room=2, least=2.0),
-    Price("build s", lambda r: r.cost.build_s, room=2, least=2.0),
-    Price("add s", lambda r: r.cost.add_s, room=2, least=2.0),
-    Price("index bytes", lambda r: r.cost.index_bytes, room=0.1, least=1000, timed=False, anywhere=True),
-    Price("model bytes", lambda r: r.cost.model_bytes, room=0.1, least=1000, timed=False, anywhere=True),
-    Price("peak host bytes", lambda r: r.cost.peak_host_bytes, room=0.5, least=200 * _MB, timed=False),
-    Price("peak device bytes", lambda r: r.cost.peak_device_bytes, room=0.25, least=50 * _MB, timed=False),
+COSTS = (
+    CostItem("query ms", lambda r: r.cost.query_ms.total_p50 if r.cost.query_ms else None, room=1, least=0.1),
+    CostItem("batched ms", _ms_in_batches, room=2, least=0.1),
+    CostItem("train s", lambda r: r.cost.train_s, room=2, least=2.0),
+    CostItem("encode s", lambda r: r.cost.encode_gallery_s, room=2, least=2.0),
+    CostItem("build s", lambda r: r.cost.build_s, room=2, least=2.0),
+    CostItem("add s", lambda r: r.cost.add_s, room=2, least=2.0),
+    CostItem("index bytes", lambda r: r.cost.index_bytes, room=0.1, least=1000, timed=False, anywhere=True),
+    CostItem("model bytes", lambda r: r.cost.model_bytes, room=0.1, least=1000, timed=False, anywhere=True),
+    CostItem("peak host bytes", lambda r: r.cost.peak_host_bytes, room=0.5, least=200 * _MB, timed=False),
+    CostItem("peak device bytes", lambda r: r.cost.peak_device_bytes, room=0.25, least=50 * _MB, timed=False),
 )
 
 
-def price_changes(pair: Pair, limits: Limits) -> tuple[list[PriceChange], list[str]]:
+def cost_changes(pair: Pair, limits: Limits) -> tuple[list[CostChange], list[str]]:
     """Return how the prices of a cell moved, and notes where they cannot be compared."""
     results = [result for both in pair.both() for result in both]
     here = all(_machine(before) == _machine(after) for before, after in pair.both())
     alike = len({str(result.environment.get("precision")) for result in results}) == 1
-    busy = any(result.beside_others for result in results)
+    busy = any(result.under_concurrent_load for result in results)
     found = []
-    for price in PRICES:
-        if (here or (alike and price.anywhere)) and not (busy and price.timed):
-            found += _changes(price, pair, 1 + (limits.slower - 1) * price.room)
+    for item in COSTS:
+        if (here or (alike and item.anywhere)) and not (busy and item.timed):
+            found += _changes(item, pair, 1 + (limits.slower - 1) * item.room)
     notes = []
     if not here and not any("imported" in result.retriever for result in results):
         notes.append("times were measured on another machine and are not compared")
@@ -77,21 +77,21 @@ def price_changes(pair: Pair, limits: Limits) -> tuple[list[PriceChange], list[s
     return found, notes
 
 
-def _changes(price: Price, pair: Pair, limit: float) -> list[PriceChange]:
-    read = [(price.read(before), price.read(after)) for before, after in pair.both()]
+def _changes(item: CostItem, pair: Pair, limit: float) -> list[CostChange]:
+    read = [(item.read(before), item.read(after)) for before, after in pair.both()]
     known = [(before, after) for before, after in read if before is not None and after is not None]
     if not known:
         return []
     before, after = (median(side) for side in zip(*known, strict=True))
     ratio = max(before, after) / max(min(before, after), 1e-9)
-    stored = [value for result in pair.before.values() if (value := price.read(result)) is not None]
-    counts = ratio > limit and abs(after - before) >= price.least and not _near(after, stored)
+    stored = [value for result in pair.before.values() if (value := item.read(result)) is not None]
+    counts = ratio > limit and abs(after - before) >= item.least and not _near(after, stored)
     verdict = judge(before - after, counts=counts)
-    return [PriceChange(name=price.name, before=before, after=after, limit=limit, verdict=verdict)]
+    return [CostChange(name=item.name, before=before, after=after, limit=limit, verdict=verdict)]
 
 
 def _near(value: float, stored: Sequence[float]) -> bool:
-    """Tell whether a price is one that a stored seed had as well: so much it varies of itself."""
+    """Tell whether a item is one that a stored seed had as well: so much it varies of itself."""
     return min(stored) / _BESIDE <= value <= max(stored) * _BESIDE
 
 

@@ -12,7 +12,7 @@ from irbench.core.errors import StoreError
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged, Values
 from irbench.metrics.significance import holm, randomised
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.regression.limits import Limits, Verdict, judge
 from irbench.results.regression.pairs import Pair, question
 from irbench.results.schema import Result
@@ -56,14 +56,14 @@ class Change:
     of: int | None
 
 
-def movements(pair: Pair, before: Kept, after: Kept) -> tuple[list[Movement], list[str]]:
+def movements(pair: Pair, before: Artefacts, after: Artefacts) -> tuple[list[Movement], list[str]]:
     """Return how the metrics of a cell moved, and a note where that could not be looked at query by query."""
     try:
         old = [before.judged(pair.before[seed]) for seed in pair.seeds]
         new = [after.judged(pair.after[seed]) for seed in pair.seeds]
     except StoreError as error:
         return _by_intervals(pair), [f"compared by means and intervals only: {error}"]
-    names = _names(pair.both(), min(judged[""].depth for judged in (*old, *new)))
+    names = _names(pair.both(), min(judged[""].top_k for judged in (*old, *new)))
     return [_by_queries(pair, before, name, old, new) for name in names], []
 
 
@@ -104,7 +104,7 @@ def _change(movement: Movement, p: float, limits: Limits) -> Change:
     )
 
 
-def _by_queries(pair: Pair, kept: Kept, name: str, old: Sequence[_Judged], new: Sequence[_Judged]) -> Movement:
+def _by_queries(pair: Pair, kept: Artefacts, name: str, old: Sequence[_Judged], new: Sequence[_Judged]) -> Movement:
     before, after = (np.stack([retrieval.per_query(judged, name) for judged in side]) for side in (old, new))
     return Movement(
         metric=name,
@@ -141,7 +141,7 @@ def _by_interval(pair: Pair, name: str, before: Sequence[Result], after: Sequenc
 
 
 def _changed(old: Judged, new: Judged) -> float:
-    depth = min(old.depth, new.depth)
+    depth = min(old.top_k, new.top_k)
     differs = (old.hits[:, :depth] != new.hits[:, :depth]).any(axis=1)
     return float(differs.mean())
 
@@ -152,7 +152,7 @@ def _names(both: Sequence[tuple[Result, Result]], depth: int) -> list[str]:
         {n for n, estimate in result.metrics.items() if estimate.mean is not None} for one in both for result in one
     ]
     ks = sorted(retrieval.parse(name).k for name in set.intersection(*have) if name.startswith("precision@"))
-    parts = [f"precision_{part}@{ks[-1]}" for part in retrieval.PARTS if ks and both[0][0].dataset.fresh]
+    parts = [f"precision_{part}@{ks[-1]}" for part in retrieval.PARTS if ks and both[0][0].dataset.incremental]
     return list(dict.fromkeys([*(f"precision@{k}" for k in (*ks[:1], *ks[-1:])), *parts, f"map@{depth}"]))
 
 
@@ -162,7 +162,7 @@ def _stored(pair: Pair) -> list[Result]:
     return [result for result in pair.before.values() if result.status == "ok" and question(result) == asked]
 
 
-def _mean(result: Result, name: str, kept: Kept | None = None) -> float | None:
+def _mean(result: Result, name: str, kept: Artefacts | None = None) -> float | None:
     """Return a metric's mean as the result tells it, or from its single queries where it does not."""
     estimate = result.metrics.get(name)
     if estimate is not None or kept is None:

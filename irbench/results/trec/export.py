@@ -3,8 +3,8 @@
 The files of one fingerprint stand in one folder `<data set>-<first digits of the fingerprint>/`: the qrels, and a run
 for each cell and seed. They give irbench's own figures in pytrec_eval and ir-measures, under other names:
 
-    precision@K    P_K        P@K         recall@K       success_K    Success@K     mrr@K         -             RR@K
-    true_recall@K  recall_K   R@K         r_precision    Rprec        Rprec
+    precision@K    P_K        P@K         hit_rate@K     success_K    Success@K     mrr@K    -    RR@K
+    recall@K       recall_K   R@K         r_precision    Rprec        Rprec
 
 and map@K is map_cut_K, AP@K, times n / min(n, K): these divide by all n right answers, also where K answers cannot
 hold them. A query that got no answer has no line in a run: it counts as 0 in ir-measures, in trec_eval with `-c`, and
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irbench.core.errors import IrbenchError, StoreError, check_choice
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
 from irbench.results.trec.columns import ParquetFormat, pyarrow
 from irbench.results.trec.entries import Format, qrels_entries, run_entries
@@ -35,7 +35,7 @@ class Exported:
     problems: list[str]
 
 
-def export(results: Iterable[Result], kept: Kept, out: Path, *, format: str) -> Exported:  # noqa: A002 -- as on the CLI
+def export(results: Iterable[Result], kept: Artefacts, out: Path, *, format: str) -> Exported:  # noqa: A002 -- as on the CLI
     """Write the rankings of all results that ended well below `out`, and the qrels that belong to them."""
     check_choice("--format", format, FORMATS)
     if format == "parquet":
@@ -51,7 +51,7 @@ def export(results: Iterable[Result], kept: Kept, out: Path, *, format: str) -> 
     return done
 
 
-def _export(result: Result, kept: Kept, out: Path, writer: Format, *, known: list[Path]) -> list[Path]:
+def _export(result: Result, kept: Artefacts, out: Path, writer: Format, *, known: list[Path]) -> list[Path]:
     benchmark, ranking = kept.benchmark(result), kept.ranking(result)
     folder = out / f"{result.dataset.name}-{result.dataset.fingerprint[:8]}"
     run = folder / f"{result.cell}.seed{result.seed}{writer.suffix}"

@@ -150,8 +150,8 @@ def _ranked(answers: _Answers, benchmark: Benchmark) -> tuple[Ranking, tuple[str
     tied = (kept["query"][1:] == kept["query"][:-1]) & (kept["score"][1:] == kept["score"][:-1])
     per_query = np.bincount(kept["query"], minlength=len(benchmark.queries))
     place = np.arange(len(kept)) - np.repeat(np.cumsum(per_query) - per_query, per_query)
-    best, place = kept[place < benchmark.depth], place[place < benchmark.depth]
-    rows = np.full((len(benchmark.queries), benchmark.depth), MISSING, np.int64)
+    best, place = kept[place < benchmark.top_k], place[place < benchmark.top_k]
+    rows = np.full((len(benchmark.queries), benchmark.top_k), MISSING, np.int64)
     scores = np.full(rows.shape, -np.inf, np.float32)
     rows[best["query"], place] = best["image"]
     scores[best["query"], place] = np.clip(best["score"], -1e38, 1e38)
@@ -159,7 +159,7 @@ def _ranked(answers: _Answers, benchmark: Benchmark) -> tuple[Ranking, tuple[str
     counts = {
         "queries have no answer and score 0": int((per_query == 0).sum()),
         "answers are the query's own photograph and were left out": int(own.sum()),
-        f"answers lie below depth {benchmark.depth} and were left out": len(kept) - len(best),
+        f"answers lie below depth {benchmark.top_k} and were left out": len(kept) - len(best),
         "answers tie with the one above; the lower gallery row comes first": int(tied.sum()),
     }
     return Ranking(rows, scores), tuple(f"{count} {what}" for what, count in counts.items() if count)

@@ -55,7 +55,7 @@ class CgdEncoder(TrainedEncoder[Config]):
     @property
     def view(self) -> View:
         """The whole picture: crops are for training only."""
-        return View(self.config.side, self.config.fit)
+        return View(self.config.image_size, self.config.fit)
 
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> "DescriptorLearning":
         """Train by ranking and by classification."""
@@ -69,7 +69,7 @@ class DescriptorLearning(EncoderTask):
     features: "CombinedDescriptors"
 
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], config: Config) -> None:
-        self.body, self.config = network, config
+        self.backbone, self.config = network, config
         self.classes = torch.from_numpy(classes)
         self.features = CombinedDescriptors(network, config)
         self.classifier = nn.Sequential(nn.BatchNorm1d(network.dim), nn.Linear(network.dim, int(classes.max()) + 1))
@@ -95,7 +95,7 @@ class CombinedDescriptors(nn.Module):
     def __init__(self, network: VisionNetwork, config: Config) -> None:
         super().__init__()
         letters = config.descriptors
-        _keep_third_stage_wide(network.body, network.name)
+        _keep_third_stage_wide(network.backbone, network.name)
         self.network = network
         self.powers = [_POWERS[letter] for letter in letters]
         size = config.dim // len(letters)
@@ -138,11 +138,11 @@ def power_mean(cells: Tensor, power: float) -> Tensor:
     return cells.clamp(min=1e-6).pow(power).mean(dim=1).pow(1 / power)  # the root has no slope at zero
 
 
-def _keep_third_stage_wide(body: Any, name: str) -> None:
+def _keep_third_stage_wide(backbone: Any, name: str) -> None:
     """Take the down-sampling out of a ResNet's third stage of blocks (leftthomas/CGD:resnet.py)."""
-    if not hasattr(body, "layer3"):
+    if not hasattr(backbone, "layer3"):
         raise RecipeError(f'backbone = "{name}": CGD is built on a ResNet')
-    first = body.layer3[0]
+    first = backbone.layer3[0]
     for module in first.modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)

@@ -39,7 +39,7 @@ class Classification(EncoderTask):
     name = "ft-clip"
 
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], label_smoothing: float) -> None:
-        self.body = network
+        self.backbone = network
         self.features = Featurizer(network)
         self.module = nn.Sequential(self.features, nn.Linear(network.dim, int(classes.max()) + 1))
         self.label_smoothing = label_smoothing

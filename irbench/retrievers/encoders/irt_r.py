@@ -50,7 +50,7 @@ class PairLearning(EncoderTask):
     name = "irt-r"
 
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], config: Config) -> None:
-        self.body, self.config = network, config
+        self.backbone, self.config = network, config
         self.classes = torch.from_numpy(classes)
         self.features = Featurizer(network, UnitLength())
         self.memory = Memory(max(1, round(config.memory_ratio * len(classes))), network.dim)

@@ -35,13 +35,15 @@ class OffTheShelfEncoder:
         """The network, loaded when first asked for."""
         config = self.config
         network = PublishedNetwork(config, weights=self.runtime.weights, projected=config.projected)
-        self.runtime.hold(network)
+        self.runtime.cast_weights(network)
         return network.to(self.runtime.device).eval()
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return the features E[N,D] of the images."""
-        view = View(self.config.decoded_side, self.config.fit)
-        vectors = Embeddings(run_network(self.network, images, view, side=self.config.side, runtime=self.runtime))
+        view = View(self.config.resize_size, self.config.fit)
+        vectors = Embeddings(
+            run_network(self.network, images, view, image_size=self.config.image_size, runtime=self.runtime)
+        )
         return vectors.unit() if self.config.cosine else vectors
 
     def describe(self) -> Description:

@@ -17,8 +17,8 @@ from irbench.runtime.machine import Runtime
 class Config:
     """Schema of methods/pixels.toml."""
 
-    side: PositiveInt = 32  # the image is reduced to side by side pixels
-    fit: Fit = "cover"
+    image_size: PositiveInt = 32  # the image is reduced to side by side pixels
+    fit: Fit = "center-crop"
 
 
 class PixelEncoder:
@@ -29,7 +29,7 @@ class PixelEncoder:
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return E[N, side²] in 0 … 1."""
-        pictures = pixels(images, View(self.config.side, self.config.fit), self.runtime)
+        pictures = pixels(images, View(self.config.image_size, self.config.fit), self.runtime)
         colour = pictures[np.arange(len(images))]
         return Embeddings(colour.mean(axis=3, dtype=np.float32).reshape(len(images), -1) / 255)
 

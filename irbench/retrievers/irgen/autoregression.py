@@ -15,7 +15,7 @@ from irbench.retrievers.irgen.decoder import Decoder
 from irbench.training.loop import Task
 
 
-class Partners:
+class Targets:
     """For each training image the identifiers of its class; those drawn are of its nearest neighbours x2."""
 
     def __init__(self, identifiers: Identifiers, labels: NDArray[np.int64], device: str) -> None:
@@ -36,22 +36,22 @@ class Partners:
 class Autoregression(Task):
     """Equation 5: cross-entropy of each code of a partner's identifier, given the image and the codes before it.
 
-    `times` partners are drawn for an image each time it is seen; the image is encoded once for all of them.
+    `times` targets are drawn for an image each time it is seen; the image is encoded once for all of them.
     """
 
     name = "irgen"
-    body: VisionNetwork
+    backbone: VisionNetwork
 
     def __init__(
-        self, network: VisionNetwork, decoder: Decoder, partners: Partners, *, times: int, label_smoothing: float
+        self, network: VisionNetwork, decoder: Decoder, targets: Targets, *, times: int, label_smoothing: float
     ) -> None:
-        self.body, self.decoder, self.partners = network, decoder, partners
+        self.backbone, self.decoder, self.targets = network, decoder, targets
         self.times, self.label_smoothing = times, label_smoothing
         self.module = nn.ModuleList([network, decoder])
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Cross-entropy of the batch."""
-        codes = self.partners.draw(rows, self.times)
-        tokens = self.body(images).repeat_interleave(self.times, dim=0)
+        codes = self.targets.draw(rows, self.times)
+        tokens = self.backbone(images).repeat_interleave(self.times, dim=0)
         logits = self.decoder(tokens, codes)
         return functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), label_smoothing=self.label_smoothing)

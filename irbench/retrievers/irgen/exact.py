@@ -32,18 +32,18 @@ class ExactSearch:
         self._levels, self._leaves = branchings(trie, device), trie.leaves
         self._beam_search = BeamSearch(trie, device)
 
-    def __call__(self, decoder: Decoder, tokens: Tensor, beams: int) -> tuple[Tensor, Tensor]:
-        """Leaves [B,K] and scores [B,K] for image tokens [B,T,D], best first; K is the lesser of `beams` and leaves.
+    def __call__(self, decoder: Decoder, tokens: Tensor, beam_size: int) -> tuple[Tensor, Tensor]:
+        """Leaves [B,K] and scores [B,K] for image tokens [B,T,D], best first; K is `beam_size`, or all leaves if fewer.
 
         Of equal scores the lower leaf stands first.
         """
         some = max(1, MEMORY // decoder.cache_bytes(tokens.shape[1], AT_ONCE))
-        found = [self._search(decoder, piece, beams) for piece in torch.split(tokens, some)]
+        found = [self._search(decoder, piece, beam_size) for piece in torch.split(tokens, some)]
         return torch.cat([best.leaves for best in found]), torch.cat([best.scores for best in found])
 
-    def _search(self, decoder: Decoder, tokens: Tensor, beams: int) -> "_Best":
-        scores = self._beam_search(decoder, tokens, beams)[1]
-        K = min(beams, self._leaves)
+    def _search(self, decoder: Decoder, tokens: Tensor, beam_size: int) -> "_Best":
+        scores = self._beam_search(decoder, tokens, beam_size)[1]
+        K = min(beam_size, self._leaves)
         bar = scores[:, K - 1] - SLACK if scores.shape[1] >= K else torch.full_like(scores[:, 0], NEVER)
         best = _Best(
             torch.zeros(len(tokens), K, dtype=torch.long, device=tokens.device),
@@ -52,7 +52,7 @@ class ExactSearch:
         )
         root = torch.zeros(len(tokens), 1, device=tokens.device)
         queries = torch.arange(len(tokens), device=tokens.device)
-        front = _Front(queries, root, root.long(), None, decoder.look(tokens, AT_ONCE))
+        front = _Front(queries, root, root.long(), None, decoder.prefill(tokens, AT_ONCE))
         self._follow(decoder, front, best, 0)
         return best
 
@@ -60,7 +60,7 @@ class ExactSearch:
         """Follow a front to the leaves; where it grows too wide, one part of it after another."""
         while position < len(self._levels):
             level = self._levels[position]
-            logp = decoder.step(front.cache, front.codes, position).log_softmax(dim=-1)
+            logp = decoder.decode_step(front.cache, front.codes, position).log_softmax(dim=-1)
             reached = level.logp(front.nodes, logp).add_(front.scores.unsqueeze(-1)).flatten(1)  # [B,F·W]
             width = int((reached >= best.bar[front.queries, None]).sum(dim=1).max())
             if not width:
@@ -76,7 +76,7 @@ class ExactSearch:
                         self._follow(decoder, piece, best, position)
                 return
             if position < len(self._levels):
-                wide.cache.follow(parents, position)
+                wide.cache.reorder(parents, position)
             front = wide
         best.add(front)
 
@@ -91,13 +91,13 @@ class _Front:
     codes: Tensor | None  # [B,F] that lead to the nodes; None at the root
     cache: Cache
 
-    def part(self, best: "_Best", parents: Tensor, start: int, written: int) -> "_Front | None":
+    def part(self, best: "_Best", parents: Tensor, start: int, generated: int) -> "_Front | None":
         """Return `AT_ONCE` prefixes of each query from `start` on, if any of these may still be among its best."""
         alive = (self.scores[:, start] >= best.bar[self.queries]).nonzero().squeeze(1)
         if self.codes is None or not len(alive):
             return None
         here = (alive, slice(start, start + AT_ONCE))
-        cache = self.cache.taken(alive, parents[here], written)
+        cache = self.cache.select(alive, parents[here], generated)
         return _Front(self.queries[alive], self.scores[here], self.nodes[here], self.codes[here], cache)
 
 

@@ -13,24 +13,24 @@ from irbench.data.sources import Source
 from irbench.networks.backbones import Featurizer, NetworkConfig, VisionNetwork, run_network
 from irbench.runtime.cache import Key
 from irbench.runtime.machine import Runtime, code_digest
-from irbench.runtime.timer import is_live
+from irbench.runtime.timer import caches_bypassed
 
 
 def features(network: VisionNetwork, images: ImageSet, config: NetworkConfig, runtime: Runtime) -> NDArray[np.float32]:
     """Return the network's features [N,D] of the middle squares, computed anew."""
-    view = View(config.decoded_side, config.fit)
-    return run_network(Featurizer(network), images, view, side=config.side, runtime=runtime)
+    view = View(config.resize_size, config.fit)
+    return run_network(Featurizer(network), images, view, image_size=config.image_size, runtime=runtime)
 
 
 def kept_features(
     network: VisionNetwork, images: ImageSet, config: NetworkConfig, runtime: Runtime
 ) -> NDArray[np.float32]:
     """Return the same from the store where it is there; while a live clock runs nothing is remembered."""
-    if is_live():
+    if caches_bypassed():
         return features(network, images, config, runtime)
     facts = {
         "network": _digest(network),
-        "view": [config.decoded_side, config.fit, config.side],
+        "view": [config.resize_size, config.fit, config.image_size],
         "images": Source(images).digest,
         "runtime": [runtime.device, runtime.precision],
         "code": code_digest(),
@@ -39,7 +39,7 @@ def kept_features(
     def compute(folder: Path) -> None:
         np.save(folder / "features.npy", features(network, images, config, runtime))
 
-    entry = runtime.store.ensure(Key("features", facts), compute, stage="encode")
+    entry = runtime.store.ensure(Key("features", facts), compute, span="encode")
     return np.asarray(np.load(entry.path / "features.npy", allow_pickle=False))
 
 

@@ -47,7 +47,7 @@ class Gallery:
     def with_more(self, identifiers: Identifiers, features: NDArray[np.float32] | None) -> "Gallery":
         """Return the gallery with more images after those that are there."""
         old = self.identifiers
-        if (identifiers.length, identifiers.codebook_size) != (old.length, old.codebook_size):
+        if (identifiers.num_codebooks, identifiers.codebook_size) != (old.num_codebooks, old.codebook_size):
             raise ContractError("the identifiers of images that are added are not of the gallery's kind")
         return Gallery(
             identifiers=Identifiers(np.concatenate([old.codes, identifiers.codes]), old.codebook_size),

@@ -17,9 +17,9 @@ class ResidualQuantizer(nn.Module):
 
     codebooks: Tensor  # [M,L,D]
 
-    def __init__(self, length: int, codes: int, dim: int) -> None:
+    def __init__(self, num_codebooks: int, codebook_size: int, dim: int) -> None:
         super().__init__()
-        self.register_buffer("codebooks", torch.zeros(length, codes, dim))
+        self.register_buffer("codebooks", torch.zeros(num_codebooks, codebook_size, dim))
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ class ResidualQuantizer(nn.Module):
         return torch.stack(codes, dim=1), torch.stack(sums, dim=1)
 
     def codes(self, features: Tensor) -> Tensor:
-        """Codes [N,M] of features [N,D], batch by batch: distances take batch * codes * dimensions floats."""
+        """Codes [N,M] of features [N,D], batch by batch: distances take batch * L * D floats."""
         batches = torch.split(features, _BATCH)
         return torch.cat([self(batch.to(self.codebooks.device))[0] for batch in batches])
 
@@ -52,16 +52,18 @@ class ResidualQuantizer(nn.Module):
             self.codebooks[level] = torch.from_numpy(centroids)
 
 
-def _kmeans(vectors: NDArray[np.float32], codes: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _kmeans(
+    vectors: NDArray[np.float32], codebook_size: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return centroids [L,D] and what is left of each vector [N,D].
 
     With fewer vectors than entries, the spare entries lie too far away to be anyone's nearest.
     """
-    k = min(codes, len(vectors))
+    k = min(codebook_size, len(vectors))
     vectors = np.ascontiguousarray(vectors)
     clustering = faiss.Kmeans(vectors.shape[1], k, niter=25, seed=seed, min_points_per_centroid=1)
     clustering.train(vectors)
     centroids = np.asarray(clustering.centroids)
     _, nearest = clustering.index.search(vectors, 1)
-    spare = np.full((codes - k, vectors.shape[1]), 10 * np.abs(vectors).max() + 1, np.float32)
+    spare = np.full((codebook_size - k, vectors.shape[1]), 10 * np.abs(vectors).max() + 1, np.float32)
     return np.concatenate([centroids, spare]), vectors - centroids[nearest[:, 0]]

@@ -1,7 +1,7 @@
 """A slow decoder, written to be plainly right: the oracle of beam search, and what `irbench bench beam` compares with.
 
 It does what the published code does (yakt00/IRGen:model/IRGen.py): every beam has a copy of the image's tokens and
-makes keys and values of it anew, the whole prefix is read again for every code, all beams are there from the start,
+makes keys and values of it anew, the whole prefix is read again for every code, all beam_size are there from the start,
 and the trie is dictionaries. It leaves out two things of it: projecting queries, keys and values where only one of
 the three is needed, and multiplying probabilities, which are zero before long, instead of adding their logarithms.
 """
@@ -26,23 +26,23 @@ class ReferenceSearch:
         self._root, self._leaf = _dictionaries(trie)
         self._length, self._device = len(trie.levels), device
 
-    def __call__(self, decoder: Decoder, tokens: Tensor, beams: int) -> tuple[Tensor, Tensor]:
-        """As `BeamSearch`; always [B,`beams`], where fewer leaves were found with leaf 0."""
-        copies = tokens.repeat_interleave(beams, dim=0)  # [B·K,T,D]
+    def __call__(self, decoder: Decoder, tokens: Tensor, beam_size: int) -> tuple[Tensor, Tensor]:
+        """As `BeamSearch`; always [B,`beam_size`], where fewer leaves were found with leaf 0."""
+        copies = tokens.repeat_interleave(beam_size, dim=0)  # [B·K,T,D]
         found: list[list[Beam]] = [[(0.0, [])] for _ in tokens]
         for position in range(self._length):
-            beams_and_copies = [query + query[:1] * (beams - len(query)) for query in found]
+            beams_and_copies = [query + query[:1] * (beam_size - len(query)) for query in found]
             prefixes = [[*codes, 0] for query in beams_and_copies for _, codes in query]  # 0 is not looked at
             logits = decoder(copies, torch.tensor(prefixes, device=self._device))[:, position]
-            logp = logits.log_softmax(dim=-1).view(len(tokens), beams, -1).tolist()
-            found = [self._extended(query, logp[row], beams) for row, query in enumerate(found)]
-        return self._answers(found, beams)
+            logp = logits.log_softmax(dim=-1).view(len(tokens), beam_size, -1).tolist()
+            found = [self._extended(query, logp[row], beam_size) for row, query in enumerate(found)]
+        return self._answers(found, beam_size)
 
-    def _extended(self, beams: list[Beam], logp: list[list[float]], most: int) -> list[Beam]:
+    def _extended(self, beam_size: list[Beam], logp: list[list[float]], most: int) -> list[Beam]:
         """Return the best children of one query's beams, best first."""
         children = [
             (score + logp[number][code], [*codes, code])
-            for number, (score, codes) in enumerate(beams)
+            for number, (score, codes) in enumerate(beam_size)
             for code in self._node(codes)
         ]
         return nlargest(most, children, key=lambda child: child[0])
@@ -53,9 +53,9 @@ class ReferenceSearch:
             node = node[code]
         return node
 
-    def _answers(self, found: list[list[Beam]], beams: int) -> tuple[Tensor, Tensor]:
-        leaves = torch.zeros(len(found), beams, dtype=torch.long)
-        scores = torch.full((len(found), beams), NEVER)
+    def _answers(self, found: list[list[Beam]], beam_size: int) -> tuple[Tensor, Tensor]:
+        leaves = torch.zeros(len(found), beam_size, dtype=torch.long)
+        scores = torch.full((len(found), beam_size), NEVER)
         for row, query in enumerate(found):
             for place, (score, codes) in enumerate(query):
                 leaves[row, place], scores[row, place] = self._leaf[tuple(codes)], score

@@ -18,18 +18,18 @@ from irbench.core.ranking import Ranking
 from irbench.data.pixels import View, pixels
 from irbench.networks.backbones import centre, sent
 from irbench.protocols import Components, Trainable
-from irbench.retrievers.irgen.autoregression import Autoregression, Partners
+from irbench.retrievers.irgen.autoregression import Autoregression, Targets
 from irbench.retrievers.irgen.beam import BeamSearch
-from irbench.retrievers.irgen.decoder import Decoder, Shape
+from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.exact import ExactSearch, Found, Misses, misses
 from irbench.retrievers.irgen.features import kept_features
-from irbench.retrievers.irgen.free import write_freely
 from irbench.retrievers.irgen.gallery import Gallery, by_similarity
 from irbench.retrievers.irgen.start import StartConfig, starting_network
+from irbench.retrievers.irgen.unconstrained import generate_unconstrained
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
-from irbench.runtime.timer import is_live, part, stage
-from irbench.training.loop import learn
+from irbench.runtime.timer import caches_bypassed, span, subspan
+from irbench.training.loop import train
 
 Find = BeamSearch | ExactSearch
 _FINDS: Mapping[str, type[Find]] = {"beam": BeamSearch, "exact": ExactSearch}
@@ -40,22 +40,26 @@ _COMPARED = 512  # queries, at most, for which beam search is held against exact
 class Config(StartConfig):
     """Schema of methods/irgen.toml."""
 
-    answering: ClassVar[frozenset[str]] = frozenset({"beams", "search_batch", "decode", "within", "rerank", "unseen"})
+    answering: ClassVar[frozenset[str]] = frozenset(
+        {"beam_size", "search_batch", "decode", "within", "rerank", "unseen"}
+    )
 
-    depth: PositiveInt = 12  # blocks of the decoder
+    num_layers: PositiveInt = 12  # blocks of the decoder
     width: PositiveInt = 768
-    heads: PositiveInt = 12
-    partners: PositiveInt = 1  # images of its class whose identifiers an image is to write, each time it is seen
+    num_heads: PositiveInt = 12
+    targets_per_image: PositiveInt = (
+        1  # images of its class whose identifiers an image is to write, each time it is seen
+    )
     label_smoothing: Part = 0.0
     residual: Literal["stream", "normalised"] = "stream"  # what each part of a block of the decoder is added to
-    beams: PositiveInt = 30
+    beam_size: PositiveInt = 30
     search_batch: PositiveInt = 64  # queries that are decoded at once
     decode: Literal["beam", "exact"] = "beam"  # exact: as many identifiers as there are beams, and none missed
     # Beyond the paper. Similarity is the distance of features, those of the network that the decoder looks through:
     # a query's are there already, the gallery's are computed and kept with the index.
     within: Literal["gallery", "similarity"] = "gallery"  # the order of images that share an identifier
     rerank: NonNegativeInt = 0  # so many of the best answers are put in order of similarity
-    unseen: Literal["encode", "nearest", "write"] = "encode"  # an added image's identifier: see IrgenRetriever
+    unseen: Literal["encode", "nearest", "generate"] = "encode"  # an added image's identifier: see IrgenRetriever
 
     @property
     def compares(self) -> bool:
@@ -64,8 +68,8 @@ class Config(StartConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width % self.heads:
-            raise ValueError(f"width = {self.width} is not divided by heads = {self.heads}")
+        if self.width % self.num_heads:
+            raise ValueError(f"width = {self.width} is not divided by num_heads = {self.num_heads}")
 
 
 class IrgenRetriever:
@@ -73,7 +77,7 @@ class IrgenRetriever:
 
     The identifier of an image that is added, which training has not seen, is its own ("encode", as the paper does: the
     decoder has never written it), that of the image "nearest" to it by similarity, or the best one of those in the
-    trie that the decoder would "write" for it. An identifier of the last two kinds is one that the decoder knows.
+    trie that the decoder would "generate" for it. An identifier of the last two kinds is one that the decoder knows.
     """
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
@@ -90,36 +94,36 @@ class IrgenRetriever:
             self.identifier.train(images)
         identifiers = self.identifier.encode(images)
         start = starting_network(self.config, self.runtime, self.components, images)
-        shape = Shape(
+        shape = DecoderConfig(
             memory_dim=start.network.dim,
-            length=identifiers.length,
-            codes=identifiers.codebook_size,
-            depth=self.config.depth,
+            num_codebooks=identifiers.num_codebooks,
+            codebook_size=identifiers.codebook_size,
+            num_layers=self.config.num_layers,
             width=self.config.width,
-            heads=self.config.heads,
+            num_heads=self.config.num_heads,
             residual=self.config.residual,
         )
-        partners = Partners(identifiers, images.labels, self.runtime.device)
+        targets = Targets(identifiers, images.labels, self.runtime.device)
         task = Autoregression(
             start.network,
             Decoder(shape),
-            partners,
-            times=self.config.partners,
+            targets,
+            times=self.config.targets_per_image,
             label_smoothing=self.config.label_smoothing,
         )
-        learnt = learn(task, images, self.config, self.runtime, also=[start.origin, identifiers.digest])
-        self._task, self._training = task, {**start.training, **learnt.training}
+        trained = train(task, images, self.config, self.runtime, also=[start.origin, identifiers.digest])
+        self._task, self._training = task, {**start.training, **trained.training}
 
     def index(self, gallery: ImageSet) -> None:
         """Give every gallery image its identifier and build the trie."""
-        self.runtime.hold(self._trained.module)
-        with stage("encode"):
+        self.runtime.cast_weights(self._trained.module)
+        with span("encode"):
             identifiers, features = self.identifier.encode(gallery), self._features(gallery)
         self._hold(Gallery.of(identifiers, features))
 
     def add(self, images: ImageSet) -> None:
         """Give more images identifiers, as `unseen` says, and build the trie again; nothing is trained."""
-        with stage("encode"):
+        with span("encode"):
             features = self._features(images)
             identifiers = self._identify(images, features)
         self._hold(self._gallery.with_more(identifiers, features))
@@ -130,7 +134,7 @@ class IrgenRetriever:
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
         """Write the best identifiers for each query; their images are the answers."""
-        if self.config.decode == "exact" and not is_live():
+        if self.config.decode == "exact" and not caches_bypassed():
             self._misses = self._compared(queries)
         return Ranking.stack([self._answer(pictures, k) for pictures in self._batches(queries)])
 
@@ -145,8 +149,8 @@ class IrgenRetriever:
         for pictures in self._batches(queries):
             with self.runtime.autocast():
                 tokens = self._tokens(pictures)
-                with stage("search"):
-                    codes = write_freely(self._trained.decoder, tokens, self.config.beams)
+                with span("search"):
+                    codes = generate_unconstrained(self._trained.decoder, tokens, self.config.beam_size)
                     written.append(codes.cpu().numpy())
         return np.concatenate(written)
 
@@ -158,7 +162,7 @@ class IrgenRetriever:
         details: dict[str, Any] = {
             "training": {**identifier.pop("training", {}), **self._training},
             **identifier,
-            "beams": wish.beams,
+            "beam_size": wish.beam_size,
             "decode": wish.decode,
             "within": wish.within,
             "rerank": wish.rerank,
@@ -169,7 +173,7 @@ class IrgenRetriever:
         if self._misses:
             details["beam_misses"] = asdict(self._misses)
         return Description(
-            backbone=task.body.facts(),
+            backbone=task.backbone.facts(),
             model_bytes=sum(p.nbytes for p in task.module.parameters()),
             index_bytes=self._gallery.nbytes,
             details=details,
@@ -177,7 +181,7 @@ class IrgenRetriever:
 
     def _hold(self, gallery: Gallery) -> None:
         """Answer from this gallery from now on."""
-        with stage("build"):
+        with span("build"):
             self._held = gallery
             self._find: Find = _FINDS[self.config.decode](gallery.trie, self.runtime.device)
 
@@ -185,7 +189,7 @@ class IrgenRetriever:
         """Return the features [N,D] of the decoder's own network, if answers or identifiers depend on them."""
         if not self.config.compares and self.config.unseen != "nearest":
             return None
-        return kept_features(self._trained.body, images, self.config, self.runtime)
+        return kept_features(self._trained.backbone, images, self.config, self.runtime)
 
     def _identify(self, images: ImageSet, features: NDArray[np.float32] | None) -> Identifiers:
         """Return the identifiers of images that training has not seen."""
@@ -198,25 +202,25 @@ class IrgenRetriever:
 
     def _batches(self, images: ImageSet) -> Iterator[torch.Tensor]:
         """Yield the pictures [B,H,H,3] that are decoded at once."""
-        pictures = pixels(images, View(self.config.decoded_side, self.config.fit), self.runtime)
+        pictures = pixels(images, View(self.config.resize_size, self.config.fit), self.runtime)
         starts = range(0, len(images), self.config.search_batch)
         for start in track(starts, "generate", total=len(starts)):
             rows = np.arange(start, min(start + self.config.search_batch, len(images)))
-            with stage("encode"):
+            with span("encode"):
                 batch = torch.from_numpy(pictures[rows])
             yield batch
 
     @torch.inference_mode()
     def _tokens(self, pictures: torch.Tensor) -> torch.Tensor:
         """Tokens [B,T,D] of pictures [B,H,H,3]."""
-        with stage("encode"), self.runtime.autocast():
-            return self._trained.body(centre(sent(pictures, self.runtime.device), self.config.side))
+        with span("encode"), self.runtime.autocast():
+            return self._trained.backbone(centre(sent(pictures, self.runtime.device), self.config.image_size))
 
     @torch.inference_mode()
-    def _leaves(self, tokens: torch.Tensor, beams: int, find: Find | None = None) -> Found:
+    def _leaves(self, tokens: torch.Tensor, beam_size: int, find: Find | None = None) -> Found:
         """The best leaves [B,K] of the trie for tokens [B,T,D], and their scores."""
         with self.runtime.autocast():
-            leaves, scores = (find or self._find)(self._trained.decoder, tokens, beams)
+            leaves, scores = (find or self._find)(self._trained.decoder, tokens, beam_size)
         return leaves.cpu().numpy(), scores.cpu().numpy()
 
     def _compared(self, queries: ImageSet) -> Misses:
@@ -226,16 +230,16 @@ class IrgenRetriever:
         by_beam, exact = [], []
         for pictures in self._batches(queries.take(np.arange(count) * len(queries) // count)):
             tokens = self._tokens(pictures)
-            by_beam.append(self._leaves(tokens, self.config.beams, beam_search))
-            exact.append(self._leaves(tokens, self.config.beams))
+            by_beam.append(self._leaves(tokens, self.config.beam_size, beam_search))
+            exact.append(self._leaves(tokens, self.config.beam_size))
         return misses(_joined(by_beam), _joined(exact))
 
     def _answer(self, pictures: torch.Tensor, k: int) -> Ranking:
         """Answer the queries whose pictures are [B,H,H,3]."""
         tokens = self._tokens(pictures)
-        with stage("search"):
-            leaves, scores = self._leaves(tokens, self.config.beams)
-            with part("lookup"):
+        with span("search"):
+            leaves, scores = self._leaves(tokens, self.config.beam_size)
+            with subspan("lookup"):
                 found = self._gallery.trie.ranking(leaves, scores, self._depth(k))
             return self._reordered(found, tokens).cut(k) if self.config.compares else found
 
@@ -249,7 +253,7 @@ class IrgenRetriever:
     def _reordered(self, found: Ranking, tokens: torch.Tensor) -> Ranking:
         """Order the answers by how near their features are to the query's."""
         with torch.inference_mode():
-            features = self._trained.body.feature(tokens).cpu().numpy()
+            features = self._trained.backbone.feature(tokens).cpu().numpy()
         distances = self._gallery.distances(features, found.rows)
         within = self.config.within == "similarity"
         return by_similarity(found, distances, within=within, rerank=self.config.rerank)

@@ -28,7 +28,7 @@ class Start(NamedTuple):
 
     network: VisionNetwork
     origin: str  # what it started from, for the key of what it learns
-    training: dict[str, dict[str, object]]  # how it learnt what it starts from: see Learnt.training
+    training: dict[str, dict[str, object]]  # how it learnt what it starts from: see TrainedModel.training
 
 
 def starting_network(config: StartConfig, runtime: Runtime, components: Components, images: ImageSet) -> Start:
@@ -40,10 +40,10 @@ def starting_network(config: StartConfig, runtime: Runtime, components: Componen
     encoder = components.trained_encoder(config.start, images)
     if not isinstance(encoder, SharesNetwork):
         raise RecipeError(f'start = "{config.start}": this method trains no network that another could start from')
-    network, learnt = encoder.network, encoder.learnt
+    network, trained = encoder.network, encoder.trained_model
     seed_everything(runtime.seed)  # whatever training it, or not training it again, has drawn
     if network.name != config.backbone:
         raise RecipeError(
             f'start = "{config.start}": its network is {network.name}, but backbone = "{config.backbone}"'
         )
-    return Start(network, learnt.content, learnt.training)
+    return Start(network, trained.content, trained.training)

@@ -46,7 +46,7 @@ class Trie:
         np.logical_or.accumulate(table[1:] != table[:-1], axis=1, out=new[1:])
         small = np.min_scalar_type(identifiers.codebook_size - 1)
         levels, parents = [], np.zeros(1, np.int64)
-        for depth in range(identifiers.length):
+        for depth in range(identifiers.num_codebooks):
             starts = np.flatnonzero(new[:, depth])
             levels.append(Level(_ranges(starts, parents), table[starts, depth].astype(small)))
             parents = starts
@@ -84,7 +84,9 @@ def _sorted_order(identifiers: Identifiers) -> NDArray[np.int64]:
     """Return the rows in the order of their identifiers, equal ones in gallery order."""
     bits = max(1, (identifiers.codebook_size - 1).bit_length())
     together = 63 // bits  # codes that fit into one number: sorting by one key is far quicker than by several
-    keys = [_packed(identifiers.codes[:, m : m + together], bits) for m in range(0, identifiers.length, together)]
+    keys = [
+        _packed(identifiers.codes[:, m : m + together], bits) for m in range(0, identifiers.num_codebooks, together)
+    ]
     return np.lexsort(keys[::-1]) if len(keys) > 1 else np.argsort(keys[0], kind="stable")
 
 

@@ -33,7 +33,7 @@ def as_ranking(rows: ArrayLike, distances: ArrayLike, k: int) -> Ranking:
     """Order what an index found ([Q,k'] rows, -1 for nothing, and squared distances) and bring it to `k` columns."""
     scores = 0 - np.asarray(distances, np.float32)  # not -distances, which would make a zero negative
     found = Ranking.from_topk(rows, scores).cut(k)
-    blank = ((0, 0), (0, k - found.depth))
+    blank = ((0, 0), (0, k - found.top_k))
     return Ranking(
         np.pad(found.rows, blank, constant_values=MISSING), np.pad(found.scores, blank, constant_values=-np.inf)
     )

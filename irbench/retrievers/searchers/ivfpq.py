@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
-from irbench.core.cell import Changes
+from irbench.core.cell import Overrides
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.core.ranking import Ranking
@@ -29,7 +29,7 @@ _GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
 class Config:
     """The recipe's [params]."""
 
-    curve: ClassVar[tuple[Changes, ...]] = tuple((("nprobe", cells),) for cells in (1, 2, 4, 8, 16, 32))
+    sweep: ClassVar[tuple[Overrides, ...]] = tuple((("nprobe", cells),) for cells in (1, 2, 4, 8, 16, 32))
 
     nlist: PositiveInt  # cells of the inverted file
     nprobe: PositiveInt  # cells visited for each query

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from irbench.config.fields import Part, Share
-from irbench.core.cell import Changes
+from irbench.core.cell import Overrides
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import MissingLibrary
@@ -30,7 +30,7 @@ _CENTROIDS = 16  # of each block of a quantised vector: fewer images cannot trai
 class Config:
     """The recipe's [params]."""
 
-    curve: ClassVar[tuple[Changes, ...]] = (
+    sweep: ClassVar[tuple[Overrides, ...]] = (
         *((("reorder", best),) for best in (200, 400, 800)),
         *((("tree_from", 0), ("leaves_searched", share)) for share in (0.02, 0.05, 0.1, 0.2, 0.5)),
     )

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.core.cell import Changes
+from irbench.core.cell import Overrides
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.core.ranking import Ranking
@@ -39,7 +39,9 @@ def _engine(section: str, name: str) -> Any:
 class Config:
     """The recipe's [params]."""
 
-    curve: ClassVar[tuple[Changes, ...]] = tuple((("search_heads", lists),) for lists in (1, 2, 4, 8, 16, 32, 64, 128))
+    sweep: ClassVar[tuple[Overrides, ...]] = tuple(
+        (("search_heads", lists),) for lists in (1, 2, 4, 8, 16, 32, 64, 128)
+    )
 
     threads: int  # 0: one for each core
     # which vectors become heads, the ones in memory

@@ -77,7 +77,7 @@ def test_what_only_people_can_get_is_described(call, name):
     code, out, err = call("data", "fetch", name, "--data", "here", "--accept-license")
     assert (code, out) == (2, "")
     head = datasets.find(name).head
-    shape = datasets.find(name).layout.shape
+    shape = datasets.find(name).loader.shape
     home = f"here/{name.removesuffix('-holdout')}"
     for part in (head.page, head.license, head.by_hand, shape, home, f"Put these files into {home}/downloads"):
         assert part in err

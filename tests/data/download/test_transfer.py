@@ -75,7 +75,7 @@ def test_only_the_rest_is_asked_for_and_by_the_next_call_too(site, tmp_path, mon
 def test_another_version_in_the_middle_is_noticed_and_fetched_from_its_start(site, tmp_path):
     url = site.serve("/a.tgz", CONTENT, s.breaks_off(100_000), s.another_version(OTHER))
     assert download(published(url, OTHER), tmp_path).read_bytes() == OTHER
-    # without a tag to tell it by, the checksum does, and one more try begins from nothing
+    # without a tag to tell it by, the checksum does, and one more try begins from scratch
     (tmp_path / "a.tgz").unlink()
     (tmp_path / "a.tgz.part").write_bytes(OTHER[:1000])
     site.serve("/a.tgz", CONTENT)

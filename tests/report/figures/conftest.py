@@ -11,7 +11,7 @@ from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
 from irbench.metrics.significance import intervals
 from irbench.results import files, hits
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Cost, Dataset, Estimate, QueryTimes, RecipeUsed, Result
 
 FACTS = Dataset(
@@ -24,7 +24,7 @@ class Shelf:
     """Results on disk, as `irbench run` leaves them."""
 
     def __init__(self, root: Path) -> None:
-        self.kept = Kept(root / "results", root / "work", root / "data")
+        self.kept = Artefacts(root / "results", root / "work", root / "data")
         self.judged: dict[tuple[str, int], Judged] = {}
 
     def put(self, method: str = "m", *, seed: int = 0, answers: bool = True, times: float = 1.0, **changes) -> Result:
@@ -41,7 +41,7 @@ class Shelf:
             "seed": seed,
             "inputs": "",
             "recipe": RecipeUsed(text="", hash="a"),
-            "backbone": Backbone(name="net", weights="trained from nothing", parameters=5),
+            "backbone": Backbone(name="net", weights="trained from scratch", parameters=5),
             "metrics": {name: Estimate(mean=float(v.mean()), ci95=bounds[name]) for name, v in values.items()},
             "cost": Cost(
                 query_ms=QueryTimes(batch=1, total_p50=6.0 * times, total_p95=9.0 * times, **parts),

@@ -121,6 +121,6 @@ def test_what_is_missing_is_named_and_nothing_to_draw_is_an_error(shelf):
     told = everything(draw("pr", shelf.all, shelf.kept))
     assert "kept neither beside the result nor in --work: lost" in told
     assert "b (seed 0): skipped: no weights" in told
-    assert "trained from nothing" in told
+    assert "trained from scratch" in told
     with pytest.raises(UsageError, match="no results to draw"):
         draw("pr", [], shelf.kept)

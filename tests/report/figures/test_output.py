@@ -46,10 +46,10 @@ def test_a_file_is_the_same_in_every_run(shelf, tmp_path, form):
     shelf.put("a")
     save(draw("mrr", shelf.all, shelf.kept), tmp_path / f"here.{form}")
     code = (
-        "import sys; from pathlib import Path; from irbench.results.artefacts import Kept;"
+        "import sys; from pathlib import Path; from irbench.results.artefacts import Artefacts;"
         "from irbench.results.files import read_all;"
         "from irbench.report.figures import draw, save; root = Path(sys.argv[1]);"
-        "kept = Kept(root / 'results', root / 'work', root / 'data');"
+        "kept = Artefacts(root / 'results', root / 'work', root / 'data');"
         "save(draw('mrr', read_all(kept.results)[0], kept), Path(sys.argv[2]))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path), str(tmp_path / f"there.{form}")], check=True)

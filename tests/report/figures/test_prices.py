@@ -61,25 +61,32 @@ def test_pareto_draws_what_was_measured_and_fades_what_is_beaten(shelf):
 
 
 def test_settings_are_points_of_one_curve_in_their_order_and_others_stay_out_unless_asked(shelf):
-    shelf.put("w", retriever={"beams": 30}, times=1.0)
+    shelf.put("w", retriever={"beam_size": 30}, times=1.0)
     for beams, times in ((1, 3.0), (10, 5.0), (2, 4.0)):  # as if time told nothing
-        shelf.put("w", variant=f"beams-{beams}", times=times)
-    for variant in ("hkm", "length-2", "fresh"):
+        shelf.put("w", variant=f"beam_size-{beams}", times=times)
+    for variant in ("hkm", "num_codebooks-2", "incremental"):
         shelf.put("w", variant=variant)
     shelf.put("f", search="ivfpq", variant="nprobe-4", retriever={"nprobe": 4})
     (axes,) = draw("pareto", shelf.all, shelf.kept).axes
     curve = next(line for line in axes.lines if line.get_label() == "w")
     assert curve.get_xdata() == pytest.approx([1000 / times for times in (3, 4, 5, 1)])
-    assert set(marks(axes)) == {"w", "w@beams-1", "w@beams-2", "w@beams-10", "f+ivfpq@nprobe-4"}
+    assert set(marks(axes)) == {"w", "w@beam_size-1", "w@beam_size-2", "w@beam_size-10", "f+ivfpq@nprobe-4"}
     asked = draw("pareto", shelf.all, shelf.kept, Wishes(methods=("w@hkm", "f")))
     assert set(marks(asked.axes[0])) == {"w@hkm", "f+ivfpq@nprobe-4"}
     bars = draw("throughput", shelf.all, shelf.kept).axes[0]
-    assert [label.get_text() for label in bars.get_yticklabels()] == [f"w, beams {n}" for n in (1, 2, 10, 30)]
+    assert [label.get_text() for label in bars.get_yticklabels()] == [f"w, beam_size {n}" for n in (1, 2, 10, 30)]
 
 
 def test_a_curve_joins_points_that_differ_in_one_number_and_no_others(shelf):
-    shelf.put("w", retriever={"beams": 30, "length": 4}, times=1.0)
-    settings = {"beams-1": 2.0, "length-8": 3.0, "beams-1,length-8": 4.0, "decode-exact": 5.0, "hkm": 6.0, "rqvae": 7.0}
+    shelf.put("w", retriever={"beam_size": 30, "num_codebooks": 4}, times=1.0)
+    settings = {
+        "beam_size-1": 2.0,
+        "num_codebooks-8": 3.0,
+        "beam_size-1,num_codebooks-8": 4.0,
+        "decode-exact": 5.0,
+        "hkm": 6.0,
+        "rqvae": 7.0,
+    }
     for variant, times in settings.items():
         shelf.put("w", variant=variant, times=times)
     (axes,) = draw("pareto", shelf.all, shelf.kept, Wishes(methods=("w", "w@*"))).axes
@@ -149,7 +156,7 @@ def test_a_seed_that_was_timed_in_less_detail_does_not_thin_the_parts(shelf):
 def test_machines_are_never_on_one_axis(shelf):
     shelf.put("a")
     shelf.put("a", seed=1, environment={"gpu": "H", "cores": 16})
-    shelf.put("b", environment={"gpu": "H", "cores": 16, "others": 9.0})
+    shelf.put("b", environment={"gpu": "H", "cores": 16, "concurrent_load": 9.0})
     for kind in ("throughput", "pareto"):
         figure = draw(kind, shelf.all, shelf.kept)
         assert len(figure.axes) == 2
@@ -160,11 +167,11 @@ def test_machines_are_never_on_one_axis(shelf):
 
 
 def test_the_papers_times_stand_beside_its_own_size_only(shelf):
-    shelf.put("irgen", retriever={"beams": 30}, cost=Cost(query_ms=TIMES))
+    shelf.put("irgen", retriever={"beam_size": 30}, cost=Cost(query_ms=TIMES))
     small = draw("throughput", shelf.all, shelf.kept)
     assert "The paper states 70 ms with 10 beams, 190 ms with 30 beams" in everything(small)
     assert not small.axes[0].lines
-    shelf.put("irgen", scale="paper", retriever={"beams": 30}, cost=Cost(query_ms=TIMES))
+    shelf.put("irgen", scale="paper", retriever={"beam_size": 30}, cost=Cost(query_ms=TIMES))
     (published,) = draw("throughput", shelf.all, shelf.kept).axes[0].lines
     assert published.get_xdata() == pytest.approx([190])
     assert not draw("throughput", shelf.all, shelf.kept, Wishes(paper=False)).axes[0].lines

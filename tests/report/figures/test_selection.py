@@ -43,9 +43,9 @@ def test_other_recipes_and_networks_are_curves_of_their_own(shelf):
 
 def test_a_scale_is_no_variant_and_two_scales_are_curves_of_their_own(shelf):
     shelf.put("w", variant="small", scale="small")
-    shelf.put("w", variant="small,beams-1", scale="small")
+    shelf.put("w", variant="small,beam_size-1", scale="small")
     (panel,) = select(shelf.all, variants=lambda group: group.decodes_otherwise).panels
-    assert labels(panel) == ["w", "w@beams-1"]
+    assert labels(panel) == ["w", "w@beam_size-1"]
     for seed in (0, 1):
         shelf.put("w", seed=seed)
     (panel,) = select(shelf.all).panels
@@ -58,27 +58,27 @@ def test_a_scale_is_no_variant_and_two_scales_are_curves_of_their_own(shelf):
 def test_shortened_results_and_galleries_that_grew_are_told_of(shelf):
     facts = shelf.put("a").dataset
     shelf.put("b", variant="epochs-1", shortened={"epochs": 1})
-    shelf.put("a", variant="fresh", dataset=replace(facts, fresh=9, fingerprint="0" * 64))
+    shelf.put("a", variant="incremental", dataset=replace(facts, incremental=9, fingerprint="0" * 64))
     chosen = select(shelf.all)
     assert [labels(panel) for panel in chosen.panels] == [["a"]]
     assert chosen.notes == (
         "1 shortened results, which saw a part of the data or of the training, are left out",
-        "toy-fresh: the gallery grew after training; --dataset draws it",
+        "toy-incremental: the gallery grew after training; --dataset draws it",
     )
-    (grown,) = select(shelf.all, datasets=["toy-fresh"]).panels
-    assert (grown.title, labels(grown)) == ("toy-fresh", ["a"])
+    (grown,) = select(shelf.all, datasets=["toy-incremental"]).panels
+    assert (grown.title, labels(grown)) == ("toy-incremental", ["a"])
 
 
 def test_wishes_choose_cells_and_a_wrong_one_is_told(shelf):
     for search in ("linear", "scann"):
         shelf.put("a", search=search)
-    for variant in (None, "hkm", "beams-1"):
+    for variant in (None, "hkm", "beam_size-1"):
         shelf.put("w", variant=variant)
     chosen = {
         ("a",): ["a+linear", "a+scann"],
         ("a+scann", "w"): ["a+scann", "w"],
         ("w@hkm",): ["w@hkm"],
-        ("w@*",): ["w@beams-1", "w@hkm"],
+        ("w@*",): ["w@beam_size-1", "w@hkm"],
         (): ["a+linear", "a+scann", "w"],
     }
     for wishes, expected in chosen.items():

@@ -17,7 +17,7 @@ from irbench.experiments.run import estimates
 from irbench.metrics import retrieval
 from irbench.report.site import write
 from irbench.results import files, hits, rankings
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Cost, Dataset, QueryTimes, RecipeUsed, Result
 
 HOSTILE = "<script>alert('&\"')</script>"
@@ -37,7 +37,7 @@ class World:
 
     root: Path
     benchmark: Benchmark
-    kept: Kept
+    kept: Artefacts
 
     @property
     def all(self) -> list[Result]:
@@ -86,7 +86,7 @@ class World:
         files.write(result, self.kept.results)
         return result
 
-    def report(self, out: Path | None = None, kept: Kept | None = None) -> Path:
+    def report(self, out: Path | None = None, kept: Artefacts | None = None) -> Path:
         """Write the report of all results; return its folder."""
         out = out or self.root / "site"
         write(self.all, kept or self.kept, hits.reader(self.kept.results), out)
@@ -109,7 +109,7 @@ def make_world(root: Path) -> World:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / NAMES[i % len(NAMES)].format(i))
     own = str(root / "photos")
     benchmark = datasets.load(own, data=root)
-    return World(root, benchmark, Kept(root / "results", root / "work", root, (own,)))
+    return World(root, benchmark, Artefacts(root / "results", root / "work", root, (own,)))
 
 
 def fill(world: World) -> World:
@@ -117,7 +117,7 @@ def fill(world: World) -> World:
     world.put("exact", search="linear", noise=0.05)
     world.put("writer", codes=True, noise=0.02)
     world.put("writer", codes=True, noise=0.02, seed=1)
-    world.put("writer", codes=True, noise=0.3, variant="beams-1")
+    world.put("writer", codes=True, noise=0.3, variant="beam_size-1")
     world.put("broken", search="linear", status="failed", reason=f"no wheel for {HOSTILE}")
     return world
 

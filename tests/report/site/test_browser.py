@@ -90,7 +90,7 @@ def test_rows_are_filtered_by_words(visit, made):
     browser.find_element(By.CSS_SELECTOR, "input[type=search]").send_keys("writer beams")
     left = [one for one in texts(browser, "#made tbody tr") if one]
     assert len(left) == 1
-    assert "writer@beams-1" in left[0]
+    assert "writer@beam_size-1" in left[0]
 
 
 def counts(browser) -> dict[str, int]:
@@ -105,9 +105,9 @@ def choose(browser, name: str, label: str) -> None:
 def test_the_explorer_compares_any_two_methods(visit, made):
     browser = visit(made.page("explore"))
     choose(browser, "a", "exact+linear")
-    choose(browser, "b", "writer@beams-1")
+    choose(browser, "b", "writer@beam_size-1")
     found = [made.kept.judged(result)[""].hits_in(8) for result in made.all
-             if result.cell in ("exact+linear", "writer@beams-1")]  # fmt: skip
+             if result.cell in ("exact+linear", "writer@beam_size-1")]  # fmt: skip
     assert counts(browser) == {
         "all": len(found[0]),
         "a": (found[0] > found[1]).sum(),

@@ -198,11 +198,11 @@ def test_the_health_of_identifiers_stands_on_the_page_of_its_method(empty_world)
     report = diagnostics.report(numbers, asked)
     retriever = {"identifiers": report, "training": {"irgen": {"loss": [3.0, 2.875]}}}
     empty_world.put("writer", codes=True, retriever=retriever)
-    empty_world.put("imported", codes=True, retriever={"identifiers": report | {"valid_beams": 0.25}})
+    empty_world.put("imported", codes=True, retriever={"identifiers": report | {"valid_identifier_rate": 0.25}})
     rows = {name: pages(empty_world.report())[f"methods/{name}.html"].text for name in ("writer", "imported")}
-    least = f"{report['least_loss']:.3f}"
+    least = f"{report['entropy_lower_bound']:.3f}"
     assert least == f"{np.log(8):.3f}"  # of eight images of a class any may be meant
     cells = {name: row[row.index(least) :] for name, row in rows.items()}
-    assert cells["writer"][:3] == [least, "2.875", f"{2.875 - report['least_loss']:.3f}"]
+    assert cells["writer"][:3] == [least, "2.875", f"{2.875 - report['entropy_lower_bound']:.3f}"]
     assert cells["imported"][:3] == [least, "—", "—"]
     assert "0.25" in cells["imported"]

@@ -148,7 +148,7 @@ def test_without_single_queries_intervals_decide_and_it_is_said(folders):
 
 def with_times(ms: float, cpu: str = "x", load: float = 3.0, others: float | None = None):
     cost = Cost(query_ms=QueryTimes(batch=1, total_p50=ms), queries_per_s=1000 / ms, index_bytes=10_000)
-    return {"cost": cost, "environment": {"cpu": cpu, "cores": 2, "load": load, "others": others}}
+    return {"cost": cost, "environment": {"cpu": cpu, "cores": 2, "load": load, "concurrent_load": others}}
 
 
 def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
@@ -277,7 +277,7 @@ def check(monkeypatch, capsys):
 def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, tmp_path, check):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "irbench.runtime.machine.Others.cores", lambda _: 0.0
+        "irbench.runtime.machine.ConcurrentLoad.cores", lambda _: 0.0
     )  # times of a busy machine are not compared
     (cell,) = cells(Request(methods=("pixels+linear",)))
 

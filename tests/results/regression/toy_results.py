@@ -9,7 +9,7 @@ from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
 from irbench.metrics.significance import intervals
 from irbench.results import files, hits
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.regression.compare import Comparison, compare
 from irbench.results.regression.limits import Limits
 from irbench.results.regression.pairs import pair_up
@@ -73,9 +73,9 @@ class Folders:
     """Two folders of results, `before` and `after`."""
 
     def __init__(self, root: Path) -> None:
-        self.before, self.after = (Kept(root / name, root / "work", root / "data") for name in ("before", "after"))
+        self.before, self.after = (Artefacts(root / name, root / "work", root / "data") for name in ("before", "after"))
 
-    def put(self, kept: Kept, result: Result, judged: Judged | None) -> None:
+    def put(self, kept: Artefacts, result: Result, judged: Judged | None) -> None:
         if isinstance(kept, Memory):
             kept.known[result.cell, result.seed] = result, judged
             return

@@ -48,7 +48,7 @@ def benchmark() -> Benchmark:
         gallery=gallery,
         queries=asked,
         ks=(1, 4, 20),
-        depth=50,
+        top_k=50,
     )
 
 

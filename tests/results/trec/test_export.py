@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from pyarrow.parquet import read_table
 
 from irbench.metrics import retrieval
-from irbench.results.artefacts import Kept
+from irbench.results.artefacts import Artefacts
 from irbench.results.trec import entries
 from irbench.results.trec.entries import name, rows_by_name, strictly_falling
 from irbench.results.trec.export import export
@@ -22,8 +22,8 @@ from irbench.results.trec.export import export
 # irbench's name, trec_eval's, ir-measures'
 SAME = [
     ("precision@{}", "P_{}", "P@{}"),
-    ("recall@{}", "success_{}", "Success@{}"),
-    ("true_recall@{}", "recall_{}", "R@{}"),
+    ("hit_rate@{}", "success_{}", "Success@{}"),
+    ("recall@{}", "recall_{}", "R@{}"),
     ("mrr@{}", None, "RR@{}"),
     ("map@{}", "map_cut_{}", "AP@{}"),
 ]
@@ -36,8 +36,8 @@ def written(stored, benchmark, tmp_path, monkeypatch):
     """Export the stored result in a format; returns run and qrels."""
 
     def write(format: str) -> tuple[Path, Path]:
-        kept = Kept(tmp_path / "results", tmp_path / "work", tmp_path)
-        monkeypatch.setattr(Kept, "benchmark", lambda self, result: benchmark)
+        kept = Artefacts(tmp_path / "results", tmp_path / "work", tmp_path)
+        monkeypatch.setattr(Artefacts, "benchmark", lambda self, result: benchmark)
         done = export([stored], kept, tmp_path / "out", format=format)
         assert done.problems == []
         run, qrels = done.files
@@ -152,10 +152,12 @@ def test_scores_fall_and_move_no_further_than_they_must(scores):
 
 
 def test_what_cannot_be_exported_is_named_and_the_rest_is_written(stored, benchmark, tmp_path, monkeypatch):
-    monkeypatch.setattr(Kept, "benchmark", lambda self, result: benchmark)
+    monkeypatch.setattr(Artefacts, "benchmark", lambda self, result: benchmark)
     (lost,) = (tmp_path / "work" / "rankings").iterdir()
     lost.unlink()
-    done = export([stored], Kept(tmp_path / "results", tmp_path / "work", tmp_path), tmp_path / "out", format="trec")
+    done = export(
+        [stored], Artefacts(tmp_path / "results", tmp_path / "work", tmp_path), tmp_path / "out", format="trec"
+    )
     assert done.files == []
     assert re.search(r"toy, m\+s, seed 0: .*work folder", done.problems[0])
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

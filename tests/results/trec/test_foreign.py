@@ -19,7 +19,7 @@ from irbench.results.trec.trec import TrecFormat
 
 
 def cell(**changes) -> Cell:
-    return Cell(**({"method": "theirs", "dataset": "toy", "scale": "", "usual_scale": ""} | changes))
+    return Cell(**({"method": "theirs", "dataset": "toy", "scale": "", "default_scale": ""} | changes))
 
 
 @pytest.fixture

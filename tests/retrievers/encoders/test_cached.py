@@ -9,9 +9,9 @@ import pytest
 from irbench.core import cell
 from irbench.core.description import Backbone, Description
 from irbench.core.embeddings import Embeddings
-from irbench.experiments.build import Workshop
+from irbench.experiments.build import Builder
 from irbench.retrievers.cached_encoder import CachedEncoder
-from irbench.runtime.timer import Clock
+from irbench.runtime.timer import Timer
 
 
 class Counting:
@@ -47,7 +47,7 @@ def test_a_live_clock_is_never_answered_from_the_store(runtime, images):
     encoder = Counting()
     cached = CachedEncoder(encoder, runtime.store, {"encoder": "x"})
     cached.encode(images)
-    with Clock(live=True).run():
+    with Timer(bypass_cache=True).run():
         cached.encode(images)
         cached.encode(images)
     assert encoder.calls == 3
@@ -94,7 +94,7 @@ def identity(runtime, **changes):
         "scale": "tiny",
         "seed": 0,
     }
-    return Workshop(cell.Cell(**{**facts, **changes}), runtime).encoder().identity
+    return Builder(cell.Cell(**{**facts, **changes}), runtime).encoder().identity
 
 
 def test_seed_precision_recipe_and_data_set_are_part_of_the_identity(runtime):

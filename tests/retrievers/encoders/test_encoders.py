@@ -20,13 +20,13 @@ from irbench.retrievers.encoders.irt_r import EMPTY, Memory, PairLearning
 from irbench.retrievers.encoders.irt_r import Config as IrtRConfig
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import seed_everything
-from irbench.runtime.timer import Clock
+from irbench.runtime.timer import Timer
 
-NETWORK = {"backbone": "test_resnet", "side": 32}
-TRAINING = {**NETWORK, "decoded_side": 36, "epochs": 1, "batch": 16, "lr": 1e-3}
+NETWORK = {"backbone": "test_resnet", "image_size": 32}
+TRAINING = {**NETWORK, "resize_size": 36, "epochs": 1, "batch": 16, "lr": 1e-3}
 MICRO = {
-    "pixels": {"side": 8},
-    "off-the-shelf": {"backbone": "test_resnet.r160_in1k", "side": 32, "decoded_side": 36, "cosine": True},
+    "pixels": {"image_size": 8},
+    "off-the-shelf": {"backbone": "test_resnet.r160_in1k", "image_size": 32, "resize_size": 36, "cosine": True},
     "ft-clip": TRAINING,
     "cgd": {**TRAINING, "per_class": 4, "dim": 32, "frozen_statistics": False},
     "irt-r": {**TRAINING, "memory_ratio": 0.5, "momentum": 0.9},
@@ -98,7 +98,7 @@ def test_what_was_learnt_is_taken_up_again(name, runtime, images, monkeypatch):
     monkeypatch.setattr("irbench.training.loop._Run", None)  # no training from here on
     again = make(name, runtime, images)
     np.testing.assert_array_equal(again.encode(images).array, vectors)
-    assert again.learnt == first.learnt
+    assert again.trained_model == first.trained_model
     for change in ({"lr": 2e-3}, {"epochs": 2}):
         with pytest.raises(TypeError):
             make(name, runtime, images, **change)
@@ -111,14 +111,14 @@ def test_what_was_learnt_is_taken_up_again(name, runtime, images, monkeypatch):
 def test_a_live_clock_does_not_stop_an_encoder(name, runtime, images):
     encoder = make(name, runtime, images)
     vectors = encoder.encode(images).array
-    with Clock(live=True).run():
+    with Timer(bypass_cache=True).run():
         np.testing.assert_array_equal(encoder.encode(images).array, vectors)
 
 
 def test_backbone_and_bytes_are_told(name, runtime, images):
     told = make(name, runtime, images).describe()
     assert told.backbone.name == MICRO[name].get("backbone", "none")
-    expected = {"pixels": "none", "off-the-shelf": "file w.safetensors sha256:"}.get(name, "trained from nothing")
+    expected = {"pixels": "none", "off-the-shelf": "file w.safetensors sha256:"}.get(name, "trained from scratch")
     assert told.backbone.weights.startswith(expected)
     assert (told.model_bytes >= 4 * told.backbone.parameters > 0) == (name != "pixels")
 
@@ -177,11 +177,11 @@ def test_cgd_joins_descriptors_of_equal_weight_in_the_order_of_their_letters():
 @pytest.mark.parametrize("frozen", [True, False])
 def test_cgd_statistics_stand_still_where_frozen(frozen):
     features = cgd(frozen_statistics=frozen)
-    before = features.network.body.bn1.running_mean.clone()
+    before = features.network.backbone.bn1.running_mean.clone()
     features.train()
     features(torch.rand(4, 3, 32, 32) * 255)
-    assert torch.equal(features.network.body.bn1.running_mean, before) == frozen
-    assert features.network.body.layer3.training
+    assert torch.equal(features.network.backbone.bn1.running_mean, before) == frozen
+    assert features.network.backbone.layer3.training
 
 
 @pytest.mark.parametrize("change", [{"descriptors": "SX"}, {"descriptors": ""}, {"descriptors": "SGM", "dim": 32}])

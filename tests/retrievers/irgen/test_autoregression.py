@@ -4,16 +4,16 @@ import numpy as np
 import torch
 
 from irbench.core.identifiers import Identifiers
-from irbench.retrievers.irgen.autoregression import Partners
+from irbench.retrievers.irgen.autoregression import Targets
 
 
 def test_partners_are_drawn_evenly_from_the_whole_class_and_from_no_other() -> None:
     labels = np.array([5, 2, 5, 9, 2, 5])
     codes = np.arange(6)[:, None].repeat(2, axis=1)  # an image's codes are its row
-    partners = Partners(Identifiers(codes, 6), labels, "cpu")
+    targets = Targets(Identifiers(codes, 6), labels, "cpu")
     torch.manual_seed(0)
     rows = torch.tensor([0, 1, 3])
-    drawn = partners.draw(rows, 3000)[:, 0].view(3, 3000).numpy()
+    drawn = targets.draw(rows, 3000)[:, 0].view(3, 3000).numpy()
     for row, found in zip(rows.tolist(), drawn, strict=True):
         classmates = np.flatnonzero(labels == labels[row])
         values, counts = np.unique(found, return_counts=True)

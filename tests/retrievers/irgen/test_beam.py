@@ -10,14 +10,16 @@ from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen import beam
 from irbench.retrievers.irgen.beam import BeamSearch
 from irbench.retrievers.irgen.branching import Branching, FullBranching, branchings
-from irbench.retrievers.irgen.decoder import Decoder, Shape
+from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.reference import ReferenceSearch
 from irbench.retrievers.irgen.trie import Trie
 
 
-def decoder(length: int, codes: int, seed: int) -> Decoder:
+def decoder(num_codebooks: int, codebook_size: int, seed: int) -> Decoder:
     torch.manual_seed(seed)
-    shape = Shape(memory_dim=6, length=length, codes=codes, depth=2, width=8, heads=2)
+    shape = DecoderConfig(
+        memory_dim=6, num_codebooks=num_codebooks, codebook_size=codebook_size, num_layers=2, width=8, num_heads=2
+    )
     made = Decoder(shape).eval()
     with torch.no_grad():  # trained models are sure of themselves: logits far apart are the hard case for sums
         made.head.weight *= 8
@@ -62,7 +64,7 @@ def test_with_a_beam_for_every_identifier_the_search_is_exact(problem, spare: in
     ids, seed, tokens = problem
     trie = Trie.build(ids)
     distinct = np.unique(ids.codes, axis=0)
-    model = decoder(ids.length, ids.codebook_size, seed)
+    model = decoder(ids.num_codebooks, ids.codebook_size, seed)
     with torch.no_grad():
         leaves, scores = BeamSearch(trie, "cpu")(model, tokens, trie.leaves + spare)
     expected = score_every_identifier(model, tokens, distinct)
@@ -77,14 +79,14 @@ def test_with_a_beam_for_every_identifier_the_search_is_exact(problem, spare: in
 
 @settings(max_examples=20, deadline=None)
 @given(problems(), st.integers(1, 8))
-def test_a_narrow_beam_answers_only_identifiers_that_exist_and_none_twice(problem, beams: int) -> None:
+def test_a_narrow_beam_answers_only_identifiers_that_exist_and_none_twice(problem, beam_size: int) -> None:
     ids, seed, tokens = problem
     trie = Trie.build(ids)
-    model = decoder(ids.length, ids.codebook_size, seed)
+    model = decoder(ids.num_codebooks, ids.codebook_size, seed)
     with torch.no_grad():
-        leaves, scores = BeamSearch(trie, "cpu")(model, tokens, beams)
+        leaves, scores = BeamSearch(trie, "cpu")(model, tokens, beam_size)
     expected = score_every_identifier(model, tokens, np.unique(ids.codes, axis=0))
-    assert leaves.shape[1] <= beams
+    assert leaves.shape[1] <= beam_size
     for query in range(len(tokens)):
         alive = (scores[query] > -torch.inf).numpy()
         found = leaves[query].numpy()[alive]
@@ -96,13 +98,13 @@ def test_a_narrow_beam_answers_only_identifiers_that_exist_and_none_twice(proble
 
 @settings(max_examples=25, deadline=None)
 @given(problems(), st.integers(1, 12), st.booleans())
-def test_a_beam_is_that_of_the_slow_decoder_without_cache_or_arrays(problem, beams: int, one_by_one: bool) -> None:
+def test_a_beam_is_that_of_the_slow_decoder_without_cache_or_arrays(problem, beam_size: int, one_by_one: bool) -> None:
     ids, seed, tokens = problem
-    trie, model = Trie.build(ids), decoder(ids.length, ids.codebook_size, seed)
+    trie, model = Trie.build(ids), decoder(ids.num_codebooks, ids.codebook_size, seed)
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(beam, "MEMORY", 0 if one_by_one else 2**31)
-        leaves, scores = BeamSearch(trie, "cpu")(model, tokens, beams)
-        expected_leaves, expected = ReferenceSearch(trie, "cpu")(model, tokens, beams)
+        leaves, scores = BeamSearch(trie, "cpu")(model, tokens, beam_size)
+        expected_leaves, expected = ReferenceSearch(trie, "cpu")(model, tokens, beam_size)
     assert_same_beams((leaves, scores), (expected_leaves[:, : leaves.shape[1]], expected[:, : leaves.shape[1]]))
     assert (expected[:, leaves.shape[1] :] == -torch.inf).all()
 

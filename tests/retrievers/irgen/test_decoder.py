@@ -6,16 +6,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from irbench.retrievers.irgen.decoder import Block, Decoder, Residual, Shape
+from irbench.retrievers.irgen.decoder import Block, Decoder, DecoderConfig, Residual
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
 
 BOTH = pytest.mark.parametrize("residual", ["stream", "normalised"])
 
 
-def decoder(length: int, codes: int, seed: int, residual: Residual = "stream") -> Decoder:
+def decoder(num_codebooks: int, codebook_size: int, seed: int, residual: Residual = "stream") -> Decoder:
     torch.manual_seed(seed)
-    shape = Shape(memory_dim=6, length=length, codes=codes, depth=2, width=8, heads=2, residual=residual)
+    shape = DecoderConfig(
+        memory_dim=6,
+        num_codebooks=num_codebooks,
+        codebook_size=codebook_size,
+        num_layers=2,
+        width=8,
+        num_heads=2,
+        residual=residual,
+    )
     return Decoder(shape).eval()
 
 
@@ -25,9 +33,9 @@ def test_a_step_with_a_cache_equals_the_whole_prefix_at_once(residual: Residual)
     tokens, codes = torch.randn(3, 4, 6), torch.randint(0, 7, (3, 5))
     with torch.no_grad():
         whole = model(tokens, codes)
-        cache = model.look(tokens, 1)
+        cache = model.prefill(tokens, 1)
         steps = [
-            model.step(cache, None if position == 0 else codes[:, position - 1 : position], position)
+            model.decode_step(cache, None if position == 0 else codes[:, position - 1 : position], position)
             for position in range(5)
         ]
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-5, atol=1e-5)
@@ -50,7 +58,7 @@ def test_matrices_that_are_held_in_bfloat16_compute_what_autocast_does(tmp_path:
     model, tokens, codes = decoder(4, 7, seed=1), torch.randn(2, 3, 6), torch.randint(0, 7, (2, 4))
     with runtime.autocast():
         cast = model(tokens, codes)
-        runtime.hold(model)
+        runtime.cast_weights(model)
         held = model(tokens, codes)
     assert model.head.weight.dtype == torch.bfloat16
     assert model.norm.weight.dtype == torch.float32  # the stream and its norms stay as precise as before
@@ -62,15 +70,17 @@ def test_matrices_that_are_held_in_bfloat16_compute_what_autocast_does(tmp_path:
 def test_a_block_adds_to_the_stream_as_in_the_paper_or_to_the_normalised_stream_as_published(
     residual: Residual,
 ) -> None:
-    shape = Shape(memory_dim=8, length=4, codes=7, depth=1, width=8, heads=2, residual=residual)
-    block = Block(shape).eval()
+    config = DecoderConfig(
+        memory_dim=8, num_codebooks=4, codebook_size=7, num_layers=1, width=8, num_heads=2, residual=residual
+    )
+    block = Block(config).eval()
     x, memory = torch.randn(2, 4, 8), torch.randn(2, 3, 8)
 
     def itself(h: Tensor) -> Tensor:
-        return block.itself(h, block.itself.keys_values(h), causal=True)
+        return block.self_attn(h, block.self_attn.keys_values(h), causal=True)
 
     def cross(h: Tensor) -> Tensor:
-        return block.cross(h, block.cross.keys_values(memory))
+        return block.cross_attn(h, block.cross_attn.keys_values(memory))
 
     expected = x
     for norm, branch in zip(block.norms, (itself, cross, block.mlp), strict=True):

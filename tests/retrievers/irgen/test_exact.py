@@ -18,7 +18,7 @@ from irbench.retrievers.irgen.trie import Trie
 @given(problems(), st.integers(1, 12), st.sampled_from([1, 2, 64]))
 def test_the_best_identifiers_are_those_of_scoring_every_one(problem, K: int, at_once: int) -> None:
     ids, seed, tokens = problem
-    trie, model = Trie.build(ids), decoder(ids.length, ids.codebook_size, seed)
+    trie, model = Trie.build(ids), decoder(ids.num_codebooks, ids.codebook_size, seed)
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "AT_ONCE", at_once)  # however many prefixes are followed at once
         leaves, scores = ExactSearch(trie, "cpu")(model, tokens, K)

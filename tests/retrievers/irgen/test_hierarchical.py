@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
-from irbench.retrievers.irgen import hierarchical
+from irbench.retrievers.irgen.identifiers import hkm as hierarchical
 from irbench.retrievers.irgen.identifiers.hkm import Config, HierarchicalIdentifier, Tree, cluster
 
 

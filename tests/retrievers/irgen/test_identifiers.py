@@ -10,13 +10,13 @@ from irbench.config.catalog import IDENTIFIERS
 from irbench.core import cell
 from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
-from irbench.experiments.build import Workshop
+from irbench.experiments.build import Builder
 from irbench.protocols import Trainable
 
 SMALL = {  # how small a recipe of each kind can be made; kinds that are not named need no help
-    "semantic": {"length": 3, "codes": 8},
+    "semantic": {"num_codebooks": 3, "codebook_size": 8},
     "hkm": {"clusters": 3, "starts": 1},
-    "rqvae": {"side": 16, "decoded_side": 16, "batch": 16},
+    "rqvae": {"image_size": 16, "resize_size": 16, "batch": 16},
 }
 
 
@@ -34,10 +34,10 @@ def make(request):
     """Build the identifier as a cell would have it, from the recipe of its own name."""
 
     def build(runtime):
-        changes = tuple({"side": 32, "decoded_side": 32, **SMALL.get(request.param, {})}.items())
+        changes = tuple({"image_size": 32, "resize_size": 32, **SMALL.get(request.param, {})}.items())
         made = cell.Cell(method="irgen", identifier=request.param, dataset="digits", scale="tiny",
-                         usual_scale="tiny", epochs=2, changes=changes)  # fmt: skip
-        return Workshop(made, runtime).identifier()
+                         default_scale="tiny", epochs=2, overrides=changes)  # fmt: skip
+        return Builder(made, runtime).identifier()
 
     return build
 
@@ -67,8 +67,11 @@ def test_images_that_training_has_not_seen_get_codes_of_the_same_shape(make, run
     known = identifier.encode(images)
     new = replace(images, ids=tuple(f"new {id_}" for id_ in images.ids), arrays=255 - images.arrays)
     found = identifier.encode(new)
-    assert (found.codebook_size, found.length) == (known.codebook_size, known.length)
-    assert {"length": found.length, "codes": found.codebook_size}.items() <= identifier.describe().details.items()
+    assert (found.codebook_size, found.num_codebooks) == (known.codebook_size, known.num_codebooks)
+    assert {
+        "num_codebooks": found.num_codebooks,
+        "codebook_size": found.codebook_size,
+    }.items() <= identifier.describe().details.items()
 
 
 def test_nothing_is_encoded_before_training(make, runtime, images):

@@ -6,15 +6,15 @@ import torch
 from irbench.retrievers.irgen.quantizer import ResidualQuantizer
 
 
-def fitted(length: int, codes: int, size: int, dim: int = 6) -> tuple[ResidualQuantizer, torch.Tensor]:
+def fitted(num_codebooks: int, codebook_size: int, size: int, dim: int = 6) -> tuple[ResidualQuantizer, torch.Tensor]:
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(size, dim)).astype(np.float32))
-    quantizer = ResidualQuantizer(length, codes, dim)
+    quantizer = ResidualQuantizer(num_codebooks, codebook_size, dim)
     quantizer.fit(features, seed=0)
     return quantizer, features
 
 
 def test_codes_and_prefix_sums_are_those_of_equations_1_and_2() -> None:
-    quantizer, features = fitted(length=3, codes=8, size=100)
+    quantizer, features = fitted(num_codebooks=3, codebook_size=8, size=100)
     codes, sums = quantizer(features)
     books = quantizer.codebooks.double().numpy()
     for row, feature in enumerate(features.double().numpy()):
@@ -27,7 +27,7 @@ def test_codes_and_prefix_sums_are_those_of_equations_1_and_2() -> None:
 
 
 def test_each_codebook_leaves_less_of_the_features_over() -> None:
-    quantizer, features = fitted(length=4, codes=16, size=400)
+    quantizer, features = fitted(num_codebooks=4, codebook_size=16, size=400)
     _, sums = quantizer(features)
     left = (features[:, None] - sums).square().sum(-1).mean(0)
     assert (left.diff() < 0).all()
@@ -35,7 +35,7 @@ def test_each_codebook_leaves_less_of_the_features_over() -> None:
 
 
 def test_fewer_images_than_codes_are_each_their_own_centroid_and_spare_codes_stay_unused() -> None:
-    quantizer, features = fitted(length=2, codes=32, size=5)
+    quantizer, features = fitted(num_codebooks=2, codebook_size=32, size=5)
     codes, sums = quantizer(features)
     assert codes.max() < 5
     torch.testing.assert_close(sums[:, 0], features, atol=1e-5, rtol=0)

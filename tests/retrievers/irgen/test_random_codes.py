@@ -25,7 +25,7 @@ def test_an_image_has_the_same_codes_in_every_set_and_others_with_another_seed(r
 
 
 def test_codes_are_even_and_independent_and_identifiers_meet_as_rarely_as_chance_has_it(runtime):
-    drawn = codes(runtime, [f"{n}.jpg" for n in range(20_000)], length=3, codes=32)
+    drawn = codes(runtime, [f"{n}.jpg" for n in range(20_000)], num_codebooks=3, codebook_size=32)
     counts = np.stack([np.bincount(column, minlength=32) for column in drawn.T])
     pairs = np.bincount(drawn[:, 0] * 32 + drawn[:, 1], minlength=1024)
     for observed in (*counts, pairs):

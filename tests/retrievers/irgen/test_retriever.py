@@ -16,7 +16,7 @@ from irbench.core.identifiers import Identifiers
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data.pixels import View, pixels
 from irbench.networks.backbones import Featurizer, centre
-from irbench.protocols import Generative, Growing
+from irbench.protocols import Generative, SupportsUpdates
 from irbench.retrievers.irgen.gallery import by_similarity
 from irbench.retrievers.irgen.retriever import Config, IrgenRetriever
 from irbench.runtime.cache import Store
@@ -25,16 +25,16 @@ from irbench.runtime.machine import Runtime
 LENGTH, CODES = 2, 4  # 16 identifiers for 40 images: some are shared, some are nobody's
 CONFIG = Config(
     backbone="test_resnet",
-    side=32,
-    decoded_side=32,
+    image_size=32,
+    resize_size=32,
     epochs=2,
     batch=8,
     lr=1e-2,
-    body_lr=1.0,
-    depth=1,
+    backbone_lr=1.0,
+    num_layers=1,
     width=16,
-    heads=2,
-    beams=5,
+    num_heads=2,
+    beam_size=5,
     search_batch=7,
 )
 
@@ -90,7 +90,7 @@ def test_adding_equals_having_indexed_all_at_once(make: Any, images: ImageSet, o
     assert same(grown.search(images, 20), whole.search(images, 20))
     assert np.array_equal(grown.identifiers().codes, whole.identifiers().codes)
     assert grown.describe() == whole.describe()
-    assert isinstance(grown, Growing)
+    assert isinstance(grown, SupportsUpdates)
     assert isinstance(grown, Generative)
 
 
@@ -127,8 +127,8 @@ def test_what_is_not_there_cannot_be_removed(make: Any, images: ImageSet) -> Non
 
 def features(retriever: IrgenRetriever, images: ImageSet) -> np.ndarray:
     """Of the decoder's own network, one image at a time."""
-    pictures = pixels(images, View(32, "cover"), retriever.runtime)
-    module = Featurizer(retriever._trained.body)
+    pictures = pixels(images, View(32, "center-crop"), retriever.runtime)
+    module = Featurizer(retriever._trained.backbone)
     with torch.inference_mode():
         return np.concatenate([module(centre(torch.from_numpy(pictures[[row]]), 32)) for row in range(len(images))])
 
@@ -179,7 +179,7 @@ def test_by_similarity_against_a_plain_sort(seed: int, depth: int, rerank: int, 
 
 def test_an_added_image_gets_an_identifier_that_the_decoder_knows(make: Any, images: ImageSet) -> None:
     old, new = images.take(slice(30)), images.take(slice(30, 40))
-    nearest, write, plain = make(unseen="nearest"), make(unseen="write"), make(beams=1)
+    nearest, write, plain = make(unseen="nearest"), make(unseen="generate"), make(beam_size=1)
     for retriever in (nearest, write, plain):
         retriever.index(old)
     written = plain.search(new, 1).rows[:, 0]
@@ -193,22 +193,22 @@ def test_an_added_image_gets_an_identifier_that_the_decoder_knows(make: Any, ima
 
 
 def test_without_a_trie_the_best_sequences_are_those_of_the_whole_table(make: Any, images: ImageSet) -> None:
-    retriever = make(beams=CODES**LENGTH)
+    retriever = make(beam_size=CODES**LENGTH)
     retriever.index(images)
-    written = retriever.generate(images)
-    assert written.shape == (40, CODES**LENGTH, LENGTH)
+    generated = retriever.generate(images)
+    assert generated.shape == (40, CODES**LENGTH, LENGTH)
     every = torch.cartesian_prod(*[torch.arange(CODES)] * LENGTH)
-    pictures = pixels(images, View(32, "cover"), retriever.runtime)
+    pictures = pixels(images, View(32, "center-crop"), retriever.runtime)
     for query in range(40):
         with torch.inference_mode():
-            tokens = retriever._trained.body(centre(torch.from_numpy(pictures[[query]]), 32))
+            tokens = retriever._trained.backbone(centre(torch.from_numpy(pictures[[query]]), 32))
             logp = retriever._trained.decoder(tokens.expand(len(every), -1, -1), every).log_softmax(-1)
         score = logp.gather(-1, every[..., None]).sum((1, 2))
         expected = score.sort(descending=True).values
-        got = score[written[query] @ [CODES, 1]]
+        got = score[generated[query] @ [CODES, 1]]
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
-        assert len(np.unique(written[query], axis=0)) == CODES**LENGTH
-    few = make(beams=3)
+        assert len(np.unique(generated[query], axis=0)) == CODES**LENGTH
+    few = make(beam_size=3)
     few.index(images)
     assert few.generate(images).shape == (40, 3, LENGTH)
 
@@ -222,7 +222,7 @@ def mislead(retriever: IrgenRetriever, seed: int) -> None:
 
 
 def test_exact_decoding_finds_the_best_of_all_and_tells_what_beams_miss(make: Any, images: ImageSet) -> None:
-    everything, exact, beam = make(beams=CODES**LENGTH), make(beams=1, decode="exact"), make(beams=1)
+    everything, exact, beam = make(beam_size=CODES**LENGTH), make(beam_size=1, decode="exact"), make(beam_size=1)
     for seed in (0, 6):  # by the second of these most beams are misled
         for retriever in (everything, exact, beam):
             mislead(retriever, seed)

@@ -13,8 +13,8 @@ from irbench.data.pixels import View, pixels
 from irbench.retrievers.irgen.identifiers.rqvae import Config, Reconstruction, RqVaeIdentifier
 from irbench.training import loop
 
-TINY = {"side": 16, "decoded_side": 16, "channels": 4, "multipliers": [1, 2, 2], "blocks": 1, "dim": 8, "codes": 8,
-        "depth": 2, "batch": 16, "lr": 1e-2, "warmup": 0.0, "epochs": 4}  # fmt: skip
+TINY = {"image_size": 16, "resize_size": 16, "channels": 4, "multipliers": [1, 2, 2], "blocks": 1, "dim": 8,
+        "codebook_size": 8, "num_quantizers": 2, "batch": 16, "lr": 1e-2, "warmup": 0.0, "epochs": 4}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def config(**changes):
     return build_config(Config, {**TINY, **changes}, "test")
 
 
-def learnt(runtime):
+def trained_model(runtime):
     (folder,) = [path for path in (runtime.store.root / "model").iterdir() if path.suffix == ""]
     return load_file(folder / "model.safetensors"), json.loads((folder / "history.json").read_text())["loss"]
 
@@ -44,7 +44,7 @@ def test_a_training_killed_after_an_epoch_goes_on_to_the_same_model(kept, runtim
     unbroken = replace(runtime, store=type(runtime.store)(tmp_path / "unbroken"))
     whole = RqVaeIdentifier(config(), unbroken, None)
     whole.train(images)
-    expected, losses = learnt(unbroken)
+    expected, losses = trained_model(unbroken)
 
     monkeypatch.setattr(loop, "_CHECKPOINT_EVERY", -1)
     monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", float("inf"))
@@ -63,7 +63,7 @@ def test_a_training_killed_after_an_epoch_goes_on_to_the_same_model(kept, runtim
     count[0] = (4 - kept) * round(40 / 16)  # enough for the epochs that are left, and no more
     resumed = RqVaeIdentifier(config(), runtime, None)
     resumed.train(images)
-    again, history = learnt(runtime)
+    again, history = trained_model(runtime)
     assert history == losses
     for name, tensor in expected.items():
         assert torch.equal(again[name], tensor), name
@@ -86,7 +86,7 @@ def test_codes_are_the_nearest_entries_of_what_the_earlier_ones_left_place_by_pl
     identifier.train(images)
     found = identifier.encode(images)
     assert found.codes.shape == (40, 4 * 4 * 2)
-    assert (found.length, found.codebook_size) == (identifier.describe().details["length"], 8)
+    assert (found.num_codebooks, found.codebook_size) == (identifier.describe().details["num_codebooks"], 8)
     task = identifier._task
     book = task.quantizer.codebooks[0].double().numpy()
     assert (task.quantizer.codebooks[1].double().numpy() == book).all()  # one for all depths
@@ -106,7 +106,7 @@ def test_codes_are_the_nearest_entries_of_what_the_earlier_ones_left_place_by_pl
 def test_it_learns_to_reconstruct_and_uses_its_codebook_whatever_the_labels(runtime, images):
     identifier = RqVaeIdentifier(config(epochs=40), runtime, None)
     identifier.train(images)
-    _, losses = learnt(runtime)
+    _, losses = trained_model(runtime)
     assert losses[-1] < 0.6 * losses[0]
     codes = identifier.encode(images).codes
     assert len(np.unique(codes)) >= 4
@@ -116,4 +116,4 @@ def test_it_learns_to_reconstruct_and_uses_its_codebook_whatever_the_labels(runt
 
 def test_a_side_that_cannot_be_halved_so_often_is_told():
     with pytest.raises(Exception, match="side = 18 cannot be halved 2 times"):
-        config(side=18, decoded_side=18)
+        config(image_size=18, resize_size=18)

@@ -11,10 +11,10 @@ from irbench.networks.backbones import VisionNetwork
 from irbench.retrievers.irgen import features
 from irbench.retrievers.irgen.identifiers.semantic import Config, SemanticTokenizer, Tokenization
 from irbench.runtime.machine import seed_everything
-from irbench.runtime.timer import Clock
+from irbench.runtime.timer import Timer
 
-TINY = {"backbone": "test_resnet", "side": 32, "decoded_side": 40, "batch": 16, "lr": 1e-3, "epochs": 2,
-        "length": 3, "codes": 4}  # fmt: skip
+TINY = {"backbone": "test_resnet", "image_size": 32, "resize_size": 40, "batch": 16, "lr": 1e-3, "epochs": 2,
+        "num_codebooks": 3, "codebook_size": 4}  # fmt: skip
 CLASSES = np.repeat(np.arange(4), 10)
 
 
@@ -46,7 +46,7 @@ def log_likelihood(head, vector, label):
 def test_the_loss_is_that_of_equation_3(classifiers, codebooks):
     made = task(prefix_weight=0.3, commitment_weight=0.02, prefix_classifiers=classifiers, codebooks=codebooks)
     images, rows = torch.rand(6, 3, 32, 32) * 255, torch.tensor([3, 11, 12, 27, 38, 39])
-    vectors = made.body.feature(made.body(images))
+    vectors = made.backbone.feature(made.backbone(images))
     assert len(made.on_prefix) == (3 if classifiers == "own" else 1)
     expected = 0.0
     for vector, row in zip(vectors, rows.tolist(), strict=True):
@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_equation_3(classifiers, codebooks):
 
 def test_prefixes_pass_the_gradient_straight_to_the_feature():
     made = task(commitment_weight=0.0, prefix_weight=1.0)
-    feature = torch.randn(5, made.body.dim, requires_grad=True)
+    feature = torch.randn(5, made.backbone.dim, requires_grad=True)
     target = torch.arange(5) % 4
     prefixes = made.quantizer(feature)[1]
     made._on_prefixes(feature[:, None] + (prefixes - feature[:, None]).detach(), target).backward()
@@ -76,15 +76,15 @@ def test_prefixes_pass_the_gradient_straight_to_the_feature():
 
 
 def test_codebooks_are_set_between_epochs_on_what_was_seen_last_and_never_on_what_is_held_out():
-    made = task(codes=1)  # whose entry is the mean
+    made = task(codebook_size=1)  # whose entry is the mean
     made.module.train()
     made.seen.clear()
     for start in range(0, 320, 40):
-        made._prefixes(torch.full((40, made.body.dim), float(start)), torch.arange(40))
+        made._prefixes(torch.full((40, made.backbone.dim), float(start)), torch.arange(40))
     assert [float(batch[0, 0]) for batch in made.seen] == [40, 80, 120, 160, 200, 240, 280]  # 256 images or just over
     made.module.eval()
-    made._prefixes(torch.full((40, made.body.dim), 1e6), torch.arange(40))
-    again = task(codes=1)
+    made._prefixes(torch.full((40, made.backbone.dim), 1e6), torch.arange(40))
+    again = task(codebook_size=1)
     again.load_state(made.state())
     for one in (made, again):
         one.end_epoch()
@@ -117,7 +117,7 @@ def test_every_split_is_encoded_once_after_the_training(runtime, images, passes)
     np.testing.assert_array_equal(again.encode(images).codes, codes)
     np.testing.assert_array_equal(again.encode(some).codes, codes[:5])
     assert passes == [40, 40, 5]
-    with Clock(live=True).run():
+    with Timer(bypass_cache=True).run():
         np.testing.assert_array_equal(again.encode(images).codes, codes)
     assert passes == [40, 40, 5, 40]
     told = again.describe().details["training"]["tokenizer"]

@@ -30,14 +30,14 @@ def walk(trie: Trie) -> dict[tuple[int, ...], int]:
 
 @given(identifiers())
 def test_the_trie_holds_exactly_the_prefixes_of_its_identifiers(ids: Identifiers) -> None:
-    expected = {tuple(row[:depth]) for row in ids.codes.tolist() for depth in range(ids.length + 1)}
+    expected = {tuple(row[:depth]) for row in ids.codes.tolist() for depth in range(ids.num_codebooks + 1)}
     assert set(walk(Trie.build(ids))) == expected
 
 
 @given(identifiers())
 def test_a_leaf_holds_the_rows_of_its_identifier_in_gallery_order(ids: Identifiers) -> None:
     trie = Trie.build(ids)
-    leaves = {path: node for path, node in walk(trie).items() if len(path) == ids.length}
+    leaves = {path: node for path, node in walk(trie).items() if len(path) == ids.num_codebooks}
     assert trie.leaves == len(leaves)
     for path, leaf in leaves.items():
         rows = trie.rows[trie.first_row[leaf] : trie.first_row[leaf + 1]].tolist()

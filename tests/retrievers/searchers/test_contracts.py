@@ -17,8 +17,8 @@ from irbench.config.catalog import SEARCHERS
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import ContractError, IrbenchError, MissingLibrary
 from irbench.core.ranking import Ranking
-from irbench.protocols import GrowingSearcher, Searcher
-from irbench.retrievers.rebuilt import growing
+from irbench.protocols import Searcher, UpdatableSearcher
+from irbench.retrievers.rebuilt import updatable
 from irbench.runtime.machine import Runtime
 
 RECALL_FLOOR = {"linear": 1.0, "scann": 0.95, "spann": 0.95, "ivfpq": 0.15}  # @10; 32 bits a vector, one cell visited
@@ -164,8 +164,8 @@ def test_dimensions_that_no_parts_divide(name: str, build: Callable[..., Searche
         assert overlap(found.rows, exact(gallery[:50], gallery, 10)) >= RECALL_FLOOR[name] * 0.9
 
 
-def grown(name: str, runtime: Runtime, *parts: NDArray[Any]) -> GrowingSearcher:
-    searcher = growing(make(name, runtime))
+def grown(name: str, runtime: Runtime, *parts: NDArray[Any]) -> UpdatableSearcher:
+    searcher = updatable(make(name, runtime))
     searcher.build(Embeddings(parts[0]))
     for part in parts[1:]:
         searcher.add(Embeddings(part))

@@ -77,7 +77,7 @@ class HierarchicalIdentifier:
             nodes, identifiers = cluster(vectors, self.config, self.runtime.seed)
             _save(folder, nodes, identifiers)
 
-        entry = self.runtime.store.ensure(Key("clusters", {"hkm": facts}), fit, stage="train")
+        entry = self.runtime.store.ensure(Key("clusters", {"hkm": facts}), fit, span="train")
         self._tree = Tree(vectors, *_load(entry.path))
         self._rows = {id_: row for row, id_ in enumerate(images.ids)}
 
@@ -91,7 +91,11 @@ class HierarchicalIdentifier:
     def describe(self) -> Description:
         """Tell the encoder's network, and the bytes of the tree beside it."""
         tree, of_encoder = self._trained, self._encoder.describe()
-        details = {"length": tree.codes.shape[1], "codes": self.config.clusters + 1, "clusters": self.config.clusters}
+        details = {
+            "num_codebooks": tree.codes.shape[1],
+            "codebook_size": self.config.clusters + 1,
+            "clusters": self.config.clusters,
+        }
         if "training" in of_encoder.details:
             details["training"] = of_encoder.details["training"]
         return Description(

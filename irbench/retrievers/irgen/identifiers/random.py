@@ -25,8 +25,8 @@ _BYTES = 8  # of hash for each code: the remainder by L is then uniform to withi
 class Config:
     """Schema of methods/identifier/random.toml."""
 
-    length: PositiveInt = 4  # M
-    codes: PositiveInt = 256  # L
+    num_codebooks: PositiveInt = 4  # M
+    codebook_size: PositiveInt = 256  # L
 
 
 class RandomIdentifier:
@@ -38,13 +38,15 @@ class RandomIdentifier:
     def encode(self, images: ImageSet) -> Identifiers:
         """Return the codes [N,M], which depend on the seed and the ids alone."""
         drawn = b"".join(map(self._hash, images.ids))
-        numbers = np.frombuffer(drawn, "<u8").reshape(len(images), self.config.length)
-        return Identifiers((numbers % self.config.codes).astype(np.int64), self.config.codes)
+        numbers = np.frombuffer(drawn, "<u8").reshape(len(images), self.config.num_codebooks)
+        return Identifiers((numbers % self.config.codebook_size).astype(np.int64), self.config.codebook_size)
 
     def describe(self) -> Description:
         """There is no network."""
-        return Description(details={"length": self.config.length, "codes": self.config.codes})
+        return Description(
+            details={"num_codebooks": self.config.num_codebooks, "codebook_size": self.config.codebook_size}
+        )
 
     def _hash(self, id_: str) -> bytes:
         text = f"{self.runtime.seed} {id_}".encode("utf-8", "surrogateescape")
-        return hashlib.shake_256(text).digest(_BYTES * self.config.length)
+        return hashlib.shake_256(text).digest(_BYTES * self.config.num_codebooks)

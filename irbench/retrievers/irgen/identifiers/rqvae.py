@@ -8,7 +8,8 @@ It differs from the published one: the reconstruction is judged by its squared e
 term (LPIPS), which needs a pretrained network of its own, and without the adversarial one; so its pictures are
 blurred. Each code's commitment is to its own residual, as vector-quantize-pytorch has it, not to the sum of entries.
 
-Shape letters: B images, S side in pixels, D dimensions of a place of the code map, P places, M = P · depth codes.
+Shape letters: B images, S side in pixels, D dimensions of a place of the code map, P places, Q quantizers,
+M = P·Q codes.
 """
 
 import math
@@ -32,35 +33,35 @@ from irbench.networks.backbones import NOTHING, run_network
 from irbench.protocols import Components
 from irbench.runtime.machine import Runtime, seed_everything
 from irbench.training.config import TrainingConfig
-from irbench.training.loop import Learnt, Task, learn
+from irbench.training.loop import Task, TrainedModel, train
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
     """Schema of methods/identifier/rqvae.toml."""
 
-    backbone: Literal["autoencoder"] = "autoencoder"  # always its own, from nothing
-    body_lr: NonNegativeFloat = 1.0
+    backbone: Literal["autoencoder"] = "autoencoder"  # always its own, from scratch
+    backbone_lr: NonNegativeFloat = 1.0
     channels: Annotated[int, Field(gt=0, multiple_of=4)] = 128  # of the widest map
     multipliers: tuple[PositiveInt, ...] = (1, 1, 2, 2, 4, 4)  # channels at each width, which is halved between them
     blocks: PositiveInt = 2  # residual blocks at each width
     attention: bool = True  # between the places of the narrowest map
     dim: PositiveInt = 256  # D
-    codes: PositiveInt = 256  # L, one codebook for all depths
-    depth: PositiveInt = 4  # codes at each place
+    codebook_size: PositiveInt = 256  # L, one codebook for all depths
+    num_quantizers: PositiveInt = 4  # codes at each place
     decay: Part = 0.99  # of the running means that the codebook is made of
     commitment_weight: NonNegativeFloat = 0.25
     dead_below: NonNegativeInt = 1  # an entry that fewer vectors (a running mean) chose is set to one of the batch
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.side % 2 ** (len(self.multipliers) - 1):
-            raise ValueError(f"side = {self.side} cannot be halved {len(self.multipliers) - 1} times")
+        if self.image_size % 2 ** (len(self.multipliers) - 1):
+            raise ValueError(f"side = {self.image_size} cannot be halved {len(self.multipliers) - 1} times")
 
     @property
     def places(self) -> int:
         """P, of the code map."""
-        return (self.side >> (len(self.multipliers) - 1)) ** 2
+        return (self.image_size >> (len(self.multipliers) - 1)) ** 2
 
 
 class RqVaeIdentifier:
@@ -69,29 +70,32 @@ class RqVaeIdentifier:
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:  # noqa: ARG002 -- needs no components
         self.config, self.runtime = config, runtime
         self._task: Reconstruction | None = None
-        self._learnt: Learnt | None = None
+        self._trained_model: TrainedModel | None = None
 
     def train(self, images: ImageSet) -> None:
         """Learn to reconstruct the images; labels are not looked at."""
         seed_everything(self.runtime.seed)
         task = Reconstruction(self.config, device=self.runtime.device)
-        self._learnt = learn(task, images, self.config, self.runtime)
+        self._trained_model = train(task, images, self.config, self.runtime)
         self._task = task
 
     def encode(self, images: ImageSet) -> Identifiers:
         """Return the codes [N,M] of the images; `train` comes first."""
-        view = View(self.config.decoded_side, self.config.fit)
-        codes = run_network(Coder(self._trained), images, view, side=self.config.side, runtime=self.runtime)
-        return Identifiers(codes.astype(np.int64), self.config.codes)
+        view = View(self.config.resize_size, self.config.fit)
+        codes = run_network(Coder(self._trained), images, view, image_size=self.config.image_size, runtime=self.runtime)
+        return Identifiers(codes.astype(np.int64), self.config.codebook_size)
 
     def describe(self) -> Description:
         """Tell the autoencoder and its bytes; only its first half is needed to encode."""
         parameters = sum(p.numel() for p in self._trained.module.parameters())
-        details: dict[str, object] = {"length": self.config.places * self.config.depth, "codes": self.config.codes}
-        if self._learnt is not None:
-            details["training"] = self._learnt.training
+        details: dict[str, object] = {
+            "num_codebooks": self.config.places * self.config.num_quantizers,
+            "codebook_size": self.config.codebook_size,
+        }
+        if self._trained_model is not None:
+            details["training"] = self._trained_model.training
         backbone = Backbone(name="convolutional autoencoder", weights=NOTHING, parameters=parameters)
-        kept = parameters + self.config.codes * self.config.dim
+        kept = parameters + self.config.codebook_size * self.config.dim
         return Description(backbone=backbone, model_bytes=4 * kept, details=details)
 
     @property
@@ -111,8 +115,8 @@ class Reconstruction(Task):
         self.encoder, self.decoder = make_encoder(config), make_decoder(config)
         self.quantizer = ResidualVQ(
             dim=config.dim,
-            num_quantizers=config.depth,
-            codebook_size=config.codes,
+            num_quantizers=config.num_quantizers,
+            codebook_size=config.codebook_size,
             shared_codebook=True,
             decay=config.decay,
             commitment_weight=config.commitment_weight,
@@ -120,7 +124,7 @@ class Reconstruction(Task):
             threshold_ema_dead_code=config.dead_below,
             rotation_trick=False,  # a plain straight-through gradient
         )
-        self.body = self.encoder
+        self.backbone = self.encoder
         self.module = nn.ModuleList([self.encoder, self.quantizer, self.decoder])
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:  # noqa: ARG002 -- needs no labels
@@ -130,7 +134,7 @@ class Reconstruction(Task):
         return functional.mse_loss(self.decoder(quantized).float(), pictures) + commitment.mean()
 
     def quantize(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantised maps [B,D,s,s] of maps [B,D,s,s], codes [B,P,depth] and the commitment of each depth, in float32.
+        """Quantised maps [B,D,s,s] of maps [B,D,s,s], codes [B,P,Q] and the commitment of each depth, in float32.
 
         bfloat16 would tell near entries of a codebook no more apart.
         """

@@ -34,15 +34,15 @@ from irbench.retrievers.irgen.features import features, kept_features
 from irbench.retrievers.irgen.quantizer import ResidualQuantizer
 from irbench.retrievers.irgen.start import StartConfig, starting_network
 from irbench.runtime.machine import Runtime
-from irbench.training.loop import Task, learn
+from irbench.training.loop import Task, train
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StartConfig):
     """Schema of methods/identifier/semantic.toml."""
 
-    length: PositiveInt = 4  # M
-    codes: PositiveInt = 256  # L
+    num_codebooks: PositiveInt = 4  # M
+    codebook_size: PositiveInt = 256  # L
     prefix_weight: NonNegativeFloat = 1.0  # lambda 1, of the classification of prefixes
     commitment_weight: NonNegativeFloat = 1.0  # lambda 2, of the distance between the feature and its prefixes
     prefix_classifiers: Literal["own", "shared"] = "own"
@@ -66,21 +66,25 @@ class SemanticTokenizer:
             return (kept_features if keep else features)(start.network, images, self.config, self.runtime)
 
         task = Tokenization(start.network, classes, self.config, self.runtime.seed, encoded)
-        learnt = learn(task, images, self.config, self.runtime, also=start.origin)
-        self._task, self._training = task, {**start.training, **learnt.training}
+        trained = train(task, images, self.config, self.runtime, also=start.origin)
+        self._task, self._training = task, {**start.training, **trained.training}
 
     def encode(self, images: ImageSet) -> Identifiers:
         """Return the codes [N,M] of the images; `train` comes first."""
         quantizer = self._trained.quantizer
-        vectors = torch.from_numpy(kept_features(self._trained.body, images, self.config, self.runtime))
-        return Identifiers(quantizer.codes(vectors).cpu().numpy(), self.config.codes)
+        vectors = torch.from_numpy(kept_features(self._trained.backbone, images, self.config, self.runtime))
+        return Identifiers(quantizer.codes(vectors).cpu().numpy(), self.config.codebook_size)
 
     def describe(self) -> Description:
-        """Tell the network and its bytes, the codebooks included, and how they learnt."""
+        """Tell the network and its bytes, the codebooks included, and how they trained."""
         task = self._trained
-        kept = sum(p.numel() for p in task.body.parameters()) + task.quantizer.codebooks.numel()
-        details = {"length": self.config.length, "codes": self.config.codes, "training": self._training}
-        return Description(backbone=task.body.facts(), model_bytes=4 * kept, details=details)
+        kept = sum(p.numel() for p in task.backbone.parameters()) + task.quantizer.codebooks.numel()
+        details = {
+            "num_codebooks": self.config.num_codebooks,
+            "codebook_size": self.config.codebook_size,
+            "training": self._training,
+        }
+        return Description(backbone=task.backbone.facts(), model_bytes=4 * kept, details=details)
 
     @property
     def _trained(self) -> "Tokenization":
@@ -103,7 +107,7 @@ class Tokenization(Task):
     """Equation 3 as a training task. The first and the last codebooks are made of what `encoded` returns."""
 
     name = "tokenizer"
-    body: VisionNetwork
+    backbone: VisionNetwork
 
     def __init__(
         self,
@@ -113,22 +117,22 @@ class Tokenization(Task):
         seed: int,
         encoded: Encoded,
     ) -> None:
-        self.body, self.config, self.seed, self.encoded = network, config, seed, encoded
+        self.backbone, self.config, self.seed, self.encoded = network, config, seed, encoded
         self.classes = torch.from_numpy(classes)
         self.seen: list[Tensor] = []  # features [B,D] of the last batches of this epoch
         outputs = int(classes.max()) + 1
-        heads = config.length if config.prefix_classifiers == "own" else 1
-        self.quantizer = ResidualQuantizer(config.length, config.codes, network.dim)
+        heads = config.num_codebooks if config.prefix_classifiers == "own" else 1
+        self.quantizer = ResidualQuantizer(config.num_codebooks, config.codebook_size, network.dim)
         self.on_feature = nn.Linear(network.dim, outputs)
         self.on_prefix = nn.ModuleList(nn.Linear(network.dim, outputs) for _ in range(heads))
         self.module = nn.ModuleList([network, self.quantizer, self.on_feature, self.on_prefix])
         if config.codebooks == "encoded":
-            self.module.register_buffer("codes", torch.zeros(len(classes), config.length, dtype=torch.int64))
+            self.module.register_buffer("codes", torch.zeros(len(classes), config.num_codebooks, dtype=torch.int64))
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Equation 3: classification of the feature and of its M prefixes, and the commitment to the prefixes."""
         target = self.target(rows)
-        feature = self.body.feature(self.body(images))  # [B,D]
+        feature = self.backbone.feature(self.backbone(images))  # [B,D]
         prefixes = self._prefixes(feature, rows)  # [B,M,D]
         # straight-through: the value of the prefix, the gradient of the feature
         through = feature.unsqueeze(1) + (prefixes - feature.unsqueeze(1)).detach()
@@ -180,7 +184,7 @@ class Tokenization(Task):
     def _remember(self, feature: Tensor) -> None:
         """Keep as many features as k-means looks at, the newest."""
         self.seen.append(feature)
-        surplus = sum(map(len, self.seen)) - max(_SAMPLE * self.config.codes, len(feature))
+        surplus = sum(map(len, self.seen)) - max(_SAMPLE * self.config.codebook_size, len(feature))
         while surplus >= len(self.seen[0]):
             surplus -= len(self.seen.pop(0))
 

@@ -8,25 +8,27 @@ from irbench.core.errors import StoreError
 from irbench.metrics.retrieval import Judged, parse, per_query
 from irbench.report.lines import Line
 from irbench.report.panel import Cell, Row
-from irbench.report.quantities import PRICES, TWINS, Quantity
+from irbench.report.quantities import COSTS, TWINS, Quantity
 from irbench.report.ranks import Judge
 
 
-def ceiling(lines: Sequence[Line], metric: str, columns: Sequence[Quantity], judge: Judge) -> Row | None:
+def upper_bound(lines: Sequence[Line], metric: str, columns: Sequence[Quantity], judge: Judge) -> Row | None:
     """Return the row of ceilings of one benchmark's panel.
 
     None for prices, where no result has its hits beside it, and where nothing lies between the ceiling and 100 %:
     of precision it is shown all the same.
     """
-    if metric in PRICES or (judged := _any(lines, judge)) is None:
+    if metric in COSTS or (judged := _any(lines, judge)) is None:
         return None
     depth = max(parse(column.key).k for column in columns)
-    best = {part: ideal(one.positives, max(depth, one.depth)) for part, one in judged.items()}
+    best = {part: ideal(one.positives, max(depth, one.top_k)) for part, one in judged.items()}
     values = [100 * float(per_query(best, column.key).mean()) for column in columns]
     if metric not in TWINS and min(values) > 99.95:
         return None
     cells = tuple(Cell(value) for value in values)
-    return Row(kind="ceiling", method="ceiling", backbone="—", weights="the most that the gallery allows", cells=cells)
+    return Row(
+        kind="upper bound", method="upper bound", backbone="—", weights="the most that the gallery allows", cells=cells
+    )
 
 
 def ideal(positives: "np.ndarray[tuple[int], np.dtype[np.int64]]", depth: int) -> Judged:

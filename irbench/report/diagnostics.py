@@ -1,19 +1,20 @@
-"""The health of identifiers as text: a column for each kind, a row for each figure."""
+"""The diagnostics of identifiers as text: a column for each kind, a row for each figure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from irbench.experiments.diagnose import Examined
-from irbench.metrics.diagnostics import left_to_learn
+from irbench.metrics.diagnostics import loss_gap
 
 _ALL_UP_TO = 8  # positions; of more, every doubling is shown
 _GAP = "—"
 _LEGEND = (
-    "entropy and purity N: of the Nth code in bits, and of the first N codes (the share of images whose class is the",
-    "commonest among those that begin alike); best: what a decoder could reach that always names the best",
-    "identifiers; least loss, in nats a code: what stays when all is learnt but which image of a class is meant; left",
-    "to learn: what the loss reached is above that, in nats an identifier (label smoothing alone keeps it above);",
-    "reached, and the share of valid identifiers among those written freely: by a stored decoder",
+    "entropy N: of the Nth code, in bits; cluster purity N: the share of images whose class is the commonest one",
+    "among the images with the same first N codes; oracle: the precision of a decoder that always ranks the best",
+    "identifiers first; entropy lower bound, in nats per code: the loss of a decoder that knows everything but which",
+    "image of the class is the target; loss above the bound, in nats per identifier (label smoothing alone keeps it",
+    "above 0); reached, loss and valid-identifier rate (share of generated sequences, without the trie, that are",
+    "identifiers of the gallery): of the decoder of a stored result",
 )
 
 
@@ -44,7 +45,7 @@ def _title(one: Examined) -> str:
 def _figures(one: Examined, report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every row of one kind of identifier. Only the number of positions differs between kinds."""
     each = report["images_each"]
-    yield "length x codes", f"{report['length']} x {report['codes']}"
+    yield "codebooks x size", f"{report['num_codebooks']} x {report['codebook_size']}"
     yield "images", f"{report['images']:,}"
     yield "identifiers in use", f"{report['in_use']:,}"
     yield "images of one, mean", f"{each['mean']:.1f}"
@@ -53,22 +54,22 @@ def _figures(one: Examined, report: Mapping[str, Any]) -> Iterator[tuple[str, st
     for label, key, digits in (
         ("codes used", "codes_used", 0),
         ("entropy", "entropy_bits", 2),
-        ("purity", "purity", 3),
+        ("cluster_purity", "cluster_purity", 3),
     ):
-        for m in _positions(report["length"]):
+        for m in _positions(report["num_codebooks"]):
             yield f"{label} {m}", f"{report[key][m - 1]:.{digits}f}"
-    for name, best in report["best_precision"].items():
-        yield f"best {name}", f"{best:.3f}"
-    for name in report["best_precision"]:
+    for name, best in report["oracle_precision"].items():
+        yield f"oracle {name}", f"{best:.3f}"
+    for name in report["oracle_precision"]:
         yield f"reached {name}", _figure((one.precision or {}).get(name))
-    yield "least loss", _figure(report.get("least_loss"))
+    yield "entropy lower bound", _figure(report.get("entropy_lower_bound"))
     yield "loss reached", _figure(one.loss)
-    yield "left to learn", _figure(left_to_learn(report, one.loss))
-    yield "valid when written freely", _figure((one.after or {}).get("valid_beams"))
+    yield "loss above the bound", _figure(loss_gap(report, one.loss))
+    yield "valid-identifier rate", _figure((one.after or {}).get("valid_identifier_rate"))
 
 
-def _positions(length: int) -> list[int]:
-    return [m for m in range(1, length + 1) if m <= _ALL_UP_TO or m & (m - 1) == 0]
+def _positions(num_codebooks: int) -> list[int]:
+    return [m for m in range(1, num_codebooks + 1) if m <= _ALL_UP_TO or m & (m - 1) == 0]
 
 
 def _figure(value: Any) -> str:
