@@ -67,7 +67,14 @@ def import_(
 
     benchmark = datasets.load(dataset, data=data, crop=crop, protocol=protocol, files_must_exist=False)
     cell = Cell(
-        method=method, dataset=benchmark.name, scale="", default_scale="", seed=seed, crop=crop, protocol=protocol
+        method=method,
+        dataset=benchmark.name,
+        scale="unknown",
+        default_scale="unknown",
+        seed=seed,
+        crop=crop,
+        protocol=protocol,
+        origin="imported",
     )
     done = import_run(run, benchmark, cell, format=format, work=work, root=results)
     for note in done.notes:

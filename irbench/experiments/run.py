@@ -24,7 +24,7 @@ from irbench.experiments.build import Builder
 from irbench.metrics import diagnostics, retrieval
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, rankings
-from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, StoredHits
+from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, StoredHits, of_cell
 from irbench.results.scoring import estimates
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.machine import (
@@ -262,12 +262,7 @@ class Experiment:
             status="skipped",
             reason="not run",
             dataset=Dataset.of(benchmark, bad_images=self._readable[1]),
-            method=cell.method,
-            search=cell.search,
-            identifier=cell.identifier,
-            variant=cell.variant,
-            scale=cell.scale,  # type: ignore[arg-type]  # checked where the cell was made
-            seed=cell.seed,
+            **of_cell(cell),
             inputs=self.inputs,
             shortened={**benchmark.shortened, **cell.shortened},
             recipe=self._recipe,

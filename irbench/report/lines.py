@@ -11,9 +11,6 @@ from irbench.report.panel import Cell, Row
 from irbench.report.quantities import COSTS, Quantity, Reading
 from irbench.results.schema import Dataset, Result
 
-# parts of a variant that say under what a method ran, not that it is another one
-_SETTINGS = re.compile(r"|incremental|imported|tiny|small|paper|crop-.*|metric-learning|epochs-\d+|queries-\d+")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -78,8 +75,8 @@ def why(result: Result) -> str:
 
 
 def is_varied(result: Result) -> bool:
-    """Tell whether the result is of an ablation, and not of a method as its recipe says."""
-    return not all(map(_SETTINGS.fullmatch, (result.variant or "").split(",")))
+    """Is the result of an ablation, and not of a method as its recipe says?"""
+    return result.spec.is_varied
 
 
 def data_of(facts: Dataset) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from irbench import paper
-from irbench.config.recipes import SCALES
 from irbench.core.errors import check_choice
 from irbench.metrics.retrieval import METRICS
 from irbench.report import lines as made
@@ -61,9 +60,8 @@ def numbered(
 
 def plain_cell(result: Result) -> str:
     """Return the cell as the paper's tables know it, at whatever scale it ran."""
-    kept = [part for part in (result.variant or "").split(",") if part not in ("", *SCALES)]
-    kept = [part for part in kept if not part.startswith(("epochs-", "queries-"))]
-    return replace(result, variant=",".join(kept) or None).cell
+    spec = result.spec
+    return replace(spec, scale=spec.default_scale or spec.scale, epochs=None, max_queries=None).label
 
 
 def _nothing(panels: Sequence[Panel], datasets: Sequence[str]) -> Iterator[str]:

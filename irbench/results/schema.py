@@ -7,17 +7,19 @@ files, so that a metric invented later needs no new run; which answers were righ
 
 import re
 from dataclasses import field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.dataclasses import dataclass
 
 from irbench.core.benchmark import Benchmark
+from irbench.core.cell import Cell, Origin, Value
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 Status = Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
 
 # beside one other process on two cores the median time of an unchanged query varied by 4, beside three by 8.7
@@ -149,16 +151,19 @@ class Cost:
 class Result:
     """One cell's result. `metrics` keeps the order in which they were asked for."""
 
-    schema: Literal[1] = SCHEMA
+    schema: Literal[2] = SCHEMA
     status: Status
     reason: str | None = None  # why the status is not "ok"
     dataset: Dataset
     method: str
     search: str | None = None
     identifier: str | None = None
-    variant: str | None = None  # what an ablation changed
-    scale: Literal["tiny", "small", "paper", "unknown"]  # unknown: of a ranking that was made elsewhere
+    scale: str
     seed: Count
+    overrides: dict[str, Value] = field(default_factory=dict)  # recipe keys with another value than the recipe's
+    default_identifier: str | None = None  # the recipe's own choice
+    default_scale: str | None = None  # the data set's own
+    origin: Origin = "recipe"
     inputs: str  # hash of recipe, data, scale, seed, options and code: an equal one answers the same question
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100, "epochs": 3}
     backbone: Backbone | None = None
@@ -175,11 +180,36 @@ class Result:
         if (self.status == "ok") != (self.reason is None):
             raise ValueError(f"status '{self.status}' {'has no' if self.status == 'ok' else 'needs a'} reason")
 
+    @cached_property
+    def spec(self) -> Cell:
+        """The cell that was run, its data set by name."""
+        return Cell(
+            method=self.method,
+            search=self.search,
+            identifier=self.identifier,
+            dataset=self.dataset.name,
+            scale=self.scale,
+            seed=self.seed,
+            crop=self.dataset.crop,
+            protocol=self.dataset.protocol,
+            epochs=self.shortened.get("epochs"),
+            max_queries=self.shortened.get("max_queries"),
+            incremental=bool(self.dataset.incremental),
+            overrides=tuple(self.overrides.items()),
+            default_identifier=self.default_identifier,
+            default_scale=self.default_scale,
+            origin=self.origin,
+        )
+
+    @property
+    def variant(self) -> str | None:
+        """Everything that differs from the default run of the method on the data set: "hkm", "beam_size-10"."""
+        return self.spec.variant
+
     @property
     def cell(self) -> str:
-        """The cell's name without its seed: "ft-clip+scann", "irgen@length=2"."""
-        search = f"+{self.search}" if self.search else ""
-        return f"{self.method}{search}" + (f"@{self.variant}" if self.variant else "")
+        """The cell's name without its seed: "ft-clip+scann", "irgen@num_codebooks-2"."""
+        return self.spec.label
 
     @property
     def under_concurrent_load(self) -> bool:
@@ -197,6 +227,12 @@ class Result:
             _check_name(what, getattr(self, what))
         _check_name("data set", self.dataset.name)
         return root / self.dataset.name / self.cell / f"seed{self.seed}.json"
+
+
+def of_cell(cell: Cell) -> dict[str, Any]:
+    """Return the fields of a result that tell which cell it is of."""
+    names = ("method", "search", "identifier", "scale", "seed", "default_identifier", "default_scale", "origin")
+    return {name: getattr(cell, name) for name in names} | {"overrides": dict(cell.overrides)}
 
 
 def _check_name(what: str, name: str | None) -> None:

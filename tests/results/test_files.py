@@ -28,6 +28,7 @@ def result(**changes):
         "method": "ft-clip",
         "search": "scann",
         "scale": "tiny",
+        "default_scale": "tiny",
         "seed": 0,
         "inputs": "a1",
         "recipe": RecipeUsed(text="# class: x\n", hash="b2"),
@@ -53,14 +54,17 @@ def test_what_is_written_is_read_back(tmp_path):
     assert document["metrics"]["precision@1"] == {"mean": 0.5, "ci95": [0.4, 0.6]}
     assert document["metrics"]["r_precision"]["mean"] is None
     assert document["metrics"]["r_precision"]["reason"]
-    assert (document["schema"], list(document)[:3]) == (1, ["schema", "status", "reason"])
+    assert (document["schema"], list(document)[:3]) == (2, ["schema", "status", "reason"])
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"search": None}, "digits/ft-clip/seed0.json"),
-        ({"method": "irgen", "search": None, "variant": "length=2", "seed": 3}, "digits/irgen@length=2/seed3.json"),
+        (
+            {"method": "irgen", "search": None, "overrides": {"num_codebooks": 2}, "seed": 3},
+            "digits/irgen@num_codebooks-2/seed3.json",
+        ),
     ],
 )
 def test_a_cell_has_its_place(tmp_path, changes, expected):
@@ -68,7 +72,7 @@ def test_a_cell_has_its_place(tmp_path, changes, expected):
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "", ".hidden", "a+b", "a@b", "a\\b", "a b", "trailing.", "nul\0", "ü"])
-@pytest.mark.parametrize("field", ["method", "search", "variant", "dataset"])
+@pytest.mark.parametrize("field", ["method", "search", "identifier", "dataset"])
 def test_a_name_never_leads_elsewhere(tmp_path, field, name):
     changes = {"dataset": replace(DATASET, name=name)} if field == "dataset" else {field: name}
     with pytest.raises(UsageError, match="cannot be part of a file name"):
@@ -140,7 +144,7 @@ def test_any_truncation_is_noticed(data):
     text = json.dumps(files.document(result()))
     cut = data.draw(st.integers(0, len(text) - 1))
     with pytest.raises((ValueError, RecursionError)):
-        files._schema_of(text[:cut])
+        files._parsed(text[:cut])
 
 
 def test_a_result_in_the_wrong_place_is_named(tmp_path):

@@ -16,7 +16,6 @@ from irbench.report.palette import Look, look
 from irbench.report.table import name_of as name_of  # noqa: PLC0414 -- pages know it from here
 from irbench.results.schema import Dataset, Result
 
-_SETTING = re.compile(r"([a-z_]+)-([\w.]+)")
 _DECODING = ("beam_size", "decode", "within", "rerank")  # how a trained model is asked; other keys train another one
 
 
@@ -46,9 +45,11 @@ class Group:
 
     @property
     def overrides(self) -> dict[str, str]:
-        """The setting as keys and values, {"beam_size": "10"}; empty where it is not only made of such."""
-        found = [_SETTING.fullmatch(part) for part in self.setting.split(",")]
-        return {match[1]: match[2] for match in found if match} if all(found) else {}
+        """The recipe keys that the setting overrides, {"beam_size": "10"}; empty where it is not only made of such."""
+        spec = self.results[0].spec
+        if spec.identifier != spec.default_identifier or spec.shortened:
+            return {}
+        return {key: str(value) for key, value in spec.overrides}
 
     @property
     def decodes_otherwise(self) -> bool:
@@ -276,16 +277,11 @@ def _cell(result: Result) -> str:
 
 
 def _setting(result: Result) -> str:
-    """The variant without scale, where it came from, and what is the same for every result of the panel."""
-    facts = result.dataset
-    shared = {
-        "incremental" if facts.incremental else "",
-        f"crop-{facts.crop}",
-        facts.protocol,
-        "imported",
-        result.scale,
-    }
-    return ",".join(part for part in (result.variant or "").split(",") if part and part not in shared)
+    """The variant without scale, origin, and what is the same for every result of the panel."""
+    spec = result.spec
+    scale = spec.default_scale or spec.scale
+    alone = replace(spec, scale=scale, crop="none", protocol="closed-set", incremental=False, origin="recipe")
+    return alone.variant or ""
 
 
 def _networks(groups: Sequence[Group]) -> dict[str, list[str]]:

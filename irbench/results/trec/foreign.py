@@ -23,7 +23,7 @@ from irbench.core.ranking import MISSING, Ranking
 from irbench.core.version import VERSION
 from irbench.metrics import retrieval
 from irbench.results import files, hits, rankings
-from irbench.results.schema import Dataset, RecipeUsed, Result
+from irbench.results.schema import Dataset, RecipeUsed, Result, of_cell
 from irbench.results.scoring import estimates
 from irbench.results.trec.columns import read_csv, read_parquet
 from irbench.results.trec.entries import Answer, rows_by_name, strictly_falling
@@ -170,10 +170,7 @@ def _blank(benchmark: Benchmark, cell: Cell, content: str) -> Result:
     return Result(
         status="ok",
         dataset=Dataset.of(benchmark),
-        method=cell.method,
-        variant=",".join(filter(None, ("imported", cell.variant))),
-        scale="unknown",
-        seed=cell.seed,
+        **of_cell(cell),
         inputs=hashlib.sha256(f"{content} {benchmark.fingerprint}".encode()).hexdigest(),
         recipe=RecipeUsed(text=_RECIPE, hash=hashlib.sha256(_RECIPE.encode()).hexdigest()),
         environment={"irbench": VERSION},

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cells import fields_of
 
 from irbench.core.description import Backbone
 from irbench.metrics import retrieval
@@ -50,7 +51,7 @@ class Shelf:
             "environment": {"cpu": "x", "cores": 2},
             "created": "",
         }
-        result = Result(**(facts | changes))
+        result = Result(**(facts | fields_of(changes)))
         if result.status != "ok":
             result = replace(result, metrics={}, cost=Cost())
         elif answers:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cells import fields_of
 from PIL import Image
 
 from irbench.core.benchmark import Benchmark, ImageSet
@@ -73,7 +74,7 @@ class World:
             "environment": {"cpu": HOSTILE, "cores": 2, "commit": "abc"},
             "created": "2026-01-01T00:00:00+00:00",
         }
-        result = Result(**(facts | changes))
+        result = Result(**(facts | fields_of(changes)))
         if result.status == "ok":
             folder = result.path(self.kept.results).parent
             judged = retrieval.judgements(ranking, self.benchmark)
