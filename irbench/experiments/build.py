@@ -15,7 +15,6 @@ from irbench.runtime.machine import Runtime, code_digest
 if TYPE_CHECKING:
     from irbench.core.benchmark import ImageSet
     from irbench.protocols import Encoder, Identifier, Retriever, Searcher
-    from irbench.retrievers.cached_encoder import CachedEncoder
 
 _REGISTRIES = (RETRIEVERS, ENCODERS, SEARCHERS, IDENTIFIERS)
 
@@ -36,7 +35,7 @@ class Builder:
         cls, config = self._class_and_config(RETRIEVERS, head.retriever, recipe)
         return cls(config, self.runtime, self)
 
-    def encoder(self, method: str | None = None) -> "CachedEncoder":
+    def encoder(self, method: str | None = None) -> "Encoder":
         """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
         from irbench.retrievers.cached_encoder import CachedEncoder
 
@@ -85,7 +84,11 @@ class Builder:
 
     def recipes(self) -> list[Recipe]:
         """Return every recipe that the cell is made of, those of methods that it builds on included."""
-        found = [recipes.find("methods", self.cell.method)]
+        return self.named_recipes(self.cell.method)
+
+    def named_recipes(self, method: str | None) -> list[Recipe]:
+        """Return the recipes of `method` and of the cell's search and identifier, and those that these build on."""
+        found = [recipes.find("methods", method)] if method is not None else []
         if self.cell.search is not None:
             found.append(recipes.find("methods/search", self.cell.search))
         if self.cell.identifier is not None:

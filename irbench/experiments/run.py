@@ -21,6 +21,7 @@ from irbench.data.pixels import drop_unreadable
 from irbench.data.sources import Source
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
+from irbench.experiments.objects import ObjectBuilder, Objects
 from irbench.metrics import diagnostics, retrieval
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, rankings
@@ -43,6 +44,8 @@ from irbench.runtime.machine import (
     use_threads,
 )
 from irbench.runtime.timer import Timer
+
+_NO_RECIPE = "### a Python object\n# no recipe stands behind this method\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,7 @@ class Experiment:
 
     cell: Cell
     settings: Settings
+    objects: Objects | None = None  # in place of recipes
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -92,8 +96,10 @@ class Experiment:
 
     @cached_property
     def builder(self) -> Builder:
-        """Where the cell's parts are built."""
-        return Builder(self.cell, self.runtime)
+        """What builds the cell's components."""
+        if self.objects is None:
+            return Builder(self.cell, self.runtime)
+        return ObjectBuilder(self.cell, self.runtime, self.objects, self.benchmark)
 
     @cached_property
     def inputs(self) -> str:
@@ -107,7 +113,7 @@ class Experiment:
             "device": self.runtime.device,
             "precision": self.runtime.precision,
             "weights": sha256(weights) if weights else None,
-            "code": code_digest(*self.builder.classes()),
+            "code": [code_digest(*self.builder.classes()), *(self.objects.identity if self.objects else ())],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -115,8 +121,11 @@ class Experiment:
         """Find what is wrong with the request before anything is computed: recipes, data, the stored result."""
         if self.cell.shortened and self.settings.results.resolve() == Path("results").resolve():
             raise UsageError("results/ is for whole runs: leave out --results, or --epochs and --max-queries")
-        with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
-            self.builder.retriever()
+        if self.objects is not None:
+            self.objects.check()
+        if self.cell.origin == "recipe":
+            with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
+                self.builder.retriever()
         self.stored()
 
     def older(self) -> Result | None:
@@ -234,24 +243,41 @@ class Experiment:
     def _readable(self) -> tuple[Benchmark, int]:
         """The benchmark, and how many images were left out of it because they cannot be decoded."""
         cell, skip = self.cell, self.settings.on_bad_image == "skip"
-        benchmark = _load(
-            cell.dataset,
-            data=self.settings.data,
-            crop=cell.crop,
-            protocol=cell.protocol,
-            incremental=cell.incremental,
-            max_queries=cell.max_queries,
-            files_must_exist=not skip,
-        )
+        benchmark = self._given()
+        if benchmark is None:
+            benchmark = _load(
+                cell.dataset,
+                data=self.settings.data,
+                crop=cell.crop,
+                protocol=cell.protocol,
+                incremental=cell.incremental,
+                max_queries=cell.max_queries,
+                files_must_exist=not skip,
+            )
         if not skip:
             return benchmark, 0
         kept, left_out = drop_unreadable(benchmark, self.runtime)
         return kept, len({id_ for ids in left_out.values() for id_ in ids})
 
+    def _given(self) -> Benchmark | None:
+        """Return the benchmark that was given as an object, if one was; crop and protocol are its own."""
+        if self.objects is None or self.objects.benchmark is None:
+            return None
+        benchmark, cell = self.objects.benchmark, self.cell
+        if (benchmark.crop, benchmark.protocol) != (cell.crop, cell.protocol):
+            raise UsageError(
+                f"the benchmark is {benchmark.protocol}, crop {benchmark.crop}: say crop and protocol to load_dataset",
+                code="unused-option",
+            )
+        if cell.incremental and not benchmark.incremental:
+            benchmark = datasets.hold_back_half(benchmark)
+        return benchmark if cell.max_queries is None else datasets.shorten(benchmark, cell.max_queries)
+
     @cached_property
     def _recipe(self) -> RecipeUsed:
         """The texts of all recipes, each under its name."""
-        text = "\n".join(f"### {recipe.name}\n{recipe.text}" for recipe in self.builder.recipes())
+        texts = [f"### {recipe.name}\n{recipe.text}" for recipe in self.builder.recipes()]
+        text = "\n".join([_NO_RECIPE, *texts] if self.cell.origin == "object" else texts)
         return RecipeUsed(text=text, hash=hashlib.sha256(text.encode()).hexdigest())
 
     @cached_property

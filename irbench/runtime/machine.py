@@ -89,13 +89,17 @@ def choose_device(wish: str) -> str:
 
 
 def choose_precision(wish: str, device: str) -> str:
-    """Decide "fp32" or "bf16": the latter where the hardware multiplies bfloat16 matrices (CUDA, AMX)."""
+    """Decide "fp32" or "bf16": by default the latter on a GPU that multiplies bfloat16 matrices, and only there.
+
+    On a CPU the same command means the same arithmetic everywhere, also where the processor has AMX.
+    """
     if wish != "auto":
         return wish
+    if device != "cuda":
+        return "fp32"
     import torch
 
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else "amx_bf16" in cpu_flags()
-    return "bf16" if fast else "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def seed_everything(seed: int) -> None:

@@ -1,0 +1,63 @@
+"""Carries out cells: what is stored already is reused, the rest is run."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from irbench.experiments.executors import Outcome, run_apart
+from irbench.experiments.run import Experiment, check_writable
+
+
+class Watcher(Protocol):
+    """Is notified of how a run goes on."""
+
+    def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """The results of some cells are stored and reused, the others are due."""
+
+    def started(self, experiment: Experiment) -> None:
+        """A cell has begun."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A cell has ended."""
+
+
+class Silent:
+    """A watcher that is notified and does nothing."""
+
+    def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """Do nothing."""
+
+    def started(self, experiment: Experiment) -> None:
+        """Do nothing."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+
+def run(
+    experiments: Sequence[Experiment],
+    watcher: Watcher,
+    *,
+    force: bool = False,
+    timeout: float | None = None,
+    dry_run: bool = False,
+) -> dict[Experiment, Outcome]:
+    """Run the experiments whose results are not stored yet, or all with `force`; return how these ended.
+
+    What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
+    """
+    for experiment in experiments:
+        experiment.check()
+    if not dry_run and experiments:
+        check_writable(experiments[0].settings.results, "--results")
+        check_writable(experiments[0].settings.work, "--work")
+    stored = [] if force else [experiment for experiment in experiments if experiment.stored() is not None]
+    due = [experiment for experiment in experiments if experiment not in stored]
+    watcher.planned(stored, due)
+    outcomes: dict[Experiment, Outcome] = {}
+    if dry_run:
+        return outcomes
+    for experiment in due:
+        watcher.started(experiment)
+        outcomes[experiment] = run_apart(experiment, timeout)
+        watcher.ended(outcomes[experiment])
+    return outcomes
