@@ -82,7 +82,8 @@ def evaluate(  # noqa: PLR0913 -- each is an option of the command line
         The result, whose status is "ok".
 
     Raises:
-        IrbenchError: the cell cannot be run as given, or did not end well; see its `code`.
+        IrbenchError: the cell cannot be run as given, or did not end well; see its `code`. Whatever a live object
+            raises itself is passed on.
     """
     request = Request(
         methods=(Named.of(method, name),),
@@ -109,6 +110,8 @@ def evaluate(  # noqa: PLR0913 -- each is an option of the command line
     )
     (experiment,) = experiments(request, settings)
     with quiet(on=not progress):
+        if not experiment.portable:
+            return grids.run_here(experiment, force=force)
         outcomes = grids.run([experiment], grids.Silent(), force=force)
     for outcome in outcomes.values():
         if outcome.status != "ok":

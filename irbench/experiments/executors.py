@@ -48,7 +48,7 @@ class Outcome:
 
 def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
     """Run one experiment in a fresh process that may take `timeout` seconds; one of live objects runs in this one."""
-    if experiment.objects is not None and not experiment.objects.portable:
+    if not experiment.portable:
         return attempt(experiment)
     receiver, sender = _context().Pipe(duplex=False)
     process = _context().Process(target=_work, args=(experiment, sender))

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from irbench.experiments.executors import Outcome, run_apart
 from irbench.experiments.run import Experiment, check_writable
+from irbench.results import files
+from irbench.results.schema import Result
 
 
 class Watcher(Protocol):
@@ -33,6 +35,17 @@ class Silent:
         """Do nothing."""
 
 
+def run_here(experiment: Experiment, *, force: bool = False) -> Result:
+    """Return the stored result of an experiment, or run it in this process, where what it raises can be caught."""
+    _check([experiment])
+    stored = None if force else experiment.stored()
+    if stored is not None:
+        return stored
+    result = experiment.run()
+    files.write(result, experiment.settings.results)
+    return result
+
+
 def run(
     experiments: Sequence[Experiment],
     watcher: Watcher,
@@ -45,11 +58,7 @@ def run(
 
     What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
     """
-    for experiment in experiments:
-        experiment.check()
-    if not dry_run and experiments:
-        check_writable(experiments[0].settings.results, "--results")
-        check_writable(experiments[0].settings.work, "--work")
+    _check(experiments, writes=not dry_run)
     stored = [] if force else [experiment for experiment in experiments if experiment.stored() is not None]
     due = [experiment for experiment in experiments if experiment not in stored]
     watcher.planned(stored, due)
@@ -61,3 +70,12 @@ def run(
         outcomes[experiment] = run_apart(experiment, timeout)
         watcher.ended(outcomes[experiment])
     return outcomes
+
+
+def _check(experiments: Sequence[Experiment], *, writes: bool = True) -> None:
+    """Find what is wrong with a request before anything is computed."""
+    for experiment in experiments:
+        experiment.check()
+    if writes and experiments:
+        check_writable(experiments[0].settings.results, "--results")
+        check_writable(experiments[0].settings.work, "--work")

@@ -43,8 +43,12 @@ class PythonFile:
 
     def check(self) -> None:
         """Find what is wrong with the file without running it."""
+        _ = self._tree
+
+    @cached_property
+    def _tree(self) -> ast.Module:
         try:
-            ast.parse(self.path.read_bytes(), str(self.path))
+            return ast.parse(self.path.read_bytes(), str(self.path))
         except OSError as error:
             raise UsageError(f"{self.path}: {error.strerror}", code="no-such-file") from None
         except (SyntaxError, ValueError) as error:
@@ -53,8 +57,7 @@ class PythonFile:
     @cached_property
     def kind(self) -> str:
         """The kind of its object as far as the text tells: that of its class; "encoder" where no class is seen."""
-        tree = ast.parse(self.path.read_bytes(), str(self.path))
-        kinds = [_kind_of_class(node) for node in tree.body if isinstance(node, ast.ClassDef)]
+        kinds = [_kind_of_class(node) for node in self._tree.body if isinstance(node, ast.ClassDef)]
         return next((kind for kind in kinds if kind), "encoder")
 
     def load(self) -> Any:

@@ -76,6 +76,11 @@ class Experiment:
     settings: Settings
     objects: Objects | None = None  # in place of recipes
 
+    @property
+    def portable(self) -> bool:
+        """Can it be run in another process? Live objects cannot."""
+        return self.objects is None or self.objects.portable
+
     @cached_property
     def runtime(self) -> Runtime:
         """Where the parts compute."""
