@@ -6,8 +6,8 @@ from itertools import product
 from typing import Protocol
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import MethodHead, SearchHead
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice, nearest
 from irbench.data import datasets

@@ -8,8 +8,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from irbench.config.catalog import ENCODERS
 from irbench.config.recipes import build_config
+from irbench.config.registry import ENCODERS
 from irbench.core.errors import ContractError, RecipeError
 from irbench.networks import backbones
 from irbench.networks.backbones import VisionNetwork

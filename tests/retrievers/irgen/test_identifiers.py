@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from irbench.config.catalog import IDENTIFIERS
+from irbench.config.registry import IDENTIFIERS
 from irbench.core import cell
 from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers

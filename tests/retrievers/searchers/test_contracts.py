@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from irbench.config import recipes
-from irbench.config.catalog import SEARCHERS
+from irbench.config.registry import SEARCHERS
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import ContractError, IrbenchError, MissingLibrary
 from irbench.core.ranking import Ranking
 from irbench.protocols import Searcher, UpdatableSearcher
-from irbench.retrievers.rebuilt import updatable
+from irbench.retrievers.search_index import SearchIndex as updatable
 from irbench.runtime.machine import Runtime
 
 RECALL_FLOOR = {"linear": 1.0, "scann": 0.95, "spann": 0.95, "ivfpq": 0.15}  # @10; 32 bits a vector, one cell visited
