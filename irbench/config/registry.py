@@ -23,6 +23,11 @@ class Registry(Mapping[str, Entry]):
         """What is registered here: the key by which a recipe names it."""
         return self._kind.name
 
+    @property
+    def family(self) -> str:
+        """The folder of the recipes that name these classes."""
+        return self._kind.family
+
     def __getitem__(self, name: str) -> Entry:
         found = {(entry.module, entry.classes): entry for entry in discovery.entries(self._kind) if entry.name == name}
         if not found:
