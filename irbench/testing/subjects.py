@@ -89,6 +89,8 @@ def _recipe_of(cls: type, registry: Registry, name: str | None) -> Recipe | None
     if name is not None:
         return recipes.find(family, name)
     registered = next((known for known in registry if registry[known].module == cls.__module__), None)
+    if registered is None:
+        return None
     candidates = sorted(recipes.names(family), key=lambda known: known != registered)
     found = (recipes.find(family, known) for known in candidates)
     return next((recipe for recipe in found if recipe.table.get(registry.kind) == registered), None)

@@ -44,7 +44,7 @@ class IvfPqSearcher:
     Dimensions are filled up with zeros to a multiple of `subspaces`; distances stay the same.
     """
 
-    promises = Promises(recall=0.15)  # 32 bits for a vector, one cell visited
+    promises = Promises(recall=0.4)  # 32 bits for a vector, one cell visited
 
     _index: Any  # faiss.IndexIVFPQ in host memory
     _on_gpu: Any  # its copy on the GPU, or None
