@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.config import recipes
-from irbench.config.catalog import LOADERS
+from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.data.download.published import Expected, RemoteFile

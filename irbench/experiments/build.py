@@ -4,9 +4,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import IdentifierHead, MethodHead, Recipe, SearchHead
-from irbench.config.registry import Registry
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS, Registry
 from irbench.core.cell import Cell
 from irbench.core.errors import NotApplicable, RecipeError, UsageError
 from irbench.protocols import Trainable

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import MethodHead, SearchHead
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice, nearest
