@@ -27,6 +27,7 @@ from irbench.results import files, hits, rankings
 from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, StoredHits
 from irbench.results.scoring import estimates
 from irbench.runtime.cache import Store, sha256
+from irbench.runtime.code import code_digest
 from irbench.runtime.machine import (
     DEVICES,
     PRECISIONS,
@@ -35,7 +36,6 @@ from irbench.runtime.machine import (
     choose_device,
     choose_precision,
     choose_threads,
-    code_digest,
     environment,
     peak_memory,
     reset_peak_memory,
