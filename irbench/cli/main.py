@@ -13,7 +13,7 @@ import typer
 
 from irbench.cli import data as data_commands
 from irbench.cli import options as o
-from irbench.cli import plot, report, stored
+from irbench.cli import plot, report, rescore, stored
 from irbench.cli.bench import bench_app
 from irbench.cli.table import table
 from irbench.config import recipes
@@ -38,6 +38,7 @@ data_app.command("verify")(data_commands.verify)
 app.add_typer(stored.app)
 app.add_typer(plot.app)
 app.add_typer(report.app)
+app.add_typer(rescore.app)
 
 
 @app.command()
@@ -327,9 +328,9 @@ def _titles(family: str) -> dict[str, str]:
 
 
 def _metrics() -> dict[str, str]:
-    from irbench.metrics.retrieval import METRICS
+    from irbench.results.rescore import known_metrics
 
-    return {metric.name + ("@K" if metric.at_k else ""): metric.formula for metric in METRICS.values()}
+    return {metric.name + ("@K" if metric.at_k else ""): metric.formula for metric in known_metrics().values()}
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def _check_value(value: object, where: str) -> None:
 
 def find(family: str, name: str) -> Recipe:
     """Read recipe `name` of `family`: "methods", "methods/search", "methods/identifier" or "datasets"."""
-    for folder in _folders():
+    for folder in folders():
         path = folder / family / f"{name}.toml"
         if path.is_file() and path.stem == name:  # "search/linear" is no method
             return read(path)
@@ -176,10 +176,10 @@ def _check_table(value: object, where: str) -> None:
 
 def names(family: str) -> list[str]:
     """Return the names of all recipes of `family`, the user's own included."""
-    return sorted({path.stem for folder in _folders() for path in (folder / family).glob("*.toml")})
+    return sorted({path.stem for folder in folders() for path in (folder / family).glob("*.toml")})
 
 
-def _folders() -> Iterator[Path]:
+def folders() -> Iterator[Path]:
     """Where recipes are looked for: the user's folder, the current one, the installed package, the checkout."""
     own = os.environ.get("IRBENCH_RECIPES")
     if own:

@@ -146,6 +146,9 @@ class Watcher(Protocol):
     def planned(self, kept: Sequence[Experiment], due: Sequence[Experiment]) -> None:
         """Some cells' results are stored and kept, the others are due."""
 
+    def rescored(self, experiments: Sequence[Experiment]) -> None:
+        """The scores of stored results were computed again, by code that has changed since."""
+
     def started(self, experiment: Experiment) -> None:
         """A cell has begun."""
 
@@ -171,6 +174,8 @@ def run(
     outcomes: dict[Experiment, Outcome] = {}
     if dry_run:
         return outcomes
+    if rescored := [experiment for experiment in kept if experiment.rescore()]:
+        watcher.rescored(rescored)
     for experiment in due:
         watcher.started(experiment)
         outcomes[experiment] = run_apart(experiment, timeout)
