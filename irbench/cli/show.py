@@ -90,6 +90,6 @@ def _titles(family: str) -> dict[str, str]:
 
 
 def _metrics() -> dict[str, str]:
-    from irbench.metrics.retrieval import METRICS
+    from irbench.results.rescore import known_metrics
 
-    return {metric.name + ("@K" if metric.at_k else ""): metric.formula for metric in METRICS.values()}
+    return {metric.name + ("@K" if metric.at_k else ""): metric.formula for metric in known_metrics().values()}

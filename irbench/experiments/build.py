@@ -9,13 +9,14 @@ from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.core.cell import Cell
 from irbench.core.errors import NotApplicable, RecipeError, UsageError
 from irbench.protocols import Trainable
-from irbench.runtime.machine import Runtime, code_digest
+from irbench.runtime.code import code_digest
+from irbench.runtime.machine import Runtime
 
 if TYPE_CHECKING:
     from irbench.core.benchmark import ImageSet
     from irbench.protocols import Encoder, Identifier, Retriever, Searcher
 
-_REGISTRIES = (RETRIEVERS, ENCODERS, SEARCHERS, IDENTIFIERS)
+_PARTS = (ENCODERS, SEARCHERS, IDENTIFIERS)
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,9 @@ class Builder:
 
         cls, config = self._encoder(method or self.cell.method)
         identity = {
-            "encoder": f"{cls.__module__}:{cls.__qualname__}",
             "config": asdict(config),
             "runtime": [self.runtime.seed, self.runtime.device, self.runtime.precision],
-            "code": code_digest(cls),
+            "code": code_digest(cls, CachedEncoder),
         }
         return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
 
@@ -74,10 +74,13 @@ class Builder:
         return cls(config, self.runtime, self)
 
     def classes(self) -> list[type]:
-        """Return every class that the cell is made of."""
-        found: list[type] = []
+        """Return every class that the cell's ranking is made by."""
+        from irbench.retrievers.cached_encoder import CachedEncoder
+
+        head = recipes.find("methods", self.cell.method).head(MethodHead)
+        found: list[type] = [RETRIEVERS.load(head.retriever), CachedEncoder]
         for recipe in self.recipes():
-            named = ((registry, recipe.table.get(registry.kind)) for registry in _REGISTRIES)
+            named = ((registry, recipe.table.get(registry.kind)) for registry in _PARTS)
             found += [registry.load(name) for registry, name in named if isinstance(name, str) and name in registry]
         return found
 

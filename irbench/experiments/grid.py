@@ -15,6 +15,9 @@ class Watcher(Protocol):
     def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
         """The results of some cells are stored and reused, the others are due."""
 
+    def rescored(self, experiments: Sequence[Experiment]) -> None:
+        """The scores of stored results were computed again, by code that has changed since."""
+
     def started(self, experiment: Experiment) -> None:
         """A cell has begun."""
 
@@ -26,6 +29,9 @@ class Silent:
     """A watcher that is notified and does nothing."""
 
     def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """Do nothing."""
+
+    def rescored(self, experiments: Sequence[Experiment]) -> None:
         """Do nothing."""
 
     def started(self, experiment: Experiment) -> None:
@@ -40,6 +46,7 @@ def run_here(experiment: Experiment, *, force: bool = False) -> Result:
     _check([experiment])
     stored = None if force else experiment.stored()
     if stored is not None:
+        experiment.rescore()
         return stored
     result = experiment.run()
     files.write(result, experiment.settings.results)
@@ -65,6 +72,8 @@ def run(
     outcomes: dict[Experiment, Outcome] = {}
     if dry_run:
         return outcomes
+    if rescored := [experiment for experiment in stored if experiment.rescore()]:
+        watcher.rescored(rescored)
     for experiment in due:
         watcher.started(experiment)
         outcomes[experiment] = run_apart(experiment, timeout)

@@ -23,11 +23,14 @@ from irbench.experiments import latency
 from irbench.experiments.build import Builder
 from irbench.experiments.objects import ObjectBuilder, Objects
 from irbench.metrics import diagnostics, retrieval
+from irbench.metrics.retrieval import Scope
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, rankings
-from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, StoredHits, of_cell
-from irbench.results.scoring import estimates
+from irbench.results.artefacts import Artefacts
+from irbench.results.rescore import rescored, scored
+from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
 from irbench.runtime.cache import Store, sha256
+from irbench.runtime.code import code_digest
 from irbench.runtime.machine import (
     DEVICES,
     PRECISIONS,
@@ -36,7 +39,6 @@ from irbench.runtime.machine import (
     choose_device,
     choose_precision,
     choose_threads,
-    code_digest,
     environment,
     peak_memory,
     reset_peak_memory,
@@ -131,7 +133,7 @@ class Experiment:
         if self.cell.origin == "recipe":
             with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
                 self.builder.retriever()
-        self.stored()
+        self.current()
 
     def older(self) -> Result | None:
         """Return the result that stands in this cell's place, whatever it answers; a damaged one is as good as none."""
@@ -143,9 +145,23 @@ class Experiment:
         return result if result is not None and result.inputs == self.inputs else None
 
     def stored(self) -> Result | None:
-        """Return the answer that is kept for this cell, which need not be computed again."""
+        """Return the stored result of this cell, with today's scores; None where the cell has to be run for them."""
         result = self.current()
-        return result if result is not None and result.status == "ok" else None
+        if result is None or result.status != "ok":
+            return None
+        settings = self.settings
+        artefacts = Artefacts(settings.results, settings.work, settings.data, (self.cell.dataset,))
+        with suppress(StoreError):  # neither its hits nor its ranking are there
+            return rescored(result, artefacts.judged)
+        return None
+
+    def rescore(self) -> bool:
+        """Bring the scores of the stored result up to date; tell whether that changed the file."""
+        before, now = self.current(), self.stored()
+        if now is None or now == before:
+            return False
+        files.write(now, self.settings.results)
+        return True
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
@@ -227,22 +243,19 @@ class Experiment:
 
     def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
         host, device = peak_memory(self.runtime)
-        return replace(
+        judged = retrieval.judgements(ranking, self.benchmark)
+        folder = self._blank.path(self.settings.results).parent
+        result = replace(
             self._blank,
             status="ok",
             reason=None,
             backbone=description.backbone,
             retriever=_plain(description.details),
-            metrics=estimates(ranking, self.benchmark),
-            hits=self._save_hits(ranking),
+            hits=hits.save(judged, folder, seed=self.cell.seed),  # beside the place of the result, written last
             cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
         )
-
-    def _save_hits(self, ranking: Ranking) -> StoredHits:
-        """Keep which answers were right beside the place of the result, which is written last."""
-        folder = self._blank.path(self.settings.results).parent
-        return hits.save(retrieval.judgements(ranking, self.benchmark), folder, seed=self.cell.seed)
+        return scored(result, judged, Scope.of(self.benchmark))
 
     @cached_property
     def _readable(self) -> tuple[Benchmark, int]:

@@ -1,11 +1,9 @@
 """The machine that a number was made on, and how a run is to use it."""
 
-import hashlib
 import os
 import platform
 import random
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -125,7 +123,6 @@ def environment(runtime: Runtime) -> dict[str, object]:
 
     return {
         "irbench": VERSION,
-        "code": code_digest()[:16],
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -202,32 +199,6 @@ _LIBRARIES = {
     "timm": ("timm",),
     "torchvision": ("torchvision",),
 }
-
-
-def code_digest(*classes: type) -> str:
-    """SHA-256 over the Python files that can change what a run computes: part of the key of every stored thing.
-
-    Of `classes` that come from outside irbench, the file that each is defined in counts too.
-    """
-    outside = (sys.modules[cls.__module__] for cls in classes if not cls.__module__.startswith("irbench."))
-    files = sorted({file for module in outside if (file := getattr(module, "__file__", None))})
-    own = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
-    return hashlib.sha256("".join([_package_digest(), *own]).encode()).hexdigest()
-
-
-@cache
-def _package_digest() -> str:
-    root = Path(__file__).parents[1]
-    names = ((path.relative_to(root).parts[0], path) for path in root.rglob("*.py"))
-    files = sorted(path for name, path in names if name not in _SHOWS_ONLY and not name.startswith("cli"))
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-# no model, vector or decoded image depends on these
-_SHOWS_ONLY = {"report", "paper", "results", "experiments", "bench", "metrics", "cli", "testing"}
 
 
 @cache

@@ -28,7 +28,6 @@ from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Dataset, Facts, Result
 
 _DRAWN = tuple(kind for kind in KINDS if kind != "answers")  # these the explorer shows
-_TABLES = (*METRICS, *COSTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +171,7 @@ def gather(results: Sequence[Result], kept: Artefacts, judge: Judge, problems: S
     for result in results:
         by_data[name_of(result.dataset)].append(result)
         by_method[result.method].append(result)
-    tables = [table(results, metric, judge=judge, include_shortened=True) for metric in _TABLES]
+    tables = [table(results, metric, judge=judge, include_shortened=True) for metric in (*METRICS, *COSTS)]
     return Site(
         datasets=tuple(_dataset(name, some, tables, kept) for name, some in sorted(by_data.items())),
         methods=tuple(_method(name, some, tables) for name, some in sorted(by_method.items())),
@@ -283,7 +282,7 @@ def _method(name: str, results: Sequence[Result], tables: Sequence[Table]) -> Me
         source=source,
         results=tuple(results),
         recipes={text: ", ".join(cells) for text, cells in texts.items()},
-        tables=tuple(_rows_of(name, one) for one in tables if one.metric in (_TABLES[0], *COSTS)),
+        tables=tuple(_rows_of(name, one) for one in tables if one.metric in ("precision", *COSTS)),
     )
 
 
