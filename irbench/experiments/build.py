@@ -1,5 +1,6 @@
 """Builds what a cell names from its recipes: the one place where recipes, catalog and classes meet."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -68,17 +69,23 @@ class Builder:
     def identifier(self) -> "Identifier":
         """Return the cell's identifier."""
         if self.cell.identifier is None:
-            raise UsageError(f"method '{self.cell.method}' writes identifiers: name one, as in --identifier semantic")
+            raise UsageError(
+                f"method '{self.cell.method}' generates identifiers: name one, as in --identifier semantic"
+            )
         recipe = recipes.find("methods/identifier", self.cell.identifier)
         cls, config = self._class_and_config(IDENTIFIERS, recipe.head(IdentifierHead).identifier, recipe)
         return cls(config, self.runtime, self)
 
     def classes(self) -> list[type]:
         """Return every class that the cell's ranking is made by."""
+        head = recipes.find("methods", self.cell.method).head(MethodHead)
+        return [RETRIEVERS.load(head.retriever), *self.component_classes()]
+
+    def component_classes(self) -> list[type]:
+        """Return the classes that the cell's recipes name, but for its retriever's."""
         from irbench.retrievers.cached_encoder import CachedEncoder
 
-        head = recipes.find("methods", self.cell.method).head(MethodHead)
-        found: list[type] = [RETRIEVERS.load(head.retriever), CachedEncoder]
+        found: list[type] = [CachedEncoder]
         for recipe in self.recipes():
             named = ((registry, recipe.table.get(registry.kind)) for registry in _PARTS)
             found += [registry.load(name) for registry, name in named if isinstance(name, str) and name in registry]
@@ -95,9 +102,18 @@ class Builder:
             found.append(recipes.find("methods/search", self.cell.search))
         if self.cell.identifier is not None:
             found.append(recipes.find("methods/identifier", self.cell.identifier))
-        params = [recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)) for recipe in found]
-        others = {p[key] for p in params for key in ("start", "features") if p.get(key, "weights") != "weights"}
-        return found + [recipes.find("methods", other) for other in sorted(others)]
+        return found + [recipes.find("methods", name) for name in sorted(self._built_on(found) - {method})]
+
+    def _built_on(self, found: Sequence[Recipe]) -> set[str]:
+        """Return the names of methods that are values in these recipes, and in the recipes of those methods."""
+        known, names, waiting = set(recipes.names("methods")), set[str](), list(found)
+        while waiting:
+            recipe = waiting.pop()
+            values = recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)).values()
+            more = {value for value in values if isinstance(value, str) and value in known} - names
+            names |= more
+            waiting += [recipes.find("methods", name) for name in more]
+        return names
 
     def _encoder(self, method: str) -> tuple[Any, Any]:
         recipe, head = self._method(method)

@@ -193,6 +193,15 @@ class ObjectBuilder(Builder):
             )
         return as_searcher(own)
 
+    def classes(self) -> list[type]:
+        """Return the classes of what is no object; objects have an identity of their own."""
+        from irbench.retrievers import adapters
+        from irbench.retrievers.dense import DenseRetriever
+
+        if self.objects.method is None:
+            return super().classes()
+        return [DenseRetriever, adapters.ObjectEncoder, *self.component_classes()]
+
     def recipes(self) -> list[Any]:
         """Return the recipes of what is no object."""
         method = self.cell.method if self.objects.method is None else None
