@@ -31,17 +31,14 @@ from irbench.results.rescore import rescored, scored
 from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
+from irbench.runtime.environment import ConcurrentLoad, environment, peak_memory, reset_peak_memory
 from irbench.runtime.machine import (
     DEVICES,
     PRECISIONS,
-    ConcurrentLoad,
     Runtime,
     choose_device,
     choose_precision,
     choose_threads,
-    environment,
-    peak_memory,
-    reset_peak_memory,
     seed_everything,
     use_threads,
 )
