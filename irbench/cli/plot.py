@@ -36,14 +36,14 @@ def plot(
     work: o.Work = Path("runs/work"),
 ) -> None:
     """Draw stored results: curves, times by component, quality against speed, or the answers to some queries."""
-    from irbench.report.figures import Wishes, check_format, draw, save
+    from irbench.report.figures import FigureOptions, check_format, draw, save
     from irbench.results.artefacts import Artefacts
 
     check_choice("kind of figure", kind, _KINDS)
     check_format(out)
     folder, found, problems = read_results(results)
     names, own = known_names(dataset or (), found)
-    wishes = Wishes(
+    options = FigureOptions(
         datasets=names,
         methods=tuple(method or ()),
         seeds=tuple(seed or ()),
@@ -52,6 +52,6 @@ def plot(
         by=by,
         paper=paper,
     )
-    save(draw(kind, found, Artefacts(folder, work, data, own), wishes), out)
+    save(draw(kind, found, Artefacts(folder, work, data, own), options), out)
     typer.echo(out)
     raise typer.Exit(1 if problems else 0)

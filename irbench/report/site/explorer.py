@@ -129,14 +129,14 @@ class Explorer:
         }
 
 
-def explore(panel: Panel, kept: Artefacts) -> Explorer | None:
+def explore(panel: Panel, artefacts: Artefacts) -> Explorer | None:
     """Return the explorer of a panel's data; None where no result says which of its answers were right."""
     notes: list[str] = []
-    contenders = _contenders(panel, kept, notes)
+    contenders = _contenders(panel, artefacts, notes)
     if not contenders:
         return None
     answered = any(one.ranking is not None for one in contenders)
-    benchmark = _benchmark(panel, kept, notes) if answered else None  # loading it would be for nothing
+    benchmark = _benchmark(panel, artefacts, notes) if answered else None  # loading it would be for nothing
     shown = choose(np.array([one.found for one in contenders]), QUERIES)
     bare = Explorer(tuple(contenders), shown, benchmark, None, {}, tuple(dict.fromkeys(notes)))
     return bare if benchmark is None else _with_pictures(bare, benchmark)
@@ -154,27 +154,27 @@ def choose(found: NDArray[np.int32], most: int) -> NDArray[np.int64]:
     return np.array(list(dict.fromkeys([*divided.tolist(), *spread.tolist()]))[:most], np.int64)
 
 
-def _benchmark(panel: Panel, kept: Artefacts, notes: list[str]) -> Benchmark | None:
+def _benchmark(panel: Panel, artefacts: Artefacts, notes: list[str]) -> Benchmark | None:
     try:
-        return kept.benchmark(panel.groups[0].results[0])
+        return artefacts.benchmark(panel.groups[0].results[0])
     except IrbenchError as error:
         notes.append(f"no pictures: {error}")
         return None
 
 
-def _contenders(panel: Panel, kept: Artefacts, notes: list[str]) -> list[Contender]:
-    """Return the groups of which it is known which answers were right, with their answers where these are kept."""
+def _contenders(panel: Panel, artefacts: Artefacts, notes: list[str]) -> list[Contender]:
+    """Return the groups of which it is known which answers were right, with their answers where these are artefacts."""
     found, gone = [], {}
     for group in panel.groups:
         first = group.results[0]
         try:
-            judged = kept.judged(first)[""]
+            judged = artefacts.judged(first)[""]
         except IrbenchError as error:
             notes.append(f"{group.label} is left out: {error}")
             continue
         ranking = codes = None
         try:
-            ranking, codes = kept.ranking(first).cut(ANSWERS), kept.codes(first)
+            ranking, codes = artefacts.ranking(first).cut(ANSWERS), artefacts.codes(first)
         except IrbenchError as error:
             gone[group.label] = str(error)
         found.append(Contender(group, judged, ranking, codes))

@@ -1,4 +1,4 @@
-"""Many small pictures as one image, which a page shows tile by tile: one file, however many answers there are."""
+"""Many small pictures as one image, which a page shows tile by tile: one file, however many results there are."""
 
 import io
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ def make_sheet(pictures: Iterable[Image.Image], side: int = SIDE) -> Sheet:
     """Return the sheet of up to `MOST` pictures, each cut to its central square."""
     tiles = [fit(picture, View(side)) for picture in pictures]
     if not 0 < len(tiles) <= MOST:
-        raise ValueError(f"a sheet of {len(tiles)} pictures: 1 to {MOST} find place")
+        raise ValueError(f"a sheet of {len(tiles)} pictures: 1 to {MOST} fit")
     rows = -(-len(tiles) // COLUMNS)
     ground = np.full((rows * COLUMNS, side, side, 3), 255, np.uint8)
     ground[: len(tiles)] = tiles
@@ -44,5 +44,5 @@ def make_sheet(pictures: Iterable[Image.Image], side: int = SIDE) -> Sheet:
 
 
 def side_for(picture: Image.Image) -> int:
-    """Return how large the tiles of a data set are, from one of its pictures: tiny ones are not blown up."""
+    """Return the side of a data set's tiles in pixels, from one of its pictures: tiny ones are not enlarged."""
     return min(SIDE, *picture.size)

@@ -81,8 +81,8 @@ def test_wishes_choose_cells_and_a_wrong_one_is_told(shelf):
         ("w@*",): ["w@beam_size-1", "w@hkm"],
         (): ["a+linear", "a+scann", "w"],
     }
-    for wishes, expected in chosen.items():
-        (panel,) = select(shelf.all, methods=wishes).panels
+    for options, expected in chosen.items():
+        (panel,) = select(shelf.all, methods=options).panels
         assert labels(panel) == expected
     for wish in ("b", "w@hkn", "b*"):
         with pytest.raises(UsageError, match="no results of method"):

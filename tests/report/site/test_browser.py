@@ -106,7 +106,7 @@ def test_the_explorer_compares_any_two_methods(visit, made):
     browser = visit(made.page("explore"))
     choose(browser, "a", "exact+linear")
     choose(browser, "b", "writer@beam_size-1")
-    found = [made.kept.judged(result)[""].hits_in(8) for result in made.all
+    found = [made.artefacts.judged(result)[""].hits_in(8) for result in made.all
              if result.cell in ("exact+linear", "writer@beam_size-1")]  # fmt: skip
     assert counts(browser) == {
         "all": len(found[0]),
@@ -132,7 +132,7 @@ def test_a_choice_can_be_linked_to_and_shows_the_identifiers(visit, made):
     labels = [Select(browser.find_element(By.NAME, name)).first_selected_option.text for name in "ab"]
     assert labels == ["exact+linear", "writer"]
     result = next(result for result in made.all if result.cell == "writer")
-    codes, rows = made.kept.codes(result), made.kept.ranking(result).rows
+    codes, rows = made.artefacts.codes(result), made.artefacts.ranking(result).rows
     query = browser.find_element(By.CSS_SELECTOR, ".query")
     row = int(query.text.split("query ")[1].split()[0])
     paths = [one.text for one in query.find_elements(By.CSS_SELECTOR, ".path")]

@@ -19,14 +19,14 @@ from irbench.report.site.sheet import COLUMNS, make_sheet
 @pytest.fixture
 def explorer(world):
     (panel,) = select(world.all, methods=("*",)).panels
-    return explore(panel, world.kept)
+    return explore(panel, world.artefacts)
 
 
 def test_every_answer_is_what_the_ranking_says(world, explorer):
     document, benchmark = explorer.document(), world.benchmark
     for method, one in zip(document["methods"], explorer.contenders, strict=True):
         result = one.group.results[0]
-        ranking, codes = world.kept.ranking(result), world.kept.codes(result)
+        ranking, codes = world.artefacts.ranking(result), world.artefacts.codes(result)
         for query, line in zip(document["queries"], method["lines"], strict=True):
             assert query["id"] == benchmark.queries.ids[query["row"]].replace("\udcff", r"\udcff")
             rows = [row for row in ranking.rows[query["row"], :ANSWERS].tolist() if row != MISSING]

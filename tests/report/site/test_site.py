@@ -103,7 +103,7 @@ def test_the_same_results_make_the_same_pages(made, tmp_path):
 
 
 def test_without_the_work_folder_the_marks_remain_and_the_reason_is_told(world, tmp_path):
-    site = world.report(kept=replace(world.kept, work=tmp_path / "none"))
+    site = world.report(artefacts=replace(world.artefacts, work=tmp_path / "none"))
     assert not list(site.rglob("*.webp"))
     text = " ".join(pages(site)[world.page("explore")].text)
     assert "marks without pictures for any method" in text
@@ -111,7 +111,7 @@ def test_without_the_work_folder_the_marks_remain_and_the_reason_is_told(world, 
 
 
 def test_without_the_data_there_are_no_pictures_but_a_reason(world, tmp_path):
-    site = world.report(kept=replace(world.kept, own=(), data=tmp_path / "none"))
+    site = world.report(artefacts=replace(world.artefacts, own=(), data=tmp_path / "none"))
     assert not list(site.rglob("*.webp"))
     assert "no pictures: " in " ".join(pages(site)[world.page("explore")].text)
 
@@ -144,7 +144,7 @@ def test_nothing_else_is_replaced(world):
     with pytest.raises(UsageError, match="is a file"):
         world.report(site / "thesis.tex")
     with pytest.raises(UsageError, match="no results to report on"):
-        write([], world.kept, hits.reader(world.kept.results), world.root / "other")
+        write([], world.artefacts, hits.reader(world.artefacts.results), world.root / "other")
 
 
 def test_a_report_that_cannot_be_made_leaves_the_earlier_one(world, monkeypatch):
@@ -173,13 +173,13 @@ def test_an_earlier_report_is_put_back_where_the_new_one_cannot_take_its_place(w
 
 
 def test_the_command_writes_it_and_names_what_cannot_be_read(world, call):
-    bad = world.kept.results / world.benchmark.name / "writer" / "seed9.json"
+    bad = world.artefacts.results / world.benchmark.name / "writer" / "seed9.json"
     bad.write_text("{")
     folders = (
         "--results",
-        str(world.kept.results),
+        str(world.artefacts.results),
         "--work",
-        str(world.kept.work),
+        str(world.artefacts.work),
         "--dataset",
         str(world.root / "photos"),
     )
