@@ -111,9 +111,7 @@ def _columns(metrics: Sequence[str], dataset: str, results: Sequence[Result]) ->
 
 def _gap(setup: Setup, dataset: str, columns: Sequence[Quantity]) -> Row:
     (command,) = commands([setup], dataset)
-    return replace(
-        made.blank_row("gap", setup), reason=f"not run: {command}", cells=tuple(Cell() for _ in columns)
-    )
+    return replace(made.blank_row("gap", setup), reason=f"not run: {command}", cells=tuple(Cell() for _ in columns))
 
 
 def _how_to(missing: Sequence[Setup], dataset: str) -> Iterator[str]:
@@ -132,8 +130,6 @@ def commands(setups: Sequence[Setup], dataset: str) -> list[str]:
         "irbench run": [f"-m {one.label}" for one in setups if not one.is_varied and not one.incremental],
         "irbench run -m irgen": [f"--identifier {one.identifier}" for one in setups if one.identifier],
         "irbench ablate length": [""] * any(one.overrides for one in setups),  # Table 4, alone in overriding a key
-        "irbench ablate fresh": [
-            f"-m {replace(one, incremental=False).label}" for one in setups if one.incremental
-        ],
+        "irbench ablate fresh": [f"-m {replace(one, incremental=False).label}" for one in setups if one.incremental],
     }
     return [" ".join(filter(None, [begin, *options, where])) for begin, options in kinds.items() if options]

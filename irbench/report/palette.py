@@ -1,8 +1,9 @@
 """Colours and markers of figures and report. Plain data; nothing heavy is imported.
 
-The colour stands for the method, marker and dash for its search, so that a cell looks the same in every figure and page. The colours are Okabe and Ito's (2008, "Color Universal Design") and some of their kind, chosen
-so that people with any of the three kinds of colour blindness can distinguish them (tests simulate them). Blue-green
-and vermilion are reserved for relevant and other results, which always carry a sign as well.
+The colour stands for the method, marker and dash for its search, so that a cell looks the same in every figure and
+page. The colours are Okabe and Ito's (2008, "Color Universal Design") and similar ones, chosen so that people with any
+of the three kinds of colour blindness can distinguish them (tests simulate them). Blue-green and vermilion are reserved
+for relevant and other results, which always carry a sign as well.
 """
 
 from dataclasses import dataclass

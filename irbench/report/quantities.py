@@ -217,7 +217,9 @@ _SETUP = (
 _FOOTPRINT = (
     _cost("model_mb", "model MB", lambda r: _ratio(r.cost.model_bytes, 1e6), digits=2, better=-1),
     _cost("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
-    _cost("bytes_per_image", "bytes/image", lambda r: _ratio(r.cost.index_bytes, r.dataset.gallery), digits=0, better=-1),
+    _cost(
+        "bytes_per_image", "bytes/image", lambda r: _ratio(r.cost.index_bytes, r.dataset.gallery), digits=0, better=-1
+    ),
     _ALL_BYTES,
     *_PEAK,
 )

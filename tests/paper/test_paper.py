@@ -89,7 +89,9 @@ def test_the_lines_of_a_table_hold_each_of_its_numbers_once_in_its_order(number)
     ]
     assert sorted(found) == sorted(map(float, printed))
     setups = [line.setup for line in paper.lines(number, known.datasets[0])]
-    assert all([line.setup for line in paper.lines(number, dataset)] == setups for dataset in (*known.datasets, "digits"))
+    assert all(
+        [line.setup for line in paper.lines(number, dataset)] == setups for dataset in (*known.datasets, "digits")
+    )
 
 
 def test_a_row_without_numbers_is_a_row_all_the_same():

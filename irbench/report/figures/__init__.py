@@ -32,7 +32,7 @@ class FigureOptions:
     datasets: Sequence[str] = ()  # all; "digits-incremental" for the incremental gallery
     methods: Sequence[str] = ()  # those without variants; "ft-clip" (every index), "irgen@hkm", "irgen@*"
     seeds: Sequence[int] = ()  # all
-    queries: Sequence[int] = ()  # rows of the queries that `retrieved` shows; by default those on which methods disagree
+    queries: Sequence[int] = ()  # rows that `retrieved` shows; by default those on which methods disagree
     k: int | None = None  # the last K of `precision`, the K of `pareto`, the results that `retrieved` shows
     by: str | None = None  # one of BY: queries one at a time, or in batches
     paper: bool = True  # also published numbers, where they were obtained under the same conditions
@@ -51,7 +51,9 @@ _KINDS: Mapping[str, _Kind] = {
     "pr": _Kind(lambda selection, artefacts, _: curves.precision_recall(selection, artefacts)),
     "mrr": _Kind(lambda selection, artefacts, _: curves.mrr(selection, artefacts)),
     "precision": _Kind(
-        lambda selection, artefacts, options: curves.precision_at(selection, artefacts, k=options.k, published=options.paper)
+        lambda selection, artefacts, options: curves.precision_at(
+            selection, artefacts, k=options.k, published=options.paper
+        )
     ),
     "throughput": _Kind(
         lambda selection, _, options: throughput.throughput(
@@ -66,14 +68,18 @@ _KINDS: Mapping[str, _Kind] = {
         by_machine=True,
     ),
     "retrieved": _Kind(
-        lambda selection, artefacts, options: retrieved.retrieved(selection, artefacts, queries=options.queries, k=options.k),
+        lambda selection, artefacts, options: retrieved.retrieved(
+            selection, artefacts, queries=options.queries, k=options.k
+        ),
     ),
 }
 KINDS = tuple(_KINDS)
 BY = ("latency", "throughput")
 
 
-def draw(kind: str, results: Iterable[Result], artefacts: Artefacts, options: FigureOptions = FigureOptions()) -> Figure:
+def draw(
+    kind: str, results: Iterable[Result], artefacts: Artefacts, options: FigureOptions = FigureOptions()
+) -> Figure:
     """Return one of `KINDS` over the results; `artefacts` says where the rankings behind them are."""
     check_choice("kind of figure", kind, KINDS)
     if options.by is not None:

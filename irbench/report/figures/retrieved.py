@@ -94,8 +94,8 @@ def _find(panel: Panel, artefacts: Artefacts, benchmark: Benchmark, count: int) 
         shown.append(Shown(group, ranking, labels[ranking.rows] == benchmark.queries.labels[:, None]))
     if not shown:
         raise StoreError(
-            f"no ranking of {panel.title} is in {artefacts.work / 'rankings'}: retrieved images need the work folder of the "
-            f"run (--work) and the data (--data); {gaps[0]}"
+            f"no ranking of {panel.title} is in {artefacts.work / 'rankings'}: retrieved images need the work "
+            f"folder of the run (--work) and the data (--data); {gaps[0]}"
         )
     return shown, gaps
 

@@ -203,7 +203,9 @@ def _by_fingerprint(results: Iterable[Result]) -> list[list[Result]]:
 def machine_of(result: Result) -> str:
     """The machine that a result's times were measured on."""
     reported = result.environment
-    name = re.sub(r"\((R|TM)\)| (Processor|CPU)\b", "", str(reported.get("gpu") or reported.get("cpu") or "unknown machine"))
+    name = re.sub(
+        r"\((R|TM)\)| (Processor|CPU)\b", "", str(reported.get("gpu") or reported.get("cpu") or "unknown machine")
+    )
     return f"{name}, {reported.get('cores', '?')} cores"
 
 
@@ -242,12 +244,12 @@ def _matches(wish: str, group: Group, variants: Callable[[Group], bool]) -> bool
 def _panel(machine: str, done: Sequence[Result], undone: Sequence[Result]) -> Panel:
     by_cell: dict[Hashable, list[Result]] = defaultdict(list)
     for result in done:
-        by_cell[
-            _cell(result), result.scale, precision_of(result), result.recipe.hash, result.backbone
-        ].append(result)
+        by_cell[_cell(result), result.scale, precision_of(result), result.recipe.hash, result.backbone].append(result)
     groups = [_group(*sorted(alike, key=lambda result: result.seed)) for alike in by_cell.values()]
     groups.sort(key=lambda group: (group.name, group.setting))
-    groups = [group for _, same in groupby(groups, key=lambda group: group.cell) for group in _distinguished(list(same))]
+    groups = [
+        group for _, same in groupby(groups, key=lambda group: group.cell) for group in _distinguished(list(same))
+    ]
     facts = done[0].dataset
     notes = [*_gaps(undone), *((*_threads(groups), *under_concurrent_load(done)) if machine else ())]
     notes += left_out_of(facts)

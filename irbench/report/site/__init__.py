@@ -141,7 +141,7 @@ def _environment(site: Site) -> jinja2.Environment:
         "version": VERSION,
         "shown": SHOWN,
         "columns": COLUMNS,
-        "signs": {"right": palette.RIGHT_SIGN, "wrong": palette.WRONG_SIGN},
+        "signs": {"relevant": palette.RIGHT_SIGN, "other": palette.WRONG_SIGN},
         "color_of": _color_of,
         "entry_of": entry_of,
         "bounds": bounds,

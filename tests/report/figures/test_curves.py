@@ -1,4 +1,4 @@
-"""What is drawn is what was measured: read from the figure, held against plain loops over the answers."""
+"""What is drawn is what was measured: read from the figure, and compared with plain loops over the hits."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ def test_precision_stands_at_every_k_with_the_stored_interval_and_below_what_the
     (axes,) = draw("precision", shelf.all, shelf.artefacts).axes
     drawn = line(axes, "a")
     assert list(drawn.get_xdata()) == list(range(1, 11))  # 10 is the largest K that a result states
-    ceiling = line(axes, "the most possible")
+    ceiling = line(axes, "upper bound")
     assert list(ceiling.get_ydata()) == [1.0] * 10
     corners = axes.collections[0].get_paths()[0].vertices
     for k in (1, 5, 10):
@@ -58,7 +58,7 @@ def test_precision_stands_at_every_k_with_the_stored_interval_and_below_what_the
         assert (heights.min(), heights.max()) == pytest.approx(stored.ci95)
     deeper = draw("precision", shelf.all, shelf.artefacts, FigureOptions(k=50)).axes[0]
     allowed = np.mean([min(n, 20) / 20 for n in shelf.judged["a", 0].positives])
-    assert line(deeper, "the most possible").get_ydata()[-1] == pytest.approx(allowed)
+    assert line(deeper, "upper bound").get_ydata()[-1] == pytest.approx(allowed)
 
 
 def test_published_precision_stands_beside_the_same_method_at_the_papers_scale_and_protocol_only(shelf):
@@ -93,11 +93,11 @@ def test_a_method_that_stops_answering_has_a_curve_that_stops(shelf):
     shelf.put("a")
     judged = shelf.judged["a", 0]
     judged.hits[:, 12:] = False
-    from irbench.report.figures.curves import Answered
+    from irbench.report.figures.curves import Scored
     from irbench.report.figures.selection import select
 
     group = select(shelf.all).panels[0].groups[0]
-    assert Answered(group, (judged,)).reach == 12
+    assert Scored(group, (judged,)).reach == 12
 
 
 def test_a_curve_that_hides_behind_another_one_is_named(shelf):
@@ -108,18 +108,18 @@ def test_a_curve_that_hides_behind_another_one_is_named(shelf):
     files.write(replace(same, hits=kept), shelf.artefacts.results)
     for kind in ("pr", "precision"):
         words = everything(draw(kind, shelf.all, shelf.artefacts)).replace("\n", " ")
-        assert "toy: right at the same ranks, and so one curve: a, c" in words
+        assert "toy: hits at the same ranks, one curve: a, c" in words
     assert "one curve" not in everything(draw("mrr", shelf.all, shelf.artefacts))  # there they stand side by side
 
 
 def test_what_is_missing_is_named_and_nothing_to_draw_is_an_error(shelf):
     shelf.put("lost", answers=False)
-    with pytest.raises(UsageError, match=r"toy, seed 0: which answers were right .*: lost"):
+    with pytest.raises(UsageError, match=r"toy, seed 0: hits are stored neither .*: lost"):
         draw("pr", shelf.all, shelf.artefacts)
     shelf.put("a")
     shelf.put("b", status="skipped", reason="no weights")
     told = everything(draw("pr", shelf.all, shelf.artefacts))
-    assert "kept neither beside the result nor in --work: lost" in told
+    assert "stored neither beside the result nor in --work: lost" in told
     assert "b (seed 0): skipped: no weights" in told
     assert "trained from scratch" in told
     with pytest.raises(UsageError, match="no results to draw"):

@@ -1,4 +1,4 @@
-"""Pictures of answers: each is the gallery's, and its border says what a comparison of labels says."""
+"""Retrieved images: each is the gallery's, and its border says what a comparison of labels says."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def squares(axes):
     return {(round(patch.get_x()), round(patch.get_y())): patch for patch in axes.patches}
 
 
-def test_each_answer_is_the_gallerys_picture_with_the_border_of_its_label(shelf, digits, answered):
+def test_each_result_is_the_gallerys_picture_with_the_border_of_its_label(shelf, digits, answered):
     (axes,) = draw("retrieved", shelf.all, shelf.artefacts, FigureOptions(queries=(5, 700), k=6)).axes
     (image,) = axes.images
     ground, borders = np.asarray(image.get_array()), squares(axes)
@@ -70,7 +70,7 @@ def test_each_answer_is_the_gallerys_picture_with_the_border_of_its_label(shelf,
                 assert np.array_equal(seen, np.asarray(gallery.seen(int(row))))
                 assert to_hex(border.get_edgecolor()).upper() == (RIGHT if right else WRONG)
                 assert signs[x + SIDE - 2, top + SIDE - 3] == (RIGHT_SIGN if right else WRONG_SIGN)
-    titles = {("a",): "with the fewest right ones", ("a", "b"): "where methods disagree"}
+    titles = {("a",): "with the fewest relevant ones", ("a", "b"): "where methods disagree"}
     for methods, title in titles.items():
         assert draw("retrieved", shelf.all, shelf.artefacts, FigureOptions(methods=methods)).get_label().endswith(title)
     words = svg(draw("retrieved", shelf.all, shelf.artefacts, FigureOptions(queries=(5,))))

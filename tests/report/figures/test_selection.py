@@ -55,15 +55,15 @@ def test_a_scale_is_no_variant_and_two_scales_are_curves_of_their_own(shelf):
     assert [group.results[0].scale for group in one.groups] == ["small"]
 
 
-def test_shortened_results_and_galleries_that_grew_are_told_of(shelf):
+def test_shortened_results_and_incremental_galleries_are_reported(shelf):
     facts = shelf.put("a").dataset
     shelf.put("b", variant="epochs-1", shortened={"epochs": 1})
     shelf.put("a", variant="incremental", dataset=replace(facts, incremental=9, fingerprint="0" * 64))
     chosen = select(shelf.all)
     assert [labels(panel) for panel in chosen.panels] == [["a"]]
     assert chosen.notes == (
-        "1 shortened results, which saw a part of the data or of the training, are left out",
-        "toy-incremental: the gallery grew after training; --dataset draws it",
+        "1 shortened results (partial evaluation or training) are left out: --shortened shows them",
+        "toy-incremental: incremental gallery; --dataset draws it",
     )
     (grown,) = select(shelf.all, datasets=["toy-incremental"]).panels
     assert (grown.title, labels(grown)) == ("toy-incremental", ["a"])

@@ -62,6 +62,7 @@ class World:
             "dataset": Dataset.of(self.benchmark),
             "method": method,
             "identifier": "semantic" if codes else None,
+            "default_identifier": "semantic" if codes else None,
             "scale": "tiny",
             "seed": seed,
             "inputs": "",

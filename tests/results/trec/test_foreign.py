@@ -2,6 +2,7 @@
 
 import csv
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,12 @@ from irbench.results.trec.trec import TrecFormat
 
 
 def cell(**changes) -> Cell:
-    return Cell(**({"method": "theirs", "dataset": "toy", "scale": "", "default_scale": ""} | changes))
+    return Cell(
+        **(
+            {"method": "theirs", "dataset": "toy", "scale": "unknown", "default_scale": "unknown", "origin": "imported"}
+            | changes
+        )
+    )
 
 
 @pytest.fixture
@@ -58,8 +64,8 @@ def test_it_stands_in_the_same_tables_with_nothing_made_up(run, benchmark, store
     assert rows["theirs@imported"].scale == "unknown"
     assert [c.value for c in rows["theirs@imported"].cells] == [c.value for c in rows["m+s"].cells]
     assert "—" in next(line for line in render(table(found, "latency"), "text").splitlines() if "imported" in line)
-    other = cell(protocol="metric-learning", crop="bbox")
-    again = import_run(run["trec"], benchmark, other, format="trec", work=tmp_path / "work", root=root)
+    other = replace(benchmark, protocol="metric-learning", crop="bbox")
+    again = import_run(run["trec"], other, cell(), format="trec", work=tmp_path / "work", root=root)
     assert again.result.variant == "imported,crop-bbox,metric-learning"
 
 
