@@ -32,9 +32,8 @@ CELLS = list(
 def made_of(cell: Cell):
     facts = Dataset(name=cell.dataset, protocol=cell.protocol, crop=cell.crop, fingerprint="f", train=1, gallery=1,
                     queries=1, classes=1, incremental=int(cell.incremental))  # fmt: skip
-    made = Result(dataset=facts, shortened=cell.shortened, status="ok", inputs="", recipe=RecipeUsed(text="", hash=""),
+    return Result(dataset=facts, shortened=cell.shortened, status="ok", inputs="", recipe=RecipeUsed(text="", hash=""),
                   created="", **of_cell(cell))  # fmt: skip
-    return made
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)

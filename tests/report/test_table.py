@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from chosen import CUB, Artefacts, drawn, result, rows
+from chosen import CUB, NOTHING, Artefacts, drawn, result, rows
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -214,6 +214,32 @@ def test_no_sign_is_taken_for_markup():
     parsed = list(csv.DictReader(io.StringIO(render(shown, "csv"))))
     assert parsed[0]["backbone"] == AWKWARD.name
     assert json.loads(render(shown, "json"))["panels"][0]["rows"][0]["backbone"] == AWKWARD.name
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+1", "-1", "\t=1"])
+def test_no_text_of_csv_is_a_formula(name):
+    shown = table([result(-50.0, backbone=replace(NOTHING, name=name))], "precision", paper=False)
+    line = next(csv.DictReader(io.StringIO(render(shown, "csv"))))
+    assert line["backbone"] == f"'{name}"
+    assert float(line["value"]) == -50.0  # a number is no text
+
+
+def test_precisions_are_rows_of_their_own_in_every_format():
+    results = [result(seed=seed, environment={"precision": p}) for seed, p in enumerate(("fp32", "bf16", "bf16"))]
+    shown = table(results, "precision", paper=False)
+    assert [(row.precision, row.seeds) for row in rows(shown)] == [("bf16", 2), ("fp32", 1)]
+    for form in FORMATS:
+        text = render(shown, form)
+        assert "fp32" in text
+        assert "bf16" in text
+
+
+def test_dropped_queries_and_images_are_counted_below_the_table():
+    dropped = replace(CUB, without_positives=2, bad_images=3)
+    (panel,) = table([result(dataset=dropped), result(dataset=dropped, seed=1)], "precision", paper=False).panels
+    assert [note.split()[0] for note in panel.notes] == ["2", "3"]
+    (whole,) = table([result()], "precision", paper=False).panels
+    assert whole.notes == ()
 
 
 def test_csv_and_json_hold_the_same_unrounded_numbers():

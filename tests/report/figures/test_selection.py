@@ -41,6 +41,14 @@ def test_other_recipes_and_networks_are_curves_of_their_own(shelf):
     assert any("several recipes or networks" in note for note in panel.notes)
 
 
+def test_two_precisions_are_curves_of_their_own(shelf):
+    for seed, precision in enumerate(("fp32", "bf16", "bf16")):
+        shelf.put("a", seed=seed, environment={"precision": precision})
+    (panel,) = select(shelf.all).panels
+    assert sorted(labels(panel)) == ["a (bf16)", "a (fp32)"]
+    assert "bf16 and fp32" in panel.subtitle
+
+
 def test_a_scale_is_no_variant_and_two_scales_are_curves_of_their_own(shelf):
     shelf.put("w", variant="small", scale="small")
     shelf.put("w", variant="small,beam_size-1", scale="small")
