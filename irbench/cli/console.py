@@ -77,7 +77,7 @@ def print_answers(answered: Sequence[Answered], *, as_json: bool) -> None:
         return
     for one in answered:
         print(one.image)
-        width = max((len(answer.image) for answer in one.answers), default=0)
+        width = max((len(a.image) for a in one.answers), default=0)
         for a in one.answers:
             path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
             print(f"{a.rank:4}. {a.image:<{width}}  class {a.label:<5} score {a.score:10.4f}{path}")

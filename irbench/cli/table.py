@@ -48,12 +48,12 @@ def table(
     if table is not None and (metric or mix or not paper):
         raise UsageError("--table is about the paper's own rows: leave out --metric, --mix and --no-paper")
     folder, found, problems = read_results(results)
-    asked, judge = known_names(dataset or (), found)[0], hits.reader(folder)
+    datasets, judge = known_names(dataset or (), found)[0], hits.reader(folder)
     if table is not None:
-        made = _numbered(table, found, asked, judge, include_shortened=shortened)
+        made = _numbered(table, found, datasets, judge, include_shortened=shortened)
     else:
         view = {"paper": paper, "include_shortened": shortened, "mix": mix}
-        made = [by_metric(found, metric or "precision", datasets=asked, judge=judge, **view)]
+        made = [by_metric(found, metric or "precision", datasets=datasets, judge=judge, **view)]
     width = shutil.get_terminal_size((110, 24)).columns
     typer.echo(render(made, format, width=width, color=sys.stdout.isatty()), nl=False)
     raise typer.Exit(1 if problems else 0)

@@ -56,7 +56,7 @@ class Panel:
     protocol: str
     crop: str
     fingerprint: str  # empty where nothing was measured, or where data are mixed
-    part: str = ""  # which of the data set's rows stand here: "" for methods, "irgen, varied" for the variants of one
+    part: str = ""  # which of the data set's rows it has: "" for methods, "irgen, varied" for the variants of one
     title: str
     columns: tuple[Quantity, ...]
     headline: str = ""  # key of the column whose ranks are printed where there is room for one

@@ -1,6 +1,6 @@
 """Retrieved images: the paper's Figures 7 to 9, a query and the first results of each method.
 
-A relevant result has a blue-green border and a tick, another one a dashed vermilion border and a cross. All pictures
+A relevant result has a blue-green border and a tick, another one a dashed vermilion border and a cross. All images
 are one image, so that a page of some hundred of them stays small.
 """
 
@@ -26,7 +26,7 @@ from irbench.report.palette import FAINT, INK, MUTED, PAPER, RIGHT, RIGHT_SIGN, 
 from irbench.results.artefacts import Artefacts
 
 _K, _QUERIES, _MOST = 8, 3, 40  # results, queries by default, and queries or results at most
-_SIDE, _GAP = 72, 12  # pixels of a picture, and between two
+_SIDE, _GAP = 72, 12  # pixels of a image, and between two
 _STEP = _SIDE + _GAP
 _INCH = 118  # pixels in an inch of the figure
 _NAME = 1.5  # inches for the names of methods
@@ -116,7 +116,7 @@ def _seeds(shown: Sequence[Shown]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Canvas:
-    """The place of each picture, in pixels from the upper left: a block for each query, a row for each method."""
+    """The place of each image, in pixels from the upper left: a block for each query, a row for each method."""
 
     benchmark: Benchmark
     shown: Sequence[Shown]
@@ -164,12 +164,12 @@ def _paste(ground: NDArray[np.uint8], source: Source, row: int, at: tuple[int, i
     ground[y : y + _SIDE, x : x + _SIDE] = _square(source.seen(row))
 
 
-def _square(picture: Image.Image) -> NDArray[np.uint8]:
-    """The picture as [S,S,3]; a tiny one keeps its pixels, which a smooth enlargement would only blur."""
-    if max(picture.size) <= _SIDE // 2:
-        times = _SIDE // max(picture.size)
-        picture = picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
-    return fit(picture, View(_SIDE))
+def _square(image: Image.Image) -> NDArray[np.uint8]:
+    """The image as [S,S,3]; a tiny one keeps its pixels, which a smooth enlargement would only blur."""
+    if max(image.size) <= _SIDE // 2:
+        times = _SIDE // max(image.size)
+        image = image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
+    return fit(image, View(_SIDE))
 
 
 def _border(axes: Axes, at: tuple[int, int], *, missing: bool, relevant: bool) -> None:

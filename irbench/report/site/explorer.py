@@ -1,6 +1,6 @@
 """The explorer of one data set: queries, and the results of any two methods side by side.
 
-The stored hits suffice to mark relevant results; pictures and identifiers need the data and the work folder of the run.
+The stored hits suffice to mark relevant results; images and identifiers need the data and the work folder of the run.
 What is missing is left out, and a note says so.
 """
 
@@ -22,7 +22,7 @@ from irbench.results.artefacts import Artefacts
 SHOWN = 8  # results of each method
 QUERIES = 240  # with their results, at most
 _LONGEST = 8  # codes of an identifier that are shown
-_BYTES = 4_000_000  # of one data set's pictures
+_BYTES = 4_000_000  # of one data set's images
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -48,7 +48,7 @@ class Contender:
 
 @dataclass(frozen=True, eq=False)
 class Explorer:
-    """A data set's contenders, the queries that are shown, and their pictures where these are at hand."""
+    """A data set's contenders, the queries that are shown, and their images where these are at hand."""
 
     contenders: tuple[Contender, ...]
     shown: NDArray[np.int64]  # places among the Q' queries that have positives
@@ -69,12 +69,12 @@ class Explorer:
 
     @cached_property
     def pair(self) -> tuple[int, int]:
-        """The two contenders that are shown first: one that writes identifiers, and the best one that does not."""
+        """The two contenders that are shown first: one that generates identifiers, and the best one that does not."""
         order = np.argsort([-one.hits.mean() for one in self.contenders], kind="stable").tolist()
         plain = [i for i in order if not self.contenders[i].group.setting] or order
-        writers = [i for i in plain if self.contenders[i].group.results[0].identifier]
-        others = [i for i in plain if i not in writers]
-        first = (writers or others)[0]
+        generators = [i for i in plain if self.contenders[i].group.results[0].identifier]
+        others = [i for i in plain if i not in generators]
+        first = (generators or others)[0]
         second = next((i for i in [*others, *order] if i != first), first)
         return first, second
 
@@ -131,10 +131,10 @@ def explore(panel: Panel, artefacts: Artefacts) -> Explorer | None:
     if not contenders:
         return None
     has_rankings = any(one.ranking is not None for one in contenders)
-    benchmark = _benchmark(panel, artefacts, notes) if has_rankings else None  # without them there are no pictures
+    benchmark = _benchmark(panel, artefacts, notes) if has_rankings else None  # without them there are no images
     shown = choose(np.array([one.hits for one in contenders]), QUERIES)
     bare = Explorer(tuple(contenders), shown, benchmark, None, {}, tuple(dict.fromkeys(notes)))
-    return bare if benchmark is None else _with_pictures(bare, benchmark)
+    return bare if benchmark is None else _with_images(bare, benchmark)
 
 
 def choose(hits: NDArray[np.int32], most: int) -> NDArray[np.int64]:
@@ -153,7 +153,7 @@ def _benchmark(panel: Panel, artefacts: Artefacts, notes: list[str]) -> Benchmar
     try:
         return artefacts.benchmark(panel.groups[0].results[0])
     except IrbenchError as error:
-        notes.append(f"no pictures: {error}")
+        notes.append(f"no images: {error}")
         return None
 
 
@@ -175,12 +175,12 @@ def _contenders(panel: Panel, artefacts: Artefacts, notes: list[str]) -> list[Co
         found.append(Contender(group, judged, ranking, codes))
     if gone:
         who = ", ".join(gone) if len(gone) < len(found) else "any method"
-        notes.append(f"no pictures for {who}: {next(iter(gone.values()))}")
+        notes.append(f"no images for {who}: {next(iter(gone.values()))}")
     return found
 
 
-def _with_pictures(bare: Explorer, benchmark: Benchmark) -> Explorer:
-    """Add the pictures of as many queries, the first ones, as there is room for."""
+def _with_images(bare: Explorer, benchmark: Benchmark) -> Explorer:
+    """Add the images of as many queries, the first ones, as there is room for."""
     count = len(bare.shown)
     while True:
         tiles = _tiles(bare, count)
@@ -193,15 +193,15 @@ def _with_pictures(bare: Explorer, benchmark: Benchmark) -> Explorer:
 
 
 def _tiles(bare: Explorer, count: int) -> dict[tuple[str, int], int]:
-    """Give every picture that the first `count` queries need a place on the sheet."""
+    """Assign a tile of the sheet to every image that the first `count` queries need."""
     rows = bare.rows[bare.shown[:count]]
     retrieved = [one.ranking.rows[rows].ravel() for one in bare.contenders if one.ranking is not None]
     gallery = np.unique(np.concatenate(retrieved))
     needed = [*(("query", row) for row in rows.tolist()), *(("gallery", row) for row in gallery.tolist() if row >= 0)]
-    return {picture: tile for tile, picture in enumerate(needed)}
+    return {image: tile for tile, image in enumerate(needed)}
 
 
 def _sheet(benchmark: Benchmark, tiles: dict[tuple[str, int], int]) -> Sheet:
     sources = {"query": Source(benchmark.queries), "gallery": Source(benchmark.gallery)}
-    pictures = (sources[split].seen(row) for split, row in tiles)
-    return make_sheet(pictures, side_for(sources["query"].seen(next(iter(tiles))[1])))
+    images = (sources[split].seen(row) for split, row in tiles)
+    return make_sheet(images, side_for(sources["query"].seen(next(iter(tiles))[1])))

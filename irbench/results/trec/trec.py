@@ -14,7 +14,7 @@ class TrecFormat:
     suffix = ".txt"
 
     def write_run(self, path: Path, entries: Iterator[Entries], tag: str) -> None:
-        """Write a run; 9 digits tell every float32 from its neighbours."""
+        """Write a run; 9 digits distinguish every float32 from its neighbours."""
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for some in entries:
                 columns = zip(some.queries, some.images, some.ranks.tolist(), some.scores.tolist(), strict=True)

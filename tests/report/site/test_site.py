@@ -106,14 +106,14 @@ def test_without_the_work_folder_the_marks_remain_and_the_reason_is_told(world, 
     site = world.report(artefacts=replace(world.artefacts, work=tmp_path / "none"))
     assert not list(site.rglob("*.webp"))
     text = " ".join(pages(site)[world.page("explore")].text)
-    assert "no pictures for any method" in text
+    assert "no images for any method" in text
     assert text.count("✓") > 8
 
 
 def test_without_the_data_there_are_no_pictures_but_a_reason(world, tmp_path):
     site = world.report(artefacts=replace(world.artefacts, own=(), data=tmp_path / "none"))
     assert not list(site.rglob("*.webp"))
-    assert "no pictures: " in " ".join(pages(site)[world.page("explore")].text)
+    assert "no images: " in " ".join(pages(site)[world.page("explore")].text)
 
 
 def test_a_data_set_on_which_nothing_ended_well_has_its_page_and_reasons(empty_world):
