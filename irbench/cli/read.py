@@ -20,7 +20,7 @@ def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
 
     folder = named or default_folder()
     found, problems = read_all(folder)
-    typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run creates some", err=True)
+    typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
     return folder, found, problems

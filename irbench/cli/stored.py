@@ -90,7 +90,9 @@ def import_(
 
 @app.command()
 def check(
-    results: o.ResultsIn = Path("runs/results"),
+    results: Annotated[
+        Path, typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of the new results.")
+    ] = Path("runs/results"),
     baseline: Annotated[Path, typer.Option("--baseline", help="Folder of results to compare with.")] = Path("results"),
     dataset: o.Datasets = None,
     seed: o.Seeds = None,
@@ -119,7 +121,7 @@ def check(
     made, broken = _chosen(results, dataset, seed)
     known, damaged = _chosen(baseline, dataset, seed)
     if not made:
-        raise UsageError(f"no results in {results} to check: irbench run creates some, --results names another folder")
+        raise UsageError(f"no results in {results} to check: irbench run makes some, --results names another folder")
     if not known and not update:
         raise UsageError(
             f"no results in {baseline} to compare with: --baseline names another folder, --update stores these"

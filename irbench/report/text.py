@@ -73,7 +73,7 @@ def as_text(table: Table, width: int, *, color: bool) -> str:
         for note in panel.notes:
             console.print(_filled(f"  {GAP} {note}", width, "    "))
     console.print()
-    for line in (*captions(table, best="bold" if color else "marked *"), *table.notes):
+    for line in (*captions(table, best="bold" if color else "*"), *table.notes):
         console.print(_filled(line, width, "  "), style="dim")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 

@@ -105,7 +105,7 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
     if any(cell.deviation is not None for cell in cells):
         yield "±: standard deviation over the seeds"
     if any(cell.best for cell in cells):
-        yield f"best measured value {best}"
+        yield f"{best}: best measured value"
     yield from _tests(cells)
     if any(row.kind == "upper bound" for row in rows):
         yield "upper bound: score of a perfect ranking"

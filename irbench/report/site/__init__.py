@@ -51,7 +51,7 @@ def write(
         problems: what could not be read, listed on the first page.
     """
     if not results:
-        raise UsageError("no results to report on: irbench run creates some")
+        raise UsageError("no results to report on: irbench run makes some")
     _check(out)
     files = dict(_files(gather(results, artefacts, judge, problems)))
     files[_MARK] = json.dumps({"irbench": VERSION, "results": len(results)}) + "\n"

@@ -1,7 +1,7 @@
 """The content of each page: plain values that the templates render."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
@@ -255,8 +255,13 @@ def _verdict(standings: Sequence[Standing]) -> str:
     """Say in one sentence which method is best, and which do not differ significantly from it."""
     if not standings:
         return ""
-    best = [one.entry.label for one in standings if one.score.best] or [standings[0].entry.label]
-    tied = [one.entry.label for one in standings if one.score.tied]
+    labels = Counter(one.entry.label for one in standings)
+    names = [
+        f"{one.entry.label} ({one.row.precision or one.row.scale})" if labels[one.entry.label] > 1 else one.entry.label
+        for one in standings
+    ]
+    best = [name for name, one in zip(names, standings, strict=True) if one.score.best] or names[:1]
+    tied = [name for name, one in zip(names, standings, strict=True) if one.score.tied]
     value = f"{standings[0].score.value:.1f} %"
     best_is = f"Best: {_listed(best)}, {value}"
     if tied:

@@ -76,7 +76,7 @@ def read_ranking(path: Path, benchmark: Benchmark, *, format: str = "auto") -> t
     try:
         entries = _by_row(path, READERS[format](path), benchmark)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; a run file with one line for each result is needed") from error
+        raise DataError(f"{path}: {error.strerror}; a run file is needed, one line for each result") from error
     if not len(entries):
         raise DataError(f"{path}: no results; a run file has one line for each result")
     _check_repeated(path, entries, benchmark)
