@@ -4,6 +4,7 @@ A relevant result has a blue-green border and a tick, another one a dashed vermi
 are one image, so that a page of some hundred of them stays small.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ _K, _QUERIES, _MOST = 8, 3, 40  # results, queries by default, and queries or re
 _SIDE, _GAP = 72, 12  # pixels of a image, and between two
 _STEP = _SIDE + _GAP
 _INCH = 118  # pixels in an inch of the figure
-_NAME = 1.5  # inches for the names of methods
+_NAME, _LETTERS = 1.5, 18  # inches for the names of methods, and letters of a line of them
 _ALONE = "Results of the queries with the fewest relevant ones"
 
 
@@ -148,7 +149,7 @@ class _Canvas:
             _text(axes, (0, top - 6), f"query {row}: {self.benchmark.queries.ids[row][-70:]}", va="bottom")
             for line, one in enumerate(self.shown):
                 y = top + line * _STEP
-                _text(axes, (-_GAP, y + _SIDE / 2), one.group.label, ha="right", va="center")
+                _text(axes, (-_GAP, y + _SIDE / 2), textwrap.fill(one.group.label, _LETTERS), ha="right", va="center")
                 for rank, found in enumerate(one.ranking.rows[row].tolist()):
                     at = (_STEP + 3 * _GAP + rank * _STEP, y)
                     if found != MISSING:
