@@ -25,7 +25,7 @@ def export_(
     data: o.Data = Path("data"),
     work: o.Work = Path("runs/work"),
 ) -> None:
-    """Write kept rankings as run and qrels files, for trec_eval, ir-measures, ranx and the like."""
+    """Write stored rankings as run and qrels files, for trec_eval, ir-measures, ranx and others."""
     from irbench.results.artefacts import Artefacts
     from irbench.results.files import default_folder
     from irbench.results.trec.export import export
@@ -40,7 +40,7 @@ def export_(
     for problem in (*problems, *done.problems):
         typer.echo(f"irbench: {problem}", err=True)
     typer.echo(
-        "map here divides by min(n, K), trec_eval's map_cut and ir-measures' AP@K by n, all right answers", err=True
+        "map@K divides by min(n, K); trec_eval's map_cut and ir-measures' AP@K divide by n, all positives", err=True
     )
     raise typer.Exit(1 if problems or done.problems else 0)
 
@@ -48,9 +48,12 @@ def export_(
 @app.command("import")
 def import_(
     run: Annotated[Path, typer.Argument(help="Run file: TREC, or .csv, .parquet with query_id, doc_id, score.")],
-    method: Annotated[str, typer.Option("--method", "-m", help="What to call its method.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", "-m", help="Name for its method.", show_default=False)],
     dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="What it answers.", autocompletion=o.names_of("datasets"))
+        str,
+        typer.Option(
+            "--dataset", "-d", help="Data set whose queries it is about.", autocompletion=o.names_of("datasets")
+        ),
     ],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
     format: Annotated[str, typer.Option("--format", help="auto, trec, csv or parquet.")] = "auto",
@@ -60,7 +63,7 @@ def import_(
     work: o.Work = Path("runs/work"),
     results: o.ResultsIn = Path("runs/results"),
 ) -> None:
-    """Score a run file that another program wrote; its method then stands in the same tables."""
+    """Score a run file of another program; its method then appears in the same tables."""
     from irbench.core.cell import Cell
     from irbench.data import datasets
     from irbench.results.trec.foreign import import_run
@@ -87,23 +90,25 @@ def import_(
 
 @app.command()
 def check(
-    results: o.ResultsIn = Path("runs/results"),
-    baseline: Annotated[Path, typer.Option("--baseline", help="Folder of stored results to hold them against.")] = Path(
-        "results"
-    ),
+    results: Annotated[
+        Path, typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of the new results.")
+    ] = Path("runs/results"),
+    baseline: Annotated[Path, typer.Option("--baseline", help="Folder of results to compare with.")] = Path("results"),
     dataset: o.Datasets = None,
     seed: o.Seeds = None,
     floor: Annotated[
-        float, typer.Option("--floor", min=0, help="Points of a mean below which it does not matter.")
+        float, typer.Option("--floor", min=0, help="Smallest difference (percentage points) reported as a change.")
     ] = 0.5,
-    slower: Annotated[float, typer.Option("--slower", min=1, help="Ratio of query times that is tolerated.")] = 2.0,
-    complete: Annotated[bool, typer.Option("--complete", help="What was not run again counts as worse.")] = False,
-    update: Annotated[bool, typer.Option("--update", help="Then make the new results the baseline.")] = False,
+    slower: Annotated[float, typer.Option("--slower", min=1, help="Tolerated ratio of query times.")] = 2.0,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Also fail if a cell or seed of the baseline was not run again.")
+    ] = False,
+    update: Annotated[bool, typer.Option("--update", help="Then store the new results in the baseline.")] = False,
     data: o.Data = Path("data"),
     work: o.Work = Path("runs/work"),
     as_json: o.AsJson = False,
 ) -> None:
-    """Hold new results against stored ones, query by query; status 1 where something got worse."""
+    """Regression check: compare results with a baseline, query by query; exits with status 1 if anything got worse."""
     from irbench.report import regression as show
     from irbench.results.artefacts import Artefacts
     from irbench.results.regression.baseline import recover
@@ -118,7 +123,9 @@ def check(
     if not made:
         raise UsageError(f"no results in {results} to check: irbench run makes some, --results names another folder")
     if not known and not update:
-        raise UsageError(f"no results in {baseline} to hold them against: --baseline names others, --update makes some")
+        raise UsageError(
+            f"no results in {baseline} to compare with: --baseline names another folder, --update stores these"
+        )
     old, new = (Artefacts(folder, work, data, tuple(dataset or ())) for folder in (baseline, results))
     limits = Limits(floor=floor / 100, slower=slower)
     compared = compare(pair_up(known, made), old, new, limits)

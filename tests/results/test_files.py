@@ -71,8 +71,18 @@ def test_a_cell_has_its_place(tmp_path, changes, expected):
     assert result(**changes).path(tmp_path) == tmp_path / expected
 
 
-@pytest.mark.parametrize("name", ["..", "a/b", "", ".hidden", "a+b", "a@b", "a\\b", "a b", "trailing.", "nul\0", "ü"])
-@pytest.mark.parametrize("field", ["method", "search", "identifier", "dataset"])
+BAD_NAMES = ("..", "a/b", ".hidden", "a+b", "a@b", "a\\b", "a b", "trailing.", "nul\0", "ü")
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        *((field, name) for field in ("method", "search", "identifier", "dataset") for name in BAD_NAMES),
+        ("method", ""),
+        ("search", ""),
+        ("dataset", ""),
+    ],
+)
 def test_a_name_never_leads_elsewhere(tmp_path, field, name):
     changes = {"dataset": replace(DATASET, name=name)} if field == "dataset" else {field: name}
     with pytest.raises(UsageError, match="cannot be part of a file name"):
@@ -91,7 +101,6 @@ def test_a_name_never_leads_elsewhere(tmp_path, field, name):
         {"status": "failed"},  # without a reason
         {"reason": "none needed"},
         {"status": "done"},
-        {"scale": "huge"},
         {"novel": 1},
     ],
 )
@@ -108,10 +117,10 @@ def test_a_mean_is_a_finite_number_or_has_a_reason():
 
 def test_a_newer_schema_is_refused_by_name_and_never_written_over(tmp_path):
     path = files.write(result(), tmp_path)
-    newer = path.read_text().replace('"schema": 1', '"schema": 2').replace('"inputs"', '"questions"')
+    newer = path.read_text().replace('"schema": 2', '"schema": 3').replace('"inputs"', '"questions"')
     path.write_text(newer)
     for act in (lambda: files.read(path), lambda: files.write(result(), tmp_path)):
-        with pytest.raises(StoreError, match=r"seed0\.json.*schema 2.*up to 1"):
+        with pytest.raises(StoreError, match=r"seed0\.json.*schema 3.*up to 2"):
             act()
     assert path.read_text() == newer
 
@@ -120,13 +129,13 @@ def test_a_damaged_file_is_named_and_does_not_hide_the_rest(tmp_path):
     good = result(seed=1)
     files.write(good, tmp_path)
     broken = {
-        "truncated": '{"schema": 1, "status": "o',
+        "truncated": '{"schema": 2, "status": "o',
         "empty": "",
         "list": "[]",
         "no-schema": "{}",
         "nested": "[" * 100_000,
         "bytes": None,
-        "wrong-type": json.dumps({"schema": 1, "status": 7}),
+        "wrong-type": json.dumps({"schema": 2, "status": 7}),
     }
     for name, text in broken.items():
         path = tmp_path / "digits" / name / "seed0.json"
