@@ -38,7 +38,11 @@ class Encoder(Protocol):
 class Searcher(Protocol):
     """Finds near vectors by Euclidean distance.
 
-    Its `Config` may have a class variable `sweep`: settings that trade recall for speed, for `irbench ablate index`.
+    The harness uses it within `irbench.retrievers.search_index.SearchIndex`, which never passes an empty gallery, other
+    dimensions, or a `k` beyond the gallery; so a searcher need not handle these. A class attribute `promises`
+    (`irbench.core.promises.Promises`) declares how good its results are, and `irbench.testing.check_searcher` holds it
+    to that. Its `Config` may have a class variable `sweep`: settings that trade recall for speed, for
+    `irbench ablate index`.
     """
 
     def build(self, gallery: Embeddings) -> None:

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from irbench.bench.beam import Model, Plan
 from irbench.bench.roofline import rates
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS
 from irbench.core.identifiers import Identifiers
 from irbench.networks.backbones import VisionNetwork
 from irbench.retrievers.irgen.autoregression import Autoregression, Targets

@@ -20,7 +20,8 @@ from irbench.retrievers.irgen.beam import BeamSearch
 from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.reference import ReferenceSearch
 from irbench.retrievers.irgen.trie import Trie
-from irbench.runtime.machine import Runtime, reset_peak_memory, seed_everything
+from irbench.runtime.environment import reset_peak_memory
+from irbench.runtime.machine import Runtime, seed_everything
 from irbench.runtime.timer import Timer, span
 
 IDENTIFIERS = 12_612  # gallery images of In-shop

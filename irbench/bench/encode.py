@@ -13,7 +13,8 @@ from torch import Tensor
 from irbench.bench.roofline import Rates, Work, bytes_of, flop_of
 from irbench.bench.timing import median, peak_bytes, repeated
 from irbench.networks.backbones import NetworkConfig, VisionNetwork, centre
-from irbench.runtime.machine import Runtime, reset_peak_memory, seed_everything
+from irbench.runtime.environment import reset_peak_memory
+from irbench.runtime.machine import Runtime, seed_everything
 
 
 @dataclass(frozen=True, kw_only=True)

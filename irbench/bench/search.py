@@ -3,20 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irbench.bench.timing import median, repeated
 from irbench.config import recipes
-from irbench.config.catalog import SEARCHERS
 from irbench.config.recipes import SearchHead
+from irbench.config.registry import SEARCHERS
 from irbench.core.cell import Overrides
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import Unavailable
 from irbench.core.ranking import MISSING
-from irbench.protocols import Searcher
+from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 
 EXACT = "linear"  # the recipe that the others are held against
@@ -86,12 +85,11 @@ def _vectors(plan: Plan, runtime: Runtime) -> Vectors:
     return Vectors(gallery, queries, exact.search(queries, plan.k).rows)
 
 
-def _searcher(name: str, setting: Overrides, runtime: Runtime) -> Searcher:
+def _searcher(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
     recipe = recipes.find("methods/search", name)
     kind = recipe.head(SearchHead).searcher
     config = recipe.config(SEARCHERS.schema(kind), scale="paper", dataset="", **dict(setting))
-    made: Any = SEARCHERS.load(kind)(config, runtime)
-    return made
+    return SearchIndex(SEARCHERS.load(kind)(config, runtime))
 
 
 def _point(name: str, setting: Overrides, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:

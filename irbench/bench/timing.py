@@ -5,7 +5,8 @@ from time import perf_counter
 
 import numpy as np
 
-from irbench.runtime.machine import Runtime, peak_memory
+from irbench.runtime.environment import peak_memory
+from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import Timer
 
 _REPEATS = 9

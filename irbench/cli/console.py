@@ -34,6 +34,10 @@ class Console:
             for number, experiment in enumerate(due, 1):
                 _say(f"  {number}. {experiment.cell}")
 
+    def rescored(self, experiments: Sequence[Experiment]) -> None:
+        """Say whose scores were computed again."""
+        _say(f"{_cells(len(experiments))} scored again from stored results: the code of the metrics has changed")
+
     def started(self, experiment: Experiment) -> None:
         """Name the cell."""
         self._done += 1

@@ -14,16 +14,26 @@ if TYPE_CHECKING:
 def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
     """Read the named folder, or the default one; report on standard error which it is and what cannot be read.
 
-    Returns the folder, the results and what cannot be read.
+    Returns the folder, the results with today's scores (the files stay as they are), and what cannot be read.
     """
+    from irbench.results import hits
     from irbench.results.files import default_folder, read_all
+    from irbench.results.rescore import rescore
 
     folder = named or default_folder()
     found, problems = read_all(folder)
     typer.echo(f"results from {folder}" if found else f"no results in {folder} yet: irbench run makes some", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
-    return folder, found, problems
+    done = rescore(found, hits.reader(folder))
+    if done.changed or done.problems:
+        typer.echo(_about_scores(len(done.changed), len(done.problems)), err=True)
+    return folder, list(done.results), problems
+
+
+def _about_scores(recomputed: int, old: int) -> str:
+    more = f"; {old} without stored hits show the scores of older code (irbench rescore)" if old else ""
+    return f"scores of {recomputed} results recomputed for this output, by metrics that have changed since{more}"
 
 
 def known_names(names: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -179,11 +179,16 @@ def names(family: str) -> list[str]:
     return sorted({path.stem for folder in _folders() for path in (folder / family).glob("*.toml")})
 
 
-def _folders() -> Iterator[Path]:
-    """Where recipes are looked for: the user's folder, the current one, the installed package, the checkout."""
+def own_folders() -> Iterator[Path]:
+    """Yield the folders in which the user's own recipes are looked for, and the Python files beside them."""
     own = os.environ.get("IRBENCH_RECIPES")
     if own:
         yield Path(own)
     yield Path()
+
+
+def _folders() -> Iterator[Path]:
+    """Where recipes are looked for: the user's folder, the current one, the installed package, the checkout."""
+    yield from own_folders()
     package = Path(__file__).parents[1]
     yield package / "_recipes" if (package / "_recipes").is_dir() else package.parent

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.config import recipes
-from irbench.config.catalog import LOADERS
+from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.data.download.published import Expected, RemoteFile
@@ -49,7 +49,8 @@ class Head:
             raise ValueError("files without a url need by_hand, which tells people how to get them")
 
 
-_OWN = Head(loader="folders", folders=(), page="", scale="small", ks=(1, 2, 4, 8), top_k=100, mirror=True)
+OWN_SCALE = "small"  # of anyone's own images
+_OWN = Head(loader="folders", folders=(), page="", scale=OWN_SCALE, ks=(1, 2, 4, 8), top_k=100, mirror=True)
 
 
 @dataclass(frozen=True)

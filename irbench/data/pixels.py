@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,15 @@ from irbench.core.errors import DataError, StoreError
 from irbench.data.decode import View, fit
 from irbench.data.sources import Source
 from irbench.runtime.cache import Key
-from irbench.runtime.machine import Runtime
+from irbench.runtime.code import code_digest
 from irbench.runtime.progress import track
 from irbench.runtime.timer import caches_bypassed, subspan
 
+if TYPE_CHECKING:
+    from irbench.runtime.machine import Runtime
+
 __all__ = ["Pixels", "View", "drop_unreadable", "pixels", "unreadable"]
 
-_VERSION = (
-    1  # of the rules by which a file becomes bytes: raise it when pictures.py or sources.py change what they give
-)
 _SMALL = 256  # a set of fewer images, such as a batch of queries, is decoded on the spot and never stored
 _IN_MEMORY = 1 << 30  # bytes that a set decoded on the spot may take; beyond that, batch by batch
 _FREE_SHARE = 0.5  # of the free disk space that one stored set may take; beyond that, batch by batch
@@ -52,7 +52,7 @@ class Pixels(Protocol):
         """Return the images at `rows`, in that order: [B,S,S,3]."""
 
 
-def pixels(images: ImageSet, view: View, runtime: Runtime) -> Pixels:
+def pixels(images: ImageSet, view: View, runtime: "Runtime") -> Pixels:
     """Return `images` as `view` shows them; an image that cannot be decoded is a `DataError` that names it.
 
     A set of 256 images or more is decoded once and kept in the store. Smaller sets, and all sets while a live timer
@@ -70,7 +70,7 @@ def pixels(images: ImageSet, view: View, runtime: Runtime) -> Pixels:
     return _Stored(np.load(entry.path / "pixels.npy", mmap_mode="r", allow_pickle=False), entry.content)
 
 
-def unreadable(images: ImageSet, runtime: Runtime) -> dict[int, str]:
+def unreadable(images: ImageSet, runtime: "Runtime") -> dict[int, str]:
     """Return the rows that cannot be decoded, each with the reason; found once and remembered."""
     if images.arrays is not None:
         return {}
@@ -85,7 +85,7 @@ def unreadable(images: ImageSet, runtime: Runtime) -> dict[int, str]:
     return dict(json.loads((entry.path / "rows.json").read_text()))
 
 
-def drop_unreadable(benchmark: Benchmark, runtime: Runtime) -> tuple[Benchmark, dict[str, list[str]]]:
+def drop_unreadable(benchmark: Benchmark, runtime: "Runtime") -> tuple[Benchmark, dict[str, list[str]]]:
     """Leave out of all three splits what cannot be decoded; also return the ids left out, by split."""
     left_out: dict[str, list[str]] = {}
 
@@ -152,8 +152,7 @@ class _OnDemand:
 
 
 def _key(kind: str, source: Source, **parts: object) -> Key:
-    """Unlike other entries these do not depend on the code of all of irbench: a new encoder decodes nothing again."""
-    return Key(kind, {"version": _VERSION, "source": source.digest, **parts})
+    return Key(kind, {"code": code_digest(pixels), "source": source.digest, **parts})
 
 
 def _free_disk(folder: Path) -> int:

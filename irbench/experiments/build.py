@@ -1,23 +1,23 @@
 """Builds what a cell names from its recipes: the one place where recipes, catalog and classes meet."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import IdentifierHead, MethodHead, Recipe, SearchHead
-from irbench.config.registry import Registry
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS, Registry
 from irbench.core.cell import Cell
 from irbench.core.errors import NotApplicable, RecipeError, UsageError
 from irbench.protocols import Trainable
-from irbench.runtime.machine import Runtime, code_digest
+from irbench.runtime.code import code_digest
+from irbench.runtime.machine import Runtime
 
 if TYPE_CHECKING:
     from irbench.core.benchmark import ImageSet
     from irbench.protocols import Encoder, Identifier, Retriever, Searcher
-    from irbench.retrievers.cached_encoder import CachedEncoder
 
-_REGISTRIES = (RETRIEVERS, ENCODERS, SEARCHERS, IDENTIFIERS)
+_PARTS = (ENCODERS, SEARCHERS, IDENTIFIERS)
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,15 @@ class Builder:
         cls, config = self._class_and_config(RETRIEVERS, head.retriever, recipe)
         return cls(config, self.runtime, self)
 
-    def encoder(self, method: str | None = None) -> "CachedEncoder":
+    def encoder(self, method: str | None = None) -> "Encoder":
         """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
         from irbench.retrievers.cached_encoder import CachedEncoder
 
         cls, config = self._encoder(method or self.cell.method)
         identity = {
-            "encoder": f"{cls.__module__}:{cls.__qualname__}",
             "config": asdict(config),
             "runtime": [self.runtime.seed, self.runtime.device, self.runtime.precision],
-            "code": code_digest(cls),
+            "code": code_digest(cls, CachedEncoder),
         }
         return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
 
@@ -70,29 +69,51 @@ class Builder:
     def identifier(self) -> "Identifier":
         """Return the cell's identifier."""
         if self.cell.identifier is None:
-            raise UsageError(f"method '{self.cell.method}' writes identifiers: name one, as in --identifier semantic")
+            raise UsageError(
+                f"method '{self.cell.method}' generates identifiers: name one, as in --identifier semantic"
+            )
         recipe = recipes.find("methods/identifier", self.cell.identifier)
         cls, config = self._class_and_config(IDENTIFIERS, recipe.head(IdentifierHead).identifier, recipe)
         return cls(config, self.runtime, self)
 
     def classes(self) -> list[type]:
-        """Return every class that the cell is made of."""
-        found: list[type] = []
+        """Return every class that the cell's ranking is made by."""
+        head = recipes.find("methods", self.cell.method).head(MethodHead)
+        return [RETRIEVERS.load(head.retriever), *self.component_classes()]
+
+    def component_classes(self) -> list[type]:
+        """Return the classes that the cell's recipes name, but for its retriever's."""
+        from irbench.retrievers.cached_encoder import CachedEncoder
+
+        found: list[type] = [CachedEncoder]
         for recipe in self.recipes():
-            named = ((registry, recipe.table.get(registry.kind)) for registry in _REGISTRIES)
+            named = ((registry, recipe.table.get(registry.kind)) for registry in _PARTS)
             found += [registry.load(name) for registry, name in named if isinstance(name, str) and name in registry]
         return found
 
     def recipes(self) -> list[Recipe]:
         """Return every recipe that the cell is made of, those of methods that it builds on included."""
-        found = [recipes.find("methods", self.cell.method)]
+        return self.named_recipes(self.cell.method)
+
+    def named_recipes(self, method: str | None) -> list[Recipe]:
+        """Return the recipes of `method` and of the cell's search and identifier, and those that these build on."""
+        found = [recipes.find("methods", method)] if method is not None else []
         if self.cell.search is not None:
             found.append(recipes.find("methods/search", self.cell.search))
         if self.cell.identifier is not None:
             found.append(recipes.find("methods/identifier", self.cell.identifier))
-        params = [recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)) for recipe in found]
-        others = {p[key] for p in params for key in ("start", "features") if p.get(key, "weights") != "weights"}
-        return found + [recipes.find("methods", other) for other in sorted(others)]
+        return found + [recipes.find("methods", name) for name in sorted(self._built_on(found) - {method})]
+
+    def _built_on(self, found: Sequence[Recipe]) -> set[str]:
+        """Return the names of methods that are values in these recipes, and in the recipes of those methods."""
+        known, names, waiting = set(recipes.names("methods")), set[str](), list(found)
+        while waiting:
+            recipe = waiting.pop()
+            values = recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)).values()
+            more = {value for value in values if isinstance(value, str) and value in known} - names
+            names |= more
+            waiting += [recipes.find("methods", name) for name in more]
+        return names
 
     def _encoder(self, method: str) -> tuple[Any, Any]:
         recipe, head = self._method(method)

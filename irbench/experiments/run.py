@@ -21,28 +21,30 @@ from irbench.data.pixels import drop_unreadable
 from irbench.data.sources import Source
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
+from irbench.experiments.objects import ObjectBuilder, Objects
 from irbench.metrics import diagnostics, retrieval
+from irbench.metrics.retrieval import Scope
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, rankings
-from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, StoredHits, of_cell
-from irbench.results.scoring import estimates
+from irbench.results.artefacts import Artefacts
+from irbench.results.rescore import rescored, scored
+from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
 from irbench.runtime.cache import Store, sha256
+from irbench.runtime.code import code_digest
+from irbench.runtime.environment import ConcurrentLoad, environment, peak_memory, reset_peak_memory
 from irbench.runtime.machine import (
     DEVICES,
     PRECISIONS,
-    ConcurrentLoad,
     Runtime,
     choose_device,
     choose_precision,
     choose_threads,
-    code_digest,
-    environment,
-    peak_memory,
-    reset_peak_memory,
     seed_everything,
     use_threads,
 )
 from irbench.runtime.timer import Timer
+
+_NO_RECIPE = "### a Python object\n# no recipe stands behind this method\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,12 @@ class Experiment:
 
     cell: Cell
     settings: Settings
+    objects: Objects | None = None  # in place of recipes
+
+    @property
+    def portable(self) -> bool:
+        """Can it be run in another process? Live objects cannot."""
+        return self.objects is None or self.objects.portable
 
     @cached_property
     def runtime(self) -> Runtime:
@@ -92,8 +100,10 @@ class Experiment:
 
     @cached_property
     def builder(self) -> Builder:
-        """Where the cell's parts are built."""
-        return Builder(self.cell, self.runtime)
+        """What builds the cell's components."""
+        if self.objects is None:
+            return Builder(self.cell, self.runtime)
+        return ObjectBuilder(self.cell, self.runtime, self.objects, self.benchmark)
 
     @cached_property
     def inputs(self) -> str:
@@ -107,7 +117,7 @@ class Experiment:
             "device": self.runtime.device,
             "precision": self.runtime.precision,
             "weights": sha256(weights) if weights else None,
-            "code": code_digest(*self.builder.classes()),
+            "code": [code_digest(*self.builder.classes()), *(self.objects.identity if self.objects else ())],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -115,9 +125,12 @@ class Experiment:
         """Find what is wrong with the request before anything is computed: recipes, data, the stored result."""
         if self.cell.shortened and self.settings.results.resolve() == Path("results").resolve():
             raise UsageError("results/ is for whole runs: leave out --results, or --epochs and --max-queries")
-        with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
-            self.builder.retriever()
-        self.stored()
+        if self.objects is not None:
+            self.objects.check()
+        if self.cell.origin == "recipe":
+            with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
+                self.builder.retriever()
+        self.current()
 
     def older(self) -> Result | None:
         """Return the result that stands in this cell's place, whatever it answers; a damaged one is as good as none."""
@@ -129,9 +142,23 @@ class Experiment:
         return result if result is not None and result.inputs == self.inputs else None
 
     def stored(self) -> Result | None:
-        """Return the answer that is kept for this cell, which need not be computed again."""
+        """Return the stored result of this cell, with today's scores; None where the cell has to be run for them."""
         result = self.current()
-        return result if result is not None and result.status == "ok" else None
+        if result is None or result.status != "ok":
+            return None
+        settings = self.settings
+        artefacts = Artefacts(settings.results, settings.work, settings.data, (self.cell.dataset,))
+        with suppress(StoreError):  # neither its hits nor its ranking are there
+            return rescored(result, artefacts.judged)
+        return None
+
+    def rescore(self) -> bool:
+        """Bring the scores of the stored result up to date; tell whether that changed the file."""
+        before, now = self.current(), self.stored()
+        if now is None or now == before:
+            return False
+        files.write(now, self.settings.results)
+        return True
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
@@ -213,45 +240,59 @@ class Experiment:
 
     def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
         host, device = peak_memory(self.runtime)
-        return replace(
+        judged = retrieval.judgements(ranking, self.benchmark)
+        folder = self._blank.path(self.settings.results).parent
+        result = replace(
             self._blank,
             status="ok",
             reason=None,
             backbone=description.backbone,
             retriever=_plain(description.details),
-            metrics=estimates(ranking, self.benchmark),
-            hits=self._save_hits(ranking),
+            hits=hits.save(judged, folder, seed=self.cell.seed),  # beside the place of the result, written last
             cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
         )
-
-    def _save_hits(self, ranking: Ranking) -> StoredHits:
-        """Keep which answers were right beside the place of the result, which is written last."""
-        folder = self._blank.path(self.settings.results).parent
-        return hits.save(retrieval.judgements(ranking, self.benchmark), folder, seed=self.cell.seed)
+        return scored(result, judged, Scope.of(self.benchmark))
 
     @cached_property
     def _readable(self) -> tuple[Benchmark, int]:
         """The benchmark, and how many images were left out of it because they cannot be decoded."""
         cell, skip = self.cell, self.settings.on_bad_image == "skip"
-        benchmark = _load(
-            cell.dataset,
-            data=self.settings.data,
-            crop=cell.crop,
-            protocol=cell.protocol,
-            incremental=cell.incremental,
-            max_queries=cell.max_queries,
-            files_must_exist=not skip,
-        )
+        benchmark = self._given()
+        if benchmark is None:
+            benchmark = _load(
+                cell.dataset,
+                data=self.settings.data,
+                crop=cell.crop,
+                protocol=cell.protocol,
+                incremental=cell.incremental,
+                max_queries=cell.max_queries,
+                files_must_exist=not skip,
+            )
         if not skip:
             return benchmark, 0
         kept, left_out = drop_unreadable(benchmark, self.runtime)
         return kept, len({id_ for ids in left_out.values() for id_ in ids})
 
+    def _given(self) -> Benchmark | None:
+        """Return the benchmark that was given as an object, if one was; crop and protocol are its own."""
+        if self.objects is None or self.objects.benchmark is None:
+            return None
+        benchmark, cell = self.objects.benchmark, self.cell
+        if (benchmark.crop, benchmark.protocol) != (cell.crop, cell.protocol):
+            raise UsageError(
+                f"the benchmark is {benchmark.protocol}, crop {benchmark.crop}: say crop and protocol to load_dataset",
+                code="unused-option",
+            )
+        if cell.incremental and not benchmark.incremental:
+            benchmark = datasets.hold_back_half(benchmark)
+        return benchmark if cell.max_queries is None else datasets.shorten(benchmark, cell.max_queries)
+
     @cached_property
     def _recipe(self) -> RecipeUsed:
         """The texts of all recipes, each under its name."""
-        text = "\n".join(f"### {recipe.name}\n{recipe.text}" for recipe in self.builder.recipes())
+        texts = [f"### {recipe.name}\n{recipe.text}" for recipe in self.builder.recipes()]
+        text = "\n".join([_NO_RECIPE, *texts] if self.cell.origin == "object" else texts)
         return RecipeUsed(text=text, hash=hashlib.sha256(text.encode()).hexdigest())
 
     @cached_property

@@ -126,7 +126,7 @@ class Metric:
     part: str = ""  # one of PARTS: of answers and positives, only those in this part of a gallery that has grown
 
 
-METRICS: Mapping[str, Metric] = {
+METRICS: dict[str, Metric] = {  # and, once `own.load` has found them, those of the user
     metric.name: metric
     for metric in (
         Metric("precision", "Precision", "Σh/K", precision),
@@ -155,6 +155,36 @@ class Measure:
     def __str__(self) -> str:
         return f"{self.metric.name}@{self.k}" if self.metric.at_k else self.metric.name
 
+    def per_query(self, judged: Mapping[str, Judged]) -> Values:
+        """Return what each query scored; a metric that gives anything but a number for each is a `ContractError`."""
+        hits = judged[self.metric.part]
+        values = np.asarray(self.metric.function(hits, self.k), np.float64)
+        if values.shape != hits.positives.shape or not np.isfinite(values).all():
+            raise ContractError(
+                f"metric '{self}' has to give a finite number for each of {len(hits.positives)} queries"
+            )
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What of a ranking is scored: all that the names of its metrics, and the reasons for having none, depend on."""
+
+    ks: tuple[int, ...]
+    top_k: int  # to which rankings are kept
+    gallery: int  # images
+    incremental: bool  # was a part of the gallery added after training?
+
+    @classmethod
+    def of(cls, benchmark: Benchmark) -> "Scope":
+        """Return the scope of rankings of a benchmark."""
+        return cls(
+            ks=benchmark.ks,
+            top_k=benchmark.top_k,
+            gallery=len(benchmark.gallery),
+            incremental=benchmark.incremental > 0,
+        )
+
 
 def parse(name: str) -> Measure:
     """Read "precision@10" or "r_precision"."""
@@ -171,14 +201,14 @@ def parse(name: str) -> Measure:
     return Measure(metric, int(k))
 
 
-def names(benchmark: Benchmark) -> list[str]:
-    """Return every metric that a ranking of this benchmark is scored with."""
-    ks = [k for k in benchmark.ks if k <= benchmark.top_k]
-    apply = [metric for metric in METRICS.values() if benchmark.incremental or not metric.part]
-    at_k = [Measure(metric, k) for metric in apply if metric.at_k for k in ks]
-    if benchmark.top_k >= 100 and 100 not in ks:
-        at_k.append(Measure(METRICS["map"], 100))
-    return [*map(str, at_k), "r_precision"]
+def names(scope: Scope | Benchmark) -> list[str]:
+    """Return every metric that a ranking of this scope is scored with."""
+    ks = [k for k in scope.ks if k <= scope.top_k]
+    apply = [metric for metric in METRICS.values() if scope.incremental or not metric.part]
+    measures = [Measure(metric, k) for metric in apply if metric.at_k for k in ks]
+    if scope.top_k >= 100 and 100 not in ks:
+        measures.append(Measure(METRICS["map"], 100))
+    return [str(measure) for measure in (*measures, *(Measure(metric) for metric in apply if not metric.at_k))]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -203,13 +233,23 @@ def score(ranking: Ranking, benchmark: Benchmark, names: Sequence[str]) -> Score
     """Score a ranking from which each query's own photograph has been removed already."""
     measures = {name: parse(name) for name in names}
     judged = judgements(ranking, benchmark, {measure.metric.part for measure in measures.values()})
-    reasons = {name: _why_not(measure, judged[measure.metric.part], benchmark) for name, measure in measures.items()}
+    values, unscored = score_judged(judged, names, Scope.of(benchmark))
     return Scores(
-        values={n: m.metric.function(judged[m.metric.part], m.k) for n, m in measures.items() if not reasons[n]},
-        unscored={name: reason for name, reason in reasons.items() if reason},
+        values=values,
+        unscored=unscored,
         queries=np.flatnonzero(benchmark.positives),
         left_out=int((benchmark.positives == 0).sum()),
     )
+
+
+def score_judged(
+    judged: Mapping[str, Judged], names: Sequence[str], scope: Scope
+) -> tuple[dict[str, Values], dict[str, str]]:
+    """Return what each query scored by the metrics that can be computed, and for the others the reasons why not."""
+    measures = {name: parse(name) for name in names}
+    reasons = {name: _why_not(measure, judged[measure.metric.part], scope) for name, measure in measures.items()}
+    values = {name: measure.per_query(judged) for name, measure in measures.items() if not reasons[name]}
+    return values, {name: reason for name, reason in reasons.items() if reason}
 
 
 def judgements(ranking: Ranking, benchmark: Benchmark, parts: Collection[str] | None = None) -> dict[str, Judged]:
@@ -223,8 +263,7 @@ def judgements(ranking: Ranking, benchmark: Benchmark, parts: Collection[str] | 
 
 def per_query(judged: Mapping[str, Judged], name: str) -> Values:
     """Return what each query scored by metric `name`, from its answers as `judgements` marked them."""
-    measure = parse(name)
-    return measure.metric.function(judged[measure.metric.part], measure.k)
+    return parse(name).per_query(judged)
 
 
 def judge(ranking: Ranking, benchmark: Benchmark, queries: NDArray[np.int64]) -> Judged:
@@ -250,15 +289,15 @@ def _judge_part(ranking: Ranking, benchmark: Benchmark, part: str) -> Judged:
     return Judged(labels[rows] == benchmark.queries.labels[queries][:, None], positives[queries])
 
 
-def _why_not(measure: Measure, judged: Judged, benchmark: Benchmark) -> str:
-    if measure.metric.part and not benchmark.incremental:
+def _why_not(measure: Measure, judged: Judged, scope: Scope) -> str:
+    if measure.metric.part and not scope.incremental:
         return "no image was added to the gallery"
     if not len(judged.positives):
         return "no query has a positive in the gallery"
-    if not measure.metric.at_k and judged.top_k < min(judged.positives.max(), len(benchmark.gallery)):
+    if not measure.metric.at_k and judged.top_k < min(judged.positives.max(), scope.gallery):
         return f"a query has {judged.positives.max()} positives but only {judged.top_k} answers were kept"
-    if benchmark.top_k < min(measure.k, len(benchmark.gallery)):
-        return f"only {benchmark.top_k} answers are asked for on {benchmark.name}"
+    if scope.top_k < min(measure.k, scope.gallery):
+        return f"only {scope.top_k} results are kept for a query"
     return ""
 
 

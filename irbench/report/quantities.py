@@ -8,7 +8,6 @@ from irbench.metrics.retrieval import METRICS, Measure, parse
 from irbench.results.schema import QueryTimes, Result
 
 COSTS = ("cost", "latency", "components", "setup", "footprint")
-CHOICES = (*METRICS, *COSTS)
 TWINS = {"precision": "precision_irgen", "precision_irgen": "precision"}  # two definitions of one word
 _SHORT = {"precision": "Σh/K", "precision_irgen": "Σh/r"}
 
@@ -43,7 +42,7 @@ class Subject:
 
 def subject(metric: str) -> Subject:
     """Return title and caption for a metric or a cost; an unknown one is the user's error."""
-    check_choice("--metric", metric, CHOICES)
+    check_choice("--metric", metric, (*METRICS, *COSTS))
     if metric in COSTS:
         return _SUBJECTS[metric]
     known = METRICS[metric]

@@ -15,10 +15,10 @@ from irbench.report.ranks import Judge
 def upper_bound(lines: Sequence[Line], metric: str, columns: Sequence[Quantity], judge: Judge) -> Row | None:
     """Return the row of upper bounds of one benchmark's panel.
 
-    None for costs, where no result has stored hits, and where the bound is 100 % everywhere; of precision it is shown
-    all the same.
+    None for costs, without columns, where no result has stored hits, and where the bound is 100 % everywhere; of
+    precision it is shown all the same.
     """
-    if metric in COSTS or (judged := _any(lines, judge)) is None:
+    if metric in COSTS or not columns or (judged := _any(lines, judge)) is None:
         return None
     depth = max(parse(column.key).k for column in columns)
     best = {part: ideal(one.positives, max(depth, one.top_k)) for part, one in judged.items()}

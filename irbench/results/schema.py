@@ -170,6 +170,7 @@ class Result:
     recipe: RecipeUsed
     retriever: Facts = field(default_factory=dict)  # what it reports of itself
     metrics: dict[str, Estimate] = field(default_factory=dict)
+    scoring: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None  # version of the code that computed them
     ranking: StoredRanking | None = None
     hits: StoredHits | None = None
     cost: Cost = field(default_factory=Cost)

@@ -1,23 +1,23 @@
-"""From a ranking to the metrics of a result: scored once, here, whoever asks."""
+"""From the judged results of a ranking to the metrics of a result."""
 
-from irbench.core.benchmark import Benchmark
-from irbench.core.ranking import Ranking
+from collections.abc import Mapping
+
 from irbench.metrics import retrieval
+from irbench.metrics.retrieval import Judged, Scope
 from irbench.metrics.significance import intervals
 from irbench.results.schema import Estimate
 
 
-def estimates(ranking: Ranking, benchmark: Benchmark) -> dict[str, Estimate]:
-    """Return every metric of a ranking, with its interval or the reason why there is none."""
-    names = retrieval.names(benchmark)
-    scores = retrieval.score(ranking, benchmark, names)
-    means = scores.means
+def estimates(judged: Mapping[str, Judged], scope: Scope) -> dict[str, Estimate]:
+    """Return every metric that is known, with its interval or the reason why there is none."""
+    names = retrieval.names(scope)
+    values, unscored = retrieval.score_judged(judged, names, scope)
     bounds: dict[str, tuple[float, float]] = {}
-    for asked in {len(values) for values in scores.values.values()}:  # metrics of a part may have fewer queries
-        bounds |= intervals({name: values for name, values in scores.values.items() if len(values) == asked})
+    for size in {len(scores) for scores in values.values()}:  # metrics of a part may have fewer queries
+        bounds |= intervals({name: scores for name, scores in values.items() if len(scores) == size})
     return {
-        name: Estimate(mean=float(means[name]), ci95=bounds[name])
-        if name in means
-        else Estimate(mean=None, reason=scores.unscored[name])
+        name: Estimate(mean=float(values[name].mean()), ci95=bounds[name])
+        if name in values
+        else Estimate(mean=None, reason=unscored[name])
         for name in names
     }

@@ -9,7 +9,7 @@ from irbench.core.benchmark import ImageSet
 from irbench.core.description import Description
 from irbench.core.ranking import Ranking
 from irbench.protocols import Components, Trainable
-from irbench.retrievers.rebuilt import updatable
+from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import span
 
@@ -24,7 +24,7 @@ class DenseRetriever:
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
         self.config, self.runtime = config, runtime
-        self.encoder, self.searcher = components.encoder(), updatable(components.searcher())
+        self.encoder, self.searcher = components.encoder(), SearchIndex(components.searcher())
 
     def train(self, images: ImageSet) -> None:
         """Train the encoder, where it learns."""

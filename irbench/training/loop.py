@@ -23,7 +23,8 @@ from irbench.core.errors import ContractError, RecipeError
 from irbench.data.pixels import View, pixels
 from irbench.networks.backbones import centre
 from irbench.runtime.cache import Entry, Key
-from irbench.runtime.machine import Runtime, code_digest, seed_everything
+from irbench.runtime.code import code_digest
+from irbench.runtime.machine import Runtime, seed_everything
 from irbench.runtime.progress import track
 from irbench.training.augment import augment
 from irbench.training.checkpoint import Checkpoint, Progress, moments, put_moments, tensors
@@ -108,7 +109,7 @@ def train(
         "config": {key: value for key, value in asdict(config).items() if key not in config.answering},
         "images": [images.fingerprint, pictures.content, images.mirror],
         "runtime": [runtime.seed, runtime.device, runtime.precision],
-        "code": code_digest(type(task)),
+        "code": code_digest(type(task), Task),
         "also": also,
     }
     key = Key("model", facts)

@@ -18,7 +18,7 @@ from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, rates
 from irbench.bench.timing import repeated
 from irbench.cli.main import app
-from irbench.config.catalog import SEARCHERS
+from irbench.config.registry import SEARCHERS
 from irbench.core.errors import MissingLibrary, UsageError
 from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen.beam import BeamSearch

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from irbench.data import datasets
-from irbench.experiments.run import estimates
+from irbench.metrics import retrieval
 from irbench.results.files import read_all
 from irbench.results.rankings import load_ranking
 from irbench.results.schema import Result
+from irbench.results.scoring import estimates
 
 QUICK = ["pixels+linear", "ft-clip+linear", "ft-clip+ivfpq", "ft-clip+scann", "ft-clip+spann", "irgen"]
 REPEATED = ["ft-clip+scann", "ft-clip+spann", "irgen"]  # whatever draws random numbers
@@ -63,7 +64,8 @@ def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Cal
     for result in found.values():
         assert result.ranking is not None
         ranking = load_ranking(result.ranking, tmp_path / "runs" / "work" / "rankings")
-        assert estimates(ranking, benchmark) == result.metrics  # a new metric needs no new run
+        judged = retrieval.judgements(ranking, benchmark)
+        assert estimates(judged, retrieval.Scope.of(benchmark)) == result.metrics  # a new metric needs no new run
         assert result.cost.query_ms is not None
         assert 0 < result.cost.query_ms.total_p50 <= result.cost.query_ms.total_p99
     assert found["irgen"].cost.train_s > found["ft-clip+linear"].cost.train_s > 1  # remembered work keeps its price

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Generator, nn
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS
 from irbench.config.recipes import build_config
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS
 from irbench.core.errors import RecipeError
 from irbench.data.pixels import View, pixels
 from irbench.training import loop

@@ -27,7 +27,6 @@ from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Dataset, Facts, Result
 
 _DRAWN = tuple(kind for kind in KINDS if kind != "retrieved")  # which the explorer shows
-_TABLES = (*METRICS, *COSTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +186,7 @@ def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, proble
     for result in results:
         by_data[name_of(result.dataset)].append(result)
         by_method[result.method].append(result)
-    tables = [table(results, metric, judge=judge, include_shortened=True) for metric in _TABLES]
+    tables = [table(results, metric, judge=judge, include_shortened=True) for metric in (*METRICS, *COSTS)]
     return Site(
         datasets=tuple(_dataset(name, some, tables, artefacts) for name, some in sorted(by_data.items())),
         methods=tuple(_method(name, some, tables) for name, some in sorted(by_method.items())),
@@ -307,7 +306,7 @@ def _method(name: str, results: Sequence[Result], tables: Sequence[Table]) -> Me
         source=source,
         results=tuple(results),
         recipes={text: ", ".join(cells) for text, cells in texts.items()},
-        tables=tuple(_rows_of(name, one) for one in tables if one.metric in (_TABLES[0], *COSTS)),
+        tables=tuple(_rows_of(name, one) for one in tables if one.metric in ("precision", *COSTS)),
     )
 
 

@@ -22,9 +22,10 @@ from irbench.core.errors import DataError, check_choice, nearest
 from irbench.core.ranking import MISSING, Ranking
 from irbench.core.version import VERSION
 from irbench.metrics import retrieval
+from irbench.metrics.retrieval import Scope
 from irbench.results import files, hits, rankings
+from irbench.results.rescore import scored
 from irbench.results.schema import Dataset, RecipeUsed, Result, of_cell
-from irbench.results.scoring import estimates
 from irbench.results.trec.columns import read_csv, read_parquet
 from irbench.results.trec.entries import RunLine, rows_by_name, strictly_decreasing
 from irbench.results.trec.trec import read_run
@@ -55,16 +56,17 @@ def import_run(path: Path, benchmark: Benchmark, cell: Cell, *, format: str, wor
     `cell` has the name and the seed of the method.
     """
     ranking, notes = read_ranking(path, benchmark, format=format)
+    judged = retrieval.judgements(ranking, benchmark)
     content = sha256(path)
     blank = _blank(benchmark, cell, content)
     folder = blank.path(root).parent
     result = replace(
         blank,
         retriever={"imported": {"file": path.name, "sha256": content}},
-        metrics=estimates(ranking, benchmark),
         ranking=rankings.save_ranking(ranking, work / "rankings"),
-        hits=hits.save(retrieval.judgements(ranking, benchmark), folder, seed=cell.seed),
+        hits=hits.save(judged, folder, seed=cell.seed),
     )
+    result = scored(result, judged, Scope.of(benchmark))
     return Imported(result, files.write(result, root), notes)
 
 

@@ -12,7 +12,8 @@ from irbench.data.pixels import View
 from irbench.data.sources import Source
 from irbench.networks.backbones import Featurizer, NetworkConfig, VisionNetwork, run_network
 from irbench.runtime.cache import Key
-from irbench.runtime.machine import Runtime, code_digest
+from irbench.runtime.code import code_digest
+from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import caches_bypassed
 
 
@@ -33,7 +34,7 @@ def kept_features(
         "view": [config.resize_size, config.fit, config.image_size],
         "images": Source(images).digest,
         "runtime": [runtime.device, runtime.precision],
-        "code": code_digest(),
+        "code": code_digest(features),
     }
 
     def compute(folder: Path) -> None:

@@ -26,6 +26,7 @@ from irbench.retrievers.irgen.features import kept_features
 from irbench.retrievers.irgen.gallery import Gallery, by_similarity
 from irbench.retrievers.irgen.start import StartConfig, starting_network
 from irbench.retrievers.irgen.unconstrained import generate_unconstrained
+from irbench.runtime.code import code_digest
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 from irbench.runtime.timer import caches_bypassed, span, subspan
@@ -111,7 +112,8 @@ class IrgenRetriever:
             times=self.config.targets_per_image,
             label_smoothing=self.config.label_smoothing,
         )
-        trained = train(task, images, self.config, self.runtime, also=[start.origin, identifiers.digest])
+        also = [start.origin, identifiers.digest, asdict(shape), code_digest(starting_network)]
+        trained = train(task, images, self.config, self.runtime, also=also)
         self._task, self._training = task, {**start.training, **trained.training}
 
     def index(self, gallery: ImageSet) -> None:

@@ -14,11 +14,12 @@ from irbench.core.identifiers import Identifiers
 from irbench.core.ranking import Ranking
 from irbench.data import datasets
 from irbench.data.sources import Source
-from irbench.experiments.run import estimates
 from irbench.metrics import retrieval
+from irbench.metrics.retrieval import Scope
 from irbench.report.site import write
 from irbench.results import files, hits, rankings
 from irbench.results.artefacts import Artefacts
+from irbench.results.rescore import scored
 from irbench.results.schema import Cost, Dataset, QueryTimes, RecipeUsed, Result
 
 HOSTILE = "<script>alert('&\"')</script>"
@@ -81,10 +82,10 @@ class World:
             judged = retrieval.judgements(ranking, self.benchmark)
             result = replace(
                 result,
-                metrics=estimates(ranking, self.benchmark),
                 ranking=rankings.save_ranking(ranking, self.artefacts.work / "rankings", identifiers),
                 hits=hits.save(judged, folder, seed=seed),
             )
+            result = scored(result, judged, Scope.of(self.benchmark))
         files.write(result, self.artefacts.results)
         return result
 

@@ -277,7 +277,7 @@ def check(monkeypatch, capsys):
 def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, tmp_path, check):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "irbench.runtime.machine.ConcurrentLoad.cores", lambda _: 0.0
+        "irbench.runtime.environment.ConcurrentLoad.cores", lambda _: 0.0
     )  # times of a busy machine are not compared
     (cell,) = cells(Request(methods=("pixels+linear",)))
 

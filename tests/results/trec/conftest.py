@@ -5,9 +5,10 @@ import pytest
 
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.ranking import Ranking
-from irbench.experiments.run import estimates
 from irbench.metrics import retrieval
+from irbench.metrics.retrieval import Scope
 from irbench.results import files, hits, rankings
+from irbench.results.rescore import scored
 from irbench.results.schema import Dataset, RecipeUsed, Result
 
 ODD = [
@@ -67,6 +68,7 @@ def ranking(benchmark: Benchmark) -> Ranking:
 @pytest.fixture
 def stored(benchmark, ranking, tmp_path) -> Result:
     """The result of that ranking, in the folders `results` and `work` of the test."""
+    judged = retrieval.judgements(ranking, benchmark)
     result = Result(
         status="ok",
         dataset=Dataset.of(benchmark),
@@ -77,10 +79,10 @@ def stored(benchmark, ranking, tmp_path) -> Result:
         seed=0,
         inputs="",
         recipe=RecipeUsed(text="", hash=""),
-        metrics=estimates(ranking, benchmark),
         ranking=rankings.save_ranking(ranking, tmp_path / "work" / "rankings"),
-        hits=hits.save(retrieval.judgements(ranking, benchmark), tmp_path / "results" / "toy" / "m+s", seed=0),
+        hits=hits.save(judged, tmp_path / "results" / "toy" / "m+s", seed=0),
         created="",
     )
+    result = scored(result, judged, Scope.of(benchmark))
     files.write(result, tmp_path / "results")
     return result

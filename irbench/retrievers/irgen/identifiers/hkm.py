@@ -28,7 +28,8 @@ from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
 from irbench.protocols import Components, Trainable
 from irbench.runtime.cache import Key
-from irbench.runtime.machine import Runtime, code_digest
+from irbench.runtime.code import code_digest
+from irbench.runtime.machine import Runtime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ class Config(StartConfig):
     codebooks: Literal["seen", "encoded"] = "seen"  # what they are set on between epochs: see above
 
 
-class SemanticTokenizer:
+class SemanticIdentifier:
     """Codes of the residual quantisation of a feature that was trained to be quantised."""
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
@@ -89,7 +89,7 @@ class SemanticTokenizer:
     @property
     def _trained(self) -> "Tokenization":
         if self._task is None:
-            raise ContractError("SemanticTokenizer was used before it was trained")
+            raise ContractError("SemanticIdentifier was used before it was trained")
         return self._task
 
 

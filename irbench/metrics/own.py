@@ -1,0 +1,64 @@
+"""Metrics of one's own: a Python file `metrics/NAME.py` beside the recipes, with `METRIC = Metric(...)` in it.
+
+The function of such a metric takes `Judged` and K, and returns a number for each query, as those in `retrieval` do.
+A file in a folder `metrics` that assigns no METRIC is somebody else's and is not imported.
+"""
+
+import ast
+import sys
+from collections.abc import Iterable
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from irbench.core.errors import RecipeError
+from irbench.metrics.retrieval import METRICS, Metric
+
+_BUILT_IN = dict(METRICS)
+
+
+def load(folders: Iterable[Path]) -> list[ModuleType]:
+    """Add the metrics in `metrics` below these folders to METRICS, in place of those of an earlier call.
+
+    Returns the modules that define them. A name that is taken, or a METRIC that is no `Metric`, is a `RecipeError`.
+    """
+    paths = {path.resolve(): path for folder in folders for path in sorted((folder / "metrics").glob("*.py"))}
+    modules = [_imported(path, path.stat().st_mtime_ns) for path in paths if _assigns_metric(path)]
+    known = dict(_BUILT_IN)
+    for module in modules:
+        metric = module.METRIC
+        if not isinstance(metric, Metric):
+            raise RecipeError(f"{module.__file__}: METRIC is a {type(metric).__name__}, not an irbench Metric")
+        if metric.name in known:
+            raise RecipeError(
+                f"{module.__file__}: there is a metric named '{metric.name}' already; choose another name"
+            )
+        known[metric.name] = metric
+    METRICS.clear()
+    METRICS.update(known)
+    return modules
+
+
+def _assigns_metric(path: Path) -> bool:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    assigned = (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)] for node in tree.body)
+    return any(isinstance(name, ast.Name) and name.id == "METRIC" for names in assigned for name in names)
+
+
+@cache
+def _imported(path: Path, _age: int) -> ModuleType:
+    """Import a file under a name of its own; again where it has changed."""
+    spec = spec_from_file_location(f"irbench_metric_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{path}: Python cannot import it")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RecipeError(f"{path}: {type(error).__name__}: {error}") from error
+    return module
