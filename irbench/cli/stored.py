@@ -130,11 +130,9 @@ def check(
     limits = Limits(floor=floor / 100, slower=slower)
     compared = compare(pair_up(known, made), old, new, limits)
     passed = passes(compared, complete=complete) and not broken and not damaged
-    if as_json:
-        typer.echo(show.as_json(compared, limits, passed=passed), nl=False)
-    else:
-        width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
-        typer.echo(show.as_text(compared, limits, width=width, color=color), nl=False)
+    width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
+    text = show.as_json(compared, limits, passed=passed) if as_json else None
+    typer.echo(text or show.as_text(compared, limits, width=width, color=color), nl=False)
     for problem in (*broken, *damaged):
         typer.echo(f"irbench: {problem}", err=True)
     if update:
