@@ -165,13 +165,13 @@ class ObjectBuilder(Builder):
 
     def encoder(self, method: str | None = None) -> Encoder:
         """Return the object as an encoder, or the encoder of recipe `method`."""
-        from irbench.retrievers.adapters import VectorEncoder, as_encoder
+        from irbench.retrievers.adapters import GivenVectors, as_encoder
 
         own = self.objects.loaded.method
         if method is not None or own is None:
             return super().encoder(method)
         if is_vectors(own):
-            return VectorEncoder(own[0], own[1], self.benchmark)
+            return GivenVectors(own[0], own[1], self.benchmark)
         if kind_of(own) != "encoder":
             raise UsageError(
                 f"{type(own).__name__} is no method: it needs encode(images), or index(images) and search(images, k)",
@@ -200,7 +200,7 @@ class ObjectBuilder(Builder):
 
         if self.objects.method is None:
             return super().classes()
-        return [DenseRetriever, adapters.ObjectEncoder, *self.component_classes()]
+        return [DenseRetriever, adapters.EncoderAdapter, *self.component_classes()]
 
     def recipes(self) -> list[Any]:
         """Return the recipes of what is no object."""

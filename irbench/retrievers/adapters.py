@@ -43,7 +43,7 @@ class Images(Sequence[Image.Image]):
         return (self[row] for row in range(len(self)))
 
 
-class ObjectEncoder:
+class EncoderAdapter:
     """An encoder from any object with `encode(images) -> array [N,D]`."""
 
     def __init__(self, encoder: Any) -> None:
@@ -58,7 +58,7 @@ class ObjectEncoder:
         return Description(details={"encoder": type(self.encoder).__qualname__})
 
 
-class VectorEncoder:
+class GivenVectors:
     """Vectors that were computed elsewhere, in place of an encoder: rows follow the benchmark's queries and gallery."""
 
     def __init__(self, query_vectors: Any, gallery_vectors: Any, benchmark: Benchmark) -> None:
@@ -80,7 +80,7 @@ class VectorEncoder:
         return Description(details={"encoder": "vectors computed elsewhere; their encoding is not timed"})
 
 
-class ObjectSearcher:
+class SearcherAdapter:
     """A searcher from any object with `build(Embeddings)` and `search(Embeddings, k) -> Ranking`."""
 
     def __init__(self, searcher: Any) -> None:
@@ -99,7 +99,7 @@ class ObjectSearcher:
         return described(self.searcher, "searcher")
 
 
-class ObjectRetriever:
+class RetrieverAdapter:
     """A retriever from any object with `index(images)` and `search(images, k) -> Ranking`."""
 
     def __init__(self, retriever: Any) -> None:
@@ -120,17 +120,17 @@ class ObjectRetriever:
 
 def as_encoder(encoder: Any) -> Encoder:
     """Return an encoder: the object itself where it has all of `irbench.Encoder`, else wrapped."""
-    return encoder if hasattr(encoder, "describe") else ObjectEncoder(encoder)
+    return encoder if hasattr(encoder, "describe") else EncoderAdapter(encoder)
 
 
 def as_searcher(searcher: Any) -> Searcher:
     """Return a searcher: the object itself where it has all of `irbench.Searcher`, else wrapped."""
-    return searcher if hasattr(searcher, "describe") else ObjectSearcher(searcher)
+    return searcher if hasattr(searcher, "describe") else SearcherAdapter(searcher)
 
 
 def as_retriever(retriever: Any) -> Retriever:
     """Return a retriever: the object itself where it has all of `irbench.Retriever`, else wrapped."""
-    return retriever if hasattr(retriever, "describe") else ObjectRetriever(retriever)
+    return retriever if hasattr(retriever, "describe") else RetrieverAdapter(retriever)
 
 
 def as_vectors(found: Any, count: int, who: str) -> NDArray[np.float32]:

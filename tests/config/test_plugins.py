@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from irbench.config.registry import Registry
+from irbench.config import discovery
+from irbench.config.registry import SEARCHERS
 from irbench.core.errors import UsageError
 
 PLUGIN = '''
@@ -79,6 +80,8 @@ def test_a_wrong_key_in_its_recipe_names_the_nearest_one(irbench: Callable, plug
 
 def test_a_plug_in_cannot_take_a_name_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     thief = EntryPoint("linear", "thief:Searcher", "irbench.searchers")
-    monkeypatch.setattr("irbench.config.registry.entry_points", lambda group: [thief])
-    with pytest.raises(UsageError, match=r"a name taken by irbench\.retrievers\.searchers\.linear"):
-        dict(Registry("searcher", {"linear": "irbench.retrievers.searchers.linear:LinearSearcher"}))
+    monkeypatch.setattr(discovery, "_entry_points", lambda group: (thief,) if group == "irbench.searchers" else ())
+    with pytest.raises(UsageError) as raised:
+        SEARCHERS.load("linear")
+    assert "thief:Searcher" in str(raised.value)
+    assert "searchers/linear.py" in str(raised.value)

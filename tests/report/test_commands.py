@@ -5,7 +5,7 @@ from itertools import chain
 import pytest
 from chosen import result
 
-from irbench.cli import main as commands
+from irbench.cli import run as commands
 from irbench.core.cell import Cell
 from irbench.experiments.ablations import ABLATIONS, ablation_cells
 from irbench.experiments.plan import Request, cells
@@ -39,7 +39,7 @@ def made_of(cell: Cell):
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_the_command_line_reads_the_cell_from_its_command(cell, call, monkeypatch):
     asked = []
-    monkeypatch.setattr(commands, "_run", lambda cells, *_, **__: asked.extend(cells))
+    monkeypatch.setattr(commands, "carry_out", lambda experiments, *_, **__: asked.extend(e.cell for e in experiments))
     program, *words = command_of(made_of(cell)).split()
     assert program == "irbench"
     assert call(*words)[0] == 0
