@@ -245,7 +245,7 @@ SEARCHED: Columns = {
 }
 SCORED: Columns = {
     "queries": lambda t: f"{t.queries:,}",
-    "answers": lambda t: f"{t.answers}",
+    "results": lambda t: f"{t.answers}",
     "metrics": lambda t: f"{t.metrics}",
     "ms": lambda t: f"{1000 * t.total_s:.1f}",
     "loops ms": lambda t: f"{1000 * t.loop_s:,.0f}",
@@ -267,7 +267,7 @@ def _use(threads: int | None) -> None:
 
 
 def _runtimes(device: str, precision: str) -> "Iterator[Runtime]":
-    """Yield where to compute, in each precision that is wished for; nothing is kept in a store."""
+    """Yield where to compute, in each precision that is wished for; nothing is cached."""
     from irbench.runtime.cache import Store
     from irbench.runtime.machine import Runtime, choose_device
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from time import perf_counter
 
 from irbench.experiments.executors import Outcome
-from irbench.experiments.query import Answered
+from irbench.experiments.query import Retrieved
 from irbench.experiments.run import Experiment
 from irbench.report.render import render
 from irbench.report.table import table
@@ -74,15 +74,15 @@ def conclude(
     _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER with your own images")
 
 
-def print_answers(answered: Sequence[Answered], *, as_json: bool) -> None:
+def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
     """Print the retrieved images of each query."""
     if as_json:
-        print(json.dumps([asdict(one) for one in answered]))
+        print(json.dumps([asdict(one) for one in retrieved]))
         return
-    for one in answered:
+    for one in retrieved:
         print(one.image)
-        width = max((len(a.image) for a in one.answers), default=0)
-        for a in one.answers:
+        width = max((len(a.image) for a in one.results), default=0)
+        for a in one.results:
             path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
             print(f"{a.rank:4}. {a.image:<{width}}  class {a.label:<5} score {a.score:10.4f}{path}")
 

@@ -108,14 +108,14 @@ class QueryOptions(o.MachineOptions, o.OverrideOptions, o.ProtocolOptions):
 @o.command(QueryOptions)
 def query(options: QueryOptions) -> None:
     """Search a data set's gallery with images of your own; a retriever that is not trained yet is trained first."""
-    from irbench.cli.console import print_answers
+    from irbench.cli.console import print_retrieved
     from irbench.experiments.plan import experiments
-    from irbench.experiments.query import ask
+    from irbench.experiments.query import search
 
     (experiment,) = experiments(options.request(), options.settings(options.work))
     with interruptible():
-        found = ask(experiment, options.images, options.k)
-    print_answers(found, as_json=options.as_json)
+        found = search(experiment, options.images, options.k)
+    print_retrieved(found, as_json=options.as_json)
 
 
 def carry_out(

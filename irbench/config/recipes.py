@@ -1,4 +1,4 @@
-"""Recipes: TOML files that name registered things and hold values. Read strictly, hashed, and kept with results.
+"""Recipes: TOML files that name registered things and hold values. Read strictly, hashed, and stored with results.
 
 A file `methods/ft-clip.toml` names one class (`encoder = "ft-clip"`) and gives its `Config` in `[params]`. At most two
 kinds of tables override it, the later winning: `[at.<scale>]`, then `[on.<dataset>]`.
@@ -26,7 +26,9 @@ class MethodHead:
 
     encoder: str | None = None
     retriever: str = "dense"
-    identifier: str | None = None  # the usual recipe of methods/identifier, for a retriever that writes identifiers
+    identifier: str | None = (
+        None  # the default recipe of methods/identifier, for a retriever that generates identifiers
+    )
     scales: tuple[str, ...] = SCALES  # where there is something to run
 
 

@@ -1,4 +1,4 @@
-"""The classes that recipes name, one registry for each kind; their modules are imported when asked for."""
+"""The classes that recipes name, one registry for each kind; their modules are imported on use."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass

@@ -1,4 +1,4 @@
-"""What is searched: sets of labelled images, and the benchmark that three of them make."""
+"""Sets of labelled images, and the benchmark that three of them make."""
 
 import hashlib
 import json
@@ -70,9 +70,9 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Benchmark:
-    """A data set under a protocol: what is trained on, what is searched, and what is asked.
+    """A data set under a protocol: training images, gallery and queries.
 
-    Answers at K in `ks` are scored; a ranking is kept to `top_k` answers.
+    Metrics are computed at each K in `ks`; a ranking has `top_k` results per query.
     """
 
     name: str
@@ -84,7 +84,9 @@ class Benchmark:
     ks: tuple[int, ...]
     top_k: int
     incremental: int = 0  # so many gallery images, the last ones, are added when all else has been trained and indexed
-    shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} when only a part is asked
+    shortened: dict[str, int] = field(
+        default_factory=dict
+    )  # {"max_queries": 100} when only a part of the queries is evaluated
 
     def __post_init__(self) -> None:
         if not 0 <= self.incremental < len(self.gallery):
@@ -139,7 +141,7 @@ class Benchmark:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides what is asked: two results compare only where it is equal."""
+        """SHA-256 of everything that defines the benchmark: two results compare only where it is equal."""
         facts = {
             "protocol": self.protocol,
             "crop": self.crop,

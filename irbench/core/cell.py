@@ -1,4 +1,4 @@
-"""One cell of the grid: a method on a data set, with a seed. Everything that a run can be asked to vary."""
+"""One cell of the grid: a method on a data set, with a seed. Everything that a run can vary."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +22,7 @@ class Cell:
     protocol: str = "closed-set"
     epochs: int | None = None  # instead of the recipes' epochs: a shortened training
     max_queries: int | None = None  # evaluate only so many: a shortened evaluation
-    incremental: bool = False  # keep half of the gallery out of training, and add it afterwards (the paper's Table 6)
+    incremental: bool = False  # hold half of the gallery back in training, and add it afterwards (the paper's Table 6)
     overrides: Overrides = ()  # recipe keys with another value than the recipe's
     default_identifier: str | None = None  # what the variant does not mention: the recipe's own choice …
     default_scale: str | None = None  # … and the data set's, for which alone recipes make exceptions
@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def shortened(self) -> dict[str, int]:
-        """What was cut short; results that say anything here stay out of tables unless asked for."""
+        """What was cut short; such results stay out of tables unless requested."""
         wishes = {"epochs": self.epochs, "max_queries": self.max_queries}
         return {name: value for name, value in wishes.items() if value is not None}
 

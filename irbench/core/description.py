@@ -15,7 +15,7 @@ class Backbone:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a built retriever tells of itself."""
+    """What a built retriever reports of itself."""
 
     backbone: Backbone | None = None
     model_bytes: int = 0

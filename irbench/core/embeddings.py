@@ -1,4 +1,4 @@
-"""What an encoder answers: one vector for each image."""
+"""What an encoder returns: one vector for each image."""
 
 from dataclasses import dataclass
 from typing import Self

@@ -66,7 +66,7 @@ class ContractError(IrbenchError):
 
 
 class Unavailable(IrbenchError):  # noqa: N818 -- reads as the state of the cell that it ends
-    """This cell cannot be run here; in a grid it is skipped and the reason is kept."""
+    """This cell cannot be run here; in a grid it is skipped and the reason is stored."""
 
     default_code = "unavailable"
 

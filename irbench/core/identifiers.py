@@ -1,4 +1,4 @@
-"""What a generative retriever writes: a short sequence of codes for each image."""
+"""What a generative retriever generates: a short sequence of codes for each image."""
 
 import hashlib
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a retriever answers: for each query the gallery rows it found, best first."""
+"""What a retriever returns: for each query the gallery rows it found, best first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from irbench.core.errors import ContractError
 
-MISSING = -1  # the row of an answer that was not given
+MISSING = -1  # the row of a missing result
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """The K best gallery rows for each of Q queries, checked once on construction.
 
-    Order: higher score first, equal scores by lower row. A query with fewer than K answers ends in `MISSING` with
+    Order: higher score first, equal scores by lower row. A query with fewer than K results ends in `MISSING` with
     score -inf. No row appears twice for one query.
     """
 
@@ -43,7 +43,7 @@ class Ranking:
 
     @classmethod
     def from_topk(cls, rows: ArrayLike, scores: ArrayLike) -> Self:
-        """Order the answers of an index: best score first, ties by lower row, negative rows to the end as missing."""
+        """Order the results of an index: best score first, ties by lower row, negative rows to the end as missing."""
         rows = np.asarray(rows, np.int64)
         scores = np.where(rows < 0, -np.inf, np.asarray(scores, np.float32)).astype(np.float32)
         rows = np.where(rows < 0, MISSING, rows)
@@ -60,11 +60,11 @@ class Ranking:
 
     @property
     def top_k(self) -> int:
-        """K, the number of answers kept for each query, missing ones included."""
+        """K, the number of results for each query, missing ones included."""
         return self.rows.shape[1]
 
     def cut(self, k: int) -> "Ranking":
-        """Return the best `k` answers of each query."""
+        """Return the best `k` results of each query."""
         return Ranking(self.rows[:, :k], self.scores[:, :k])
 
     def without(self, own_rows: NDArray[np.int64]) -> "Ranking":

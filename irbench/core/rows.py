@@ -53,7 +53,7 @@ class Rows:
         return places
 
     def named(self, found: Ranking) -> Ranking:
-        """Return answers that hold places of an index as answers that hold gallery rows."""
+        """Return a ranking of places in an index as a ranking of gallery rows."""
         if self.whole:
             return found
         return Ranking(np.where(found.rows == MISSING, MISSING, self.numbers[found.rows]), found.scores)

@@ -13,7 +13,7 @@ from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, sweep
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """What is varied, and the tables that tell what it made of it."""
+    """What is varied, and the tables that show its effect."""
 
     identifiers: tuple[str, ...] = ()
     overrides: tuple[Overrides, ...] = ((),)

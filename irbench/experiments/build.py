@@ -1,4 +1,4 @@
-"""Builds what a cell names from its recipes: the one place where recipes, catalog and classes meet."""
+"""Builds what a cell names from its recipes: the one place where recipes, registries and classes meet."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from irbench.core.benchmark import ImageSet
     from irbench.protocols import Encoder, Identifier, Retriever, Searcher
 
-_PARTS = (ENCODERS, SEARCHERS, IDENTIFIERS)
+_COMPONENTS = (ENCODERS, SEARCHERS, IDENTIFIERS)
 
 
 @dataclass(frozen=True)
 class Builder:
-    """The parts of one cell (see irbench.protocols.Components), each built from its recipe when asked for."""
+    """The components of one cell (see irbench.protocols.Components), each built from its recipe when asked for."""
 
     cell: Cell
     runtime: Runtime
@@ -87,7 +87,7 @@ class Builder:
 
         found: list[type] = [CachedEncoder]
         for recipe in self.recipes():
-            named = ((registry, recipe.table.get(registry.kind)) for registry in _PARTS)
+            named = ((registry, recipe.table.get(registry.kind)) for registry in _COMPONENTS)
             found += [registry.load(name) for registry, name in named if isinstance(name, str) and name in registry]
         return found
 

@@ -102,7 +102,7 @@ def attempt(experiment: Experiment) -> Outcome:
         return _record(experiment, "skipped", str(error), exit_code=2 if isinstance(error, MissingWeights) else 0)
     except IrbenchError as error:
         return _record(experiment, "failed", str(error), exit_code=2)
-    except Exception as error:  # a bug of irbench or of a plug-in: the grid goes on, the traceback is kept
+    except Exception as error:  # a bug of irbench or of a plug-in: the grid goes on, the traceback is stored
         if _is_out_of_memory(error):
             return _record(experiment, "out_of_memory", str(error).partition("\n")[0], exit_code=1)
         return _record(experiment, "failed", traceback.format_exc(), exit_code=1)

@@ -82,7 +82,7 @@ class Experiment:
 
     @cached_property
     def runtime(self) -> Runtime:
-        """Where the parts compute."""
+        """Where the components compute."""
         device = choose_device(self.settings.device)
         return Runtime(
             store=Store(self.settings.work),
@@ -107,13 +107,13 @@ class Experiment:
 
     @cached_property
     def inputs(self) -> str:
-        """SHA-256 of everything that decides the answers: a stored result with the same one need not be made again."""
+        """SHA-256 of everything that decides the ranking: a stored result with the same one need not be made again."""
         weights = self.settings.weights
         facts = {
             "cell": asdict(self.cell),
             "recipes": self._recipe.hash,
             "images": [self.benchmark.fingerprint, *map(self._content, ("train", "gallery", "queries"))],
-            "asked": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
+            "scope": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
             "device": self.runtime.device,
             "precision": self.runtime.precision,
             "weights": sha256(weights) if weights else None,
@@ -133,11 +133,11 @@ class Experiment:
         self.current()
 
     def older(self) -> Result | None:
-        """Return the result that stands in this cell's place, whatever it answers; a damaged one is as good as none."""
+        """Return the result in this cell's place, whatever its inputs; a damaged one counts as none."""
         return files.find(self.unfinished("skipped", "only its path is asked").path(self.settings.results))
 
     def current(self) -> Result | None:
-        """Return the result in this cell's place, if it is about this very question, answered or not."""
+        """Return the result in this cell's place, if it has the same inputs, whatever its status."""
         result = self.older()
         return result if result is not None and result.inputs == self.inputs else None
 
@@ -153,7 +153,7 @@ class Experiment:
         return None
 
     def rescore(self) -> bool:
-        """Bring the scores of the stored result up to date; tell whether that changed the file."""
+        """Bring the scores of the stored result up to date; return whether that changed the file."""
         before, now = self.current(), self.stored()
         if now is None or now == before:
             return False
@@ -162,7 +162,7 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
-        others = ConcurrentLoad()
+        training_load = ConcurrentLoad()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         retriever = self.builder.retriever()
@@ -171,17 +171,17 @@ class Experiment:
         cost = self._prepare(retriever)
         ranking = self._search(retriever)
         identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
-        kept = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
+        ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         description = retriever.describe()
-        asking = ConcurrentLoad()
-        priced = self._with_query_cost(cost, retriever, description)
-        beside = max((count for count in (others.cores(), asking.cores()) if count is not None), default=None)
-        result = self._finished(ranking, description, priced)
+        timing_load = ConcurrentLoad()
+        with_costs = self._with_query_cost(cost, retriever, description)
+        load = max((count for count in (training_load.cores(), timing_load.cores()) if count is not None), default=None)
+        result = self._finished(ranking, description, with_costs)
         return replace(
             result,
-            ranking=kept,
-            retriever=result.retriever | self._health(retriever),
-            environment=result.environment | {"concurrent_load": beside},
+            ranking=ranking_file,
+            retriever=result.retriever | self._diagnostics(retriever),
+            environment=result.environment | {"concurrent_load": load},
         )
 
     def unfinished(self, status: Status, reason: str) -> Result:
@@ -209,7 +209,7 @@ class Experiment:
         )
 
     def _with_query_cost(self, cost: Cost, retriever: Retriever, description: Description) -> Cost:
-        """Add what answering costs: bytes and time."""
+        """Add what a query costs: bytes and time."""
         queries, depth = self.benchmark.queries, self.benchmark.top_k
         single = latency.latency(retriever, queries, depth, self.runtime)
         batched = latency.batched(retriever, queries, depth, self.runtime)
@@ -225,15 +225,15 @@ class Experiment:
     def _content(self, split: str) -> str:
         return Source(getattr(self.benchmark, split)).digest
 
-    def _health(self, retriever: Retriever) -> Facts:
-        """Tell how good the identifiers are that the retriever writes, if it writes any."""
+    def _diagnostics(self, retriever: Retriever) -> Facts:
+        """Return the diagnostics of the identifiers that the retriever generates, if it generates any."""
         if not isinstance(retriever, Generative):
             return {}
         generated = retriever.generate(diagnostics.sample(self.benchmark.queries))
         return _plain({"identifiers": diagnostics.report(retriever.identifiers(), self.benchmark, generated=generated)})
 
     def _search(self, retriever: Retriever) -> Ranking:
-        """Rank the gallery for every query; a query's own photograph is taken out wherever it stands."""
+        """Rank the gallery for every query; the query image itself is excluded by its id, wherever it ranks."""
         depth, own_rows = self.benchmark.top_k, self.benchmark.own_rows
         ranking = retriever.search(self.benchmark.queries, depth + int((own_rows >= 0).any()))
         return ranking.without(own_rows).cut(depth)
@@ -248,7 +248,7 @@ class Experiment:
             reason=None,
             backbone=description.backbone,
             retriever=_plain(description.details),
-            hits=hits.save(judged, folder, seed=self.cell.seed),  # beside the place of the result, written last
+            hits=hits.save(judged, folder, seed=self.cell.seed),  # next to the result, which is written last
             cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
         )
@@ -312,7 +312,7 @@ class Experiment:
 
 
 def _plain(details: Mapping[str, object]) -> Facts:
-    """Return what a retriever tells of itself as JSON values; numpy's numbers become plain ones."""
+    """Return what a retriever reports of itself as JSON values; numpy's numbers become plain ones."""
     try:
         return cast("Facts", json.loads(json.dumps(dict(details), allow_nan=False, default=lambda value: value.item())))
     except (AttributeError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a stored result rests on, found again: its benchmark, its ranking, and which of its answers were right."""
+"""What a stored result rests on, found again: its benchmark, its ranking and its hits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Artefacts:
     results: Path
     work: Path
     data: Path
-    own: tuple[str, ...] = ()  # paths of data sets of one's own: results tell their names only
+    own: tuple[str, ...] = ()  # paths of data sets of one's own: results report their names only
 
     def benchmark(self, result: Result) -> Benchmark:
         """Load the benchmark that the result was measured on; another one under its name is refused."""
@@ -49,13 +49,13 @@ class Artefacts:
         return benchmark
 
     def ranking(self, result: Result) -> Ranking:
-        """Load the answers behind the result from the work folder."""
+        """Load the ranking behind the result from the work folder."""
         return rankings.load_ranking(self._stored(result), self.work / "rankings")
 
     def codes(self, result: Result) -> NDArray[np.int64] | None:
-        """Load the identifiers [N,M] of the gallery that the answers were found by, from the work folder.
+        """Load the identifiers [N,M] of the gallery behind the result from the work folder.
 
-        None where the method writes none.
+        None where the method generates none.
         """
         return rankings.load_codes(self._stored(result), self.work / "rankings")
 
@@ -65,8 +65,8 @@ class Artefacts:
         return result.ranking
 
     def judged(self, result: Result) -> Mapping[str, Judged]:
-        """Return which answers were right: as kept beside the result, else by scoring its ranking again."""
-        reason = "none are kept beside it"
+        """Return the judged ranking: from the stored hits, else by judging the stored ranking again."""
+        reason = "no hits are stored"
         if result.hits is not None:
             try:
                 return hits.load(result.hits, result.path(self.results).parent)

@@ -1,4 +1,4 @@
-"""Rankings and what led to them, kept in the work folder so that a metric invented later needs no new run."""
+"""Rankings and what led to them, stored in the work folder so that a metric added later needs no new run."""
 
 import hashlib
 from pathlib import Path
@@ -17,9 +17,9 @@ from irbench.runtime.cache import write_atomically
 
 
 def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None = None) -> StoredRanking:
-    """Keep a ranking in `folder` under a name made of its content, so that no other result's ranking is replaced.
+    """Store a ranking in `folder` under a name made of its content, so that no other result's ranking is replaced.
 
-    With it the gallery's identifiers, where the answers were found by writing these.
+    With it the gallery's identifiers, for a retriever that generates identifiers.
     """
     arrays = {"rows": ranking.rows.astype(np.int32), "scores": np.ascontiguousarray(ranking.scores)}
     if identifiers is not None:
@@ -36,7 +36,7 @@ def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None
 
 
 def load_ranking(stored: StoredRanking, folder: Path) -> Ranking:
-    """Read a ranking that `save_ranking` kept, refusing a file that is not the one of that hash."""
+    """Read a ranking that `save_ranking` stored, refusing a file that is not the one of that hash."""
     arrays = _load_arrays(stored, folder)
     try:
         return Ranking(arrays["rows"].astype(np.int64), arrays["scores"])
@@ -45,7 +45,7 @@ def load_ranking(stored: StoredRanking, folder: Path) -> Ranking:
 
 
 def load_codes(stored: StoredRanking, folder: Path) -> NDArray[np.int64] | None:
-    """Read the identifiers codes[N,M] of the gallery behind a ranking; None where none were written."""
+    """Read the identifiers codes[N,M] of the gallery behind a ranking; None where none were generated."""
     codes = _load_arrays(stored, folder).get("codes")
     return None if codes is None else codes.astype(np.int64)
 

@@ -31,7 +31,7 @@ class Runtime:
 
     @property
     def synchronize(self) -> Callable[[], None]:
-        """A function that waits until the device has done all it was told."""
+        """A function that waits until the device has finished its queued work."""
         if self.device == "cpu":
             return lambda: None
         import torch
@@ -45,7 +45,7 @@ class Runtime:
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     def cast_weights(self, network: "torch.nn.Module") -> None:
-        """Hold the matrices of a network as `autocast` multiplies them, for good: it answers, and learns no more.
+        """Cast the weights of a network to the precision in which `autocast` multiplies them, for inference only.
 
         It computes the same to the bit. Without this, autocast casts every matrix anew for every batch.
         """

@@ -53,7 +53,7 @@ def quiet(*, on: bool) -> Iterator[None]:
 
 @contextmanager
 def transfer(description: str, *, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that is told how many of `total` bytes are done; a bar appears as it does in `track`."""
+    """Yield a function to call with how many of `total` bytes are done; a bar appears as it does in `track`."""
     if os.environ.get(_QUIET) == "1":
         yield lambda _: None
         return

@@ -73,8 +73,10 @@ SAME = {
     "no docstring": edited(maker=('"""Makes things."""\n', "")),
     "formatting": {name: ast.unparse(ast.parse(text)) for name, text in TOY.items()},
     "quotes": edited(late=("'end'", '"end"')),
-    "order of imports": edited(maker=("from toy.parts import near, part\nfrom toy.ring import go\n",
-                                      "from toy.ring import go\nfrom toy.parts import part\nfrom toy.parts import near\n")),
+    "order of imports": edited(maker=(
+        "from toy.parts import near, part\nfrom toy.ring import go\n",
+        "from toy.ring import go\nfrom toy.parts import part\nfrom toy.parts import near\n",
+    )),
     "import for types": edited(maker=("    from toy.typed import Shape\n", "    from toy.typed import Other, Shape\n")),
     "types elsewhere": edited(typed=("pass", "sides = 4")),
     "no types": edited(maker=("if TYPE_CHECKING:\n    from toy.typed import Shape\n", ""), typed=("pass", "sides = 4"))
