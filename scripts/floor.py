@@ -91,7 +91,9 @@ def decoder_training(num_codebooks: int, runtime: Runtime) -> tuple[Task, Any]:
         )
     )
     targets = Targets(codes, LABELS, runtime.device)
-    return Autoregression(network, decoder, targets, times=config.targets_per_image, label_smoothing=0.0), config
+    return Autoregression(
+        network, decoder, targets, targets_per_image=config.targets_per_image, label_smoothing=0.0
+    ), config
 
 
 def measured(task: Task, config: Any, runtime: Runtime) -> tuple[float, int, float]:

@@ -9,7 +9,7 @@ import torch
 
 from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen.beam import extend
-from irbench.retrievers.irgen.branching import Branching, branchings
+from irbench.retrievers.irgen.branching import SparseBranching, branchings
 from irbench.retrievers.irgen.trie import Trie
 
 QUERIES, BEAMS = 256, 30
@@ -48,7 +48,7 @@ def measure(sizes: tuple[int, ...], num_codebooks: int, codebook_size: int, devi
 
 
 @torch.inference_mode()
-def _step(level: Branching, codebook_size: int) -> float:
+def _step(level: SparseBranching, codebook_size: int) -> float:
     """Return the median seconds of one step from nodes at random."""
     nodes = torch.randint(level.nodes, (QUERIES, BEAMS), device=level.device)
     scores = torch.randn(QUERIES, BEAMS, device=level.device)

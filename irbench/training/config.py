@@ -16,9 +16,7 @@ class TrainingConfig(NetworkConfig):
     The defaults are those of the paper's own networks (appendix A), or of the published code where it is silent.
     """
 
-    answering: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # keys that change how the trained network answers, not what it is
+    answering: ClassVar[frozenset[str]] = frozenset()  # keys that are read after training only
 
     epochs: PositiveInt
     batch: PositiveInt = 64

@@ -19,13 +19,12 @@ from irbench.data.pixels import View, pixels
 from irbench.networks.backbones import centre, sent
 from irbench.protocols import Components, Trainable
 from irbench.retrievers.irgen.autoregression import Autoregression, Targets
-from irbench.retrievers.irgen.beam import BeamSearch
+from irbench.retrievers.irgen.beam import BeamSearch, generate
 from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.exact import ExactSearch, Found, Misses, misses
 from irbench.retrievers.irgen.features import kept_features
 from irbench.retrievers.irgen.gallery import Gallery, by_similarity
 from irbench.retrievers.irgen.start import StartConfig, starting_network
-from irbench.retrievers.irgen.unconstrained import generate_unconstrained
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 from irbench.runtime.timer import caches_bypassed, span, subspan
@@ -108,7 +107,7 @@ class IrgenRetriever:
             start.network,
             Decoder(shape),
             targets,
-            times=self.config.targets_per_image,
+            targets_per_image=self.config.targets_per_image,
             label_smoothing=self.config.label_smoothing,
         )
         trained = train(task, images, self.config, self.runtime, also=[start.origin, identifiers.digest])
@@ -150,7 +149,7 @@ class IrgenRetriever:
             with self.runtime.autocast():
                 tokens = self._tokens(pictures)
                 with span("search"):
-                    codes = generate_unconstrained(self._trained.decoder, tokens, self.config.beam_size)
+                    codes = generate(self._trained.decoder, tokens, self.config.beam_size)
                     written.append(codes.cpu().numpy())
         return np.concatenate(written)
 
