@@ -26,12 +26,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def task(encoded=None, **changes):
+def task(features_=None, **changes):
     seed_everything(0)
     config = Config(**{**TINY, **changes})
     network = VisionNetwork(config).eval()
-    given = np.random.default_rng(1).normal(size=(40, network.dim)).astype(np.float32) if encoded is None else encoded
-    made = Tokenization(network, CLASSES, config, 0, lambda *, keep: given)
+    given = (
+        np.random.default_rng(1).normal(size=(40, network.dim)).astype(np.float32) if features_ is None else features_
+    )
+    made = Tokenization(network, CLASSES, config, 0, lambda *, cache: given)
     made.start()
     return made
 
@@ -52,7 +54,7 @@ def test_the_loss_is_that_of_equation_3(classifiers, codebooks):
     for vector, row in zip(vectors, rows.tolist(), strict=True):
         label, residual = (
             CLASSES[row],
-            vector if codebooks == "seen" else torch.from_numpy(made.encoded(keep=False))[row],
+            vector if codebooks == "seen" else torch.from_numpy(made.encode(cache=False))[row],
         )
         total, loss = torch.zeros_like(vector), -log_likelihood(made.on_feature, vector, label)
         for level, book in enumerate(made.quantizer.codebooks):
