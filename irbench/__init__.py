@@ -16,7 +16,7 @@ from irbench.core import version
 
 if TYPE_CHECKING:
     from irbench.api.encoders import TorchEncoder
-    from irbench.api.evaluate import evaluate, load_dataset, run, score
+    from irbench.api.evaluate import Options, evaluate, load_dataset, run, score
     from irbench.api.results import Results, load_results
     from irbench.core.benchmark import Benchmark, ImageSet
     from irbench.core.description import Backbone, Description
@@ -54,7 +54,7 @@ __version__ = version.VERSION
 
 _PUBLIC = {
     "irbench.api.encoders": ("TorchEncoder",),
-    "irbench.api.evaluate": ("evaluate", "load_dataset", "run", "score"),
+    "irbench.api.evaluate": ("Options", "evaluate", "load_dataset", "run", "score"),
     "irbench.api.results": ("Results", "load_results"),
     "irbench.core.benchmark": ("Benchmark", "ImageSet"),
     "irbench.core.description": ("Backbone", "Description"),
@@ -78,9 +78,9 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 __all__ = [
     "Backbone", "Benchmark", "Components", "ContractError", "DataError", "Description", "Embeddings", "Encoder",
     "Generative", "Identifier", "Identifiers", "ImageSet", "IrbenchError", "Metric", "MissingLibrary",
-    "MissingWeights", "NotApplicable", "Ranking", "RecipeError", "Result", "Results", "Retriever", "Runtime", "Scores",
-    "Searcher", "StoreError", "SupportsUpdates", "TorchEncoder", "Trainable", "Unavailable", "UpdatableSearcher",
-    "UsageError", "__version__", "evaluate", "load_dataset", "load_results", "run", "score",
+    "MissingWeights", "NotApplicable", "Options", "Ranking", "RecipeError", "Result", "Results", "Retriever",
+    "Runtime", "Scores", "Searcher", "StoreError", "SupportsUpdates", "TorchEncoder", "Trainable", "Unavailable",
+    "UpdatableSearcher", "UsageError", "__version__", "evaluate", "load_dataset", "load_results", "run", "score",
 ]  # fmt: skip
 
 

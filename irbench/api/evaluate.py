@@ -1,13 +1,14 @@
 """Evaluating methods from Python: one cell, or a grid of cells."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from irbench.api.results import Results
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Value
-from irbench.core.errors import IrbenchError, UsageError
+from irbench.core.errors import IrbenchError, UsageError, nearest
 from irbench.core.ranking import Ranking
 from irbench.data import datasets as data_sets
 from irbench.experiments import grid as grids
@@ -21,6 +22,36 @@ from irbench.results.schema import Result
 from irbench.runtime.progress import quiet
 
 
+class Options(TypedDict, total=False):
+    """The arguments that `evaluate` and `run` share beside those in their signatures, as in `irbench run --help`.
+
+    Attributes:
+        work: folder for cached images, models, vectors and rankings; by default runs/work.
+        results: folder that results are written to; by default runs/results.
+        precision: "auto" (fp32 on a CPU, bf16 on a GPU), "fp32" or "bf16".
+        weights: file of pretrained weights (.safetensors).
+        crop: "none", or "bbox" for the part of each image inside its bounding box.
+        protocol: "closed-set" or "metric-learning".
+        on_bad_image: "fail", or "skip" to leave unreadable images out and count them.
+        max_queries: evaluate only so many queries; the result is marked as partial.
+        epochs: train for only so many epochs; the result is marked as partial.
+        incremental: add half of the gallery after training.
+        set: recipe keys, and the values that they are to have instead.
+    """
+
+    work: str | Path
+    results: str | Path
+    precision: str
+    weights: str | Path | None
+    crop: str
+    protocol: str
+    on_bad_image: str
+    max_queries: int | None
+    epochs: int | None
+    incremental: bool
+    set: Mapping[str, Value]
+
+
 def evaluate(  # noqa: PLR0913 -- each is an option of the command line
     method: Any,
     dataset: str | Path | Benchmark = "digits",
@@ -30,85 +61,28 @@ def evaluate(  # noqa: PLR0913 -- each is an option of the command line
     scale: str | None = None,
     seed: int = 0,
     data: str | Path = "data",
-    work: str | Path = "runs/work",
-    results: str | Path = "runs/results",
     device: str = "auto",
-    precision: str = "auto",
-    weights: str | Path | None = None,
-    crop: str = "none",
-    protocol: str = "closed-set",
-    on_bad_image: str = "fail",
-    max_queries: int | None = None,
-    epochs: int | None = None,
-    incremental: bool = False,
-    set: Mapping[str, Value] | None = None,  # noqa: A002 -- as --set
     name: str | None = None,
     progress: bool = True,
     force: bool = False,
+    **options: Unpack[Options],
 ) -> Result:
     """Evaluate one method on one data set: train, index, search, score, time, and store the result.
 
-    A result that is stored for the same question is returned as it is, unless `force` is set. A cell of recipes runs
-    in a process of its own; one of live objects runs in this process.
+    `method` is a recipe's name ("irgen", "ft-clip+scann"), the path of a Python file ("./mine.py"), or an object: an
+    encoder with `encode(images) -> array [N,D]`, a pair of arrays `(query_vectors [Q,D], gallery_vectors [N,D])`, or a
+    retriever with `index(images)` and `search(images, k) -> Ranking`. `dataset` is a recipe's name, a folder, a CSV
+    file, or a `Benchmark`. `search` completes an encoder: a searcher's name ("linear", by default), the path of a
+    Python file, or an object with `build(Embeddings)` and `search(Embeddings, k) -> Ranking`. `name` is what an object
+    is called in results. See `Options` for the other arguments.
 
-    Args:
-        method: a recipe's name ("irgen", "ft-clip+scann"), the path of a Python file ("./mine.py"), or an object: an
-            encoder with `encode(images) -> array [N,D]`, a pair of arrays `(query_vectors [Q,D], gallery_vectors
-            [N,D])`, or a retriever with `index(images)` and `search(images, k) -> Ranking`.
-        dataset: a recipe's name, a folder, a CSV file, or a `Benchmark`.
-        search: of an encoder: the searcher's name ("linear", by default), the path of a Python file, or an object with
-            `build(Embeddings)` and `search(Embeddings, k) -> Ranking`.
-        identifier: kind of identifier, for methods that generate identifiers; by default the recipe's own.
-        scale: "tiny", "small" or "paper"; by default the data set's own.
-        seed: of everything random.
-        data: folder that holds the data sets.
-        work: folder for cached images, models, vectors and rankings.
-        results: folder that the result is written to.
-        device: "auto", "cpu" or "cuda".
-        precision: "auto" (fp32 on a CPU, bf16 on a GPU), "fp32" or "bf16".
-        weights: file of pretrained weights.
-        crop: "none" or "bbox".
-        protocol: "closed-set" or "metric-learning".
-        on_bad_image: "fail" or "skip".
-        max_queries: evaluate only so many queries; the result is marked as partial.
-        epochs: train for only so many epochs; the result is marked as partial.
-        incremental: add half of the gallery after training.
-        set: recipe keys and the values that they are to have instead.
-        name: what an object is called in results; by default its `name`, or its class's.
-        progress: show progress bars on standard error.
-        force: run again what is stored.
-
-    Returns:
-        The result, whose status is "ok".
-
-    Raises:
-        IrbenchError: the cell cannot be run as given, or did not end well; see its `code`. Whatever a live object
-            raises itself is passed on.
+    A result that is stored for the same inputs is returned as it is, unless `force`. Recipes run in a process of their
+    own, live objects in this one. An `IrbenchError` (see its `code`) says why a cell cannot be run or did not end well;
+    whatever a live object raises itself is passed on.
     """
-    request = Request(
-        methods=(Named.of(method, name),),
-        searches=() if search is None else (search,),
-        identifiers=() if identifier is None else (identifier,),
-        datasets=(dataset,),
-        seeds=(seed,),
-        scale=scale,
-        crop=crop,
-        protocol=protocol,
-        epochs=epochs,
-        max_queries=max_queries,
-        incremental=incremental,
-        overrides=tuple((set or {}).items()),
-    )
-    settings = Settings(
-        data=Path(data),
-        work=Path(work),
-        results=Path(results),
-        device=device,
-        precision=precision,
-        weights=None if weights is None else Path(weights),
-        on_bad_image=on_bad_image,
-    )
-    (experiment,) = experiments(request, settings)
+    identifiers = () if identifier is None else (identifier,)
+    request = _request((Named.of(method, name),), (dataset,), search, identifiers, (seed,), scale, options)
+    (experiment,) = experiments(request, _settings(data, device, options))
     with quiet(on=not progress):
         if not experiment.portable:
             return grids.run_here(experiment, force=force)
@@ -129,83 +103,27 @@ def run(  # noqa: PLR0913 -- each is an option of the command line
     seeds: Sequence[int] = (0,),
     scale: str | None = None,
     data: str | Path = "data",
-    work: str | Path = "runs/work",
-    results: str | Path = "runs/results",
     device: str = "auto",
-    precision: str = "auto",
-    weights: str | Path | None = None,
-    crop: str = "none",
-    protocol: str = "closed-set",
-    on_bad_image: str = "fail",
-    max_queries: int | None = None,
-    epochs: int | None = None,
-    incremental: bool = False,
-    set: Mapping[str, Value] | None = None,  # noqa: A002 -- as --set
     timeout: float | None = None,
     progress: bool = True,
     force: bool = False,
+    **options: Unpack[Options],
 ) -> Results:
-    """Evaluate every method on every data set, with every search and seed; see `evaluate` for the arguments.
+    """Evaluate every method on every data set, with every search, identifier and seed.
 
-    Args:
-        methods: one method or several; by default those of `grid`.
-        datasets: one data set or several; by default "digits".
-        search: one searcher or several, for methods that are encoders.
-        identifiers: one kind of identifier or several, for methods that generate identifiers.
-        grid: "quick", "full" or "paper": what `methods` leaves open.
-        seeds: one run for each.
-        scale: see `evaluate`, as all others that are not named here.
-        data: see `evaluate`.
-        work: see `evaluate`.
-        results: see `evaluate`.
-        device: see `evaluate`.
-        precision: see `evaluate`.
-        weights: see `evaluate`.
-        crop: see `evaluate`.
-        protocol: see `evaluate`.
-        on_bad_image: see `evaluate`.
-        max_queries: see `evaluate`.
-        epochs: see `evaluate`.
-        incremental: see `evaluate`.
-        set: keys that at least one of the methods has; set in those that do.
-        timeout: seconds that one cell may take; live objects are not stopped.
-        progress: show progress bars on standard error.
-        force: run again what is stored.
+    Each of `methods`, `datasets`, `search` and `identifiers` is one or a list of what `evaluate` takes; without
+    `methods`, those of `grid` ("quick", "full" or "paper") run, on "digits" by default. `timeout` are the seconds that
+    one cell may take; live objects are not stopped. See `Options` for the other arguments.
 
-    Returns:
-        A result for each cell; one that failed, or was skipped, is among them with its status and reason.
-
-    Raises:
-        IrbenchError: the request cannot be carried out as given; see its `code`.
+    Returns a result for each cell; one that failed, or was skipped, is among them with its status and reason. An
+    `IrbenchError` (see its `code`) says what is wrong with the request as a whole, before anything is computed.
     """
-    request = Request(
-        methods=tuple(map(Named.of, _several(methods))),
-        searches=_several(search),
-        identifiers=_several(identifiers),
-        datasets=_several(datasets),
-        seeds=tuple(seeds),
-        grid=grid,
-        scale=scale,
-        crop=crop,
-        protocol=protocol,
-        epochs=epochs,
-        max_queries=max_queries,
-        incremental=incremental,
-        overrides=tuple((set or {}).items()),
-    )
-    settings = Settings(
-        data=Path(data),
-        work=Path(work),
-        results=Path(results),
-        device=device,
-        precision=precision,
-        weights=None if weights is None else Path(weights),
-        on_bad_image=on_bad_image,
-    )
-    planned = experiments(request, settings)
+    named = tuple(map(Named.of, _several(methods)))
+    request = _request(named, _several(datasets), search, _several(identifiers), tuple(seeds), scale, options)
+    planned = experiments(replace(request, grid=grid), _settings(data, device, options))
     with quiet(on=not progress):
         outcomes = grids.run(planned, grids.Silent(), force=force, timeout=timeout)
-    return Results([_stored(experiment, outcomes) for experiment in planned], settings.results)
+    return Results([_stored(experiment, outcomes) for experiment in planned], planned[0].settings.results)
 
 
 def load_dataset(
@@ -245,6 +163,47 @@ def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) 
     if len(ranking) == len(benchmark.queries):
         ranking = ranking.without(benchmark.own_rows)
     return retrieval.score(ranking, benchmark, names)
+
+
+def _request(  # noqa: PLR0913, PLR0917 -- all of what decides the cells
+    methods: tuple[Any, ...],
+    datasets: tuple[Any, ...],
+    search: Any,
+    identifiers: tuple[str, ...],
+    seeds: tuple[int, ...],
+    scale: str | None,
+    options: Options,
+) -> Request:
+    return Request(
+        methods=methods,
+        searches=_several(search),
+        identifiers=identifiers,
+        datasets=datasets,
+        seeds=seeds,
+        scale=scale,
+        crop=options.get("crop", "none"),
+        protocol=options.get("protocol", "closed-set"),
+        epochs=options.get("epochs"),
+        max_queries=options.get("max_queries"),
+        incremental=options.get("incremental", False),
+        overrides=tuple(options.get("set", {}).items()),
+    )
+
+
+def _settings(data: str | Path, device: str, options: Options) -> Settings:
+    if unknown := options.keys() - Options.__annotations__.keys():
+        name = min(unknown)
+        raise UsageError(f"unknown argument '{name}'{nearest(name, Options.__annotations__)}", code="unknown-option")
+    weights = options.get("weights")
+    return Settings(
+        data=Path(data),
+        work=Path(options.get("work", "runs/work")),
+        results=Path(options.get("results", "runs/results")),
+        device=device,
+        precision=options.get("precision", "auto"),
+        weights=None if weights is None else Path(weights),
+        on_bad_image=options.get("on_bad_image", "fail"),
+    )
 
 
 def _several(given: Any) -> tuple[Any, ...]:

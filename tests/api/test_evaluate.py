@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import irbench
+from irbench import evaluate
 from irbench.experiments import latency
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +128,7 @@ WRONG = {
     "name-taken": {"method": Grey(), "name": "irgen"},
     "unknown-key": {"method": Grey(), "set": {"nprobe": 3}},
     "no-such-file": {"method": "./absent.py"},
+    "unknown-option": {"method": Grey(), "max_querys": 3},
 }
 
 
@@ -190,6 +192,8 @@ def test_a_python_file_is_a_method_of_the_command_line(irbench, tmp_path: Path) 
     (result,) = json.loads(done.stdout)["results"]
     assert (result["method"], result["search"], result["origin"]) == ("mine", "ivfpq", "object")
     assert result["overrides"] == {"nprobe": 2}
+    same = evaluate(Grey(), search="ivfpq", max_queries=30, set={"nprobe": 2}, progress=False)
+    assert result["metrics"]["precision@10"]["mean"] == same.metrics["precision@10"].mean
 
 
 def test_the_example_of_the_docs_runs_as_it_stands(tmp_path: Path) -> None:
