@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from irbench.core.identifiers import Identifiers
+    from irbench.core.promises import Promises
     from irbench.core.ranking import Ranking
     from irbench.metrics.retrieval import Metric, Scores
     from irbench.protocols import (
@@ -64,6 +65,7 @@ _PUBLIC = {
         "RecipeError", "StoreError", "Unavailable", "UsageError",
     ),
     "irbench.core.identifiers": ("Identifiers",),
+    "irbench.core.promises": ("Promises",),
     "irbench.core.ranking": ("Ranking",),
     "irbench.metrics.retrieval": ("Metric", "Scores"),
     "irbench.protocols": (
@@ -78,9 +80,10 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 __all__ = [
     "Backbone", "Benchmark", "Components", "ContractError", "DataError", "Description", "Embeddings", "Encoder",
     "Generative", "Identifier", "Identifiers", "ImageSet", "IrbenchError", "Metric", "MissingLibrary",
-    "MissingWeights", "NotApplicable", "Options", "Ranking", "RecipeError", "Result", "Results", "Retriever",
-    "Runtime", "Scores", "Searcher", "StoreError", "SupportsUpdates", "TorchEncoder", "Trainable", "Unavailable",
-    "UpdatableSearcher", "UsageError", "__version__", "evaluate", "load_dataset", "load_results", "run", "score",
+    "MissingWeights", "NotApplicable", "Options", "Promises", "Ranking", "RecipeError", "Result", "Results",
+    "Retriever", "Runtime", "Scores", "Searcher", "StoreError", "SupportsUpdates", "TorchEncoder", "Trainable",
+    "Unavailable", "UpdatableSearcher", "UsageError", "__version__", "evaluate", "load_dataset", "load_results",
+    "run", "score",
 ]  # fmt: skip
 
 
