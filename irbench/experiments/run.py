@@ -285,7 +285,7 @@ class Experiment:
                 code="unused-option",
             )
         if cell.incremental and not benchmark.incremental:
-            benchmark = datasets.hold_back_half(benchmark)
+            benchmark = datasets.make_incremental(benchmark)
         return benchmark if cell.max_queries is None else datasets.shorten(benchmark, cell.max_queries)
 
     @cached_property

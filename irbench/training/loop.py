@@ -50,7 +50,7 @@ class Task:
         raise NotImplementedError
 
     def validation_loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Return the loss of held-out images; unlike `loss` it changes no state. `rows` are sorted by class."""
+        """Return the loss of held-out images; unlike `loss` it must not change state. `rows` are sorted by class."""
         return self.loss(images, rows)
 
     def target(self, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Anyone's own images, listed in a .csv file: path,label,split and perhaps the box x1,y1,x2,y2."""
+"""The user's own images, listed in a .csv file: path,label,split and optionally a box x1,y1,x2,y2."""
 
 import csv
 import os
@@ -21,13 +21,13 @@ _BOX = ("x1", "y1", "x2", "y2")
 
 @dataclass(frozen=True)
 class Config:
-    """Nothing to choose."""
+    """Empty: there are no parameters."""
 
 
 class CsvLoader:
-    """One image a line; a path is absolute or starts at the file's folder, a label is any text.
+    """One image per line; a path is absolute or relative to the file's folder, a label is any text.
 
-    An image may stand in several splits, once in each. Without rows of split train, the gallery is trained on.
+    An image may be in several splits, once in each. Without rows of split train, the gallery is the training set.
     """
 
     marker: ClassVar[str] = ""
@@ -70,11 +70,11 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
 
 def _checked(row: dict[str, str], where: str) -> dict[str, str]:
     if "" in row or None in row.values():
-        raise DataError(f"{where}: more or fewer columns than in the first line; quote texts that hold a comma")
+        raise DataError(f"{where}: more or fewer columns than in the first line; quote texts with a comma")
     row |= {name: row[name].strip() for name in _NEEDED}
     for name in _NEEDED:
         if not row[name] or "\0" in row[name]:
-            raise DataError(f"{where}: column '{name}' is empty or holds a zero byte")
+            raise DataError(f"{where}: column '{name}' is empty or contains a zero byte")
     if row["split"] not in _SPLITS:
         raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query")
     return row | {"path": Path(os.path.normpath(row["path"])).as_posix()}  # ./b.jpg is b.jpg

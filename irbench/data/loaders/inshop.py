@@ -20,13 +20,13 @@ _BOXES = "Anno/list_bbox_inshop.txt"
 class Config:
     """The recipe's [params]."""
 
-    pictures: str = "Img"  # "Img" holds img/WOMEN/...; another folder for pictures of another size
+    pictures: str = "Img"  # "Img" contains img/WOMEN/...; another folder for images of another size
 
 
 class InshopLoader:
-    """Searched: the gallery; asked: the queries; trained on: train and gallery, or with disjoint classes train alone.
+    """Training: train and gallery, or with disjoint classes train alone; gallery and queries as published.
 
-    So does the paper (section 4): 38,494 images of 7,982 items train the closed-set methods.
+    This is the paper's protocol (section 4): 38,494 images of 7,982 items train the closed-set methods.
     """
 
     marker: ClassVar[str] = _PARTITION
@@ -63,9 +63,9 @@ def _boxes(names: tuple[str, ...], path: Path) -> NDArray[np.int32]:
 
 
 def _counted(path: Path, *kinds: Callable[[str], Any]) -> list[tuple[Any, ...]]:
-    """Return the rows below a count and a header; a file with fewer or more rows than it says is damaged."""
+    """Return the rows below a count and a header; `DataError` if their number is not the count."""
     (count,) = next(lines(path, whole), (0,))
     rows = list(lines(path, *kinds, skip=2))
     if len(rows) != count:
-        raise DataError(f"{path}: its first line says {count:,} images, and it lists {len(rows):,}; get it again")
+        raise DataError(f"{path}: its first line states {count:,} images, and it lists {len(rows):,}; get it again")
     return rows

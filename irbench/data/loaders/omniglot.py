@@ -23,7 +23,7 @@ class Config:
 
 
 class OmniglotLoader:
-    """A class is a character of an alphabet; trained on and searched: some drawers, asked: others."""
+    """A class is a character of an alphabet. Training and gallery: some drawers; queries: others."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -36,7 +36,7 @@ class OmniglotLoader:
     shape: ClassVar[str] = "the zip archives of the recipe, not unpacked"
 
     def read(self, root: Path) -> Collection:
-        """List the archives. They overlap: a drawing that stands in several is counted once, in the first."""
+        """List the archives. They overlap: a drawing in several of them is used once, from the first."""
         drawings: dict[str, str] = {}  # alphabet/character/file → id
         repeated = []
         for archive in self.config.archives:

@@ -98,7 +98,7 @@ class World:
 
 def _colours(images: ImageSet) -> np.ndarray:
     source = Source(images)
-    return np.array([np.asarray(source.picture(row)).reshape(-1, 3).mean(0) / 255 for row in range(len(source))])
+    return np.array([np.asarray(source.image(row)).reshape(-1, 3).mean(0) / 255 for row in range(len(source))])
 
 
 def make_world(root: Path) -> World:
