@@ -33,7 +33,9 @@ def export_(
     folder = results or default_folder()
     found, problems = _chosen(folder, dataset, None)
     if not found:
-        raise UsageError(f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export")
+        raise UsageError(
+            f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export", code="no-results"
+        )
     done = export(found, Artefacts(folder, work, data, tuple(dataset or ())), out, format=format)
     for path in done.files:
         typer.echo(path)
@@ -121,10 +123,14 @@ def check(
     made, broken = _chosen(results, dataset, seed)
     known, damaged = _chosen(baseline, dataset, seed)
     if not made:
-        raise UsageError(f"no results in {results} to check: irbench run makes some, --results names another folder")
+        raise UsageError(
+            f"no results in {results} to check: irbench run makes some, --results names another folder",
+            code="no-results",
+        )
     if not known and not update:
         raise UsageError(
-            f"no results in {baseline} to compare with: --baseline names another folder, --update stores these"
+            f"no results in {baseline} to compare with: --baseline names another folder, --update stores these",
+            code="no-results",
         )
     old, new = (Artefacts(folder, work, data, tuple(dataset or ())) for folder in (baseline, results))
     limits = Limits(floor=floor / 100, slower=slower)

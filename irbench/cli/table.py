@@ -46,7 +46,9 @@ def table(
 
     check_choice("--format", format, FORMATS)
     if table is not None and (metric or mix or not paper):
-        raise UsageError("--table is about the paper's own rows: leave out --metric, --mix and --no-paper")
+        raise UsageError(
+            "--table is about the paper's own rows: leave out --metric, --mix and --no-paper", code="unused-option"
+        )
     folder, found, problems = read_results(results)
     datasets, judge = known_names(dataset or (), found)[0], hits.reader(folder)
     if table is not None:

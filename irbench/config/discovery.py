@@ -83,9 +83,9 @@ def parse(path: Path) -> ast.Module:
     try:
         return ast.parse(path.read_bytes(), str(path))
     except SyntaxError as error:
-        raise RecipeError(f"{path}, line {error.lineno}: {error.msg}") from None
+        raise RecipeError(f"{path}, line {error.lineno}: {error.msg}", code="bad-python-file") from None
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path}: {error}") from None
+        raise RecipeError(f"{path}: {error}", code="bad-python-file") from None
 
 
 def _file_entry(path: Path, stem: str, module: str | None, kind: Kind) -> Iterator[Entry]:
@@ -120,7 +120,7 @@ def _import_file(name: str, path: Path) -> ModuleType:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise RecipeError(f"{path} is not a Python file")
+        raise RecipeError(f"{path} is not a Python file", code="bad-python-file")
     module = module_from_spec(spec)
     sys.modules[name] = module  # before it runs: dataclasses look their module up there
     try:

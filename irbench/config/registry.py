@@ -34,7 +34,10 @@ class Registry(Mapping[str, Entry]):
             raise self._unknown(name)
         first, *others = found.values()
         if others:
-            raise UsageError(f"{self.kind} '{name}' is registered twice: {first} and {others[0]}; rename one of them")
+            raise UsageError(
+                f"{self.kind} '{name}' is registered twice: {first} and {others[0]}; rename one of them",
+                code="name-taken",
+            )
         return first
 
     def __contains__(self, name: object) -> bool:
@@ -52,11 +55,14 @@ class Registry(Mapping[str, Entry]):
         if len(entry.classes) > 1:
             raise RecipeError(
                 f"{self.kind} '{name}': {entry} has {len(entry.classes)} public classes whose names end in "
-                f"{self._kind.suffix} ({', '.join(entry.classes)}); begin the names of all but one with _"
+                f"{self._kind.suffix} ({', '.join(entry.classes)}); begin the names of all but one with _",
+                code="bad-python-file",
             )
         found = getattr(entry.load(), entry.classes[0], None)
         if not isinstance(found, type):
-            raise RecipeError(f"{self.kind} '{name}': module {entry.module} has no class {entry.classes[0]}")
+            raise RecipeError(
+                f"{self.kind} '{name}': module {entry.module} has no class {entry.classes[0]}", code="bad-python-file"
+            )
         return found
 
     def schema(self, name: str) -> Any:
@@ -64,7 +70,9 @@ class Registry(Mapping[str, Entry]):
         entry = self[name]
         config = getattr(entry.load(), "Config", None)
         if not isinstance(config, type) or not is_dataclass(config):
-            raise RecipeError(f"{self.kind} '{name}': {entry} has no dataclass Config, the schema of its recipe")
+            raise RecipeError(
+                f"{self.kind} '{name}': {entry} has no dataclass Config, the schema of its recipe", code="no-config"
+            )
         return config
 
     def _unknown(self, name: str) -> Exception:
@@ -73,8 +81,10 @@ class Registry(Mapping[str, Entry]):
             if helper.name == name and helper.path is not None:
                 discovery.parse(helper.path)  # raises what keeps it from being read
                 what = f"{helper} has no public class whose name ends in {self._kind.suffix}"
-                return RecipeError(f"{self.kind} '{name}': {what}")
-        return UsageError(f"unknown {self.kind} '{name}'{nearest(name, self)} (registered: {', '.join(self)})")
+                return RecipeError(f"{self.kind} '{name}': {what}", code="bad-python-file")
+        return UsageError(
+            f"unknown {self.kind} '{name}'{nearest(name, self)} (registered: {', '.join(self)})", code="unknown-name"
+        )
 
 
 SEARCHERS = Registry(Kind("searcher", "retrievers/searchers", "methods/search"))

@@ -32,15 +32,23 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if not self.ids:
-            raise DataError(f"the {self.name} split has no images: check the split column or file of the data set")
+            raise DataError(
+                f"the {self.name} split has no images: check the split column or file of the data set", code="no-images"
+            )
         if len(set(self.ids)) != len(self.ids):
-            raise DataError(f"image listed twice in the {self.name} split: {_first_repeated(self.ids)}")
+            raise DataError(
+                f"image listed twice in the {self.name} split: {_first_repeated(self.ids)}", code="duplicate-image"
+            )
         for what, column in (("labels", self.labels), ("boxes", self.boxes), ("arrays", self.arrays)):
             if column is not None and len(column) != len(self.ids):
-                raise DataError(f"{self.name} split: {len(self.ids)} images but {len(column)} {what}")
+                raise DataError(
+                    f"{self.name} split: {len(self.ids)} images but {len(column)} {what}", code="wrong-shape"
+                )
         if self.labels.min() < 0:
             row = int(np.argmax(self.labels < 0))
-            raise DataError(f"negative label {self.labels[row]} for {self.ids[row]} in the {self.name} split")
+            raise DataError(
+                f"negative label {self.labels[row]} for {self.ids[row]} in the {self.name} split", code="bad-label"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,13 +99,14 @@ class Benchmark:
     def __post_init__(self) -> None:
         if not 0 <= self.incremental < len(self.gallery):
             raise DataError(
-                f"{self.incremental} of {len(self.gallery)} gallery images are added later: at least one must not be"
+                f"{self.incremental} of {len(self.gallery)} gallery images are added later: at least one must not be",
+                code="bad-split",
             )
         shared = np.flatnonzero(self.own_rows >= 0)  # queries that are also gallery images
         differs = self.gallery.labels[self.own_rows[shared]] != self.queries.labels[shared]
         if differs.any():
             id_ = self.queries.ids[shared[int(differs.argmax())]]
-            raise DataError(f"{id_} has one label in the gallery and another among the queries")
+            raise DataError(f"{id_} has one label in the gallery and another among the queries", code="two-labels")
 
     @cached_property
     def own_rows(self) -> NDArray[np.int64]:

@@ -23,11 +23,13 @@ class Embeddings:
 
     def __post_init__(self) -> None:
         if self.array.ndim != 2:
-            raise ContractError(f"embeddings are an array [N,D], not {self.array.shape}")
+            raise ContractError(f"embeddings are an array [N,D], not {self.array.shape}", code="wrong-shape")
         object.__setattr__(self, "array", np.ascontiguousarray(self.array, dtype=np.float32))
         finite = np.isfinite(self.array).all(axis=1)
         if not finite.all():
-            raise ContractError(f"embedding of row {int(finite.argmin())} contains NaN or infinity; check that image")
+            raise ContractError(
+                f"embedding of row {int(finite.argmin())} contains NaN or infinity; check that image", code="not-finite"
+            )
 
     def __len__(self) -> int:
         return len(self.array)
@@ -41,5 +43,8 @@ class Embeddings:
         """Return the vectors scaled to length one; a zero vector raises `ContractError`."""
         norms = np.linalg.norm(self.array, axis=1, keepdims=True)
         if not norms.all():
-            raise ContractError(f"embedding of row {int(norms.argmin())} is zero and cannot be scaled to length one")
+            raise ContractError(
+                f"embedding of row {int(norms.argmin())} is zero and cannot be scaled to length one",
+                code="no-direction",
+            )
         return type(self)(self.array / norms)

@@ -22,13 +22,16 @@ class Identifiers:
     def __post_init__(self) -> None:
         if self.codes.ndim != 2 or 0 in self.codes.shape or not np.issubdtype(self.codes.dtype, np.integer):
             raise ContractError(
-                f"identifiers are an array of integers [N,M], not {self.codes.dtype} {self.codes.shape}"
+                f"identifiers are an array of integers [N,M], not {self.codes.dtype} {self.codes.shape}",
+                code="wrong-shape",
             )
         object.__setattr__(self, "codes", np.ascontiguousarray(self.codes, dtype=np.int64))
         bad = ((self.codes < 0) | (self.codes >= self.codebook_size)).any(axis=1)
         if bad.any():
             row = int(bad.argmax())
-            raise ContractError(f"identifier of row {row} is {self.codes[row]}, outside 0…{self.codebook_size - 1}")
+            raise ContractError(
+                f"identifier of row {row} is {self.codes[row]}, outside 0…{self.codebook_size - 1}", code="out-of-range"
+            )
 
     def __len__(self) -> int:
         return len(self.codes)

@@ -28,22 +28,32 @@ class Ranking:
     def __post_init__(self) -> None:
         rows, scores = self.rows, self.scores
         if rows.ndim != 2 or rows.shape != scores.shape:
-            raise ContractError(f"a ranking has rows and scores of one shape [Q,K], not {rows.shape}, {scores.shape}")
+            raise ContractError(
+                f"a ranking has rows and scores of one shape [Q,K], not {rows.shape}, {scores.shape}",
+                code="wrong-shape",
+            )
         missing = rows == MISSING
         if (rows < MISSING).any() or np.isnan(scores).any():
-            raise ContractError("a ranking has gallery rows from 0, or -1 for a missing result, and no score is NaN")
+            raise ContractError(
+                "a ranking has gallery rows from 0, or -1 for a missing result, and no score is NaN", code="bad-ranking"
+            )
         if (missing[:, :-1] & ~missing[:, 1:]).any() or (scores[missing] != -np.inf).any():
-            raise ContractError("missing results (-1, score -inf) are allowed at the end of a query's ranking only")
+            raise ContractError(
+                "missing results (-1, score -inf) are allowed at the end of a query's ranking only", code="bad-ranking"
+            )
         tied = scores[:, :-1] == scores[:, 1:]
         out_of_order = (scores[:, :-1] < scores[:, 1:]) | (tied & (rows[:, :-1] > rows[:, 1:]) & ~missing[:, 1:])
         if out_of_order.any():
             raise ContractError(
-                f"query {int(out_of_order.any(1).argmax())}: results are not sorted by score, ties by row"
+                f"query {int(out_of_order.any(1).argmax())}: results are not sorted by score, ties by row",
+                code="bad-ranking",
             )
         ordered = np.sort(rows, axis=1)
         repeated = (ordered[:, :-1] == ordered[:, 1:]) & (ordered[:, 1:] != MISSING)
         if repeated.any():
-            raise ContractError(f"query {int(repeated.any(1).argmax())}: the same gallery row is returned twice")
+            raise ContractError(
+                f"query {int(repeated.any(1).argmax())}: the same gallery row is returned twice", code="bad-ranking"
+            )
 
     @classmethod
     def from_topk(cls, rows: ArrayLike, scores: ArrayLike) -> Self:

@@ -40,7 +40,7 @@ class Rows:
         """Return the rows after removing `rows`; `ContractError` if one is not present, or none would be left."""
         left = np.delete(self.numbers, self.places(rows))
         if not left.size:
-            raise ContractError("the last image of a gallery cannot be removed")
+            raise ContractError("the last image of a gallery cannot be removed", code="empty-gallery")
         return Rows(left, self.end)
 
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -49,7 +49,7 @@ class Rows:
         places = np.searchsorted(self.numbers, rows).astype(np.int64)
         absent = self.numbers[np.minimum(places, len(self.numbers) - 1)] != rows
         if absent.any():
-            raise ContractError(f"there is no image at row {rows[absent][0]} of the gallery")
+            raise ContractError(f"there is no image at row {rows[absent][0]} of the gallery", code="no-such-row")
         return places
 
     def named(self, found: Ranking) -> Ranking:

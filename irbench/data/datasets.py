@@ -75,7 +75,7 @@ class Dataset:
             if (place / self.loader.marker).exists():
                 return place
         searched = ", ".join(str(place / self.loader.marker) for place in places)
-        raise DataError(f"{self.name} not found: searched {searched}. {self.hint}")
+        raise DataError(f"{self.name} not found: searched {searched}. {self.hint}", code="not-found")
 
     def is_here(self, data: Path) -> bool:
         """Return whether one of the candidate roots has the loader's marker."""
@@ -97,9 +97,11 @@ class Dataset:
         try:
             return root, self.loader.read(root)
         except FileNotFoundError as error:
-            raise DataError(f"{self.name}: {error.filename} is missing. {self.hint}") from None
+            raise DataError(f"{self.name}: {error.filename} is missing. {self.hint}", code="missing-file") from None
         except OSError as error:
-            raise DataError(f"{self.name}: cannot read {error.filename or root}: {error.strerror}") from None
+            raise DataError(
+                f"{self.name}: cannot read {error.filename or root}: {error.strerror}", code="unreadable-file"
+            ) from None
 
 
 def find(name: str | Path) -> Dataset:
@@ -153,7 +155,9 @@ def make_incremental(benchmark: Benchmark) -> Benchmark:
         rows = np.flatnonzero(gallery.labels == label).tolist()
         new[sorted(rows, key=digests.__getitem__)[: len(rows) // 2]] = True
     if not new.any():
-        raise UsageError(f"{benchmark.name}: no class has two gallery images, so none can be added later")
+        raise UsageError(
+            f"{benchmark.name}: no class has two gallery images, so none can be added later", code="too-few-images"
+        )
     new_ids = {gallery.ids[row] for row in np.flatnonzero(new)}
     trained = np.array([id_ not in new_ids for id_ in benchmark.train.ids])
     return replace(
@@ -167,7 +171,7 @@ def make_incremental(benchmark: Benchmark) -> Benchmark:
 def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
     """Return the benchmark with an even sample of at most `max_queries` queries, and marked as shortened."""
     if max_queries < 1:
-        raise UsageError(f"--max-queries {max_queries}: at least one query is needed")
+        raise UsageError(f"--max-queries {max_queries}: at least one query is needed", code="bad-value")
     count = len(benchmark.queries)
     if max_queries >= count:
         return benchmark
@@ -245,11 +249,13 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
 
 def _boxes(dataset: Dataset, collection: Collection) -> NDArray[np.int32]:
     if collection.boxes is None:
-        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out")
+        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out", code="no-boxes")
     try:
         return collection.boxes()
     except FileNotFoundError as error:
-        raise DataError(f"{dataset.name}: --crop bbox needs {error.filename}. {dataset.hint}") from None
+        raise DataError(
+            f"{dataset.name}: --crop bbox needs {error.filename}. {dataset.hint}", code="missing-file"
+        ) from None
 
 
 def _halves(collection: Collection) -> Split:
@@ -262,7 +268,8 @@ def _halves(collection: Collection) -> Split:
     classes = np.unique(labels)
     if len(classes) < 2:
         raise DataError(
-            f"--protocol metric-learning splits the classes in two halves, and there is only {len(classes)}"
+            f"--protocol metric-learning splits the classes in two halves, and there is only {len(classes)}",
+            code="too-few-classes",
         )
     in_training = labels < classes[len(classes) // 2]
     return Split(train=rows[in_training], gallery=rows[~in_training], queries=rows[~in_training])
@@ -273,7 +280,7 @@ def _once(ids: Sequence[str], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     first: dict[str, int] = {}
     for row, id_ in enumerate(ids):
         if labels[first.setdefault(id_, row)] != labels[row]:
-            raise DataError(f"{id_} is listed with two labels")
+            raise DataError(f"{id_} is listed with two labels", code="two-labels")
     return np.array(list(first.values()), dtype=np.int64)
 
 
@@ -297,7 +304,8 @@ def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
     if absent:
         raise DataError(
             f"{dataset.name}: {len(absent):,} of {len(paths):,} listed images are not on disk, the first is "
-            f"{absent[0]}. {dataset.hint} (--on-bad-image skip leaves absent images out)"
+            f"{absent[0]}. {dataset.hint} (--on-bad-image skip leaves absent images out)",
+            code="missing-images",
         )
 
 

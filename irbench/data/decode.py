@@ -51,31 +51,33 @@ def read_bytes(path: Path) -> bytes:
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise DataError("not a regular file")
+            raise DataError("not a regular file", code="unreadable-image")
         if facts.st_size > MAX_BYTES:
-            raise DataError(f"more than {MAX_BYTES >> 20} MiB")
+            raise DataError(f"more than {MAX_BYTES >> 20} MiB", code="image-too-large")
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError("the file is missing") from None
+        raise DataError("the file is missing", code="missing-images") from None
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}") from None
+        raise DataError(f"cannot be read: {error.strerror}", code="unreadable-image") from None
 
 
 def decode(data: bytes) -> Image.Image:
     """Decode a file's content to an RGB image; `DataError` with the reason, without the file's name."""
     if not data:
-        raise DataError("the file is empty")
+        raise DataError("the file is empty", code="unreadable-image")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        raise DataError(f"not a {', '.join(FORMATS)} image, or its beginning is damaged") from None
+        raise DataError(
+            f"not a {', '.join(FORMATS)} image, or its beginning is damaged", code="unreadable-image"
+        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DataError(f"more than {MAX_PIXELS / 1e6:.0f} million pixels") from None
+        raise DataError(f"more than {MAX_PIXELS / 1e6:.0f} million pixels", code="image-too-large") from None
     except _DAMAGE as error:
-        raise DataError(f"damaged: {error}") from None
+        raise DataError(f"damaged: {error}", code="unreadable-image") from None
 
 
 def cut(image: Image.Image, box: NDArray[np.int32]) -> Image.Image:
@@ -86,7 +88,9 @@ def cut(image: Image.Image, box: NDArray[np.int32]) -> Image.Image:
     inside = min(x1 + over_x, y1 + over_y) >= 0 and x2 <= width + over_x and y2 <= height + over_y
     x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
     if not inside or x1 >= x2 or y1 >= y2:
-        raise DataError(f"box {[int(value) for value in box]} does not fit an image of {width} x {height} pixels")
+        raise DataError(
+            f"box {[int(value) for value in box]} does not fit an image of {width} x {height} pixels", code="bad-box"
+        )
     return image.crop((x1, y1, x2, y2))
 
 
@@ -104,7 +108,9 @@ def fit(image: Image.Image, view: View) -> NDArray[np.uint8]:
 def _check_size(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise DataError(f"{width} x {height} pixels are more than {MAX_PIXELS / 1e6:.0f} million")
+        raise DataError(
+            f"{width} x {height} pixels are more than {MAX_PIXELS / 1e6:.0f} million", code="image-too-large"
+        )
 
 
 def _rgb(image: Image.Image) -> Image.Image:

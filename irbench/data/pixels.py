@@ -171,7 +171,9 @@ def _decode_into(folder: Path, *, source: Source, view: View) -> None:
                 for square in workers.map(partial(_square, source, view), rows):
                     file.write(square.tobytes())
     except OSError as error:
-        raise StoreError(f"cannot write decoded images to {folder.parent}: {error.strerror}; see --work") from error
+        raise StoreError(
+            f"cannot write decoded images to {folder.parent}: {error.strerror}; see --work", code="not-writable"
+        ) from error
 
 
 def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:

@@ -53,7 +53,9 @@ class Source:
         try:
             return decode(self._bytes(row))
         except DataError as error:
-            raise DataError(f"{self._where(row)}: {error}; --on-bad-image skip leaves it out") from None
+            raise DataError(
+                f"{self._where(row)}: {error}; --on-bad-image skip leaves it out", code=error.code
+            ) from None
 
     def seen(self, row: int) -> Image.Image:
         """Return the image cropped to its box, or the whole image where there are no boxes.
@@ -66,7 +68,9 @@ class Source:
         try:
             return cut(image, self.images.boxes[row])
         except DataError as error:
-            raise DataError(f"{self._where(row)}: {error}; get boxes for these images, or leave --crop out") from None
+            raise DataError(
+                f"{self._where(row)}: {error}; get boxes for these images, or leave --crop out", code=error.code
+            ) from None
 
     def _where(self, row: int) -> str:
         return f"{self.images.root / self.images.ids[row]} (row {row} of {self.images.name})"
@@ -78,10 +82,10 @@ class Source:
         try:
             info = _member(archive, member)
             if info.file_size > MAX_BYTES:
-                raise DataError(f"more than {MAX_BYTES >> 20} MiB")
+                raise DataError(f"more than {MAX_BYTES >> 20} MiB", code="image-too-large")
             return _open(archive).read(info)
         except _UNZIP_ERRORS as error:
-            raise DataError(f"cannot be read from its archive: {error}") from None
+            raise DataError(f"cannot be read from its archive: {error}", code="unreadable-image") from None
 
     def _version(self, row: int) -> str:
         if self.images.arrays is not None:

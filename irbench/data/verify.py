@@ -97,7 +97,7 @@ def verify(dataset: Dataset, data: Path, *, crop: str = "none") -> Findings:
     check_choice("--crop", crop, CROPS)
     root, collection = dataset.collect(data)
     if crop == "bbox" and collection.boxes is None:
-        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out")
+        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out", code="no-boxes")
     findings = _counted(dataset, root, collection, crop)
     try:
         _compare(findings, dataset, assemble(dataset, root, collection, crop="none", protocol="closed-set"))

@@ -60,7 +60,8 @@ class Builder:
         """Return the cell's searcher."""
         if self.cell.search is None:
             raise UsageError(
-                f"method '{self.cell.method}' searches among vectors: name an index, as in --search linear"
+                f"method '{self.cell.method}' searches among vectors: name an index, as in --search linear",
+                code="no-search",
             )
         recipe = recipes.find("methods/search", self.cell.search)
         cls, config = self._class_and_config(SEARCHERS, recipe.head(SearchHead).searcher, recipe)
@@ -70,7 +71,8 @@ class Builder:
         """Return the cell's identifier."""
         if self.cell.identifier is None:
             raise UsageError(
-                f"method '{self.cell.method}' generates identifiers: name one, as in --identifier semantic"
+                f"method '{self.cell.method}' generates identifiers: name one, as in --identifier semantic",
+                code="no-identifiers",
             )
         recipe = recipes.find("methods/identifier", self.cell.identifier)
         cls, config = self._class_and_config(IDENTIFIERS, recipe.head(IdentifierHead).identifier, recipe)
@@ -118,7 +120,7 @@ class Builder:
     def _encoder(self, method: str) -> tuple[Any, Any]:
         recipe, head = self._method(method)
         if head.encoder is None:
-            raise RecipeError(f"{recipe.path}: names no encoder")
+            raise RecipeError(f"{recipe.path}: names no encoder", code="no-encoder")
         return self._class_and_config(ENCODERS, head.encoder, recipe)
 
     def _method(self, method: str) -> tuple[Recipe, MethodHead]:
@@ -127,7 +129,8 @@ class Builder:
         if self.cell.scale not in head.scales:
             raise NotApplicable(
                 f"{method} is used as it was published, and at scale {self.cell.scale} there is nothing to load: "
-                f"run it with --scale {head.scales[0]}"
+                f"run it with --scale {head.scales[0]}",
+                code="not-at-scale",
             )
         return recipe, head
 

@@ -39,7 +39,7 @@ def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retri
     images = list(dict.fromkeys(images))
     for image in images:
         if not image.is_file():
-            raise UsageError(f"{image}: no such file; name image files to ask about")
+            raise UsageError(f"{image}: no such file; name image files to ask about", code="no-such-file")
     use_threads(experiment.runtime.threads)
     seed_everything(experiment.cell.seed)
     retriever, benchmark = experiment.builder.retriever(), experiment.benchmark

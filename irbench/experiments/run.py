@@ -64,7 +64,7 @@ class Settings:
         check_choice("--precision", self.precision, PRECISIONS)
         check_choice("--on-bad-image", self.on_bad_image, ("fail", "skip"))
         if self.weights is not None and not self.weights.is_file():
-            raise UsageError(f"--weights {self.weights}: no such file")
+            raise UsageError(f"--weights {self.weights}: no such file", code="no-such-file")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,9 @@ class Experiment:
     def check(self) -> None:
         """Find what is wrong with the request before anything is computed: recipes, data, the stored result."""
         if self.cell.shortened and self.settings.results.resolve() == Path("results").resolve():
-            raise UsageError("results/ is for whole runs: leave out --results, or --epochs and --max-queries")
+            raise UsageError(
+                "results/ is for whole runs: leave out --results, or --epochs and --max-queries", code="partial-result"
+            )
         if self.objects is not None:
             self.objects.check()
         if self.cell.origin == "recipe":
@@ -167,7 +169,9 @@ class Experiment:
         seed_everything(self.cell.seed)
         retriever = self.builder.retriever()
         if self.benchmark.incremental and not isinstance(retriever, SupportsUpdates):
-            raise NotApplicable(f"{self.cell.name} cannot add images to a gallery that it has indexed")
+            raise NotApplicable(
+                f"{self.cell.name} cannot add images to a gallery that it has indexed", code="no-updates"
+            )
         cost = self._prepare(retriever)
         ranking = self._search(retriever)
         identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
@@ -316,7 +320,7 @@ def _plain(details: Mapping[str, object]) -> Facts:
     try:
         return cast("Facts", json.loads(json.dumps(dict(details), allow_nan=False, default=lambda value: value.item())))
     except (AttributeError, TypeError, ValueError) as error:
-        raise ContractError(f"describe() has details that JSON cannot hold: {error}") from error
+        raise ContractError(f"describe() has details that JSON cannot hold: {error}", code="bad-description") from error
 
 
 def check_writable(folder: Path, option: str) -> None:
@@ -326,7 +330,9 @@ def check_writable(folder: Path, option: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another folder with {option}") from error
+        raise StoreError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with {option}", code="not-writable"
+        ) from error
 
 
 _load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set

@@ -40,7 +40,9 @@ def report(
 ) -> dict[str, object]:
     """Return the diagnostics of the gallery's identifiers; `generated` [Q,K,M] are sequences without a trie, if any."""
     if len(identifiers) != len(benchmark.gallery):
-        raise ContractError(f"{len(identifiers)} identifiers for a gallery of {len(benchmark.gallery)} images")
+        raise ContractError(
+            f"{len(identifiers)} identifiers for a gallery of {len(benchmark.gallery)} images", code="wrong-shape"
+        )
     prefixes = _prefixes(identifiers)
     each = np.bincount(prefixes[:, -1])
     counts = [np.bincount(column) for column in identifiers.codes.T]
@@ -95,7 +97,10 @@ def sample(queries: ImageSet) -> ImageSet:
 def valid_rate(generated: NDArray[np.int64], identifiers: Identifiers) -> float:
     """Return the share of sequences [Q,K,M] that are identifiers; `ContractError` for another shape."""
     if generated.ndim != 3 or generated.shape[2] != identifiers.num_codebooks:
-        raise ContractError(f"generated sequences have shape {generated.shape}, not [Q,K,{identifiers.num_codebooks}]")
+        raise ContractError(
+            f"generated sequences have shape {generated.shape}, not [Q,K,{identifiers.num_codebooks}]",
+            code="wrong-shape",
+        )
     together = np.concatenate([identifiers.codes, generated.reshape(-1, identifiers.num_codebooks)])
     different, place = np.unique(together, axis=0, return_inverse=True)
     known = np.zeros(len(different), dtype=bool)

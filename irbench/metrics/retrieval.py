@@ -162,7 +162,8 @@ class Measure:
         values = np.asarray(self.metric.function(hits, self.k), np.float64)
         if values.shape != hits.positives.shape or not np.isfinite(values).all():
             raise ContractError(
-                f"metric '{self}' has to give a finite number for each of {len(hits.positives)} queries"
+                f"metric '{self}' has to give a finite number for each of {len(hits.positives)} queries",
+                code="bad-metric",
             )
         return values
 
@@ -191,14 +192,16 @@ def parse(name: str) -> Measure:
     """Return the measure named "precision@10" or "r_precision"; `UsageError` if there is none."""
     base, at, k = name.partition("@")
     if base not in METRICS:
-        raise UsageError(f"unknown metric '{name}'{nearest(base, METRICS)} (irbench list metrics)")
+        raise UsageError(
+            f"unknown metric '{name}'{nearest(base, METRICS)} (irbench list metrics)", code="unknown-metric"
+        )
     metric = METRICS[base]
     if not metric.at_k:
         if at:
-            raise UsageError(f"metric '{name}': {base} has no K; use '{base}'")
+            raise UsageError(f"metric '{name}': {base} has no K; use '{base}'", code="bad-metric-name")
         return Measure(metric)
     if not (k.isascii() and k.isdigit() and int(k) > 0):
-        raise UsageError(f"metric '{name}': {base} needs a K, such as '{base}@10'")
+        raise UsageError(f"metric '{name}': {base} needs a K, such as '{base}@10'", code="bad-metric-name")
     return Measure(metric, int(k))
 
 
@@ -304,9 +307,15 @@ def _why_not(measure: Measure, judged: Judged, scope: Scope) -> str:
 
 def _check(ranking: Ranking, benchmark: Benchmark) -> None:
     if len(ranking) != len(benchmark.queries):
-        raise ContractError(f"a ranking of {len(ranking)} queries for a benchmark of {len(benchmark.queries)}")
+        raise ContractError(
+            f"a ranking of {len(ranking)} queries for a benchmark of {len(benchmark.queries)}", code="wrong-shape"
+        )
     if ranking.rows.size and ranking.rows.max() >= len(benchmark.gallery):
-        raise ContractError(f"row {ranking.rows.max()} in a ranking of a gallery of {len(benchmark.gallery)} images")
+        raise ContractError(
+            f"row {ranking.rows.max()} in a ranking of a gallery of {len(benchmark.gallery)} images", code="no-such-row"
+        )
     own = benchmark.own_rows
     if own.max() >= 0 and ((ranking.rows == own[:, None]) & (own[:, None] >= 0)).any():
-        raise ContractError("a query's own image is among its results: remove it by its id before scoring")
+        raise ContractError(
+            "a query's own image is among its results: remove it by its id before scoring", code="query-in-results"
+        )

@@ -36,10 +36,13 @@ def find_weights(name: str, file: Path | None) -> Weights:
     if file.suffix != ".safetensors":
         raise MissingWeights(
             f"--weights {file}: only .safetensors files are opened, since other formats can run code. Convert a file "
-            "that you trust: safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors')"
+            "that you trust: safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'model.safetensors')",
+            code="unsafe-weights",
         )
     if not file.is_file():
-        raise MissingWeights(f"--weights {file}: no such file; it has to contain the weights of timm model {name}")
+        raise MissingWeights(
+            f"--weights {file}: no such file; it has to contain the weights of timm model {name}", code="no-such-file"
+        )
     return Weights(file, f"file {file.name} sha256:{sha256(file)}")
 
 
@@ -55,18 +58,23 @@ def load_network(name: str, weights: Weights, **options: Any) -> Any:
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except Exception as error:  # format, names and shapes each raise exceptions of their own
         reason = " ".join(str(error).split())[:400]
-        raise MissingWeights(f"{weights.path} does not contain the weights of timm model {name}: {reason}") from error
+        raise MissingWeights(
+            f"{weights.path} does not contain the weights of timm model {name}: {reason}", code="wrong-weights"
+        ) from error
 
 
 def check_name(name: str) -> None:
     """Raise `RecipeError` for a backbone that timm does not know, or a tag of weights that it does not have."""
     if not timm.is_model(name):
         known = nearest(name.partition(".")[0], timm.list_models())
-        raise RecipeError(f'backbone = "{name}" is no model of timm {timm.__version__}{known}')
+        raise RecipeError(f'backbone = "{name}" is no model of timm {timm.__version__}{known}', code="unknown-backbone")
     architecture, _, tag = name.partition(".")
     tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
-        raise RecipeError(f'backbone = "{name}": timm has no weights of that tag, but {", ".join(tags) or "none"}')
+        raise RecipeError(
+            f'backbone = "{name}": timm has no weights of that tag, but {", ".join(tags) or "none"}',
+            code="unknown-backbone",
+        )
 
 
 def _hub_weights(name: str) -> Weights:
@@ -74,7 +82,9 @@ def _hub_weights(name: str) -> Weights:
 
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not cfg.hf_hub_id:
-        raise MissingWeights(f"timm knows no hub repository with weights for {name}: pass them with --weights FILE")
+        raise MissingWeights(
+            f"timm knows no hub repository with weights for {name}: pass them with --weights FILE", code="no-weights"
+        )
     repository, _, revision = cfg.hf_hub_id.partition("@")
     names = (cfg.hf_hub_filename,) if cfg.hf_hub_filename else _HUB_FILES
     cached = ((file, try_to_load_from_cache(repository, file, revision=revision or None)) for file in names)
@@ -98,8 +108,10 @@ def _fetch(name: str, repository: str, revision: str | None, names: tuple[str, .
             continue
         except Exception as error:  # offline, refused, interrupted, disk full: one message, no traceback
             reason = " ".join(str(error).split())[:240]
-            raise MissingWeights(_advice(name, repository, f"the hub does not respond: {reason}")) from error
-    raise MissingWeights(_advice(name, repository, f"its repository has none of {', '.join(names)}"))
+            raise MissingWeights(
+                _advice(name, repository, f"the hub does not respond: {reason}"), code="hub-unreachable"
+            ) from error
+    raise MissingWeights(_advice(name, repository, f"its repository has none of {', '.join(names)}"), code="no-weights")
 
 
 def _advice(name: str, repository: str, reason: str) -> str:

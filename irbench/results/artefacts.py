@@ -44,7 +44,8 @@ class Artefacts:
             left_out = f", without the {facts.bad_images} images that could not be read" if facts.bad_images else ""
             raise DataError(
                 f"{facts.name}: the result is about data {facts.fingerprint[:8]}{left_out}, and --data {self.data} has "
-                f"data {benchmark.fingerprint[:8]}; point --data to what it was measured on, or run the cell again"
+                f"data {benchmark.fingerprint[:8]}; point --data to what it was measured on, or run the cell again",
+                code="other-data",
             )
         return benchmark
 
@@ -61,7 +62,9 @@ class Artefacts:
 
     def _stored(self, result: Result) -> StoredRanking:
         if result.ranking is None:
-            raise StoreError(f"{result.path(self.results)}: a result without a ranking: {result.reason}")
+            raise StoreError(
+                f"{result.path(self.results)}: a result without a ranking: {result.reason}", code="no-ranking"
+            )
         return result.ranking
 
     def judged(self, result: Result) -> Mapping[str, Judged]:
@@ -76,7 +79,9 @@ class Artefacts:
             return retrieval.judgements(self.ranking(result), self.benchmark(result))
         except IrbenchError as error:
             where = result.path(self.results)
-            raise StoreError(f"{where}: no scores of single queries: {reason}; and its ranking: {error}") from error
+            raise StoreError(
+                f"{where}: no scores of single queries: {reason}; and its ranking: {error}", code="no-hits"
+            ) from error
 
 
 _load = lru_cache(maxsize=4)(datasets.load)

@@ -30,7 +30,7 @@ def write(result: Result, root: Path) -> Path:
             if result.hits is None or other.name != result.hits.file:
                 other.unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; see --results") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}; see --results", code="not-writable") from error
     return path
 
 
@@ -47,7 +47,7 @@ def read(path: Path) -> Result:
         what = f"{key}: {first['msg']}"
     except (ValueError, RecursionError) as error:
         what = str(error)
-    raise StoreError(f"{path}: not a result: {what}; delete the file or run the cell again")
+    raise StoreError(f"{path}: not a result: {what}; delete the file or run the cell again", code="damaged-file")
 
 
 def find(path: Path) -> Result | None:
@@ -97,7 +97,7 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
+        raise StoreError(f"{path}: cannot be read: {error}", code="unreadable-file") from error
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -112,7 +112,8 @@ def _refuse_newer(path: Path, schema: int) -> None:
     if schema > SCHEMA:
         raise StoreError(
             f"{path}: written by a newer irbench (schema {schema}, this one knows up to {SCHEMA}); upgrade irbench, "
-            "or choose another folder with --results"
+            "or choose another folder with --results",
+            code="newer-schema",
         )
 
 

@@ -39,7 +39,9 @@ def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / stored.file, content)
     except OSError as error:
-        raise StoreError(f"cannot write {folder / stored.file}: {error.strerror}; see --results") from error
+        raise StoreError(
+            f"cannot write {folder / stored.file}: {error.strerror}; see --results", code="not-writable"
+        ) from error
     return stored
 
 
@@ -52,7 +54,7 @@ def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
         parts = [name.removeprefix("shape") for name in arrays if name.startswith("shape")]
         return {part: _unpack(arrays, part) for part in parts}
     except (SafetensorError, KeyError, ValueError, zlib.error) as error:
-        raise StoreError(f"{path}: does not say which answers were right: {error}") from error
+        raise StoreError(f"{path}: does not say which answers were right: {error}", code="damaged-file") from error
 
 
 def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
@@ -64,7 +66,7 @@ def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
 
     def judged(result: Result) -> Mapping[str, Judged]:
         if result.hits is None:
-            raise StoreError(f"{result.path(root)}: which answers were right is not kept beside it")
+            raise StoreError(f"{result.path(root)}: which answers were right is not kept beside it", code="no-hits")
         return read(result.hits, result.path(root).parent)
 
     return judged

@@ -31,7 +31,9 @@ def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / stored.file, content)
     except OSError as error:
-        raise StoreError(f"cannot keep the ranking in {folder}: {error.strerror}; see --work") from error
+        raise StoreError(
+            f"cannot keep the ranking in {folder}: {error.strerror}; see --work", code="not-writable"
+        ) from error
     return stored
 
 
@@ -41,7 +43,7 @@ def load_ranking(stored: StoredRanking, folder: Path) -> Ranking:
     try:
         return Ranking(arrays["rows"].astype(np.int64), arrays["scores"])
     except (KeyError, ContractError) as error:
-        raise StoreError(f"{folder / Path(stored.file).name}: not a ranking: {error}") from error
+        raise StoreError(f"{folder / Path(stored.file).name}: not a ranking: {error}", code="damaged-file") from error
 
 
 def load_codes(stored: StoredRanking, folder: Path) -> NDArray[np.int64] | None:
@@ -56,7 +58,7 @@ def _load_arrays(stored: StoredRanking, folder: Path) -> dict[str, NDArray[Any]]
     try:
         return load(content)
     except SafetensorError as error:
-        raise StoreError(f"{path}: not a ranking: {error}") from error
+        raise StoreError(f"{path}: not a ranking: {error}", code="damaged-file") from error
 
 
 def read_stored(path: Path, sha256: str, place: str) -> bytes:
@@ -64,7 +66,9 @@ def read_stored(path: Path, sha256: str, place: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; {place}") from error
+        raise StoreError(f"{path}: {error.strerror}; {place}", code="unreadable-file") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise StoreError(f"{path}: not what was stored with the result: its hash differs; run the cell again")
+        raise StoreError(
+            f"{path}: not what was stored with the result: its hash differs; run the cell again", code="damaged-file"
+        )
     return content

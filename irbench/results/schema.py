@@ -240,5 +240,6 @@ def _check_name(what: str, name: str | None) -> None:
     if name is not None and not _LEGAL.fullmatch(name):
         raise UsageError(
             f"{what} '{name}' cannot be part of a file name: use letters, digits and - _ . = , and begin and end with "
-            "a letter or digit"
+            "a letter or digit",
+            code="bad-file-name",
         )

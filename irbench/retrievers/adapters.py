@@ -68,7 +68,9 @@ class GivenVectors:
             self._vectors[images.name] = rows, as_vectors(vectors, len(images), f"the {images.name}' vectors")
         dims = [vectors.shape[1] for _, vectors in self._vectors.values()]
         if len(set(dims)) > 1:
-            raise ContractError(f"query vectors have {dims[0]} dimensions, gallery vectors {dims[1]}")
+            raise ContractError(
+                f"query vectors have {dims[0]} dimensions, gallery vectors {dims[1]}", code="wrong-shape"
+            )
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Look up E[N,D]."""
@@ -160,6 +162,9 @@ def described(part: Any, kind: str) -> Description:
     if hasattr(part, "describe"):
         found = part.describe()
         if not isinstance(found, Description):
-            raise ContractError(f"{type(part).__name__}.describe returned {type(found).__name__}, not a Description")
+            raise ContractError(
+                f"{type(part).__name__}.describe returned {type(found).__name__}, not a Description",
+                code="not-a-description",
+            )
         return found
     return Description(details={kind: type(part).__qualname__})

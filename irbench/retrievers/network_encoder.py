@@ -59,14 +59,14 @@ class TrainedEncoder(ABC, Generic[C]):
     def network(self) -> VisionNetwork:
         """The trained network, which others may start from; `ContractError` before `train`."""
         if self._network is None:
-            raise ContractError(f"{type(self).__name__} was used before it was trained")
+            raise ContractError(f"{type(self).__name__} was used before it was trained", code="not-trained")
         return self._network
 
     @property
     def trained_model(self) -> TrainedModel:
         """The record of the training; `ContractError` before `train`."""
         if self._trained_model is None:
-            raise ContractError(f"{type(self).__name__} was used before it was trained")
+            raise ContractError(f"{type(self).__name__} was used before it was trained", code="not-trained")
         return self._trained_model
 
     def encode(self, images: ImageSet) -> Embeddings:

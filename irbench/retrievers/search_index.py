@@ -32,7 +32,9 @@ class SearchIndex:
     def build(self, gallery: Embeddings) -> None:
         """Index every row of the gallery; building again starts afresh."""
         if 0 in gallery.array.shape:
-            raise ContractError(f"nothing to index: the gallery's embeddings have shape {gallery.array.shape}")
+            raise ContractError(
+                f"nothing to index: the gallery's embeddings have shape {gallery.array.shape}", code="wrong-shape"
+            )
         self._dim, self._rebuilds = gallery.dim, 0
         self._build(gallery, Rows.first(len(gallery)))
 
@@ -73,7 +75,9 @@ class SearchIndex:
     @property
     def _indexed(self) -> Rows:
         if self._rows is None:
-            raise ContractError(f"{type(self.searcher).__name__} was used before a gallery was indexed")
+            raise ContractError(
+                f"{type(self.searcher).__name__} was used before a gallery was indexed", code="not-indexed"
+            )
         return self._rows
 
     @property
@@ -92,15 +96,21 @@ class SearchIndex:
 
     def _check_dim(self, what: str, vectors: Embeddings) -> None:
         if vectors.dim != self._dim:
-            raise ContractError(f"the {what} have {vectors.dim} dimensions, the gallery has {self._dim}")
+            raise ContractError(
+                f"the {what} have {vectors.dim} dimensions, the gallery has {self._dim}", code="wrong-shape"
+            )
 
     def _check(self, found: Ranking, queries: int, width: int, end: int) -> None:
         name = type(self.searcher).__name__
         if len(found) != queries or found.top_k > width:
             due = f"[{queries}, {width}] or narrower"
-            raise ContractError(f"{name}.search returned a ranking of shape {list(found.rows.shape)}, due is {due}")
+            raise ContractError(
+                f"{name}.search returned a ranking of shape {list(found.rows.shape)}, due is {due}", code="wrong-shape"
+            )
         if found.rows.size and found.rows.max() >= end:
-            raise ContractError(f"{name}.search returned row {found.rows.max()} of a gallery of {end} rows")
+            raise ContractError(
+                f"{name}.search returned row {found.rows.max()} of a gallery of {end} rows", code="no-such-row"
+            )
 
 
 def _padded(found: Ranking, k: int) -> Ranking:

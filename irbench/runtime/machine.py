@@ -74,7 +74,9 @@ def choose_device(wish: str) -> str:
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wish == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no CUDA device that torch can use; try --device cpu")
+        raise UsageError(
+            "--device cuda: this machine has no CUDA device that torch can use; try --device cpu", code="no-device"
+        )
     return wish
 
 

@@ -75,7 +75,7 @@ def subject(
 def _config_of(cls: type, recipe: Recipe | None, short: dict[str, Any], limits: dict[str, Any]) -> Any:
     schema = getattr(sys.modules[cls.__module__], "Config", None)
     if schema is None:
-        raise UsageError(f"{cls.__name__}: its module has no dataclass Config; pass one with config=")
+        raise UsageError(f"{cls.__name__}: its module has no dataclass Config; pass one with config=", code="no-config")
     known = {field.name for field in fields(schema)}
     changes = {key: value for key, value in short.items() if key in known or key in limits}
     if recipe is None or (known == set() and "encoder" in recipe.table):  # whose [params] are the encoder's

@@ -36,7 +36,7 @@ class Feed:
         self.images_uint8, self.labels, self.config = images_uint8, labels, config
         self.rows = np.arange(len(labels)) if rows is None else rows
         if config.per_class > config.batch:
-            raise RecipeError(f"per_class = {config.per_class} is larger than batch = {config.batch}")
+            raise RecipeError(f"per_class = {config.per_class} is larger than batch = {config.batch}", code="bad-value")
         self.device = torch.device(runtime.device)
         array = images_uint8.array
         fits = array is not None and self.device.type == "cuda" and array.nbytes < _SHARE_OF_DEVICE * _free_memory()

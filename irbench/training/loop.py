@@ -56,7 +56,7 @@ class Task:
     def target(self, rows: Tensor) -> Tensor:
         """Return the classes [B] of training images `rows` [B]."""
         if self.classes is None:
-            raise ContractError("a task that uses classes has to set them")
+            raise ContractError("a task that uses classes has to set them", code="broken-task")
         return self.classes[rows]
 
     def start(self) -> None:
@@ -220,7 +220,9 @@ class _Run:
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
             epoch = len(self.progress.losses) + 1
-            raise RecipeError(f"training of {self.task.name} diverged in epoch {epoch}; lower lr in its recipe")
+            raise RecipeError(
+                f"training of {self.task.name} diverged in epoch {epoch}; lower lr in its recipe", code="diverged"
+            )
         return loss
 
     def _random_seed(self, epoch: int, step: int) -> int:

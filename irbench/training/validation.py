@@ -17,6 +17,6 @@ def held_out(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.i
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     candidates = by_class[1:][labels[by_class[1:]] == labels[by_class[:-1]]]  # all but the first of each class
     if not len(candidates):
-        raise RecipeError(f"validation_share = {share}: no class has two images; set it to 0")
+        raise RecipeError(f"validation_share = {share}: no class has two images; set it to 0", code="too-few-images")
     count = min(len(candidates), max(1, round(share * len(labels))))
     return candidates[np.arange(count) * len(candidates) // count]

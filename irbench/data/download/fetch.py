@@ -43,7 +43,10 @@ class Plan:
 def plan(dataset: Dataset, data: Path) -> Plan:
     """Return the files that are missing below `data`; `UsageError` for a data set without a recipe."""
     if dataset.own is not None:
-        raise UsageError(f"{dataset.own} is a folder or list of your own; only data sets with a recipe are fetched")
+        raise UsageError(
+            f"{dataset.own} is a folder or list of your own; only data sets with a recipe are fetched",
+            code="not-fetchable",
+        )
     home = data / Path(dataset.head.folders[0]).parts[0] if dataset.head.folders else data
     elsewhere = dataset.is_here(data) and not dataset.locate(data).is_relative_to(home)
     due = () if elsewhere else tuple(file for file in dataset.head.files if not (home / file.gives).exists())
@@ -57,9 +60,9 @@ def fetch(plan: Plan, *, license_accepted: bool, tell: Callable[[str], None]) ->
     """
     if plan.due:
         if plan.by_hand:
-            raise DataError(_instructions(plan))
+            raise DataError(_instructions(plan), code="fetch-by-hand")
         if not license_accepted:
-            raise UsageError(_terms_first(plan))
+            raise UsageError(_terms_first(plan), code="license")
         tell(f"Terms, which you accept: {plan.dataset.head.license}")
         with _alone(plan):
             _check_room(plan)
@@ -96,7 +99,7 @@ def _archive(file: RemoteFile, plan: Plan) -> Path:
     try:
         return download(file, plan.downloads)
     except DataError as error:
-        raise DataError(f"{error}. Its page: {plan.dataset.head.page}") from None
+        raise DataError(f"{error}. Its page: {plan.dataset.head.page}", code="transfer") from None
 
 
 @contextmanager
@@ -114,7 +117,9 @@ def _made(home: Path) -> Iterator[Path]:
 def _settle(made: Path, home: Path, file: RemoteFile) -> None:
     """Move all files into place, the one that the file `gives` last; existing files of equal names are replaced."""
     if not (made / file.gives).exists():
-        raise DataError(f"{file.name} contains no {file.gives}: is it another archive of that name?")
+        raise DataError(
+            f"{file.name} contains no {file.gives}: is it another archive of that name?", code="wrong-archive"
+        )
     last = home / ".unpacking-last"
     shutil.rmtree(last, ignore_errors=True)
     last.mkdir()
@@ -144,7 +149,9 @@ def _alone(plan: Plan) -> Iterator[None]:
         with FileLock(plan.downloads / ".lock"):
             yield
     except OSError as error:
-        raise StoreError(f"cannot write {error.filename or plan.home}: {error.strerror}; see --data") from error
+        raise StoreError(
+            f"cannot write {error.filename or plan.home}: {error.strerror}; see --data", code="not-writable"
+        ) from error
 
 
 def _check_room(plan: Plan) -> None:
@@ -153,7 +160,9 @@ def _check_room(plan: Plan) -> None:
     free = shutil.disk_usage(plan.downloads).free
     if wanted > free:
         name, home = plan.dataset.name, plan.home
-        raise StoreError(f"{name} needs {wanted:,} bytes more below {home}, where {free:,} are free; see --data")
+        raise StoreError(
+            f"{name} needs {wanted:,} bytes more below {home}, where {free:,} are free; see --data", code="disk-full"
+        )
 
 
 def _fetched(plan: Plan, file: RemoteFile) -> int:

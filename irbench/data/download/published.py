@@ -80,12 +80,12 @@ def check(file: RemoteFile, path: Path) -> None:
     try:
         size = path.stat().st_size
         if file.bytes and size != file.bytes:
-            raise DataError(f"{path} has {size:,} bytes, and {file.bytes:,} are published: {_ANOTHER}")
+            raise DataError(f"{path} has {size:,} bytes, and {file.bytes:,} are published: {_ANOTHER}", code="checksum")
         algorithm, wanted = file.checksum
         if algorithm and (found := _digest(path, algorithm)) != wanted:
-            raise DataError(f"{path} has {algorithm} {found}, and {wanted} is published: {_ANOTHER}")
+            raise DataError(f"{path} has {algorithm} {found}, and {wanted} is published: {_ANOTHER}", code="checksum")
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        raise StoreError(f"cannot read {path}: {error.strerror}", code="unreadable-file") from None
 
 
 def _digest(path: Path, algorithm: str) -> str:

@@ -54,7 +54,9 @@ def download(file: RemoteFile, folder: Path) -> Path:
     if wrong and part.pieced:  # the pieces may be of two versions: download all of it again
         wrong = _attempt(file, part)
     if wrong:
-        raise DataError(f"{file.url} was fetched whole and is not what was published; it has been deleted: {wrong}")
+        raise DataError(
+            f"{file.url} was fetched whole and is not what was published; it has been deleted: {wrong}", code="checksum"
+        )
     return part.finish()
 
 
@@ -123,9 +125,9 @@ def _transfer(file: RemoteFile, part: _Part) -> None:
                 pauses = iter(_PAUSES) if onward else pauses
                 pause = _PAUSES[0] if onward else next(pauses, None)
                 if pause is None:
-                    raise DataError(_gave_up(file, part, reason)) from None
+                    raise DataError(_gave_up(file, part, reason), code="transfer") from None
                 time.sleep(min(max(pause, reason.wait), _LONGEST_WAIT))
-    raise DataError(_gave_up(file, part, f"it broke off {_TRIES} times"))
+    raise DataError(_gave_up(file, part, f"it broke off {_TRIES} times"), code="transfer")
 
 
 def _receive(file: RemoteFile, part: _Part, show: Callable[[int], None]) -> None:
@@ -135,11 +137,14 @@ def _receive(file: RemoteFile, part: _Part, show: Callable[[int], None]) -> None
             show(offset)
             while chunk := _read(response):
                 if not offset and _is_page(chunk):
-                    raise DataError(_page(file))
+                    raise DataError(_page(file), code="transfer")
                 offset += len(chunk)
                 if offset > file.bytes:
                     part.remove()
-                    raise DataError(f"{file.url} sends more than the {file.bytes:,} bytes that are published. {_MOVED}")
+                    raise DataError(
+                        f"{file.url} sends more than the {file.bytes:,} bytes that are published. {_MOVED}",
+                        code="checksum",
+                    )
                 _write(out, chunk, part)
                 show(offset)
     if offset < file.bytes:
@@ -178,17 +183,19 @@ def _refusal(file: RemoteFile, part: _Part, error: HTTPError) -> Exception:
     if error.code in _PASSING:
         wait = error.headers.get("Retry-After", "")
         return _Interrupted(f"the server responds {status}", float(wait) if wait.isdecimal() else 0.0)
-    return DataError(f"{file.url}: the server responds {status}. {_MOVED}")
+    return DataError(f"{file.url}: the server responds {status}. {_MOVED}", code="transfer")
 
 
 def _offset(file: RemoteFile, part: _Part, response: http.client.HTTPResponse) -> int:
     """Return the offset at which the response continues; 0 if the server sends the file from its start."""
     if response.headers.get_content_type() == "text/html" and not file.name.endswith((".html", ".htm")):
-        raise DataError(_page(file))
+        raise DataError(_page(file), code="transfer")
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) != file.bytes:
-            raise DataError(f"{file.url} offers {int(length):,} bytes, and {file.bytes:,} are published. {_MOVED}")
+            raise DataError(
+                f"{file.url} offers {int(length):,} bytes, and {file.bytes:,} are published. {_MOVED}", code="checksum"
+            )
         return 0
     offered = response.headers.get("Content-Range", "").removeprefix("bytes ")
     if offered.rpartition("/")[2] not in ("*", str(file.bytes)) or offered.partition("-")[0] != str(part.size):
@@ -214,7 +221,7 @@ def _writing(part: _Part, offset: int, version: str) -> IO[bytes]:
     try:
         return part.open(offset, version)
     except OSError as error:
-        raise StoreError(_unwritable(part, error)) from None
+        raise StoreError(_unwritable(part, error), code="not-writable") from None
 
 
 def _write(out: IO[bytes], chunk: bytes, part: _Part) -> None:
@@ -222,7 +229,7 @@ def _write(out: IO[bytes], chunk: bytes, part: _Part) -> None:
         out.write(chunk)
         out.flush()
     except OSError as error:
-        raise StoreError(_unwritable(part, error)) from None
+        raise StoreError(_unwritable(part, error), code="not-writable") from None
 
 
 def _is_page(start: bytes) -> bool:

@@ -50,12 +50,12 @@ class Budget:
     def spend(self, size: int) -> None:
         """Count a member of `size` bytes; `DataError` above a limit."""
         if size < 0:  # makes tarfile read the same members forever (CVE-2025-8194)
-            raise DataError("a member states a negative size")
+            raise DataError("a member states a negative size", code="unsafe-archive")
         self._size += size
         self._members += 1
         for what, spent, limit in zip(("bytes", "members"), (self._size, self._members), self._limits, strict=True):
             if spent > limit:
-                raise DataError(f"it contains more than {limit:,} {what}")
+                raise DataError(f"it contains more than {limit:,} {what}", code="unsafe-archive")
 
 
 class _Member(tarfile.TarInfo):
@@ -85,17 +85,21 @@ def unpack(archive: Path, folder: Path, packing: Packing, limits: Budget | None 
             with archive.open("rb") as content:
                 _untar(content, folder, limits, nested=packing == "tars", name=archive.name)
     except DataError as error:
-        raise DataError(f"{archive} is refused, and none of it unpacked: {error}") from None
+        raise DataError(f"{archive} is refused, and none of it unpacked: {error}", code="unsafe-archive") from None
     except _DAMAGE as error:
         raise DataError(
-            f"{archive} is not a whole {packing.removesuffix('s')} archive: {error}; get it again"
+            f"{archive} is not a whole {packing.removesuffix('s')} archive: {error}; get it again", code="damaged-file"
         ) from None
     except _IN_THE_WAY as error:
-        raise DataError(f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice") from None
+        raise DataError(
+            f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice", code="unsafe-archive"
+        ) from None
     except OSError as error:
         if error.errno in (None, errno.EINVAL):  # from gzip and bz2, and from a seek to an impossible offset
-            raise DataError(f"{archive} is damaged: {error}; get it again") from None
-        raise StoreError(f"cannot unpack {archive} in {folder}: {error.strerror}; see --data") from None
+            raise DataError(f"{archive} is damaged: {error}; get it again", code="damaged-file") from None
+        raise StoreError(
+            f"cannot unpack {archive} in {folder}: {error.strerror}; see --data", code="not-writable"
+        ) from None
 
 
 def _untar(content: IO[bytes], folder: Path, limits: Budget, *, nested: bool, name: str) -> None:
@@ -103,7 +107,7 @@ def _untar(content: IO[bytes], folder: Path, limits: Budget, *, nested: bool, na
         for member in track(_members(tar), f"Unpacking {name}"):
             place = _place(member.name, folder)
             if not (member.isreg() or member.isdir()):
-                raise DataError(f"{member.name!r} is a link or a device")
+                raise DataError(f"{member.name!r} is a link or a device", code="unsafe-archive")
             limits.spend(member.size)
             if place is None:
                 continue
@@ -124,7 +128,7 @@ def _untar_inner(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, li
     inner = folder / PurePosixPath(member.name).stem
     content = tar.extractfile(member)
     if content is None or PurePosixPath(member.name).suffix != ".tar":
-        raise DataError(f"{member.name!r} is not a tar archive within this one")
+        raise DataError(f"{member.name!r} is not a tar archive within this one", code="wrong-archive")
     inner.mkdir()
     with content:
         _untar(content, inner, limits, nested=False, name=member.name)
@@ -136,10 +140,10 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None
         place.mkdir(parents=True, exist_ok=True)
         return
     if os.path.lexists(place):
-        raise DataError(f"it contains {member.name!r} twice")
+        raise DataError(f"it contains {member.name!r} twice", code="unsafe-archive")
     content = tar.extractfile(member)
     if content is None:
-        raise DataError(f"{member.name!r} is not a file")
+        raise DataError(f"{member.name!r} is not a file", code="unsafe-archive")
     with content:
         _write(content, place)
 
@@ -163,9 +167,9 @@ def _unzip(archive: Path, folder: Path, limits: Budget) -> None:
 def _check_zipped(member: ZipInfo, limits: Budget) -> None:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise DataError(f"{member.filename!r} is a link or a device")
+        raise DataError(f"{member.filename!r} is a link or a device", code="unsafe-archive")
     if member.flag_bits & 1:
-        raise DataError(f"{member.filename!r} is encrypted; get the archive without a password")
+        raise DataError(f"{member.filename!r} is encrypted; get the archive without a password", code="unsafe-archive")
     limits.spend(member.file_size)
 
 
@@ -179,7 +183,7 @@ def _place(name: str, folder: Path) -> Path | None:
     """Return the path of a member below `folder`; None for the folder itself ("./")."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or name[1:2] == ":":
-        raise DataError(f"{name!r} leads out of the folder")
+        raise DataError(f"{name!r} leads out of the folder", code="unsafe-archive")
     if any(ord(letter) < 32 for letter in name) or any(len(os.fsencode(part)) > 255 for part in path.parts):
-        raise DataError(f"{name[:80]!r} is not a valid file name")
+        raise DataError(f"{name[:80]!r} is not a valid file name", code="unsafe-archive")
     return folder / path if path.parts else None

@@ -25,7 +25,7 @@ def lines(path: Path, *kinds: Callable[[str], Any], skip: int = 0) -> Iterator[t
                 if columns:
                     yield _convert(columns, kinds, f"{path}, line {number}")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file ({error.reason}); get it again") from None
+        raise DataError(f"{path}: not a text file ({error.reason}); get it again", code="bad-annotation") from None
 
 
 def whole(text: str) -> int:
@@ -41,7 +41,9 @@ def _convert(columns: list[str], kinds: tuple[Callable[[str], Any], ...], where:
         return tuple(kind(text) for kind, text in zip(kinds, columns, strict=True))
     except ValueError:
         wanted = ", ".join("text" if kind is str else "a number" for kind in kinds)
-        raise DataError(f"{where}: expected {wanted}, found {' '.join(columns)!r}; get the file again") from None
+        raise DataError(
+            f"{where}: expected {wanted}, found {' '.join(columns)!r}; get the file again", code="bad-annotation"
+        ) from None
 
 
 def matlab(path: Path, variable: str) -> NDArray[np.void]:
@@ -53,20 +55,24 @@ def matlab(path: Path, variable: str) -> NDArray[np.void]:
     except FileNotFoundError:
         raise
     except Exception as error:  # scipy raises a dozen types for damaged files
-        raise DataError(f"{path}: not a whole Matlab file ({error}); get it again") from None
+        raise DataError(f"{path}: not a whole Matlab file ({error}); get it again", code="bad-annotation") from None
     if variable not in variables:
-        raise DataError(f"{path}: no variable '{variable}' in it; is it another file of the same name?")
+        raise DataError(
+            f"{path}: no variable '{variable}' in it; is it another file of the same name?", code="bad-annotation"
+        )
     return np.atleast_1d(variables[variable])
 
 
 def column(table: NDArray[np.void], name: str, path: Path) -> NDArray[np.int64]:
     """Return an integer column of a Matlab struct array."""
     if table.dtype.names is None or name not in table.dtype.names:
-        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?")
+        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?", code="bad-annotation")
     try:
         return np.array([int(value) for value in table[name]], dtype=np.int64)
     except (TypeError, ValueError, OverflowError):
-        raise DataError(f"{path}: field '{name}' has a value that is not a number; get the file again") from None
+        raise DataError(
+            f"{path}: field '{name}' has a value that is not a number; get the file again", code="bad-annotation"
+        ) from None
 
 
 def check_labels(labels: NDArray[np.int64], low: int, high: int, path: Path) -> None:
@@ -74,7 +80,10 @@ def check_labels(labels: NDArray[np.int64], low: int, high: int, path: Path) -> 
     wrong = (labels < low) | (labels > high)
     if wrong.any():
         row = int(wrong.argmax())
-        raise DataError(f"{path}, row {row}: label {labels[row]} is not between {low} and {high}; get the file again")
+        raise DataError(
+            f"{path}, row {row}: label {labels[row]} is not between {low} and {high}; get the file again",
+            code="bad-annotation",
+        )
 
 
 def folders(root: Path) -> list[str]:

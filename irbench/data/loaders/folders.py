@@ -37,7 +37,7 @@ class FoldersLoader:
             return self._divided(root, present)
         found = classes_of(root, "")
         if not found:
-            raise DataError(f"{root}: no images in it. What is needed: {self.shape}")
+            raise DataError(f"{root}: no images in it. What is needed: {self.shape}", code="no-images")
         classes = [name for name, _ in found]
         labels = numbered(classes)
         place = np.arange(len(labels)) - np.searchsorted(labels, labels)  # of each image in its class

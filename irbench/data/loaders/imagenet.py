@@ -45,7 +45,9 @@ class ImagenetLoader:
         classes, ids = zip(*train, *queries, strict=True) if train or queries else ((), ())
         unknown = {name for name, _ in queries} - {name for name, _ in train}
         if unknown:
-            raise DataError(f"{root}: class {min(unknown)} is in val and not in train; both are needed whole")
+            raise DataError(
+                f"{root}: class {min(unknown)} is in val and not in train; both are needed whole", code="bad-annotation"
+            )
         rows = np.arange(len(ids))
         gallery = rows[: len(train)]
         split = Split(train=gallery, gallery=gallery, queries=rows[len(train) :])
@@ -60,8 +62,14 @@ def _flat(root: Path) -> list[tuple[str, str]]:
     truth = [number for (number,) in lines(path, whole)]
     files = image_files(root / "val")
     if len(truth) != len(files):
-        raise DataError(f"{path}: {len(truth):,} labels for the {len(files):,} images in val; both are needed whole")
+        raise DataError(
+            f"{path}: {len(truth):,} labels for the {len(files):,} images in val; both are needed whole",
+            code="bad-annotation",
+        )
     wrong = [row for row, number in enumerate(truth) if number not in name_of]
     if wrong:
-        raise DataError(f"{path}, line {wrong[0] + 1}: {truth[wrong[0]]} is no class of meta.mat; get the file again")
+        raise DataError(
+            f"{path}, line {wrong[0] + 1}: {truth[wrong[0]]} is no class of meta.mat; get the file again",
+            code="bad-annotation",
+        )
     return [(name_of[number], f"val/{file}") for number, file in zip(truth, files, strict=True)]

@@ -43,7 +43,10 @@ class InshopLoader:
         place = {role: np.flatnonzero(np.array(roles) == role) for role in ("train", "gallery", "query")}
         if sum(map(len, place.values())) < len(rows):
             row = next(row for row, role in enumerate(roles) if role not in place)
-            raise DataError(f"{path}, image {row + 1}: evaluation status '{roles[row]}' is not train, gallery or query")
+            raise DataError(
+                f"{path}, image {row + 1}: evaluation status '{roles[row]}' is not train, gallery or query",
+                code="bad-annotation",
+            )
         train, gallery, queries = place.values()
         return Collection(
             ids=tuple(f"{self.config.pictures}/{name}" for name in names),
@@ -58,7 +61,7 @@ def _boxes(names: tuple[str, ...], path: Path) -> NDArray[np.int32]:
     found = {name: box for name, _, _, *box in _counted(path, str, whole, whole, whole, whole, whole, whole)}
     for name in names:
         if name not in found:
-            raise DataError(f"{path}: no box for {name}; get the file again")
+            raise DataError(f"{path}: no box for {name}; get the file again", code="bad-annotation")
     return np.array([found[name] for name in names], dtype=np.int32)
 
 
@@ -67,5 +70,8 @@ def _counted(path: Path, *kinds: Callable[[str], Any]) -> list[tuple[Any, ...]]:
     (count,) = next(lines(path, whole), (0,))
     rows = list(lines(path, *kinds, skip=2))
     if len(rows) != count:
-        raise DataError(f"{path}: its first line states {count:,} images, and it lists {len(rows):,}; get it again")
+        raise DataError(
+            f"{path}: its first line states {count:,} images, and it lists {len(rows):,}; get it again",
+            code="bad-annotation",
+        )
     return rows

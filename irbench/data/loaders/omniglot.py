@@ -64,7 +64,7 @@ def _members(archive: Path) -> list[str]:
         with ZipFile(archive) as file:
             return [name for name in file.namelist() if name.endswith(".png")]
     except BadZipFile as error:
-        raise DataError(f"{archive}: not a whole zip archive ({error}); get it again") from None
+        raise DataError(f"{archive}: not a whole zip archive ({error}); get it again", code="bad-annotation") from None
 
 
 def _drawer(name: str, root: Path) -> int:
@@ -72,4 +72,6 @@ def _drawer(name: str, root: Path) -> int:
     try:
         return int(name.removesuffix(".png").rpartition("_")[2])
     except ValueError:
-        raise DataError(f"{root}: {name} in an archive does not end in _<drawer>.png; is it Omniglot?") from None
+        raise DataError(
+            f"{root}: {name} in an archive does not end in _<drawer>.png; is it Omniglot?", code="bad-annotation"
+        ) from None

@@ -90,6 +90,8 @@ def draw(
         chosen, datasets=options.datasets, methods=options.methods, variants=how.variants, by_machine=how.by_machine
     )
     if not selection.panels:
-        raise UsageError("; ".join(["no results to draw: irbench run makes some", *selection.notes]))
+        raise UsageError(
+            "; ".join(["no results to draw: irbench run makes some", *selection.notes]), code="nothing-to-draw"
+        )
     with style():
         return how.draw(selection, artefacts, options)

@@ -136,7 +136,7 @@ def _find(selection: Selection, artefacts: Artefacts) -> _Found:
     gaps = [f"{where}: hits are stored neither beside the result nor in --work: {', '.join(who)}"
             for where, who in missing.items()]  # fmt: skip
     if not found:
-        raise UsageError(f"nothing to draw: {'; '.join(gaps)}")
+        raise UsageError(f"nothing to draw: {'; '.join(gaps)}", code="nothing-to-draw")
     return _Found(found, [*gaps, *selection.footnotes])
 
 

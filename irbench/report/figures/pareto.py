@@ -51,7 +51,9 @@ def pareto(selection: Selection, *, by: str, k: int | None) -> Figure:
             found.append((panel, chosen, points))
     if not found:
         wish = f"precision@{k} and " if k else ""
-        raise UsageError(f"nothing to draw: no result has both {wish}{_AXIS[by]}; try another -k or --by")
+        raise UsageError(
+            f"nothing to draw: no result has both {wish}{_AXIS[by]}; try another -k or --by", code="nothing-to-draw"
+        )
     looks = {point.group.name: point.group.family_look for _, _, points in found for point in points}
     words = Words(
         title="Quality against speed",

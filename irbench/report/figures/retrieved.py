@@ -47,7 +47,9 @@ def retrieved(selection: Selection, artefacts: Artefacts, *, queries: Sequence[i
     """Draw the first `k` results of these queries, by default those on which the methods disagree most."""
     if len(selection.panels) > 1:
         names = ", ".join(panel.title for panel in selection.panels)
-        raise UsageError(f"retrieved images are drawn of one data set: --dataset chooses one of {names}")
+        raise UsageError(
+            f"retrieved images are drawn of one data set: --dataset chooses one of {names}", code="several-datasets"
+        )
     (panel,) = selection.panels
     count = min(k or _K, _MOST)
     benchmark = artefacts.benchmark(panel.groups[0].results[0])
@@ -96,7 +98,8 @@ def _find(panel: Panel, artefacts: Artefacts, benchmark: Benchmark, count: int) 
     if not shown:
         raise StoreError(
             f"no ranking of {panel.title} is in {artefacts.work / 'rankings'}: retrieved images need the work "
-            f"folder of the run (--work) and the data (--data); {gaps[0]}"
+            f"folder of the run (--work) and the data (--data); {gaps[0]}",
+            code="no-ranking",
         )
     return shown, gaps
 
@@ -104,9 +107,11 @@ def _find(panel: Panel, artefacts: Artefacts, benchmark: Benchmark, count: int) 
 def _check_rows(queries: Sequence[int], benchmark: Benchmark) -> list[int]:
     for row in queries:
         if row >= len(benchmark.queries):
-            raise UsageError(f"--query {row}: {benchmark.name} has queries 0 to {len(benchmark.queries) - 1}")
+            raise UsageError(
+                f"--query {row}: {benchmark.name} has queries 0 to {len(benchmark.queries) - 1}", code="bad-value"
+            )
     if len(queries) > _MOST:
-        raise UsageError(f"{len(queries)} queries in one figure: at most {_MOST} can be read")
+        raise UsageError(f"{len(queries)} queries in one figure: at most {_MOST} can be read", code="bad-value")
     return list(dict.fromkeys(queries))
 
 

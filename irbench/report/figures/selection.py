@@ -213,7 +213,9 @@ def _of_datasets(results: Sequence[Result], names: Sequence[str]) -> tuple[list[
     known = {name_of(result.dataset) for result in results}
     for name in names:
         if name not in known:
-            raise UsageError(f"no results of data set '{name}'{nearest(name, known)} (there are {_list(known)})")
+            raise UsageError(
+                f"no results of data set '{name}'{nearest(name, known)} (there are {_list(known)})", code="no-results"
+            )
     incremental = {name_of(result.dataset) for result in results if result.dataset.incremental}
     wanted = set(names) or (known - incremental) or incremental
     unwanted = sorted(incremental - wanted) if not names else []
@@ -225,7 +227,9 @@ def _check_methods(methods: Sequence[str], results: Sequence[Result]) -> None:
     known = {group.cell for group in groups} | {result.method for result in results}
     for wish in methods:
         if not any(_matches(wish, group, lambda _: True) for group in groups):
-            raise UsageError(f"no results of method '{wish}'{nearest(wish, known)} (there are {_list(known)})")
+            raise UsageError(
+                f"no results of method '{wish}'{nearest(wish, known)} (there are {_list(known)})", code="no-results"
+            )
 
 
 def _wanted(group: Group, methods: Sequence[str], variants: Callable[[Group], bool]) -> bool:

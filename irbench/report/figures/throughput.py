@@ -53,7 +53,7 @@ def throughput(selection: Selection, *, by: str, published: bool) -> Figure:
     """Draw stacked bars of the stages of a query: `by` "latency" one at a time, by "throughput" in batches."""
     found = [(panel, bars) for panel in selection.panels if (bars := _bars(panel, by))]
     if not found:
-        raise UsageError(f"nothing to draw: no result has the components of {_BY[by]}")
+        raise UsageError(f"nothing to draw: no result has the components of {_BY[by]}", code="nothing-to-draw")
     stages = [stage for stage in STAGES if any(bar.parts.get(stage) for _, bars in found for bar in bars)]
     legend: dict[str, Any] = {_LABELS[stage]: Patch(color=STAGES[stage]) for stage in stages}
     stated = published and by == "latency"

@@ -51,7 +51,7 @@ def write(
         problems: what could not be read, listed on the first page.
     """
     if not results:
-        raise UsageError("no results to report on: irbench run makes some")
+        raise UsageError("no results to report on: irbench run makes some", code="no-results")
     _check(out)
     files = dict(_files(gather(results, artefacts, judge, problems)))
     files[_MARK] = json.dumps({"irbench": VERSION, "results": len(results)}) + "\n"
@@ -59,15 +59,17 @@ def write(
     try:
         _replace(out, contents)
     except OSError as error:
-        raise StoreError(f"cannot write the report to {out}: {error.strerror}; see --out") from error
+        raise StoreError(
+            f"cannot write the report to {out}: {error.strerror}; see --out", code="not-writable"
+        ) from error
     return {name: len(content) for name, content in contents.items()}
 
 
 def _check(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is a file; name a folder")
+        raise UsageError(f"--out {out}: is a file; name a folder", code="not-writable")
     if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
-        raise UsageError(f"--out {out}: holds other files than a report; name a new or empty folder")
+        raise UsageError(f"--out {out}: holds other files than a report; name a new or empty folder", code="not-empty")
 
 
 def _replace(out: Path, contents: Mapping[str, bytes]) -> None:

@@ -38,7 +38,9 @@ def update(made: Iterable[Result], artefacts: Artefacts, baseline: Path) -> int:
                 flush(path)
             _exchange(new, baseline)
     except OSError as error:
-        raise StoreError(f"cannot write the baseline {baseline}: {error.strerror or error}; see --baseline") from error
+        raise StoreError(
+            f"cannot write the baseline {baseline}: {error.strerror or error}; see --baseline", code="not-writable"
+        ) from error
     return len(stored)
 
 

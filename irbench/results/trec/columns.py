@@ -52,7 +52,7 @@ def read_csv(path: Path) -> Iterator[RunLine]:
             for row in reader:
                 yield _run_line(path, reader.line_num, row)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
+        raise DataError(f"{path}: not a CSV file in UTF-8: {error}", code="bad-run-file") from error
 
 
 def read_parquet(path: Path) -> Iterator[RunLine]:
@@ -68,7 +68,7 @@ def read_parquet(path: Path) -> Iterator[RunLine]:
                 for row in batch.to_pylist():
                     yield _run_line(path, next(lines), row)
     except pa.ArrowException as error:
-        raise DataError(f"{path}: not a Parquet file that can be read: {error}") from error
+        raise DataError(f"{path}: not a Parquet file that can be read: {error}", code="bad-run-file") from error
 
 
 def pyarrow() -> Any:
@@ -76,14 +76,18 @@ def pyarrow() -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise MissingLibrary(f"Parquet needs pyarrow: pip install 'irbench[parquet]' ({error})") from error
+        raise MissingLibrary(
+            f"Parquet needs pyarrow: pip install 'irbench[parquet]' ({error})", code="no-library"
+        ) from error
     return pa
 
 
 def _check_columns(path: Path, names: Any) -> None:
     missing = [column for column in NEEDED if column not in names]
     if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}")
+        raise DataError(
+            f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}", code="bad-run-file"
+        )
 
 
 def _run_line(path: Path, line: int, row: Mapping[str, Any]) -> RunLine:
@@ -95,6 +99,7 @@ def _run_line(path: Path, line: int, row: Mapping[str, Any]) -> RunLine:
     if not (query and image and math.isfinite(value)):
         raise DataError(
             f"{path}, line {line}: query_id '{query}', doc_id '{image}', score '{score}': two names and a finite "
-            "number are needed"
+            "number are needed",
+            code="bad-run-file",
         )
     return RunLine(line, str(query), str(image), value)

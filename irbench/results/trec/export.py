@@ -74,4 +74,6 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
             flush(unfinished)
             unfinished.replace(path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}; choose another folder with --out") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder with --out", code="not-writable"
+        ) from error

@@ -78,9 +78,11 @@ def read_ranking(path: Path, benchmark: Benchmark, *, format: str = "auto") -> t
     try:
         entries = _by_row(path, READERS[format](path), benchmark)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; a run file is needed, one line for each result") from error
+        raise DataError(
+            f"{path}: {error.strerror}; a run file is needed, one line for each result", code="no-such-file"
+        ) from error
     if not len(entries):
-        raise DataError(f"{path}: no results; a run file has one line for each result")
+        raise DataError(f"{path}: no results; a run file has one line for each result", code="bad-run-file")
     _check_repeated(path, entries, benchmark)
     _check_order(path, entries)
     return _ranked(entries, benchmark)
@@ -101,7 +103,8 @@ def _by_row(path: Path, entries: Iterator[RunLine], benchmark: Benchmark) -> _Ru
         like = nearest(name, islice(known, _CANDIDATES)) or f"; they have names like '{next(iter(known))}'"
         raise DataError(
             f"{path}, line {line}: '{name}' is not among the {total:,} {what} of {benchmark.name}{like} "
-            "(irbench export writes a run file with these names)"
+            "(irbench export writes a run file with these names)",
+            code="unknown-id",
         )
 
     return np.fromiter(
@@ -124,7 +127,8 @@ def _check_repeated(path: Path, entries: _RunLines, benchmark: Benchmark) -> Non
         raise DataError(
             f"{path}, line {entries['line'][second]}: {benchmark.gallery.ids[entries['image'][second]]} is listed "
             f"for {benchmark.queries.ids[entries['query'][second]]} a second time, after line "
-            f"{entries['line'][first]}; an image may be listed once for each query"
+            f"{entries['line'][first]}; an image may be listed once for each query",
+            code="duplicate-image",
         )
 
 
@@ -138,10 +142,14 @@ def _check_order(path: Path, entries: _RunLines) -> None:
         raise DataError(
             f"{path}, line {lower['line'][at]}: score {lower['score'][at]:g} at rank {lower['rank'][at]} is above "
             f"score {upper['score'][at]:g} at rank {upper['rank'][at]} (line {upper['line'][at]}); a larger score is "
-            "better, so write minus the distance where these are distances"
+            "better, so write minus the distance where these are distances",
+            code="bad-run-file",
         )
     if len(entries) > 1 and (entries["score"] == entries["score"][0]).all():
-        raise DataError(f"{path}: all scores are {entries['score'][0]:g}; results are ordered by score, not by rank")
+        raise DataError(
+            f"{path}: all scores are {entries['score'][0]:g}; results are ordered by score, not by rank",
+            code="bad-run-file",
+        )
 
 
 def _ranked(entries: _RunLines, benchmark: Benchmark) -> tuple[Ranking, tuple[str, ...]]:

@@ -39,17 +39,23 @@ def _run_line(columns: list[bytes], path: Path, line: int) -> RunLine:
     if len(columns) != 6:
         raise DataError(
             f"{path}, line {line}: {len(columns)} columns, and a line of a TREC run has 6: query Q0 image rank score "
-            "tag; write a space within a name as %20"
+            "tag; write a space within a name as %20",
+            code="bad-run-file",
         )
     try:
         query, image = columns[0].decode(), columns[2].decode()
     except UnicodeDecodeError:
-        raise DataError(f"{path}, line {line}: not UTF-8; write other bytes of a name as %FF") from None
+        raise DataError(
+            f"{path}, line {line}: not UTF-8; write other bytes of a name as %FF", code="bad-run-file"
+        ) from None
     try:
         rank, score = int(columns[3]), float(columns[4])
     except ValueError:
         rank, score = 0, math.nan
     if not math.isfinite(score):
         found = b" ".join(columns[3:5]).decode(errors="replace")
-        raise DataError(f"{path}, line {line}: rank and score are '{found}', not a whole number and a finite number")
+        raise DataError(
+            f"{path}, line {line}: rank and score are '{found}', not a whole number and a finite number",
+            code="bad-run-file",
+        )
     return RunLine(line, query, image, score, rank)

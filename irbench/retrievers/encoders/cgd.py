@@ -141,7 +141,7 @@ def power_mean(cells: Tensor, power: float) -> Tensor:
 def _keep_third_stage_wide(backbone: Any, name: str) -> None:
     """Remove the down-sampling of a ResNet's third stage (leftthomas/CGD:resnet.py)."""
     if not hasattr(backbone, "layer3"):
-        raise RecipeError(f'backbone = "{name}": CGD is built on a ResNet')
+        raise RecipeError(f'backbone = "{name}": CGD is built on a ResNet', code="wrong-backbone")
     first = backbone.layer3[0]
     for module in first.modules():
         if isinstance(module, nn.Conv2d):

@@ -53,7 +53,8 @@ class Gallery:
         if (identifiers.num_codebooks, identifiers.codebook_size) != (old.num_codebooks, old.codebook_size):
             raise ContractError(
                 f"identifiers of {identifiers.num_codebooks} codes of {identifiers.codebook_size} cannot be added to "
-                f"a gallery with identifiers of {old.num_codebooks} codes of {old.codebook_size}"
+                f"a gallery with identifiers of {old.num_codebooks} codes of {old.codebook_size}",
+                code="wrong-shape",
             )
         return Gallery(
             identifiers=Identifiers(np.concatenate([old.codes, identifiers.codes]), old.codebook_size),
@@ -87,7 +88,7 @@ class Gallery:
     @property
     def _all_features(self) -> NDArray[np.float32]:
         if self.features is None:
-            raise ContractError("this gallery was made without features")
+            raise ContractError("this gallery was made without features", code="no-features")
         return self.features
 
 

@@ -262,13 +262,13 @@ class IrgenRetriever:
     @property
     def _trained(self) -> Autoregression:
         if self._task is None:
-            raise ContractError("IrgenRetriever was used before it was trained")
+            raise ContractError("IrgenRetriever was used before it was trained", code="not-trained")
         return self._task
 
     @property
     def _gallery(self) -> Gallery:
         if self._indexed is None:
-            raise ContractError("IrgenRetriever was used before it had indexed a gallery")
+            raise ContractError("IrgenRetriever was used before it had indexed a gallery", code="not-indexed")
         return self._indexed
 
 

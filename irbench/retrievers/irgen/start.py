@@ -42,11 +42,14 @@ def starting_network(config: StartConfig, runtime: Runtime, components: Componen
         return Start(network, network.weights, {})
     encoder = components.trained_encoder(config.start, images)
     if not isinstance(encoder, SharesNetwork):
-        raise RecipeError(f'start = "{config.start}": this method trains no network that another could start from')
+        raise RecipeError(
+            f'start = "{config.start}": this method trains no network that another could start from', code="no-network"
+        )
     network, trained = encoder.network, encoder.trained_model
     seed_everything(runtime.seed)  # the state of the generators must not depend on whether the encoder was cached
     if network.name != config.backbone:
         raise RecipeError(
-            f'start = "{config.start}": its network is {network.name}, but backbone = "{config.backbone}"'
+            f'start = "{config.start}": its network is {network.name}, but backbone = "{config.backbone}"',
+            code="wrong-backbone",
         )
     return Start(network, trained.content, trained.training)

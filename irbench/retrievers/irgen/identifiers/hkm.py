@@ -106,7 +106,7 @@ class HierarchicalIdentifier:
     @property
     def _trained(self) -> "Tree":
         if self._tree is None:
-            raise ContractError("HierarchicalIdentifier was used before it was trained")
+            raise ContractError("HierarchicalIdentifier was used before it was trained", code="not-trained")
         return self._tree
 
 

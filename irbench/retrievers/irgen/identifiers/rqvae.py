@@ -110,7 +110,7 @@ class RqVaeIdentifier:
     @property
     def _trained(self) -> "Reconstruction":
         if self._task is None:
-            raise ContractError("RqVaeIdentifier was used before it was trained")
+            raise ContractError("RqVaeIdentifier was used before it was trained", code="not-trained")
         return self._task
 
 

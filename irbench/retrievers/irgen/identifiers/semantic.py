@@ -89,7 +89,7 @@ class SemanticIdentifier:
     @property
     def _trained(self) -> "Tokenization":
         if self._task is None:
-            raise ContractError("SemanticIdentifier was used before it was trained")
+            raise ContractError("SemanticIdentifier was used before it was trained", code="not-trained")
         return self._task
 
 
