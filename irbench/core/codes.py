@@ -111,6 +111,7 @@ CODES: Mapping[str, str] = {
     "bad-run-file": "a run file that cannot be used",
     "damaged-file": "a stored file that is not what was written",
     "newer-schema": "a file of a newer irbench",
+    "older-schema": "a file of an older irbench",
     "no-hits": "a result without hits and ranking",
     "no-ranking": "a result without a ranking",
     "not-empty": "a folder that holds other files",

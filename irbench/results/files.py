@@ -39,6 +39,7 @@ def read(path: Path) -> Result:
     try:
         document = _parsed(_read_text(path))
         _refuse_newer(path, document["schema"])
+        _refuse_older(path, document["schema"])
         document.pop("variant", None)  # derived from other fields, for people and scripts that read the file
         return _READER.validate_json(json.dumps(document))
     except ValidationError as error:
@@ -114,6 +115,14 @@ def _refuse_newer(path: Path, schema: int) -> None:
             f"{path}: written by a newer irbench (schema {schema}, this one knows up to {SCHEMA}); upgrade irbench, "
             "or choose another folder with --results",
             code="newer-schema",
+        )
+
+
+def _refuse_older(path: Path, schema: int) -> None:
+    if schema < SCHEMA:
+        raise StoreError(
+            f"{path}: written by an older irbench (schema {schema}, this one reads {SCHEMA}); run the cell again",
+            code="older-schema",
         )
 
 

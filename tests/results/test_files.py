@@ -125,6 +125,15 @@ def test_a_newer_schema_is_refused_by_name_and_never_written_over(tmp_path):
     assert path.read_text() == newer
 
 
+def test_an_older_schema_is_refused_by_name_and_may_be_replaced(tmp_path):
+    path = files.write(result(), tmp_path)
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    with pytest.raises(StoreError) as raised:
+        files.read(path)
+    assert raised.value.code == "older-schema"
+    assert files.read(files.write(result(), tmp_path)) == result()
+
+
 def test_a_damaged_file_is_named_and_does_not_hide_the_rest(tmp_path):
     good = result(seed=1)
     files.write(good, tmp_path)
