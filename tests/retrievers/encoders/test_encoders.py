@@ -51,7 +51,7 @@ def test_a_trained_model_is_taken_up_again(name, runtime, images, monkeypatch):
     again = make(name, runtime, images)
     np.testing.assert_array_equal(again.encode(images).array, vectors)
     assert again.trained_model == first.trained_model
-    for change in ({"lr": 2e-3}, {"epochs": 2}):
+    for change in ({"lr": 3e-4}, {"epochs": 2}):
         with pytest.raises(TypeError):
             make(name, runtime, images, **change)
     with pytest.raises(TypeError):
