@@ -26,51 +26,55 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-BAD = [
-    (["run", "--method", "irgem"], "unknown method 'irgem'; did you mean 'irgen'?"),
-    (["run", "--method", "ft-clip+scan"], "unknown search 'scan'; did you mean 'scann'?"),
-    (["run", "--method", "irgen+linear"], "irgen does not search among vectors"),
-    (["run", "--method", "irgen", "--search", "scann"], "--search scann: none of irgen would use it"),
-    (["run", "-m", "pixels", "--epochs", "1", "--results", "results"], "results/ is for whole runs"),
-    (["run", "--identifier", "semantics"], "unknown identifier 'semantics'; did you mean 'semantic'?"),
-    (["run", "--dataset", "cars169"], "unknown dataset 'cars169'; did you mean 'cars196'?"),
-    (["run", "--grid", "quik"], "unknown --grid 'quik'; did you mean 'quick'?"),
-    (["run", "--scale", "tinny"], "unknown --scale 'tinny'; did you mean 'tiny'?"),
-    (["run", "--crop", "box"], "unknown --crop 'box'; did you mean 'bbox'?"),
-    (["run", "--crop", "bbox"], "digits has no boxes"),
-    (["run", "--protocol", "closed"], "unknown --protocol 'closed'; did you mean 'closed-set'?"),
-    (["run", "--device", "gpu"], "unknown --device 'gpu'"),
-    (["run", "--precision", "fp16"], "unknown --precision 'fp16'"),
-    (["run", "--on-bad-image", "ignore"], "unknown --on-bad-image 'ignore'"),
-    (["run", "--dataset", "cars196"], "cars196 not found: looked for data/cars196/devkit"),
-    (["run", "--dataset", "cub200", "--data", "nowhere"], "cub200 not found: looked for nowhere/"),
-    (["run", "--dataset", "./nothing-here"], "nothing-here"),
-    (["run", "--method", "pixels", "--rerank", "9"], "[unknown-key]"),
-    (["ablate", "lenght"], "unknown ablation 'lenght'; did you mean 'length'?"),
-    (["table", "--metric", "precison"], "unknown --metric 'precison'; did you mean 'precision'?"),
-    (["table", "--format", "html"], "unknown --format 'html'"),
-    (["table", "--table", "7"], "unknown --table '7' (one of 1, 2, 3, 4, 5, 6, all)"),
-    (["table", "--table", "1", "--metric", "hit_rate"], "leave out --metric, --mix and --no-paper"),
-    (["plot", "pareo", "--out", "x.svg"], "unknown kind of figure 'pareo'; did you mean 'pareto'?"),
-    (["plot", "pr", "--out", "x.jpg"], "--out x.jpg: name a file that ends in .svg, .png or .pdf"),
-    (["plot", "pr", "--out", "x.svg"], "no results to draw"),
-    (["list", "method"], "did you mean 'methods'?"),
-    (["show", "identifiers", "--identifier", "randon"], "unknown identifier 'randon'; did you mean 'random'?"),
-    (["show", "irgn"], "no recipe is called 'irgn'; did you mean 'irgen'?"),
-    (["export", "--out", "x"], "runs/results has no results to export"),
-    (["export", "--out", "x", "--dataset", "digit"], "unknown dataset 'digit'; did you mean 'digits'?"),
-    (["import", "x.txt", "-m", "mine", "-d", "digits"], "x.txt: No such file or directory; a run file is needed"),
-    (["import", "x.txt", "-m", "mine", "-d", "digits", "--format", "tsv"], "unknown --format 'tsv'"),
-    (["check"], "no results in runs/results to check: irbench run makes some"),
-    (["data", "info", "digit"], "unknown dataset 'digit'; did you mean 'digits'?"),
+BAD = [  # arguments, the code of the error, and what its message names
+    (["run", "--method", "irgem"], "unknown-name", "'irgen'"),
+    (["run", "--method", "ft-clip+scan"], "unknown-name", "'scann'"),
+    (["run", "--method", "irgen+linear"], "no-search", "irgen"),
+    (["run", "--method", "irgen", "--search", "scann"], "unused-option", "scann"),
+    (["run", "-m", "pixels", "--epochs", "1", "--results", "results"], "partial-result", "--epochs"),
+    (["run", "--identifier", "semantics"], "unknown-name", "'semantic'"),
+    (["run", "--dataset", "cars169"], "unknown-name", "'cars196'"),
+    (["run", "--grid", "quik"], "unknown-choice", "'quick'"),
+    (["run", "--scale", "tinny"], "unknown-choice", "'tiny'"),
+    (["run", "--crop", "box"], "unknown-choice", "'bbox'"),
+    (["run", "--crop", "bbox"], "no-boxes", "digits"),
+    (["run", "--protocol", "closed"], "unknown-choice", "'closed-set'"),
+    (["run", "--device", "gpu"], "unknown-choice", "--device 'gpu'"),
+    (["run", "--precision", "fp16"], "unknown-choice", "--precision 'fp16'"),
+    (["run", "--on-bad-image", "ignore"], "unknown-choice", "--on-bad-image 'ignore'"),
+    (["run", "--dataset", "cars196"], "not-found", "data/cars196/devkit"),
+    (["run", "--dataset", "cub200", "--data", "nowhere"], "not-found", "nowhere/"),
+    (["run", "--dataset", "./nothing-here"], "not-found", "nothing-here"),
+    (["run", "--method", "pixels", "--rerank", "9"], "unknown-key", "rerank"),
+    (["run", "--method", "pixels", "--set", "imagesize=9"], "unknown-key", "'image_size'"),
+    (["run", "--method", "pixels", "--set", "image_size=big"], "bad-value", "image_size"),
+    (["run", "--method", "./absent.py"], "no-such-file", "absent.py"),
+    (["ablate", "lenght"], "unknown-choice", "'length'"),
+    (["table", "--metric", "precison"], "unknown-choice", "'precision'"),
+    (["table", "--format", "html"], "unknown-choice", "--format 'html'"),
+    (["table", "--table", "7"], "unknown-choice", "--table '7'"),
+    (["table", "--table", "1", "--metric", "hit_rate"], "unused-option", "--metric"),
+    (["plot", "pareo", "--out", "x.svg"], "unknown-choice", "'pareto'"),
+    (["plot", "pr", "--out", "x.jpg"], "bad-format", "x.jpg"),
+    (["plot", "pr", "--out", "x.svg"], "nothing-to-draw", ""),
+    (["list", "method"], "unknown-choice", "'methods'"),
+    (["show", "identifiers", "--identifier", "randon"], "unknown-name", "'random'"),
+    (["show", "irgn"], "unknown-name", "'irgen'"),
+    (["export", "--out", "x"], "no-results", "runs/results"),
+    (["export", "--out", "x", "--dataset", "digit"], "unknown-name", "'digits'"),
+    (["import", "x.txt", "-m", "mine", "-d", "digits"], "no-such-file", "x.txt"),
+    (["import", "x.txt", "-m", "mine", "-d", "digits", "--format", "tsv"], "unknown-choice", "'tsv'"),
+    (["check"], "no-results", "runs/results"),
+    (["data", "info", "digit"], "unknown-name", "'digits'"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
-def test_what_cannot_be_understood_is_one_message_and_status_2(call, tmp_path, arguments, message) -> None:
+@pytest.mark.parametrize(("arguments", "code", "named"), BAD, ids=[" ".join(arguments) for arguments, *_ in BAD])
+def test_what_cannot_be_understood_is_one_message_and_status_2(call, tmp_path, arguments, code, named) -> None:
     status, out, err = call(*arguments)
     assert status == 2
-    assert message in err
+    assert f"[{code}]" in err
+    assert named in err
     assert out == ""
     assert len(err.strip().splitlines()) <= 2  # table says first where it looked
     assert not list(tmp_path.rglob("*.json"))
