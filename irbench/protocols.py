@@ -1,8 +1,10 @@
-"""The seams of irbench: what a method has to be able to do, and nothing else.
+"""The protocols of irbench: what each kind of component has to provide.
 
-Encoders and searchers are built as `Class(config, runtime)`, identifiers and retrievers, which are made of other
-parts, as `Class(config, runtime, parts)`. `config` is the class's own frozen `Config`, read from a recipe; `runtime`
-(irbench.runtime.machine.Runtime) says where and how to compute. Building does no work.
+Encoders and searchers are constructed as `Class(config, runtime)`; identifiers and retrievers, which consist of other
+components, as `Class(config, runtime, components)`. `config` is the class's own frozen `Config`, read from a recipe;
+`runtime` (irbench.runtime.machine.Runtime) states where and how to compute. A constructor does no work.
+
+Shape letters: N images, D dimensions, M codes, Q queries, K sequences of a query.
 """
 
 from typing import Protocol, runtime_checkable
@@ -19,67 +21,71 @@ from irbench.core.ranking import Ranking
 
 @runtime_checkable
 class Trainable(Protocol):
-    """Something that learns from labelled images before it can be used."""
+    """A component that has to be trained on labelled images before it can be used."""
 
     def train(self, images: ImageSet) -> None:
-        """Learn from `images`, or take up what an equal recipe, data set and seed has learnt before."""
+        """Train on `images`, or load the stored model of the same recipe, data set and seed."""
 
 
 class Encoder(Protocol):
-    """Turns images into vectors. One that learns is `Trainable` too."""
+    """Maps images to vectors. One that is trained is also `Trainable`."""
 
     def encode(self, images: ImageSet) -> Embeddings:
-        """Return E[N,D], row i for image i, the same whatever the batch; `unit()` where the metric is the cosine."""
+        """Return E[N,D], row i for image i, whatever the batches; `unit()` vectors where the metric is the cosine."""
 
     def describe(self) -> Description:
-        """Tell the backbone and its size."""
+        """Describe the backbone and its size."""
 
 
 class Searcher(Protocol):
     """Finds near vectors by Euclidean distance.
 
-    Its `Config` may have a class variable `sweep`: settings that trade recall for speed, for `irbench ablate index`.
+    The harness uses it within `irbench.retrievers.search_index.SearchIndex`, which never passes an empty gallery, other
+    dimensions, or a `k` beyond the gallery; so a searcher need not handle these. A class attribute `promises`
+    (`irbench.core.promises.Promises`) declares how good its results are, and `irbench.testing.check_searcher` holds it
+    to that. Its `Config` may have a class variable `sweep`: settings that trade recall for speed, for
+    `irbench ablate index`.
     """
 
     def build(self, gallery: Embeddings) -> None:
-        """Index every row of the gallery; building again starts afresh."""
+        """Index every row of the gallery, in place of any earlier index."""
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
-        """Return up to `k` gallery rows for each query, scored by minus the squared distance as the index knows it."""
+        """Return up to `k` gallery rows for each query; scores are minus the index's squared distances."""
 
     def describe(self) -> Description:
-        """Tell the kind of index and its bytes."""
+        """Describe the kind of index and its bytes."""
 
 
 @runtime_checkable
 class UpdatableSearcher(Searcher, Protocol):
-    """A searcher whose index takes more vectors and gives up others; any other one is built again for that."""
+    """A searcher whose index can be updated; any other one is rebuilt instead."""
 
     def add(self, vectors: Embeddings) -> None:
-        """Index more vectors: their rows follow those that are there, in order."""
+        """Index more vectors; their rows follow the existing ones, in order."""
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Never answer these rows again; all others keep their numbers."""
+        """Remove these rows from the index; all others keep their numbers."""
 
 
 class Identifier(Protocol):
-    """Gives every image a sequence of codes. One that learns is `Trainable` too."""
+    """Assigns every image a sequence of codes. One that is trained is also `Trainable`."""
 
     def encode(self, images: ImageSet) -> Identifiers:
         """Return codes[N,M], row i for image i."""
 
     def describe(self) -> Description:
-        """Tell the network behind the codes, if there is one."""
+        """Describe the codes, and the network that computes them, if there is one."""
 
 
 class Components(Protocol):
-    """What a retriever or an identifier of one cell can be made of, each part built from its recipe."""
+    """The components that a retriever or an identifier of one cell can consist of, each built from its recipe."""
 
     def encoder(self, method: str | None = None) -> Encoder:
-        """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
+        """Return the encoder of recipe `method`, by default the cell's own; its embeddings are cached."""
 
     def trained_encoder(self, method: str, images: ImageSet) -> Encoder:
-        """Return the encoder of recipe `method`, trained on `images`, for others to start from."""
+        """Return the encoder of recipe `method`, trained on `images`, which others can start from."""
 
     def searcher(self) -> Searcher:
         """Return the cell's searcher."""
@@ -89,39 +95,39 @@ class Components(Protocol):
 
 
 class Retriever(Protocol):
-    """Finds gallery images for query images: the one thing that the harness knows. One that learns is `Trainable` too.
+    """Finds gallery images for query images; all that the harness depends on. One that is trained is also `Trainable`.
 
-    It marks the stages of its work with `irbench.runtime.timer.span`: "encode" and "build" in `index`, "encode" and
-    "search" in `search`. The harness holds the timer.
+    It marks the spans of its work with `irbench.runtime.timer.span`: "encode" and "build" in `index`, "encode" and
+    "search" in `search`. The harness owns the timer.
     """
 
     def index(self, gallery: ImageSet) -> None:
-        """Make the gallery searchable; indexing again starts afresh."""
+        """Index the gallery, in place of any earlier one."""
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
-        """Return up to `k` gallery rows for each query, best first; a query's own photograph is not left out."""
+        """Return up to `k` gallery rows for each query, best first; a query's own image is not excluded."""
 
     def describe(self) -> Description:
-        """Tell backbone, bytes and whatever else explains the result; called after `index`."""
+        """Describe backbone, bytes and whatever else explains the results; called after `index`."""
 
 
 @runtime_checkable
 class SupportsUpdates(Protocol):
-    """A retriever whose gallery may change after `index`, without anything being trained again."""
+    """A retriever whose gallery can change after `index`, without training."""
 
     def add(self, images: ImageSet) -> None:
-        """Make more images searchable: their rows follow those that are there, in order."""
+        """Index more images; their rows follow the existing ones, in order."""
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Never answer these gallery rows again; all others keep their numbers."""
+        """Remove these gallery rows; all others keep their numbers."""
 
 
 @runtime_checkable
 class Generative(Protocol):
-    """A retriever that answers by writing identifiers."""
+    """A retriever that generates identifiers."""
 
     def identifiers(self) -> Identifiers:
-        """Return the identifiers codes[N,M] of the gallery, row by row."""
+        """Return the identifiers codes[N,M] of the gallery, row i for image i."""
 
     def generate(self, queries: ImageSet) -> NDArray[np.int64]:
-        """Return for each query the codes [Q,K,M] that the decoder writes with no trie to hold it, best first."""
+        """Return the codes [Q,K,M] of the most probable sequences of each query without a trie, best first."""

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "irbench"
 FLOORS = (  # from the top down; rooms of one floor do not know each other
     {"cli"},
+    {"api"},
     {"testing"},
     {"report", "bench"},
     {"experiments"},

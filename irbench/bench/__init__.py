@@ -1,1 +1,1 @@
-"""What the parts cost on this machine, apart from any data set: each module is one `irbench bench` command."""
+"""What the components cost on this machine, independent of data sets: each module is one `irbench bench` command."""

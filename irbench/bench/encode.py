@@ -1,6 +1,6 @@
-"""How many pictures a backbone with random weights encodes in a second, beside what the machine could do at best.
+"""How many images a backbone with random weights encodes in a second, compared with the machine's roofline.
 
-The pictures are bytes on the device already: reading image files is not timed.
+The uint8 images are on the device already: reading image files is not timed.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from irbench.bench.roofline import Rates, Work, bytes_of, flop_of
 from irbench.bench.timing import median, peak_bytes, repeated
-from irbench.networks.backbones import NetworkConfig, VisionNetwork, centre
-from irbench.runtime.machine import Runtime, reset_peak_memory, seed_everything
+from irbench.networks.backbones import NetworkConfig, VisionNetwork, center_crop
+from irbench.runtime.environment import reset_peak_memory
+from irbench.runtime.machine import Runtime, seed_everything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,29 +25,29 @@ class Point:
     batch: int
     total_s: float
     gflop_per_image: float
-    of_product: float  # the share of the machine's matrix product rate that is reached
-    of_roof: float  # the share of the images/s that its rates of products and copies allow
-    peak_bytes: int  # of the process on the host, or of the GPU's memory
+    of_product: float  # share of the machine's rate of matrix products
+    of_roof: float  # share of the throughput at the roofline of the machine
+    peak_bytes: int  # of the process on the host, or of GPU memory
 
     @property
     def images_per_s(self) -> float:
-        """Pictures in a second."""
+        """Throughput."""
         return self.batch / self.total_s
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to measure."""
+    """The settings to measure."""
 
     backbone: str = "vit_base_patch16_224"
     image_size: int = 224  # pixels
     batches: tuple[int, ...] = (1, 16, 64)
-    compiled: bool = False  # torch.compile fuses what lies between the matrix products, once for each batch size
-    patience: float = 5.0  # seconds after which a point is not repeated any more
+    compiled: bool = False  # fuse the operations between matrix products by torch.compile, once for each batch size
+    patience: float = 5.0  # seconds after which a measurement is not repeated
 
 
 class Model:
-    """A network as the retrievers hold it, and pictures."""
+    """A network as the retrievers use it, and images."""
 
     def __init__(self, plan: Plan, runtime: Runtime) -> None:
         seed_everything(0)
@@ -59,21 +60,21 @@ class Model:
             torch.compile(self._plain, dynamic=False) if plan.compiled else self._plain
         )
         shape = (max(plan.batches), plan.image_size, plan.image_size, 3)
-        self.pictures = torch.randint(256, shape, dtype=torch.uint8).to(runtime.device)
+        self.images_uint8 = torch.randint(256, shape, dtype=torch.uint8).to(runtime.device)
 
     @torch.inference_mode()
     def encode(self, batch: int) -> Tensor:
-        """Features [B,D] of the first pictures."""
+        """Return features [B,D] of the first `batch` images."""
         with self.runtime.autocast():
-            return self._feature(self.pictures[:batch])
+            return self._feature(self.images_uint8[:batch])
 
-    def _plain(self, pictures: Tensor) -> Tensor:
-        return self.network.feature(self.network(centre(pictures, self.image_size)))
+    def _plain(self, images_uint8: Tensor) -> Tensor:
+        return self.network.feature(self.network(center_crop(images_uint8, self.image_size)))
 
     @property
     def flop(self) -> float:
-        """Floating-point operations for one picture."""
-        return flop_of(self.network, centre(self.pictures[:1], self.image_size), self.runtime.autocast())
+        """Floating-point operations for one image."""
+        return flop_of(self.network, center_crop(self.images_uint8[:1], self.image_size), self.runtime.autocast())
 
 
 def measure(model: Model, plan: Plan, rates: Rates) -> Iterator[Point]:

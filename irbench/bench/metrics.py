@@ -1,4 +1,4 @@
-"""What scoring costs: every metric of Q rankings of K answers, beside plain loops that say the same."""
+"""What scoring costs: every metric of Q rankings of K results, compared with plain loops of the definitions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ _BY_LOOP = 200  # queries, at most, that the loops score: they are slow
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """Scoring `queries` rankings of `answers` each by `metrics` metrics."""
+    """The time to score `queries` rankings of `answers` results each by `metrics` metrics."""
 
     queries: int
     answers: int
     metrics: int
     total_s: float
-    loop_s: float  # of plain loops, from fewer queries
-    difference: float  # the largest between the two, of any query and metric
+    loop_s: float  # of plain loops, extrapolated from fewer queries
+    difference: float  # largest between the two, over queries and metrics
 
     @property
     def ratio(self) -> float:
-        """How many times the loops take as long."""
+        """Time of the loops relative to the fast scoring."""
         return self.loop_s / self.total_s
 
 
 def measure(queries: int, answers: int, runtime: Runtime, patience: float) -> Timed:
-    """Score random answers, a tenth of which are right."""
+    """Score random rankings, a tenth of whose results are hits."""
     rng = np.random.default_rng(0)
     hits = rng.random((queries, answers)) < 0.1
     positives = hits.sum(axis=1) + rng.integers(1, 50, queries)
     whole = [Measure(metric, k) for metric in METRICS.values() if not metric.part for k in _KS if metric.at_k]
-    clocks = repeated(lambda: _score(hits, positives, whole), runtime, patience)
+    timers = repeated(lambda: _score(hits, positives, whole), runtime, patience)
     few = min(queries, _BY_LOOP)
     rows = list(zip(hits[:few].tolist(), positives[:few].tolist(), strict=True))
     start = perf_counter()
@@ -49,20 +49,20 @@ def measure(queries: int, answers: int, runtime: Runtime, patience: float) -> Ti
         queries=queries,
         answers=answers,
         metrics=len(whole),
-        total_s=median(clocks, "total"),
+        total_s=median(timers, "total"),
         loop_s=seconds * queries / few,
         difference=float(np.abs(np.array(slow) - fast).max()),
     )
 
 
 def _score(hits: NDArray[np.bool_], positives: NDArray[np.int64], measures: list[Measure]) -> NDArray[np.float64]:
-    """Scores [Q,metrics]."""
+    """Return scores [Q,metrics]."""
     judged = Judged(hits, positives)
     return np.stack([measure.metric.function(judged, measure.k) for measure in measures], axis=1)
 
 
 def by_loop(hits: Sequence[bool], n: int, measure: Measure) -> float:  # noqa: PLR0911 -- one definition, one return
-    """Score one query, whose answers [K] are right or wrong, of n right ones: the definitions, word for word."""
+    """Score one query by the definition of the measure, from its hits [K] and its number n of positives."""
     k = measure.k
     top = ([*hits] + [False] * k)[:k]
     ranks = [rank for rank, hit in enumerate(top, 1) if hit]

@@ -1,4 +1,4 @@
-"""CUDA graphs: a GPU is told once what a function does, and does it again without the host naming every operation."""
+"""CUDA graphs: a function's operations are recorded once and replayed without launching each from the host."""
 
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
@@ -13,8 +13,8 @@ T = TypeVar("T")  # a tensor, or a tuple of them
 class Replayed(Generic[T]):
     """A function, replayed as one CUDA graph for each shape of its tensors and each value of its other arguments.
 
-    The function has to launch the same operations every time and to return nothing to the host. Without a GPU it is
-    called as it is. Call it without gradients.
+    The function has to launch the same operations every time and to copy no value to the host. Without a GPU it is
+    called directly. Call it without gradients.
     """
 
     def __init__(self, function: Callable[..., T]) -> None:
@@ -35,18 +35,18 @@ class Replayed(Generic[T]):
         return self._graphs[key](*tensors)
 
     def _captured(self, arguments: tuple[object, ...]) -> Callable[..., T]:
-        held = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
-        inputs = [argument for argument in held if isinstance(argument, Tensor)]
-        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):  # libraries load and choose their kernels before anything is recorded
+        copies = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
+        inputs = [argument for argument in copies if isinstance(argument, Tensor)]
+        warm_up = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        warm_up.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(warm_up):  # libraries load and choose their kernels before the recording
             for _ in range(2):
-                self._function(*held)
-        torch.cuda.current_stream().wait_stream(beside)
-        torch.clear_autocast_cache()  # what was cast outside of the graph may be gone when it is replayed
+                self._function(*copies)
+        torch.cuda.current_stream().wait_stream(warm_up)
+        torch.clear_autocast_cache()  # weights cast outside of the graph may be freed when it is replayed
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            output = self._function(*held)
+            output = self._function(*copies)
         torch.clear_autocast_cache()
 
         def replay(*tensors: Tensor) -> T:

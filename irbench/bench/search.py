@@ -1,59 +1,58 @@
-"""What each index costs and misses on random vectors in clusters: build, queries in a batch and alone, recall."""
+"""Cost and recall of each index on clustered random vectors: build time, throughput, latency and recall."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irbench.bench.timing import median, repeated
 from irbench.config import recipes
-from irbench.config.catalog import SEARCHERS
 from irbench.config.recipes import SearchHead
+from irbench.config.registry import SEARCHERS
 from irbench.core.cell import Overrides
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import Unavailable
 from irbench.core.ranking import MISSING
-from irbench.protocols import Searcher
+from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 
-EXACT = "linear"  # the recipe that the others are held against
-_SINGLES = 20  # queries asked one by one
+EXACT = "linear"  # the recipe of exact search
+_SINGLES = 20  # queries that are searched one at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to measure."""
+    """The settings to measure."""
 
-    searches: tuple[str, ...] = ()  # recipes; none: all
+    searches: tuple[str, ...] = ()  # recipes; empty: all
     gallery: int = 100_000
     queries: int = 1000
     dim: int = 256
     clusters: int = 1000
     k: int = 10
-    curves: bool = False  # all points of each index's curve too
-    patience: float = 5.0  # seconds after which a search is not repeated any more
+    curves: bool = False  # measure every point of each index's query-parameter sweep too
+    patience: float = 5.0  # seconds after which a search is not repeated
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One index at one setting; None and a reason where it is not available."""
+    """One index at one setting; without numbers but with a reason where it is not available."""
 
     search: str
-    setting: str  # what differs from the recipe, as a result's variant would say it
+    setting: str  # overrides of the recipe, as in a result's variant
     build_s: float | None = None
-    queries_per_s: float | None = None  # all queries asked together
-    single_ms: float | None = None  # one by one, the mean
-    recall: float | None = None  # the share of the exact search's answers that are found
+    queries_per_s: float | None = None  # of all queries in one batch
+    single_ms: float | None = None  # mean latency of single queries
+    recall: float | None = None  # share of the exact neighbours that are found
     index_bytes: int | None = None
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Unit vectors around common centres, and the true neighbours of the queries."""
+    """Unit vectors in common clusters, and the exact neighbours of the queries."""
 
     gallery: Embeddings  # [N,D]
     queries: Embeddings  # [Q,D]
@@ -61,7 +60,7 @@ class Vectors:
 
 
 def measure(plan: Plan, runtime: Runtime) -> Iterator[Point]:
-    """Build and ask each index."""
+    """Build and search each index."""
     names = plan.searches or recipes.names("methods/search")
     kinds = [recipes.find("methods/search", name).head(SearchHead).searcher for name in names]
     vectors = _vectors(plan, runtime)
@@ -86,40 +85,41 @@ def _vectors(plan: Plan, runtime: Runtime) -> Vectors:
     return Vectors(gallery, queries, exact.search(queries, plan.k).rows)
 
 
-def _searcher(name: str, setting: Overrides, runtime: Runtime) -> Searcher:
+def _searcher(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
     recipe = recipes.find("methods/search", name)
     kind = recipe.head(SearchHead).searcher
     config = recipe.config(SEARCHERS.schema(kind), scale="paper", dataset="", **dict(setting))
-    made: Any = SEARCHERS.load(kind)(config, runtime)
-    return made
+    return SearchIndex(SEARCHERS.load(kind)(config, runtime))
 
 
 def _point(name: str, setting: Overrides, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:
-    told = ",".join(f"{key}-{value}" for key, value in setting)
+    overrides = ",".join(f"{key}-{value}" for key, value in setting)
     try:
         searcher = _searcher(name, setting, runtime)
         start = perf_counter()
         searcher.build(vectors.gallery)
         built = perf_counter() - start
     except Unavailable as error:
-        return Point(search=name, setting=told, reason=str(error))
+        return Point(search=name, setting=overrides, reason=str(error))
     queries = vectors.queries
-    together = median(repeated(lambda: searcher.search(queries, plan.k), runtime, plan.patience), "total")
-    asked = [Embeddings(queries.array[row : row + 1]) for row in range(min(_SINGLES, len(queries)))]
-    alone = median(repeated(lambda: [searcher.search(one, plan.k) for one in asked], runtime, plan.patience), "total")
+    batch_s = median(repeated(lambda: searcher.search(queries, plan.k), runtime, plan.patience), "total")
+    single = [Embeddings(queries.array[row : row + 1]) for row in range(min(_SINGLES, len(queries)))]
+    single_s = median(
+        repeated(lambda: [searcher.search(one, plan.k) for one in single], runtime, plan.patience), "total"
+    )
     return Point(
         search=name,
-        setting=told,
+        setting=overrides,
         build_s=built,
-        queries_per_s=len(queries) / together,
-        single_ms=1000 * alone / len(asked),
+        queries_per_s=len(queries) / batch_s,
+        single_ms=1000 * single_s / len(single),
         recall=recall(searcher.search(queries, plan.k).rows, vectors.nearest),
         index_bytes=searcher.describe().index_bytes,
     )
 
 
 def recall(found: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
-    """Return the share of the nearest rows [Q,K] that stand among those found [Q,K]."""
-    wanted = nearest != MISSING
-    there = (nearest[:, :, None] == found[:, None, :]).any(axis=2)
-    return float((there & wanted).sum() / wanted.sum())
+    """Return the share of the nearest rows [Q,K] that are among those found [Q,K]."""
+    exists = nearest != MISSING
+    is_found = (nearest[:, :, None] == found[:, None, :]).any(axis=2)
+    return float((is_found & exists).sum() / exists.sum())

@@ -1,4 +1,4 @@
-"""What a trie of random identifiers costs: time to build, bytes, and the time of its widest masked step."""
+"""What a trie of random identifiers costs: build time, bytes, and the time of its slowest masked step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 
 from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen.beam import extend
-from irbench.retrievers.irgen.branching import Branching, branchings
+from irbench.retrievers.irgen.branching import SparseBranching, branchings
 from irbench.retrievers.irgen.trie import Trie
 
 QUERIES, BEAMS = 256, 30
@@ -18,18 +18,18 @@ _REPEATS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A trie of `identifiers` identifiers, and what it took."""
+    """The cost of a trie of `identifiers` identifiers."""
 
     identifiers: int
     num_codebooks: int
     codebook_size: int
     build_s: float
     bytes: int
-    step_ms: float  # of the level that takes longest
+    step_ms: float  # of the slowest level
 
 
 def measure(sizes: tuple[int, ...], num_codebooks: int, codebook_size: int, device: str) -> Iterator[Built]:
-    """Build a trie of each size, and take a step at each of its levels for 256 queries of 30 beams."""
+    """Build a trie of each size, and time a step at each of its levels for 256 queries of 30 beams."""
     rng = np.random.default_rng(0)
     for size in sizes:
         identifiers = Identifiers(rng.integers(0, codebook_size, (size, num_codebooks)), codebook_size)
@@ -48,14 +48,14 @@ def measure(sizes: tuple[int, ...], num_codebooks: int, codebook_size: int, devi
 
 
 @torch.inference_mode()
-def _step(level: Branching, codebook_size: int) -> float:
-    """Return the median seconds of one step from nodes at random."""
+def _step(level: SparseBranching, codebook_size: int) -> float:
+    """Return the median seconds of one step from random nodes."""
     nodes = torch.randint(level.nodes, (QUERIES, BEAMS), device=level.device)
     scores = torch.randn(QUERIES, BEAMS, device=level.device)
     logp = torch.randn(QUERIES, BEAMS, codebook_size, device=level.device).log_softmax(dim=-1)
     times = []
     for _ in range(_REPEATS):
         start = perf_counter()
-        level.code(extend(level, scores, nodes, logp, BEAMS)[1]).cpu()  # what comes to the host has been computed
+        level.code(extend(level, scores, nodes, logp, BEAMS)[1]).cpu()  # the copy to the host waits for the device
         times.append(perf_counter() - start)
     return float(np.median(times))

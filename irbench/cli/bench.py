@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,135 +17,182 @@ if TYPE_CHECKING:
 
 VIT = "vit_base_patch16_224"
 bench_app = typer.Typer(no_args_is_help=True, help="Time the parts on this machine.")
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How long is measured, and how it is shown."""
+
+    patience: Annotated[
+        float, typer.Option("--patience", min=0, help="Seconds for the repetitions of one measurement.")
+    ] = 5.0
+    as_json: o.AsJson = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(OutputOptions):
+    """Where is measured."""
+
+    device: o.Device = "auto"
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(DeviceOptions):
+    """In which arithmetic networks are measured, and on how many images at once."""
+
+    batches: Annotated[str, typer.Option("--batches", help="Batch sizes.")] = "1,16,64"
+    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or both.")] = "both"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamOptions(NetworkOptions):
+    """The options of `irbench bench beam`."""
+
+    beam_sizes: Annotated[str, typer.Option("--beam-sizes", help="Beam sizes.")] = "1,10,20,30"
+    compare: Annotated[
+        str, typer.Option("--compare", help="BATCHxBEAMS for which the slow reference decoder runs too.")
+    ] = "1x30,16x30"
+    num_codebooks: Annotated[int, typer.Option("--num-codebooks", min=1, help="Codes in an identifier.")] = 4
+    graphs: Annotated[bool, typer.Option("--graphs", help="Replay CUDA graphs, on a GPU.")] = False
 
 
 @bench_app.command()
-def beam(
-    beam_sizes: Annotated[str, typer.Option(help="Beam sizes.")] = "1,10,20,30",
-    batches: Annotated[str, typer.Option(help="Queries at once.")] = "1,16,64",
-    compare: Annotated[str, typer.Option(help="BATCHxBEAMS to ask the reference decoder too.")] = "1x30,16x30",
-    num_codebooks: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
-    graphs: Annotated[bool, typer.Option("--graphs", help="Replay CUDA graphs, on a GPU.")] = False,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or both.")] = "both",
-    patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
-    device: o.Device = "auto",
-    threads: Threads = None,
-    as_json: o.AsJson = False,
-) -> None:
+@o.command(BeamOptions)
+def beam(options: BeamOptions) -> None:
     """Time decoding with the paper-size model and random weights, beside the slow reference decoder."""
     from irbench.bench import beam as bench
 
-    _use(threads)
+    _use(options.threads)
     plan = bench.Plan(
-        beam_sizes=_numbers("--beam-sizes", beam_sizes),
-        batches=_numbers("--batches", batches),
-        compared=tuple(_pair(text) for text in compare.split(",") if text),
-        num_codebooks=num_codebooks,
-        graphs=graphs,
-        patience=patience,
+        beam_sizes=_numbers("--beam-sizes", options.beam_sizes),
+        batches=_numbers("--batches", options.batches),
+        compared=tuple(_pair(text) for text in options.compare.split(",") if text),
+        num_codebooks=options.num_codebooks,
+        graphs=options.graphs,
+        patience=options.patience,
     )
     known, points, comparisons = [], [], []
-    for runtime in _runtimes(device, precision):
-        rates, shown = _rates(runtime, patience, as_json=as_json)
+    for runtime in _runtimes(options.device, options.precision):
+        rates, shown = _rates(runtime, options)
         model = bench.Model(plan, runtime)
         known += shown
-        points += _shown(bench.measure(model, plan, rates), POINT, as_json=as_json)
+        points += _shown(bench.measure(model, plan, rates), POINT, as_json=options.as_json)
         if runtime.precision == "fp32":
-            comparisons += _shown(bench.compare(model, plan), COMPARISON, as_json=as_json)
-    if as_json:
+            comparisons += _shown(bench.compare(model, plan), COMPARISON, as_json=options.as_json)
+    if options.as_json:
         typer.echo(json.dumps({"machine": known, "points": points, "reference": comparisons}))
 
 
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions(NetworkOptions):
+    """The options of `irbench bench encode`."""
+
+    backbone: Annotated[str, typer.Option("--backbone", help="Name of a timm model; its weights are random.")] = VIT
+    image_size: Annotated[int, typer.Option("--image-size", min=1, help="Pixels.")] = 224
+    compiled: Annotated[bool, typer.Option("--compile", help="Let torch.compile fuse operations.")] = False
+
+
 @bench_app.command()
-def encode(
-    backbone: Annotated[str, typer.Option(help="Name of a timm model; its weights are random.")] = VIT,
-    side: Annotated[int, typer.Option(min=1, help="Pixels.")] = 224,
-    batches: Annotated[str, typer.Option(help="Pictures at once.")] = "1,16,64",
-    compiled: Annotated[bool, typer.Option("--compile", help="Let torch.compile fuse operations.")] = False,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or both.")] = "both",
-    patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
-    device: o.Device = "auto",
-    threads: Threads = None,
-    as_json: o.AsJson = False,
-) -> None:
-    """Time a backbone with random weights, beside what the machine could do at best."""
+@o.command(EncodeOptions)
+def encode(options: EncodeOptions) -> None:
+    """Time a backbone with random weights, as a share of what the machine could do at best."""
     from irbench.bench import encode as bench
 
-    _use(threads)
-    sizes = _numbers("--batches", batches)
-    plan = bench.Plan(backbone=backbone, image_size=side, batches=sizes, compiled=compiled, patience=patience)
+    _use(options.threads)
+    plan = bench.Plan(
+        backbone=options.backbone,
+        image_size=options.image_size,
+        batches=_numbers("--batches", options.batches),
+        compiled=options.compiled,
+        patience=options.patience,
+    )
     known, points = [], []
-    for runtime in _runtimes(device, precision):
-        rates, shown = _rates(runtime, patience, as_json=as_json)
+    for runtime in _runtimes(options.device, options.precision):
+        rates, shown = _rates(runtime, options)
         known += shown
-        points += _shown(bench.measure(bench.Model(plan, runtime), plan, rates), ENCODED, as_json=as_json)
-    if as_json:
+        points += _shown(bench.measure(bench.Model(plan, runtime), plan, rates), ENCODED, as_json=options.as_json)
+    if options.as_json:
         typer.echo(json.dumps({"machine": known, "points": points}))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrieOptions(DeviceOptions):
+    """The options of `irbench bench trie`."""
+
+    sizes: Annotated[str, typer.Option("--sizes", help="Numbers of identifiers.")] = (
+        "10000,100000,1000000,1800000,10000000"
+    )
+    num_codebooks: Annotated[int, typer.Option("--num-codebooks", min=1, help="Codes in an identifier.")] = 4
+    codebook_size: Annotated[int, typer.Option("--codebook-size", min=1, help="Entries of a codebook.")] = 256
+
+
 @bench_app.command()
-def trie(
-    sizes: Annotated[str, typer.Option(help="Numbers of identifiers.")] = "10000,100000,1000000,1800000,10000000",
-    num_codebooks: Annotated[int, typer.Option(min=1, help="Codes in an identifier.")] = 4,
-    codebook_size: Annotated[int, typer.Option(min=1, help="Entries of a codebook.")] = 256,
-    device: o.Device = "auto",
-    threads: Threads = None,
-    as_json: o.AsJson = False,
-) -> None:
+@o.command(TrieOptions)
+def trie(options: TrieOptions) -> None:
     """Time building a trie of random identifiers, and one step in it for 256 queries of 30 beams."""
     from irbench.bench import trie as bench
     from irbench.runtime.machine import choose_device
 
-    _use(threads)
-    found = bench.measure(_numbers("--sizes", sizes), num_codebooks, codebook_size, choose_device(device))
-    built = _shown(found, BUILT, as_json=as_json)
-    if as_json:
+    _use(options.threads)
+    sizes, device = _numbers("--sizes", options.sizes), choose_device(options.device)
+    found = bench.measure(sizes, options.num_codebooks, options.codebook_size, device)
+    built = _shown(found, BUILT, as_json=options.as_json)
+    if options.as_json:
         typer.echo(json.dumps({"tries": built}))
 
 
-@bench_app.command()
-def search(
-    searches: Annotated[list[str] | None, typer.Option("--search", help="Search index; all by default.")] = None,
-    gallery: Annotated[int, typer.Option(min=1, help="Vectors in the index.")] = 100_000,
-    queries: Annotated[int, typer.Option(min=1, help="Queries.")] = 1000,
-    dim: Annotated[int, typer.Option(min=1, help="Dimensions of a vector.")] = 256,
-    clusters: Annotated[int, typer.Option(min=1, help="Centres around which the vectors lie.")] = 1000,
-    k: Annotated[int, typer.Option("-k", min=1, help="Answers to a query.")] = 10,
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(DeviceOptions):
+    """The options of `irbench bench search`."""
+
+    search: Annotated[list[str] | None, typer.Option("--search", help="Search index; all by default; repeatable.")] = (
+        None
+    )
+    gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 100_000
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries.")] = 1000
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a vector.")] = 256
+    clusters: Annotated[int, typer.Option("--clusters", min=1, help="Centres around which the vectors lie.")] = 1000
+    k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 10
     curves: Annotated[
-        bool, typer.Option("--curves", help="Each index from fast to exact, as in ablate index.")
-    ] = False,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats of one point.")] = 5.0,
-    device: o.Device = "auto",
-    threads: Threads = None,
-    as_json: o.AsJson = False,
-) -> None:
-    """Time each index on random vectors in clusters, and hold its answers against exact search."""
+        bool, typer.Option("--curves", help="Sweep each index from fast to exact, as ablate index does.")
+    ] = False
+
+
+@bench_app.command()
+@o.command(SearchOptions)
+def search(options: SearchOptions) -> None:
+    """Time each index on random vectors in clusters, with its recall of exact search."""
     from irbench.bench import search as bench
 
-    _use(threads)
-    sizes = {"gallery": gallery, "queries": queries, "dim": dim, "clusters": clusters, "k": k}
-    plan = bench.Plan(searches=tuple(searches or ()), curves=curves, patience=patience, **sizes)
-    (runtime,) = _runtimes(device, "fp32")
-    points = _shown(bench.measure(plan, runtime), SEARCHED, as_json=as_json)
-    if as_json:
+    _use(options.threads)
+    sizes = {name: getattr(options, name) for name in ("gallery", "queries", "dim", "clusters", "k")}
+    plan = bench.Plan(searches=tuple(options.search or ()), curves=options.curves, patience=options.patience, **sizes)
+    (runtime,) = _runtimes(options.device, "fp32")
+    points = _shown(bench.measure(plan, runtime), SEARCHED, as_json=options.as_json)
+    if options.as_json:
         typer.echo(json.dumps({**sizes, "points": points}))
 
 
+@dataclass(frozen=True, kw_only=True)
+class MetricsOptions(OutputOptions):
+    """The options of `irbench bench metrics`."""
+
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Rankings.")] = 10_000
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Results in each.")] = 100
+
+
 @bench_app.command()
-def metrics(
-    queries: Annotated[int, typer.Option(min=1, help="Rankings.")] = 10_000,
-    answers: Annotated[int, typer.Option(min=1, help="Answers in each.")] = 100,
-    patience: Annotated[float, typer.Option(min=0, help="Seconds for the repeats.")] = 5.0,
-    as_json: o.AsJson = False,
-) -> None:
+@o.command(MetricsOptions)
+def metrics(options: MetricsOptions) -> None:
     """Time scoring by every metric, beside plain loops."""
     from irbench.bench import metrics as bench
 
     (runtime,) = _runtimes("cpu", "fp32")
-    timed = _shown([bench.measure(queries, answers, runtime, patience)], SCORED, as_json=as_json)
-    if as_json:
-        typer.echo(json.dumps({"metrics": timed}))
+    timed = [bench.measure(options.queries, options.top_k, runtime, options.patience)]
+    found = _shown(timed, SCORED, as_json=options.as_json)
+    if options.as_json:
+        typer.echo(json.dumps({"metrics": found}))
 
 
 # the columns of a table: heading, and the value of a row as text
@@ -198,7 +245,7 @@ SEARCHED: Columns = {
 }
 SCORED: Columns = {
     "queries": lambda t: f"{t.queries:,}",
-    "answers": lambda t: f"{t.answers}",
+    "results": lambda t: f"{t.answers}",
     "metrics": lambda t: f"{t.metrics}",
     "ms": lambda t: f"{1000 * t.total_s:.1f}",
     "loops ms": lambda t: f"{1000 * t.loop_s:,.0f}",
@@ -220,7 +267,7 @@ def _use(threads: int | None) -> None:
 
 
 def _runtimes(device: str, precision: str) -> "Iterator[Runtime]":
-    """Yield where to compute, in each precision that is wished for; nothing is kept in a store."""
+    """Yield where to compute, in each precision that is wished for; nothing is cached."""
     from irbench.runtime.cache import Store
     from irbench.runtime.machine import Runtime, choose_device
 
@@ -229,12 +276,12 @@ def _runtimes(device: str, precision: str) -> "Iterator[Runtime]":
         yield Runtime(store=Store(Path("unused")), device=choose_device(device), precision=kind)
 
 
-def _rates(runtime: "Runtime", patience: float, *, as_json: bool) -> "tuple[Rates, list[dict[str, object]]]":
+def _rates(runtime: "Runtime", options: OutputOptions) -> "tuple[Rates, list[dict[str, object]]]":
     """Measure what the machine can do at best, and show it."""
     from irbench.bench.roofline import rates
 
-    found = rates(runtime, patience)
-    return found, _shown([found], MACHINE, as_json=as_json)
+    found = rates(runtime, options.patience)
+    return found, _shown([found], MACHINE, as_json=options.as_json)
 
 
 def _shown(rows: Iterable[Any], columns: Columns, *, as_json: bool) -> list[dict[str, object]]:
@@ -256,7 +303,9 @@ def _or_gap(value: float | None, form: str) -> str:
 def _numbers(option: str, text: str, separator: str = ",") -> tuple[int, ...]:
     numbers = text.split(separator)
     if not all(number.isdecimal() and int(number) for number in numbers):
-        raise UsageError(f"{option} {text}: whole numbers from 1 on, with '{separator}' between them, are wanted")
+        raise UsageError(
+            f"{option} {text}: whole numbers from 1 on, with '{separator}' between them, are needed", code="bad-number"
+        )
     return tuple(int(number) for number in numbers)
 
 
@@ -264,5 +313,5 @@ def _pair(text: str) -> tuple[int, int]:
     """Read a batch and its beams, as in 16x30."""
     batch, *beams = _numbers("--compare", text, "x")
     if len(beams) != 1:
-        raise UsageError(f"--compare {text}: a batch and its beams are wanted, as in 16x30")
+        raise UsageError(f"--compare {text}: a batch and a beam size are needed, as in 16x30", code="bad-number")
     return batch, beams[0]

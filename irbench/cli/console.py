@@ -1,4 +1,4 @@
-"""What `irbench run` says while it works, on standard error."""
+"""Progress of `irbench run`, on standard error, and its results."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from time import perf_counter
 
 from irbench.experiments.executors import Outcome
-from irbench.experiments.query import Answered
+from irbench.experiments.query import Retrieved
 from irbench.experiments.run import Experiment
 from irbench.report.render import render
 from irbench.report.table import table
@@ -17,17 +17,17 @@ from irbench.results.files import document
 
 
 class Console:
-    """Tells of each cell as it starts and ends."""
+    """Reports each cell as it starts and ends."""
 
     def __init__(self) -> None:
         self._due = self._done = 0
         self._start = 0.0
 
-    def planned(self, kept: Sequence[Experiment], due: Sequence[Experiment]) -> None:
-        """Say what is stored already and what is left to do."""
+    def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """Report what is stored already and what is left to do."""
         self._due = len(due)
-        if kept:
-            _say(f"{_cells(len(kept))} stored already, nothing to compute there (--force runs them again)")
+        if stored:
+            _say(f"{_cells(len(stored))} stored already, nothing to compute there (--force runs them again)")
         if due:
             first = due[0].runtime
             _say(f"{_cells(len(due))} to run on {first.device} in {first.precision}:")
@@ -45,18 +45,18 @@ class Console:
         _say(f"[{self._done}/{self._due}] {experiment.cell}")
 
     def ended(self, outcome: Outcome) -> None:
-        """Say how the cell ended and how long it took."""
+        """Report how the cell ended and how long it took."""
         seconds = perf_counter() - self._start
         what = outcome.status if outcome.status != "ok" else "done"
         reason = f": {outcome.reason.strip().splitlines()[-1]}" if outcome.reason else ""
-        more = f" (all of it: {outcome.path})" if outcome.path and "\n" in outcome.reason.strip() else ""
+        more = f" (in full: {outcome.path})" if outcome.path and "\n" in outcome.reason.strip() else ""
         _say(f"      {what} in {seconds:.1f} s{reason}{more}")
 
 
 def conclude(
     experiments: Sequence[Experiment], outcomes: Mapping[Experiment, Outcome], *, tables: Sequence[str], as_json: bool
 ) -> None:
-    """Print what was measured, on standard output; where it went, and what to try next, on standard error."""
+    """Print the results on standard output; where they are stored, and what to try next, on standard error."""
     root = experiments[0].settings.results
     found = [result for experiment in experiments if (result := experiment.current()) is not None]
     if as_json:
@@ -70,19 +70,19 @@ def conclude(
         made = table(found, metric, paper=False, include_shortened=True, judge=hits.reader(root))
         print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
     dataset = experiments[0].cell.dataset
-    _say(f"\nresults in {root}; other tables: irbench table --metric recall|mrr|map|price|latency|setup|footprint")
-    _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER, with images of your own")
+    _say(f"\nresults in {root}; other tables: irbench table --metric hit_rate|recall|mrr|map|cost|latency|footprint")
+    _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER with your own images")
 
 
-def print_answers(answered: Sequence[Answered], *, as_json: bool) -> None:
-    """Print what was found for each image asked about."""
+def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
+    """Print the retrieved images of each query."""
     if as_json:
-        print(json.dumps([asdict(one) for one in answered]))
+        print(json.dumps([asdict(one) for one in retrieved]))
         return
-    for one in answered:
+    for one in retrieved:
         print(one.image)
-        width = max((len(answer.image) for answer in one.answers), default=0)
-        for a in one.answers:
+        width = max((len(a.image) for a in one.results), default=0)
+        for a in one.results:
             path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
             print(f"{a.rank:4}. {a.image:<{width}}  class {a.label:<5} score {a.score:10.4f}{path}")
 

@@ -1,4 +1,4 @@
-"""`irbench data fetch` and `irbench data verify`."""
+"""`irbench data`: get data sets, and look at them."""
 
 import json
 from pathlib import Path
@@ -7,15 +7,48 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from irbench.cli import options as o
+from irbench.config import recipes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from irbench.data.verify import Count, Findings
 
+app = typer.Typer(no_args_is_help=True, help="Get data sets, and look at them.")
 _SHOWN = 5  # examples of each kind; --json has all of them
 
 
+@app.command("list")
+def list_(data: o.Data = Path("data")) -> None:
+    """List the data sets, and which of them are here."""
+    from irbench.data import datasets
+
+    for name in recipes.names("datasets"):
+        here = "here   " if datasets.find(name).is_here(data) else "missing"
+        typer.echo(f"{name:<18} {here}  {recipes.find('datasets', name).title}")
+
+
+@app.command()
+def info(
+    dataset: o.OneDataset,
+    data: o.Data = Path("data"),
+    crop: o.Crop = "none",
+    protocol: o.Protocol = "closed-set",
+    as_json: o.AsJson = False,
+) -> None:
+    """Print the counts of a data set and the fingerprint of its protocol."""
+    from irbench.data import datasets
+
+    facts = datasets.summary(datasets.load(dataset, data=data, crop=crop, protocol=protocol, files_must_exist=False))
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        text = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
+        typer.echo(f"{name.replace('_', ' '):<26} {text}")
+
+
+@app.command()
 def fetch(
     dataset: o.OneDataset,
     data: o.Data = Path("data"),
@@ -35,6 +68,7 @@ def fetch(
     typer.echo(f"whether it is whole: irbench data verify {found.name} --data {data}", err=True)
 
 
+@app.command()
 def verify(
     dataset: o.OneDataset,
     data: o.Data = Path("data"),

@@ -1,12 +1,27 @@
-"""The options that commands share: how each is written, and what its help says."""
+"""The options that commands share: one frozen dataclass for each group, read by Typer and passed on as a value.
 
+An option is written once, with its flag, its default and its help. A command takes one value of such a class (see
+`command`), so that an argument can be followed by its name from the command line to the cell that it decides.
+"""
+
+import inspect
+import tomllib
 from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from irbench.config import recipes
+from irbench.core.cell import Overrides, Value
+from irbench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from irbench.experiments.plan import Request
+    from irbench.experiments.run import Settings
+
+O = TypeVar("O")  # noqa: E741 -- the class of a command's options
 
 
 def names_of(family: str) -> Callable[[], list[str]]:
@@ -14,48 +29,193 @@ def names_of(family: str) -> Callable[[], list[str]]:
     return lambda: recipes.names(family)
 
 
-Methods = Annotated[
-    list[str] | None,
-    typer.Option("--method", "-m", help="Method, or method+search.", autocompletion=names_of("methods")),
-]
-Searches = Annotated[
-    list[str] | None,
-    typer.Option("--search", help="Search index.", autocompletion=names_of("methods/search")),
-]
-Identifiers = Annotated[
-    list[str] | None,
-    typer.Option("--identifier", help="Kind of identifier.", autocompletion=names_of("methods/identifier")),
-]
 Datasets = Annotated[
     list[str] | None,
     typer.Option(
-        "--dataset", "-d", help="Data set, or the path of a folder or CSV.", autocompletion=names_of("datasets")
+        "--dataset", "-d", help="Data set, or the path of a folder or CSV file.", autocompletion=names_of("datasets")
     ),
 ]
 OneDataset = Annotated[str, typer.Argument(help="Data set, or a path.", autocompletion=names_of("datasets"))]
-Data = Annotated[Path, typer.Option("--data", envvar="IRBENCH_DATA", help="Folder of the data sets.")]
-Work = Annotated[Path, typer.Option("--work", envvar="IRBENCH_WORK", help="Folder for models, vectors and rankings.")]
+Data = Annotated[Path, typer.Option("--data", envvar="IRBENCH_DATA", help="Folder that holds the data sets.")]
+Work = Annotated[
+    Path, typer.Option("--work", envvar="IRBENCH_WORK", help="Folder for cached images, models, vectors and rankings.")
+]
 ResultsIn = Annotated[Path, typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder to write results to.")]
 ResultsOut = Annotated[
     Path | None,
-    typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of results; runs/results, else results."),
+    typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of results; by default runs/results or results."),
 ]
-Crop = Annotated[str, typer.Option("--crop", help="none, or bbox: see only the bounding box.")]
-Protocol = Annotated[str, typer.Option("--protocol", help="closed-set, or metric-learning: classes never trained on.")]
-Ablation = Annotated[str, typer.Argument(help="identifier, length, beam, fresh or index.")]
-Grid = Annotated[str, typer.Option("--grid", help="quick, full or paper; what --method leaves open.")]
-Scale = Annotated[str | None, typer.Option("--scale", help="tiny, small or paper; the data set's own by default.")]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", min=0, help="Seed; several for several runs.")]
-Decode = Annotated[str | None, typer.Option("--decode", help="beam, or exact: no identifier missed (irgen).")]
-Rerank = Annotated[int | None, typer.Option("--rerank", min=0, help="Reorder the best N by features (irgen).")]
+Seeds = Annotated[list[int] | None, typer.Option("--seed", min=0, help="Random seed; repeat for several runs.")]
+Crop = Annotated[str, typer.Option("--crop", help="none, or bbox: crop images to their bounding boxes.")]
+Protocol = Annotated[
+    str,
+    typer.Option("--protocol", help="closed-set, or metric-learning: query classes are not seen in training."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
-Weights = Annotated[Path | None, typer.Option("--weights", help="File of pretrained weights (.safetensors).")]
-Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds that one cell may take.")]
-Executor = Annotated[str, typer.Option("--executor", help="local.")]
-OnBadImage = Annotated[str, typer.Option("--on-bad-image", help="fail, or skip: leave unreadable images out.")]
-MaxQueries = Annotated[int | None, typer.Option("--max-queries", min=1, help="Ask only so many queries (stamped).")]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Train only so many epochs (stamped).")]
-Force = Annotated[bool, typer.Option("--force", help="Run again what is stored.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would run.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """Where and in which arithmetic is computed."""
+
+    device: Device = "auto"
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto (fp32 on a CPU, bf16 on a GPU), fp32 or bf16.")
+    ] = "auto"
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="File of pretrained weights (.safetensors); default: the hub's.")
+    ] = None
+    data: Data = Path("data")
+    work: Work = Path("runs/work")
+    on_bad_image: Annotated[
+        str, typer.Option("--on-bad-image", help="fail, or skip: leave unreadable images out and count them.")
+    ] = "fail"
+
+    def settings(self, results: Path) -> "Settings":
+        """Return where and how cells are run."""
+        from irbench.experiments.run import Settings
+
+        shared = {one.name: getattr(self, one.name) for one in fields(MachineOptions)}
+        return Settings(results=results, **shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolOptions:
+    """At which scale and under which protocol is evaluated."""
+
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", help="tiny, small or paper: size of the networks; default: the data set's own."),
+    ] = None
+    crop: Crop = "none"
+    protocol: Protocol = "closed-set"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverrideOptions:
+    """Recipe keys that are set to another value."""
+
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipes (irbench show NAME); repeatable."),
+    ] = None
+    decode: Annotated[
+        str | None, typer.Option("--decode", help="beam (beam search) or exact (exact top-K decoding); irgen.")
+    ] = None
+    rerank: Annotated[
+        int | None, typer.Option("--rerank", min=0, help="Rerank the first N results by feature distance; irgen.")
+    ] = None
+
+    def pairs(self) -> Overrides:
+        """Return the keys and values, those with an option of their own included."""
+        named = {"decode": self.decode, "rerank": self.rerank}
+        own = tuple((key, value) for key, value in named.items() if value is not None)
+        return tuple(dict((*map(parse_override, self.overrides or ()), *own)).items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """Which methods are run."""
+
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="Method, method+search, or a Python file with one; repeatable.",
+            autocompletion=names_of("methods"),
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridOptions:
+    """What else is varied from cell to cell."""
+
+    identifier: Annotated[
+        list[str] | None,
+        typer.Option("--identifier", help="Kind of identifier (irgen).", autocompletion=names_of("methods/identifier")),
+    ] = None
+    dataset: Datasets = None
+    grid: Annotated[str, typer.Option("--grid", help="quick, full or paper: what --method leaves open.")] = "quick"
+    seed: Seeds = None
+    max_queries: Annotated[
+        int | None,
+        typer.Option("--max-queries", min=1, help="Evaluate only N queries, evenly spread (result is marked partial)."),
+    ] = None
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Train for only N epochs (result is marked partial).")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionOptions:
+    """How the cells of a grid are carried out."""
+
+    results: ResultsIn = Path("runs/results")
+    timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Time limit of one cell, seconds.")] = None
+    force: Annotated[bool, typer.Option("--force", help="Run cells again whose results are stored.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and run nothing.")] = False
+    as_json: AsJson = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(ExecutionOptions, MachineOptions, OverrideOptions, ProtocolOptions, GridOptions, MethodOptions):
+    """The options that `irbench run` and `irbench ablate` share; help lists those of the last class first."""
+
+    def request(self) -> "Request":
+        """Return which cells are asked for."""
+        from irbench.experiments.plan import Request
+
+        return Request(
+            methods=tuple(self.method or ()),
+            identifiers=tuple(self.identifier or ()),
+            datasets=tuple(self.dataset or ()),
+            seeds=tuple(self.seed or (0,)),
+            grid=self.grid,
+            scale=self.scale,
+            crop=self.crop,
+            protocol=self.protocol,
+            epochs=self.epochs,
+            max_queries=self.max_queries,
+            overrides=self.pairs(),
+        )
+
+
+def parse_override(text: str) -> tuple[str, Value]:
+    """Read KEY=VALUE: a number, true, false, or a text, as a recipe would have it; quotes of a text may be left out."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise UsageError(f"--set {text}: write KEY=VALUE, such as --set epochs=3", code="bad-override")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+    if not isinstance(parsed, int | float | str):
+        raise UsageError(f"--set {text}: a number, text, true or false is needed", code="bad-override")
+    return key, parsed
+
+
+def command(options: type[O]) -> Callable[[Callable[[O], None]], Callable[..., None]]:
+    """Make a function of one value of `options` a command: Typer sees a parameter for each field."""
+    hints = get_type_hints(options, include_extras=True)
+
+    def parameter(name: str, default: Any) -> inspect.Parameter:
+        default = inspect.Parameter.empty if default is MISSING else default
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+
+    parameters = [
+        parameter(one.name, one.default)
+        for one in fields(options)  # type: ignore[arg-type]  # a dataclass, which no bound can say
+    ]
+
+    def decorate(function: Callable[[O], None]) -> Callable[..., None]:
+        def run(**given: Any) -> None:
+            function(options(**given))
+
+        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return run
+
+    return decorate

@@ -10,7 +10,7 @@ from irbench.cli.read import known_names, read_results
 from irbench.core.errors import check_choice
 
 app = typer.Typer()
-_KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "answers")
+_KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "retrieved")
 
 
 @app.command()
@@ -23,27 +23,29 @@ def plot(
         typer.Option("--method", "-m", help="Cells to draw: irgen, ft-clip, ft-clip+scann, irgen@hkm, 'irgen@*'."),
     ] = None,
     seed: o.Seeds = None,
-    k: Annotated[int | None, typer.Option("-k", min=1, help="Answers: of precision, pareto and answers.")] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", min=1, help="K of precision and pareto; results per query of retrieved.")
+    ] = None,
     by: Annotated[
         str | None, typer.Option("--by", help="throughput or latency: batches, or one query at a time.")
     ] = None,
     query: Annotated[
-        list[int] | None, typer.Option("--query", min=0, help="Row of a query to show (answers); several.")
+        list[int] | None, typer.Option("--query", min=0, help="Row of a query to show (retrieved); repeatable.")
     ] = None,
-    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Beside the paper's numbers.")] = True,
+    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Also the paper's numbers.")] = True,
     results: o.ResultsOut = None,
     data: o.Data = Path("data"),
     work: o.Work = Path("runs/work"),
 ) -> None:
-    """Draw stored results: curves, times by component, quality against speed, or the answers to some queries."""
-    from irbench.report.figures import Wishes, check_format, draw, save
+    """Draw stored results: curves, times by component, quality against speed, or retrieved images."""
+    from irbench.report.figures import FigureOptions, check_format, draw, save
     from irbench.results.artefacts import Artefacts
 
     check_choice("kind of figure", kind, _KINDS)
     check_format(out)
     folder, found, problems = read_results(results)
     names, own = known_names(dataset or (), found)
-    wishes = Wishes(
+    options = FigureOptions(
         datasets=names,
         methods=tuple(method or ()),
         seeds=tuple(seed or ()),
@@ -52,6 +54,6 @@ def plot(
         by=by,
         paper=paper,
     )
-    save(draw(kind, found, Artefacts(folder, work, data, own), wishes), out)
+    save(draw(kind, found, Artefacts(folder, work, data, own), options), out)
     typer.echo(out)
     raise typer.Exit(1 if problems else 0)

@@ -1,4 +1,4 @@
-"""What the commands about stored results begin with: reading them, and the names of their data sets."""
+"""Shared by the commands about stored results: reading them, and the names of their data sets."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
-    """Read the folder that is named, or the usual one; say on standard error which it is and what cannot be read.
+    """Read the named folder, or the default one; report on standard error which it is and what cannot be read.
 
     Returns the folder, the results with today's scores (the files stay as they are), and what cannot be read.
     """
@@ -36,11 +36,11 @@ def _about_scores(recomputed: int, old: int) -> str:
     return f"scores of {recomputed} results recomputed for this output, by metrics that have changed since{more}"
 
 
-def known_names(asked: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names by which results know the data sets, and the paths of data sets of one's own among them."""
+def known_names(names: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the data sets as results have them, and which of them are paths of one's own data."""
     from irbench.data import datasets
     from irbench.report.table import name_of
 
     known = {name_of(result.dataset) for result in results}
-    found = {one: one if one in known else datasets.find(one).name for one in asked}
+    found = {one: one if one in known else datasets.find(one).name for one in names}
     return tuple(found.values()), tuple(one for one, name in found.items() if one != name)

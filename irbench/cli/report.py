@@ -13,13 +13,13 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    out: Annotated[Path, typer.Option("--out", help="Folder to write; an earlier report there is replaced.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to; an earlier report there is replaced.")],
     dataset: o.Datasets = None,
     results: o.ResultsOut = None,
     data: o.Data = Path("data"),
     work: o.Work = Path("runs/work"),
 ) -> None:
-    """Write a site about stored results: tables, figures, answers side by side, and how each number was made."""
+    """Write a site about stored results: tables, figures, retrieved images side by side, provenance of each result."""
     from irbench.report.figures import name_of
     from irbench.report.site import write
     from irbench.results import hits

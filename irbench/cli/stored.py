@@ -25,7 +25,7 @@ def export_(
     data: o.Data = Path("data"),
     work: o.Work = Path("runs/work"),
 ) -> None:
-    """Write kept rankings as run and qrels files, for trec_eval, ir-measures, ranx and the like."""
+    """Write stored rankings as run and qrels files, for trec_eval, ir-measures, ranx and others."""
     from irbench.results.artefacts import Artefacts
     from irbench.results.files import default_folder
     from irbench.results.trec.export import export
@@ -33,14 +33,16 @@ def export_(
     folder = results or default_folder()
     found, problems = _chosen(folder, dataset, None)
     if not found:
-        raise UsageError(f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export")
+        raise UsageError(
+            f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export", code="no-results"
+        )
     done = export(found, Artefacts(folder, work, data, tuple(dataset or ())), out, format=format)
     for path in done.files:
         typer.echo(path)
     for problem in (*problems, *done.problems):
         typer.echo(f"irbench: {problem}", err=True)
     typer.echo(
-        "map here divides by min(n, K), trec_eval's map_cut and ir-measures' AP@K by n, all right answers", err=True
+        "map@K divides by min(n, K); trec_eval's map_cut and ir-measures' AP@K divide by n, all positives", err=True
     )
     raise typer.Exit(1 if problems or done.problems else 0)
 
@@ -48,9 +50,12 @@ def export_(
 @app.command("import")
 def import_(
     run: Annotated[Path, typer.Argument(help="Run file: TREC, or .csv, .parquet with query_id, doc_id, score.")],
-    method: Annotated[str, typer.Option("--method", "-m", help="What to call its method.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", "-m", help="Name for its method.", show_default=False)],
     dataset: Annotated[
-        str, typer.Option("--dataset", "-d", help="What it answers.", autocompletion=o.names_of("datasets"))
+        str,
+        typer.Option(
+            "--dataset", "-d", help="Data set whose queries it is about.", autocompletion=o.names_of("datasets")
+        ),
     ],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
     format: Annotated[str, typer.Option("--format", help="auto, trec, csv or parquet.")] = "auto",
@@ -60,14 +65,21 @@ def import_(
     work: o.Work = Path("runs/work"),
     results: o.ResultsIn = Path("runs/results"),
 ) -> None:
-    """Score a run file that another program wrote; its method then stands in the same tables."""
+    """Score a run file of another program; its method then appears in the same tables."""
     from irbench.core.cell import Cell
     from irbench.data import datasets
     from irbench.results.trec.foreign import import_run
 
     benchmark = datasets.load(dataset, data=data, crop=crop, protocol=protocol, files_must_exist=False)
     cell = Cell(
-        method=method, dataset=benchmark.name, scale="", default_scale="", seed=seed, crop=crop, protocol=protocol
+        method=method,
+        dataset=benchmark.name,
+        scale="unknown",
+        default_scale="unknown",
+        seed=seed,
+        crop=crop,
+        protocol=protocol,
+        origin="imported",
     )
     done = import_run(run, benchmark, cell, format=format, work=work, root=results)
     for note in done.notes:
@@ -80,23 +92,25 @@ def import_(
 
 @app.command()
 def check(
-    results: o.ResultsIn = Path("runs/results"),
-    baseline: Annotated[Path, typer.Option("--baseline", help="Folder of stored results to hold them against.")] = Path(
-        "results"
-    ),
+    results: Annotated[
+        Path, typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of the new results.")
+    ] = Path("runs/results"),
+    baseline: Annotated[Path, typer.Option("--baseline", help="Folder of results to compare with.")] = Path("results"),
     dataset: o.Datasets = None,
     seed: o.Seeds = None,
     floor: Annotated[
-        float, typer.Option("--floor", min=0, help="Points of a mean below which it does not matter.")
+        float, typer.Option("--floor", min=0, help="Smallest difference (percentage points) reported as a change.")
     ] = 0.5,
-    slower: Annotated[float, typer.Option("--slower", min=1, help="Ratio of query times that is tolerated.")] = 2.0,
-    complete: Annotated[bool, typer.Option("--complete", help="What was not run again counts as worse.")] = False,
-    update: Annotated[bool, typer.Option("--update", help="Then make the new results the baseline.")] = False,
+    slower: Annotated[float, typer.Option("--slower", min=1, help="Tolerated ratio of query times.")] = 2.0,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Also fail if a cell or seed of the baseline was not run again.")
+    ] = False,
+    update: Annotated[bool, typer.Option("--update", help="Then store the new results in the baseline.")] = False,
     data: o.Data = Path("data"),
     work: o.Work = Path("runs/work"),
     as_json: o.AsJson = False,
 ) -> None:
-    """Hold new results against stored ones, query by query; status 1 where something got worse."""
+    """Regression check: compare results with a baseline, query by query; exits with status 1 if anything got worse."""
     from irbench.report import regression as show
     from irbench.results.artefacts import Artefacts
     from irbench.results.regression.baseline import recover
@@ -109,18 +123,22 @@ def check(
     made, broken = _chosen(results, dataset, seed)
     known, damaged = _chosen(baseline, dataset, seed)
     if not made:
-        raise UsageError(f"no results in {results} to check: irbench run makes some, --results names another folder")
+        raise UsageError(
+            f"no results in {results} to check: irbench run makes some, --results names another folder",
+            code="no-results",
+        )
     if not known and not update:
-        raise UsageError(f"no results in {baseline} to hold them against: --baseline names others, --update makes some")
+        raise UsageError(
+            f"no results in {baseline} to compare with: --baseline names another folder, --update stores these",
+            code="no-results",
+        )
     old, new = (Artefacts(folder, work, data, tuple(dataset or ())) for folder in (baseline, results))
     limits = Limits(floor=floor / 100, slower=slower)
     compared = compare(pair_up(known, made), old, new, limits)
     passed = passes(compared, complete=complete) and not broken and not damaged
-    if as_json:
-        typer.echo(show.as_json(compared, limits, passed=passed), nl=False)
-    else:
-        width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
-        typer.echo(show.as_text(compared, limits, width=width, color=color), nl=False)
+    width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
+    text = show.as_json(compared, limits, passed=passed) if as_json else None
+    typer.echo(text or show.as_text(compared, limits, width=width, color=color), nl=False)
     for problem in (*broken, *damaged):
         typer.echo(f"irbench: {problem}", err=True)
     if update:

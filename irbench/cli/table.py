@@ -20,33 +20,42 @@ _ALL = "all"
 
 def table(
     metric: Annotated[
-        str | None, typer.Option(help="precision (default), recall, mrr, map … price, latency, footprint.")
+        str | None,
+        typer.Option(
+            help="precision (default), hit_rate, recall, mrr, map … cost, latency, components, setup, footprint."
+        ),
     ] = None,
     table: Annotated[
         str | None, typer.Option("--table", help="The paper's table 1 to 6, or all: its rows, published and measured.")
     ] = None,
     dataset: o.Datasets = None,
     format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.")] = "text",
-    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Beside the paper's numbers.")] = True,
-    shortened: Annotated[bool, typer.Option("--shortened", help="Also shortened runs.")] = False,
-    mix: Annotated[bool, typer.Option("--mix", help="Other protocols, crops and images in one panel, marked.")] = False,
+    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Also the paper's numbers.")] = True,
+    shortened: Annotated[
+        bool, typer.Option("--shortened", help="Also shortened runs (partial evaluation or training).")
+    ] = False,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="Rows of different protocols, crops and images in one panel, marked.")
+    ] = False,
     results: o.ResultsOut = None,
 ) -> None:
-    """Print a table of stored results, by metric, or row by row as the paper has it."""
+    """Print a table of stored results, by metric, or row by row as in the paper."""
     from irbench.report.render import FORMATS, render
     from irbench.report.table import table as by_metric
     from irbench.results import hits
 
     check_choice("--format", format, FORMATS)
     if table is not None and (metric or mix or not paper):
-        raise UsageError("--table is about the paper's own rows: leave out --metric, --mix and --no-paper")
+        raise UsageError(
+            "--table is about the paper's own rows: leave out --metric, --mix and --no-paper", code="unused-option"
+        )
     folder, found, problems = read_results(results)
-    asked, judge = known_names(dataset or (), found)[0], hits.reader(folder)
+    datasets, judge = known_names(dataset or (), found)[0], hits.reader(folder)
     if table is not None:
-        made = _numbered(table, found, asked, judge, include_shortened=shortened)
+        made = _numbered(table, found, datasets, judge, include_shortened=shortened)
     else:
         view = {"paper": paper, "include_shortened": shortened, "mix": mix}
-        made = [by_metric(found, metric or "precision", datasets=asked, judge=judge, **view)]
+        made = [by_metric(found, metric or "precision", datasets=datasets, judge=judge, **view)]
     width = shutil.get_terminal_size((110, 24)).columns
     typer.echo(render(made, format, width=width, color=sys.stdout.isatty()), nl=False)
     raise typer.Exit(1 if problems else 0)

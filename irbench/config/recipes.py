@@ -1,4 +1,4 @@
-"""Recipes: TOML files that name registered things and hold values. Read strictly, hashed, and kept with results.
+"""Recipes: TOML files that name registered things and hold values. Read strictly, hashed, and stored with results.
 
 A file `methods/ft-clip.toml` names one class (`encoder = "ft-clip"`) and gives its `Config` in `[params]`. At most two
 kinds of tables override it, the later winning: `[at.<scale>]`, then `[on.<dataset>]`.
@@ -26,7 +26,9 @@ class MethodHead:
 
     encoder: str | None = None
     retriever: str = "dense"
-    identifier: str | None = None  # the usual recipe of methods/identifier, for a retriever that writes identifiers
+    identifier: str | None = (
+        None  # the default recipe of methods/identifier, for a retriever that generates identifiers
+    )
     scales: tuple[str, ...] = SCALES  # where there is something to run
 
 
@@ -96,9 +98,14 @@ class Recipe:
         for family in ("at", "on"):
             for choice, table in self.table.get(family, {}).items():
                 if family == "at" and choice not in SCALES:
-                    raise RecipeError(f"{self.path}: unknown scale [at.{choice}]{nearest(choice, SCALES)}")
+                    raise RecipeError(
+                        f"{self.path}: unknown scale [at.{choice}]{nearest(choice, SCALES)}", code="unknown-choice"
+                    )
                 for key in table.keys() - known:
-                    raise RecipeError(f"{self.path}: unknown key '{key}' in [{family}.{choice}]{nearest(key, known)}")
+                    raise RecipeError(
+                        f"{self.path}: unknown key '{key}' in [{family}.{choice}]{nearest(key, known)}",
+                        code="unknown-key",
+                    )
 
 
 def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C:
@@ -114,7 +121,7 @@ def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "params"
-        raise RecipeError(f"{where}: {key}: {first['msg']}") from None
+        raise RecipeError(f"{where}: {key}: {first['msg']}", code="bad-value") from None
 
 
 def _check_keys(schema: type, values: Mapping[str, object], where: str) -> None:
@@ -122,7 +129,7 @@ def _check_keys(schema: type, values: Mapping[str, object], where: str) -> None:
     types = get_type_hints(schema)
     known = {field.name: types[field.name] for field in fields(schema)}
     for key in values.keys() - known.keys():
-        raise RecipeError(f"{where}: unknown key '{key}'{nearest(key, known)}")
+        raise RecipeError(f"{where}: unknown key '{key}'{nearest(key, known)}", code="unknown-key")
     for key, value in values.items():
         tables = [table for table in (value if isinstance(value, list) else [value]) if isinstance(table, dict)]
         for inner in (known[key], *get_args(known[key])):
@@ -135,17 +142,22 @@ def _check_value(value: object, where: str) -> None:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
-        raise RecipeError(f"{where}: {value} is not a finite number, text, true or false, or a list of them") from None
+        raise RecipeError(
+            f"{where}: {value} is not a finite number, text, true or false, or a list of them", code="bad-value"
+        ) from None
 
 
 def find(family: str, name: str) -> Recipe:
     """Read recipe `name` of `family`: "methods", "methods/search", "methods/identifier" or "datasets"."""
-    for folder in folders():
+    for folder in _folders():
         path = folder / family / f"{name}.toml"
         if path.is_file() and path.stem == name:  # "search/linear" is no method
             return read(path)
     known = names(family)
-    raise UsageError(f"unknown {_SINGULAR[family]} '{name}'{nearest(name, known)} (irbench list {PLURAL[family]})")
+    raise UsageError(
+        f"unknown {_SINGULAR[family]} '{name}'{nearest(name, known)} (irbench list {PLURAL[family]})",
+        code="unknown-name",
+    )
 
 
 _SINGULAR = {"methods": "method", "methods/search": "search", "methods/identifier": "identifier",
@@ -160,7 +172,7 @@ def read(path: Path) -> Recipe:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: {error}") from None
+        raise RecipeError(f"{path}: {error}", code="bad-recipe") from None
     for key in _TABLES & table.keys():
         _check_table(table[key], f"{path}: [{key}]")
     for family in ("at", "on"):
@@ -171,19 +183,24 @@ def read(path: Path) -> Recipe:
 
 def _check_table(value: object, where: str) -> None:
     if not isinstance(value, dict):
-        raise RecipeError(f"{where} is a table, not a value")
+        raise RecipeError(f"{where} is a table, not a value", code="bad-recipe")
 
 
 def names(family: str) -> list[str]:
     """Return the names of all recipes of `family`, the user's own included."""
-    return sorted({path.stem for folder in folders() for path in (folder / family).glob("*.toml")})
+    return sorted({path.stem for folder in _folders() for path in (folder / family).glob("*.toml")})
 
 
-def folders() -> Iterator[Path]:
-    """Where recipes are looked for: the user's folder, the current one, the installed package, the checkout."""
+def own_folders() -> Iterator[Path]:
+    """Yield the folders in which the user's own recipes are looked for, and the Python files beside them."""
     own = os.environ.get("IRBENCH_RECIPES")
     if own:
         yield Path(own)
     yield Path()
+
+
+def _folders() -> Iterator[Path]:
+    """Where recipes are looked for: the user's folder, the current one, the installed package, the checkout."""
+    yield from own_folders()
     package = Path(__file__).parents[1]
     yield package / "_recipes" if (package / "_recipes").is_dir() else package.parent

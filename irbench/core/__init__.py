@@ -1,1 +1,1 @@
-"""The nouns of irbench: frozen, self-checking values of numpy arrays, and the errors."""
+"""The data types of irbench: frozen, validated values of numpy arrays, and the errors."""

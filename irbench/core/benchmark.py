@@ -1,4 +1,4 @@
-"""What is searched: sets of labelled images, and the benchmark that three of them make."""
+"""Sets of labelled images, and the benchmark that consists of three of them."""
 
 import hashlib
 import json
@@ -16,38 +16,46 @@ from irbench.core.errors import DataError
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageSet:
-    """N labelled images in a fixed order; row numbers stand for images everywhere inside irbench.
+    """N labelled images in a fixed order; inside irbench an image is identified by its row.
 
     An image is found at `root / ids[row]`; an id may lead into a zip archive (`drawings.zip/Latin/0708_01.png`).
     Images that exist only in memory (scikit-learn's digits) are carried in `arrays` instead.
     """
 
-    name: str  # "train", "gallery" or "queries", for messages
-    ids: tuple[str, ...]  # unique; two rows of two sets with the same id are the same photograph
+    name: str  # "train", "gallery" or "queries", for error messages
+    ids: tuple[str, ...]  # unique; rows of two sets with the same id are the same image
     labels: NDArray[np.int64]  # [N] class of each image, 0-based over the whole benchmark
     root: Path = Path()
-    boxes: NDArray[np.int32] | None = None  # [N,4] x1, y1, x2, y2 in pixels: only this part of the image is seen
+    boxes: NDArray[np.int32] | None = None  # [N,4] x1, y1, x2, y2 in pixels: the image is cropped to it
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3]
-    mirror: bool = True  # is a mirrored image still the same thing? False for anything written
+    mirror: bool = True  # does a mirrored image keep its class? False for characters
 
     def __post_init__(self) -> None:
         if not self.ids:
-            raise DataError(f"the {self.name} split has no images: check the split column or file of the data set")
+            raise DataError(
+                f"the {self.name} split has no images: check the split column or file of the data set", code="no-images"
+            )
         if len(set(self.ids)) != len(self.ids):
-            raise DataError(f"image listed twice in the {self.name} split: {_first_repeated(self.ids)}")
+            raise DataError(
+                f"image listed twice in the {self.name} split: {_first_repeated(self.ids)}", code="duplicate-image"
+            )
         for what, column in (("labels", self.labels), ("boxes", self.boxes), ("arrays", self.arrays)):
             if column is not None and len(column) != len(self.ids):
-                raise DataError(f"{self.name} split: {len(self.ids)} images but {len(column)} {what}")
+                raise DataError(
+                    f"{self.name} split: {len(self.ids)} images but {len(column)} {what}", code="wrong-shape"
+                )
         if self.labels.min() < 0:
             row = int(np.argmax(self.labels < 0))
-            raise DataError(f"negative label {self.labels[row]} for {self.ids[row]} in the {self.name} split")
+            raise DataError(
+                f"negative label {self.labels[row]} for {self.ids[row]} in the {self.name} split", code="bad-label"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, labels and boxes: equal for equal manifests, wherever the images lie."""
+        """SHA-256 of ids, labels and boxes: equal for equal manifests, wherever the files are."""
         digest = hashlib.sha256("\n".join(self.ids).encode("utf-8", "surrogateescape"))
         digest.update(np.ascontiguousarray(self.labels, "<i8").tobytes())
         if self.boxes is not None:
@@ -55,7 +63,7 @@ class ImageSet:
         return digest.hexdigest()
 
     def take(self, rows: "NDArray[np.integer] | slice") -> Self:
-        """Return the images at `rows`, in that order."""
+        """Return the images at `rows`, in that order; the rows of the result start at 0."""
         index = np.arange(len(self))[rows]
         return type(self)(
             name=self.name,
@@ -70,9 +78,11 @@ class ImageSet:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Benchmark:
-    """A data set under a protocol: what is trained on, what is searched, and what is asked.
+    """A data set under a protocol: training images, gallery and queries.
 
-    Answers at K in `ks` are scored; a ranking is kept to `top_k` answers.
+    Rankings have `top_k` results and are scored at each K in `ks`.
+
+    Raises `DataError` if a query has another label in the gallery.
     """
 
     name: str
@@ -83,43 +93,46 @@ class Benchmark:
     queries: ImageSet
     ks: tuple[int, ...]
     top_k: int
-    incremental: int = 0  # so many gallery images, the last ones, are added when all else has been trained and indexed
-    shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} when only a part is asked
+    incremental: int = 0  # number of gallery images, the last ones, that are added after training and indexing
+    shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} where only some are evaluated
 
     def __post_init__(self) -> None:
         if not 0 <= self.incremental < len(self.gallery):
-            raise DataError(f"{self.incremental} of {len(self.gallery)} gallery images are new: some have to be old")
-        asked = np.flatnonzero(self.own_rows >= 0)
-        differs = self.gallery.labels[self.own_rows[asked]] != self.queries.labels[asked]
+            raise DataError(
+                f"{self.incremental} of {len(self.gallery)} gallery images are added later: at least one must not be",
+                code="bad-split",
+            )
+        shared = np.flatnonzero(self.own_rows >= 0)  # queries that are also gallery images
+        differs = self.gallery.labels[self.own_rows[shared]] != self.queries.labels[shared]
         if differs.any():
-            id_ = self.queries.ids[asked[int(differs.argmax())]]
-            raise DataError(f"{id_} has one label in the gallery and another among the queries")
+            id_ = self.queries.ids[shared[int(differs.argmax())]]
+            raise DataError(f"{id_} has one label in the gallery and another among the queries", code="two-labels")
 
     @cached_property
     def own_rows(self) -> NDArray[np.int64]:
-        """[Q] gallery row of each query's own photograph, -1 where the gallery does not hold it."""
+        """[Q] gallery row of each query's own image, -1 where it is not in the gallery."""
         row_of = {id_: row for row, id_ in enumerate(self.gallery.ids)}
         return np.array([row_of.get(id_, -1) for id_ in self.queries.ids], dtype=np.int64)
 
     @cached_property
     def positives(self) -> NDArray[np.int64]:
-        """[Q] number of gallery images that share the query's label, the query itself not counted."""
+        """[Q] number of gallery images with the query's label, the query itself not counted."""
         return self.positives_among(range(len(self.gallery)))
 
     def positives_among(self, rows: range) -> NDArray[np.int64]:
-        """[Q] number of such images among these rows of the gallery."""
+        """[Q] number of `positives` among these rows of the gallery."""
         size = 1 + int(max(self.gallery.labels.max(), self.queries.labels.max()))
         per_class = np.bincount(self.gallery.labels[rows.start : rows.stop], minlength=size)
         return per_class[self.queries.labels] - ((self.own_rows >= rows.start) & (self.own_rows < rows.stop))
 
     @cached_property
     def old_gallery(self) -> ImageSet:
-        """The gallery images that are indexed first: all of them, in an ordinary benchmark."""
+        """The gallery images that are indexed first: all of them, unless `incremental`."""
         return self.gallery.take(slice(self.old_rows.stop)) if self.incremental else self.gallery
 
     @cached_property
     def new_gallery(self) -> ImageSet:
-        """The gallery images that are added afterwards; there are some where `incremental` is not 0."""
+        """The gallery images that are added afterwards; only where `incremental` is not 0."""
         return self.gallery.take(slice(self.new_rows.start, None))
 
     @property
@@ -134,12 +147,12 @@ class Benchmark:
 
     @cached_property
     def classes(self) -> int:
-        """Number of classes over all three splits."""
+        """Number of classes of all three splits together."""
         return len(np.unique(np.concatenate([s.labels for s in (self.train, self.gallery, self.queries)])))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides what is asked: two results compare only where it is equal."""
+        """SHA-256 of all that defines the task: only results with equal ones can be compared."""
         facts = {
             "protocol": self.protocol,
             "crop": self.crop,
@@ -151,4 +164,4 @@ class Benchmark:
 
 
 def _first_repeated(ids: tuple[str, ...]) -> str:
-    return next(id_ for id_, times in Counter(ids).items() if times > 1)
+    return next(id_ for id_, count in Counter(ids).items() if count > 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """The network behind a method, so that a table can say what was really run."""
+    """The network of a method, so that a table can report what was actually run."""
 
     name: str
     weights: str  # origin and SHA-256: "trained from scratch", "hub REPOSITORY FILE sha256:…", "file NAME sha256:…"
@@ -15,10 +15,10 @@ class Backbone:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a built retriever tells of itself."""
+    """What a component reports of itself."""
 
     backbone: Backbone | None = None
     model_bytes: int = 0
     index_bytes: int = 0
-    # index kind, code use, collisions … as JSON values; "training" of what was trained: loss of each epoch, seconds
+    # JSON values: kind of index, code use, collisions …; "training": each trained model's loss by epoch and seconds
     details: Mapping[str, object] = field(default_factory=dict)

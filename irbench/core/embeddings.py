@@ -1,4 +1,4 @@
-"""What an encoder answers: one vector for each image."""
+"""The output of an encoder: one vector for each image."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -13,19 +13,23 @@ from irbench.core.errors import ContractError
 class Embeddings:
     """N vectors of D dimensions: float32, C-contiguous and finite, checked once on construction.
 
-    Nearness is Euclidean distance, everywhere. An encoder whose metric is the cosine returns `unit()` vectors, on
-    which both metrics order neighbours alike; so a searcher knows one metric only.
+    The metric is the Euclidean distance throughout. An encoder whose metric is the cosine returns `unit()` vectors, for
+    which both metrics give the same order of neighbours; so a searcher needs one metric only.
+
+    Raises `ContractError` for an array of another shape, NaN or infinity.
     """
 
     array: NDArray[np.float32]  # [N,D]
 
     def __post_init__(self) -> None:
         if self.array.ndim != 2:
-            raise ContractError(f"embeddings are an array [N,D], not {self.array.shape}")
+            raise ContractError(f"embeddings are an array [N,D], not {self.array.shape}", code="wrong-shape")
         object.__setattr__(self, "array", np.ascontiguousarray(self.array, dtype=np.float32))
         finite = np.isfinite(self.array).all(axis=1)
         if not finite.all():
-            raise ContractError(f"embedding of row {int(finite.argmin())} holds NaN or infinity; look at that image")
+            raise ContractError(
+                f"embedding of row {int(finite.argmin())} contains NaN or infinity; check that image", code="not-finite"
+            )
 
     def __len__(self) -> int:
         return len(self.array)
@@ -36,8 +40,11 @@ class Embeddings:
         return self.array.shape[1]
 
     def unit(self) -> Self:
-        """Return the vectors scaled to length one; a zero vector, which has no direction, is an error."""
+        """Return the vectors scaled to length one; a zero vector raises `ContractError`."""
         norms = np.linalg.norm(self.array, axis=1, keepdims=True)
         if not norms.all():
-            raise ContractError(f"embedding of row {int(norms.argmin())} is zero and has no direction")
+            raise ContractError(
+                f"embedding of row {int(norms.argmin())} is zero and cannot be scaled to length one",
+                code="no-direction",
+            )
         return type(self)(self.array / norms)

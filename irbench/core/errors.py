@@ -11,55 +11,82 @@ IrbenchError                 the request cannot be carried out as given: one mes
     ├── MissingLibrary       an optional library is not installed, or broken
     └── MissingWeights       pretrained weights are neither on disk nor to be had
 
-A message says what is wrong, where (file, key, row), and what to do. Anything else that is raised is a bug of
-irbench, and keeps its traceback.
+A message says what is wrong, where (file, key, row), and what to do. Its sentence may be improved at any time; programs
+and tests look at `code`, which is stable. Anything else that is raised is a bug of irbench, and keeps its traceback.
 """
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 
 class IrbenchError(Exception):
-    """The request cannot be carried out as given; `str(error)` is the whole message for the user."""
+    """The request cannot be carried out as given; `str(error)` is the whole message for the user.
+
+    `code` tells the kind of error in a word that does not change: that of the class, or a narrower one.
+    """
+
+    default_code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
 
 
 class UsageError(IrbenchError):
     """An option or a name that does not exist, or options that do not go together."""
 
+    default_code = "usage"
+
 
 class RecipeError(IrbenchError):
     """A recipe file that cannot be understood."""
+
+    default_code = "recipe"
 
 
 class DataError(IrbenchError):
     """Images or annotations that are missing, broken or empty."""
 
+    default_code = "data"
+
 
 class StoreError(IrbenchError):
     """A folder that cannot be written, or a stored file that cannot be read."""
+
+    default_code = "store"
 
 
 class ContractError(IrbenchError):
     """A plug-in returned something that its protocol does not allow."""
 
+    default_code = "contract"
+
 
 class Unavailable(IrbenchError):  # noqa: N818 -- reads as the state of the cell that it ends
-    """This cell cannot be run here; in a grid it is skipped and the reason is kept."""
+    """This cell cannot be run here; in a grid it is skipped and the reason is stored."""
+
+    default_code = "unavailable"
 
 
 class NotApplicable(Unavailable):
     """By design there is nothing to run, such as an off-the-shelf encoder at a scale without weights."""
 
+    default_code = "not-applicable"
+
 
 class MissingLibrary(Unavailable):
     """An optional library is not installed, or is installed and broken."""
 
+    default_code = "missing-library"
+
 
 class MissingWeights(Unavailable):
     """Pretrained weights are neither on disk nor to be had."""
+
+    default_code = "missing-weights"
 
 
 def nearest(name: str, known: "Iterable[str]") -> str:
@@ -71,4 +98,6 @@ def nearest(name: str, known: "Iterable[str]") -> str:
 def check_choice(what: str, value: str, known: "Collection[str]") -> None:
     """Raise a `UsageError` unless `value` is one of `known`; `what` names the option or the thing that is chosen."""
     if value not in known:
-        raise UsageError(f"unknown {what} '{value}'{nearest(value, known)} (one of {', '.join(known)})")
+        raise UsageError(
+            f"unknown {what} '{value}'{nearest(value, known)} (one of {', '.join(known)})", code="unknown-choice"
+        )

@@ -1,4 +1,4 @@
-"""What a retriever answers: for each query the gallery rows it found, best first."""
+"""The output of a retriever: the gallery rows found for each query, best first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,41 +9,55 @@ from numpy.typing import ArrayLike, NDArray
 
 from irbench.core.errors import ContractError
 
-MISSING = -1  # the row of an answer that was not given
+MISSING = -1  # the row of a missing result
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """The K best gallery rows for each of Q queries, checked once on construction.
 
-    Order: higher score first, equal scores by lower row. A query with fewer than K answers ends in `MISSING` with
-    score -inf. No row appears twice for one query.
+    Order: higher score first, ties by lower row. A query with fewer than K results ends in `MISSING` with score -inf.
+    No row appears twice for one query.
+
+    Raises `ContractError` where any of this does not hold.
     """
 
     rows: NDArray[np.int64]  # [Q,K]
-    scores: NDArray[np.float32]  # [Q,K] larger is nearer
+    scores: NDArray[np.float32]  # [Q,K] larger is better
 
     def __post_init__(self) -> None:
         rows, scores = self.rows, self.scores
         if rows.ndim != 2 or rows.shape != scores.shape:
-            raise ContractError(f"a ranking needs rows and scores of one shape [Q,K], not {rows.shape}, {scores.shape}")
+            raise ContractError(
+                f"a ranking has rows and scores of one shape [Q,K], not {rows.shape}, {scores.shape}",
+                code="wrong-shape",
+            )
         missing = rows == MISSING
         if (rows < MISSING).any() or np.isnan(scores).any():
-            raise ContractError("a ranking holds gallery rows from 0, or -1 for no answer, and no score is NaN")
+            raise ContractError(
+                "a ranking has gallery rows from 0, or -1 for a missing result, and no score is NaN", code="bad-ranking"
+            )
         if (missing[:, :-1] & ~missing[:, 1:]).any() or (scores[missing] != -np.inf).any():
-            raise ContractError("missing answers (-1, score -inf) stand at the end of a query's ranking only")
+            raise ContractError(
+                "missing results (-1, score -inf) are allowed at the end of a query's ranking only", code="bad-ranking"
+            )
         tied = scores[:, :-1] == scores[:, 1:]
         out_of_order = (scores[:, :-1] < scores[:, 1:]) | (tied & (rows[:, :-1] > rows[:, 1:]) & ~missing[:, 1:])
         if out_of_order.any():
-            raise ContractError(f"query {int(out_of_order.any(1).argmax())}: answers are not best first, ties by row")
+            raise ContractError(
+                f"query {int(out_of_order.any(1).argmax())}: results are not sorted by score, ties by row",
+                code="bad-ranking",
+            )
         ordered = np.sort(rows, axis=1)
         repeated = (ordered[:, :-1] == ordered[:, 1:]) & (ordered[:, 1:] != MISSING)
         if repeated.any():
-            raise ContractError(f"query {int(repeated.any(1).argmax())}: the same gallery row is answered twice")
+            raise ContractError(
+                f"query {int(repeated.any(1).argmax())}: the same gallery row is returned twice", code="bad-ranking"
+            )
 
     @classmethod
     def from_topk(cls, rows: ArrayLike, scores: ArrayLike) -> Self:
-        """Order the answers of an index: best score first, ties by lower row, negative rows to the end as missing."""
+        """Return the ranking of an index's unsorted rows [Q,K] and scores [Q,K]; negative rows are missing results."""
         rows = np.asarray(rows, np.int64)
         scores = np.where(rows < 0, -np.inf, np.asarray(scores, np.float32)).astype(np.float32)
         rows = np.where(rows < 0, MISSING, rows)
@@ -52,7 +66,7 @@ class Ranking:
 
     @classmethod
     def stack(cls, parts: Sequence["Ranking"]) -> Self:
-        """Join the rankings of batches of queries, one after the other."""
+        """Concatenate the rankings of batches of queries."""
         return cls(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
 
     def __len__(self) -> int:
@@ -60,14 +74,14 @@ class Ranking:
 
     @property
     def top_k(self) -> int:
-        """K, the number of answers kept for each query, missing ones included."""
+        """K, the number of results for each query, missing ones included."""
         return self.rows.shape[1]
 
     def cut(self, k: int) -> "Ranking":
-        """Return the best `k` answers of each query."""
+        """Return the best `k` results of each query."""
         return Ranking(self.rows[:, :k], self.scores[:, :k])
 
     def without(self, own_rows: NDArray[np.int64]) -> "Ranking":
-        """Remove from each query the gallery row in `own_rows` [Q] (-1: nothing to remove), wherever it ranks."""
+        """Remove the gallery row in `own_rows` [Q] from each query's results, at any rank; -1 removes none."""
         own = (self.rows == own_rows[:, None]) & (own_rows[:, None] != MISSING)
         return Ranking.from_topk(np.where(own, MISSING, self.rows), self.scores)

@@ -1,8 +1,8 @@
-"""The version of irbench that is installed."""
+"""The installed version of irbench."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 try:
-    VERSION = version("irbench")
-except PackageNotFoundError:  # run from a checkout by `python cli.py`, never installed
+    VERSION = version("irbench-retrieval")
+except PackageNotFoundError:  # run from a checkout by `python cli.py` without an install
     VERSION = "0.2.0+checkout"

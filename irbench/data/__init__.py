@@ -1,1 +1,1 @@
-"""Data sets: from files on disk to a benchmark, and from a benchmark to pixels."""
+"""Data sets: from files on disk to a benchmark, and from a benchmark to uint8 images."""

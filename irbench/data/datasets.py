@@ -1,4 +1,4 @@
-"""Data sets by name, or anyone's own images by path, made into a `Benchmark` under a protocol."""
+"""Loads data sets by name, or the user's own images by path, as a `Benchmark` under a protocol."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.config import recipes
-from irbench.config.catalog import LOADERS
+from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.data.download.published import Expected, RemoteFile
@@ -24,19 +24,19 @@ CROPS = ("none", "bbox")
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What stands at the top of a data set's recipe."""
+    """The top level of a data set's recipe."""
 
     loader: str
-    folders: tuple[str, ...]  # looked for below --data, in this order; then --data itself. Empty: needs no files
+    folders: tuple[str, ...]  # searched below --data in this order, then --data itself. Empty: needs no files
     page: str  # where to get it
-    scale: str  # "tiny", "small" or "paper": how large a model suits it
-    ks: tuple[int, ...]  # answers at these K are scored
-    top_k: int  # answers kept
-    mirror: bool  # is a mirrored image still the same thing?
-    license: str = ""  # the terms in a few words, shown before anything is fetched
-    by_hand: str = ""  # why some files cannot be fetched, and how people get them
-    files: tuple[RemoteFile, ...] = ()  # what `irbench data fetch` gets, the layout's marker last
-    expected: Expected | None = None  # what `irbench data verify` holds it against
+    scale: str  # "tiny", "small" or "paper": the default scale of models
+    ks: tuple[int, ...]  # metrics are computed at these K
+    top_k: int  # results of a query
+    mirror: bool  # does a mirrored image keep its class?
+    license: str = ""  # the terms in a few words, shown before a download
+    by_hand: str = ""  # why some files cannot be downloaded, and how to get them
+    files: tuple[RemoteFile, ...] = ()  # for `irbench data fetch`, the loader's marker last
+    expected: Expected | None = None  # for `irbench data verify`
 
     def __post_init__(self) -> None:
         if self.scale not in recipes.SCALES:
@@ -44,61 +44,64 @@ class Head:
         if not self.ks or min(self.ks) < 1 or max(self.ks) > self.top_k:
             raise ValueError(f"ks {list(self.ks)} are not all between 1 and top_k {self.top_k}")
         if self.files and not (self.license and self.folders):
-            raise ValueError("files come with a license (the terms, which have to be accepted) and need a folder")
+            raise ValueError("files need a license (the terms that have to be accepted) and a folder")
         if not all(file.url for file in self.files) and not self.by_hand:
-            raise ValueError("files without a url need by_hand, which tells people how to get them")
+            raise ValueError("files without a url need by_hand, which explains how to get them")
 
 
-_OWN = Head(loader="folders", folders=(), page="", scale="small", ks=(1, 2, 4, 8), top_k=100, mirror=True)
+OWN_SCALE = "small"  # of anyone's own images
+_OWN = Head(loader="folders", folders=(), page="", scale=OWN_SCALE, ks=(1, 2, 4, 8), top_k=100, mirror=True)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that is known by name or by path, not yet looked for."""
+    """A data set known by name or path, not yet located."""
 
     name: str
     head: Head
     loader: Loader
-    own: Path | None = None  # anyone's own folder or .csv file
+    own: Path | None = None  # the user's own folder or .csv file
 
     def places(self, data: Path) -> list[Path]:
-        """Where it is looked for."""
+        """Return the candidate roots, in order."""
         if self.own is not None:
             return [self.own]
         return [data / folder for folder in self.head.folders] + [data] if self.head.folders else [Path()]
 
     def locate(self, data: Path) -> Path:
-        """Return the first place that holds the layout's marker."""
+        """Return the first root with the loader's marker; `DataError` if there is none."""
         places = self.places(data)
         for place in places:
             if (place / self.loader.marker).exists():
                 return place
-        looked = ", ".join(str(place / self.loader.marker) for place in places)
-        raise DataError(f"{self.name} not found: looked for {looked}. {self.hint}")
+        searched = ", ".join(str(place / self.loader.marker) for place in places)
+        raise DataError(f"{self.name} not found: searched {searched}. {self.hint}", code="not-found")
 
     def is_here(self, data: Path) -> bool:
-        """Tell whether its layout's marker is in one of the places where it is looked for."""
+        """Return whether one of the candidate roots has the loader's marker."""
         return any((place / self.loader.marker).exists() for place in self.places(data))
 
     @property
     def hint(self) -> str:
-        """What its folder has to look like, and where to get it."""
+        """The expected content of its folder, and where to get it."""
         hint = f"What is needed: {self.loader.shape}."
         if self.own is None:
             hint += f" Get it from {self.head.page} and point --data at its folder or the folder above."
         if self.own is None and self.head.files:
-            hint += f" irbench data fetch {self.name} gets it, or says how."
+            hint += f" irbench data fetch {self.name} gets it, or explains how."
         return hint
 
     def collect(self, data: Path) -> tuple[Path, Collection]:
-        """Return its root and what the layout reads there."""
+        """Return its root and the collection read there; `DataError` if files are missing or unreadable."""
         root = self.locate(data)
         try:
             return root, self.loader.read(root)
         except FileNotFoundError as error:
-            raise DataError(f"{self.name}: {error.filename} is missing. {self.hint}") from None
+            raise DataError(f"{self.name}: {error.filename} is missing. {self.hint}", code="missing-file") from None
         except OSError as error:
-            raise DataError(f"{self.name}: cannot read {error.filename or root}: {error.strerror}") from None
+            raise DataError(
+                f"{self.name}: cannot read {error.filename or root}: {error.strerror}", code="unreadable-file"
+            ) from None
 
 
 def find(name: str | Path) -> Dataset:
@@ -123,9 +126,9 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
 ) -> Benchmark:
     """Return data set `name` (or the images at a path) as a benchmark.
 
-    `incremental` keeps half of the gallery out of training, see `hold_back_half`. `max_queries` evaluates an even
-    spread of so many queries only. With `files_must_exist` false, images that are listed and absent are noticed when
-    they are decoded, not here.
+    `incremental` excludes half of the gallery from training, see `make_incremental`. `max_queries` limits the
+    evaluation to an even sample of the queries. With `files_must_exist` false, listed images that are missing raise an
+    error when they are decoded, not here. Raises `UsageError` for a bad option, `DataError` for missing or broken data.
     """
     check_choice("--crop", crop, CROPS)
     check_choice("--protocol", protocol, PROTOCOLS)
@@ -135,15 +138,15 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     if files_must_exist:
         _check_files(dataset, benchmark)
     if incremental:
-        benchmark = hold_back_half(benchmark)
+        benchmark = make_incremental(benchmark)
     return benchmark if max_queries is None else shorten(benchmark, max_queries)
 
 
-def hold_back_half(benchmark: Benchmark) -> Benchmark:
-    """Return the benchmark with half of the gallery images of each class taken out of training, to be added later.
+def make_incremental(benchmark: Benchmark) -> Benchmark:
+    """Return the benchmark with half of each class's gallery images excluded from training, to be added afterwards.
 
-    Of a class of n images n // 2 are new, those whose ids have the smallest SHA-256: a choice that looks like chance
-    and depends on nothing but the data set. The gallery is then the old images, in their order, and after them the new.
+    Of a class of n images n // 2 are new, those whose ids have the smallest SHA-256: a pseudorandom choice that depends
+    on the data set alone. The gallery is then the old images in their order, followed by the new ones.
     """
     gallery = benchmark.gallery
     digests = [hashlib.sha256(id_.encode("utf-8", "surrogateescape")).digest() for id_ in gallery.ids]
@@ -152,9 +155,11 @@ def hold_back_half(benchmark: Benchmark) -> Benchmark:
         rows = np.flatnonzero(gallery.labels == label).tolist()
         new[sorted(rows, key=digests.__getitem__)[: len(rows) // 2]] = True
     if not new.any():
-        raise UsageError(f"{benchmark.name}: no class has two gallery images, so none can be kept to be added later")
-    kept = {gallery.ids[row] for row in np.flatnonzero(new)}
-    trained = np.array([id_ not in kept for id_ in benchmark.train.ids])
+        raise UsageError(
+            f"{benchmark.name}: no class has two gallery images, so none can be added later", code="too-few-images"
+        )
+    new_ids = {gallery.ids[row] for row in np.flatnonzero(new)}
+    trained = np.array([id_ not in new_ids for id_ in benchmark.train.ids])
     return replace(
         benchmark,
         train=benchmark.train.take(np.flatnonzero(trained)),
@@ -164,19 +169,19 @@ def hold_back_half(benchmark: Benchmark) -> Benchmark:
 
 
 def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
-    """Return the benchmark with an even spread of at most `max_queries` queries, and that fact stamped on it."""
+    """Return the benchmark with an even sample of at most `max_queries` queries, and marked as shortened."""
     if max_queries < 1:
-        raise UsageError(f"--max-queries {max_queries}: at least one query has to be asked")
-    asked = len(benchmark.queries)
-    if max_queries >= asked:
+        raise UsageError(f"--max-queries {max_queries}: at least one query is needed", code="bad-value")
+    count = len(benchmark.queries)
+    if max_queries >= count:
         return benchmark
-    rows = np.arange(max_queries) * asked // max_queries
+    rows = np.arange(max_queries) * count // max_queries
     shortened = benchmark.shortened | {"max_queries": max_queries}
     return replace(benchmark, queries=benchmark.queries.take(rows), shortened=shortened)
 
 
 def summary(benchmark: Benchmark) -> dict[str, object]:
-    """Return what `irbench data info` tells, as JSON values."""
+    """Return the facts of `irbench data info`, as JSON values."""
     positives = benchmark.positives
     splits = {s.name: s for s in (benchmark.train, benchmark.gallery, benchmark.queries)}
     return {
@@ -208,13 +213,13 @@ def _own(path: Path) -> Dataset:
     loader, schema = LOADERS.load(kind), LOADERS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
     readable = re.sub(r"[^\w.-]+", "-", stem)[:80].strip("-.") or "images"
-    # results of two folders of one name, or of a known data set's name, are not to be mistaken for each other's
-    place = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
-    return Dataset(f"{readable}-{place}", replace(_OWN, loader=kind), loader(schema()), own=path)
+    # two folders of one name, or of a known data set's name, must not share results
+    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
+    return Dataset(f"{readable}-{digest}", replace(_OWN, loader=kind), loader(schema()), own=path)
 
 
 def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
-    """Return what a layout read as a benchmark under a protocol; whether the files are there is not looked at."""
+    """Return a collection as a benchmark under a protocol; the images' files are not checked."""
     boxes = _boxes(dataset, collection) if crop == "bbox" else None
     split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection)
     labels = _dense(collection.labels, split)
@@ -244,38 +249,43 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
 
 def _boxes(dataset: Dataset, collection: Collection) -> NDArray[np.int32]:
     if collection.boxes is None:
-        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out")
+        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out", code="no-boxes")
     try:
         return collection.boxes()
     except FileNotFoundError as error:
-        raise DataError(f"{dataset.name}: --crop bbox needs {error.filename}. {dataset.hint}") from None
+        raise DataError(
+            f"{dataset.name}: --crop bbox needs {error.filename}. {dataset.hint}", code="missing-file"
+        ) from None
 
 
 def _halves(collection: Collection) -> Split:
-    """Divide by class: the first half is trained on, the second asks and is searched (an image never for itself).
+    """Split by class: the first half for training, the second as queries and gallery (an image never matches itself).
 
-    A photograph that is listed several times, in splits that do not count here, is taken once.
+    An image that is listed in several splits is used once.
     """
     rows = _once(collection.ids, collection.labels)
     labels = collection.labels[rows]
     classes = np.unique(labels)
     if len(classes) < 2:
-        raise DataError(f"--protocol metric-learning divides the classes in two, and there is only {len(classes)}")
-    seen = labels < classes[len(classes) // 2]
-    return Split(train=rows[seen], gallery=rows[~seen], queries=rows[~seen])
+        raise DataError(
+            f"--protocol metric-learning splits the classes in two halves, and there is only {len(classes)}",
+            code="too-few-classes",
+        )
+    in_training = labels < classes[len(classes) // 2]
+    return Split(train=rows[in_training], gallery=rows[~in_training], queries=rows[~in_training])
 
 
 def _once(ids: Sequence[str], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the first row of each id, whose other rows must have its label."""
+    """Return the first row of each id; `DataError` if its rows have different labels."""
     first: dict[str, int] = {}
     for row, id_ in enumerate(ids):
         if labels[first.setdefault(id_, row)] != labels[row]:
-            raise DataError(f"{id_} is listed with two labels")
+            raise DataError(f"{id_} is listed with two labels", code="two-labels")
     return np.array(list(first.values()), dtype=np.int64)
 
 
 def _dense(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
-    """Number the classes of the benchmark from 0, those of the training split first: a classifier's outputs."""
+    """Number the classes of the benchmark from 0, those of the training split first, as a classifier's outputs."""
     trained = np.unique(labels[split.train])
     others = np.setdiff1d(labels[np.concatenate([split.gallery, split.queries])], trained)
     order = np.concatenate([trained, others])
@@ -285,7 +295,7 @@ def _dense(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
 
 
 def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
-    """Compare ids with the names in their folders: one listing for each folder, not one look-up for each image."""
+    """Compare ids with the files in their folders; one listing per folder is faster than one look-up per image."""
     paths: set[str] = set()
     for split in (benchmark.train, benchmark.gallery, benchmark.queries):
         if split.arrays is None:
@@ -294,15 +304,16 @@ def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
     if absent:
         raise DataError(
             f"{dataset.name}: {len(absent):,} of {len(paths):,} listed images are not on disk, the first is "
-            f"{absent[0]}. {dataset.hint} (--on-bad-image skip leaves absent images out)"
+            f"{absent[0]}. {dataset.hint} (--on-bad-image skip leaves absent images out)",
+            code="missing-images",
         )
 
 
 def absent_files(paths: set[str]) -> Iterator[str]:
-    """Yield the paths at which there is no file; what stands in zip archives is taken to be there."""
+    """Yield the paths without a file; members of zip archives are taken to exist."""
     listed: dict[str, set[str]] = {}
     for path in paths:
-        if ".zip/" in path:  # the layout took it from the archive's own list
+        if ".zip/" in path:  # the loader took it from the archive's list
             continue
         folder, name = os.path.split(path)
         if folder not in listed:
@@ -315,5 +326,5 @@ def _names_in(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except (OSError, ValueError):  # not there, not a folder, not even a possible name
+    except (OSError, ValueError):  # missing, not a folder, or not a possible name
         return set()

@@ -1,4 +1,4 @@
-"""Image sets as arrays of bytes: decoded once, in parallel, and kept; small sets and timed ones decoded on the spot."""
+"""Image sets as uint8 arrays: decoded once, in parallel, and cached; small or timed sets are decoded in memory."""
 
 import hashlib
 import json
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Pixels", "View", "drop_unreadable", "pixels", "unreadable"]
 
-_SMALL = 256  # a set of fewer images, such as a batch of queries, is decoded on the spot and never stored
-_IN_MEMORY = 1 << 30  # bytes that a set decoded on the spot may take; beyond that, batch by batch
-_FREE_SHARE = 0.5  # of the free disk space that one stored set may take; beyond that, batch by batch
+_SMALL = 256  # a set of fewer images, such as a batch of queries, is decoded in memory and never stored
+_IN_MEMORY = 1 << 30  # largest bytes of a set decoded in memory; beyond that, batch by batch
+_FREE_SHARE = 0.5  # largest share of the free disk space of a stored set; beyond that, batch by batch
 _CHUNK = 256  # images decoded at a time
 
 
 class Pixels(Protocol):
-    """N images as squares of side S, RGB."""
+    """N RGB images of S x S pixels, uint8."""
 
     @property
     def content(self) -> str:
-        """Digest for the keys of what is computed from these pixels."""
+        """Digest for the keys of artefacts computed from these pixels."""
 
     @property
     def array(self) -> NDArray[np.uint8] | None:
-        """[N,S,S,3], read only; None for a set so large that it is decoded batch by batch."""
+        """[N,S,S,3], read-only; None for a set that is decoded batch by batch."""
 
     def __len__(self) -> int: ...
 
@@ -53,17 +53,17 @@ class Pixels(Protocol):
 
 
 def pixels(images: ImageSet, view: View, runtime: "Runtime") -> Pixels:
-    """Return `images` as `view` shows them; an image that cannot be decoded is a `DataError` that names it.
+    """Return `images` resized as `view` says; an unreadable image raises a `DataError` that names it.
 
-    A set of 256 images or more is decoded once and kept in the store. Smaller sets, and all sets while a live timer
-    runs, are decoded into memory when first looked at. Where the memory (1 GiB) or the disk (half of what is free)
-    would not hold the set, each batch is decoded when it is asked for.
+    A set of 256 images or more is decoded once and stored. Smaller sets, and all sets under a timer that bypasses
+    caches, are decoded into memory on first access. A set that exceeds the memory limit (1 GiB) or half of the free
+    disk space is decoded batch by batch on each access.
     """
     source = Source(images)
-    size = len(images) * view.side**2 * 3
+    size = len(images) * view.image_size**2 * 3
     if caches_bypassed() or len(images) < _SMALL:
         return _InMemory(source, view) if size <= _IN_MEMORY else _OnDemand(source, view)
-    key = _key("pixels", source, image_size=view.side, fit=view.fit)
+    key = _key("pixels", source, image_size=view.image_size, fit=view.fit)
     if size > _FREE_SHARE * _free_disk(runtime.store.root) and runtime.store.find(key) is None:
         return _OnDemand(source, view)
     entry = runtime.store.ensure(key, partial(_decode_into, source=source, view=view), span="decode")
@@ -71,7 +71,7 @@ def pixels(images: ImageSet, view: View, runtime: "Runtime") -> Pixels:
 
 
 def unreadable(images: ImageSet, runtime: "Runtime") -> dict[int, str]:
-    """Return the rows that cannot be decoded, each with the reason; found once and remembered."""
+    """Return the rows that cannot be decoded, each with the reason; computed once and cached."""
     if images.arrays is not None:
         return {}
     source = Source(images)
@@ -86,7 +86,7 @@ def unreadable(images: ImageSet, runtime: "Runtime") -> dict[int, str]:
 
 
 def drop_unreadable(benchmark: Benchmark, runtime: "Runtime") -> tuple[Benchmark, dict[str, list[str]]]:
-    """Leave out of all three splits what cannot be decoded; also return the ids left out, by split."""
+    """Return the benchmark without images that cannot be decoded, and the ids of these by split."""
     left_out: dict[str, list[str]] = {}
 
     def readable(images: ImageSet) -> ImageSet:
@@ -96,8 +96,8 @@ def drop_unreadable(benchmark: Benchmark, runtime: "Runtime") -> tuple[Benchmark
 
     train, gallery, queries = readable(benchmark.train), readable(benchmark.gallery), readable(benchmark.queries)
     known = set(gallery.ids)
-    fresh = sum(benchmark.gallery.ids[row] in known for row in benchmark.new_rows)
-    return replace(benchmark, train=train, gallery=gallery, queries=queries, incremental=fresh), left_out
+    incremental = sum(benchmark.gallery.ids[row] in known for row in benchmark.new_rows)
+    return replace(benchmark, train=train, gallery=gallery, queries=queries, incremental=incremental), left_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ class _OnDemand:
 
     @cached_property
     def content(self) -> str:
-        return _key("pixels", self.source, image_size=self.view.side, fit=self.view.fit).digest
+        return _key("pixels", self.source, image_size=self.view.image_size, fit=self.view.fit).digest
 
     def __len__(self) -> int:
         return len(self.source)
@@ -162,16 +162,18 @@ def _free_disk(folder: Path) -> int:
 
 
 def _decode_into(folder: Path, *, source: Source, view: View) -> None:
-    """Write `pixels.npy` chunk by chunk; a full disk is then an error, which behind a memory map it would not be."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), view.side, view.side, 3)}
+    """Write `pixels.npy` chunk by chunk; a full disk raises an error, which it would not behind a memory map."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), view.image_size, view.image_size, 3)}
     try:
         with (folder / "pixels.npy").open("wb") as file, _workers() as workers:
             np.lib.format.write_array_header_1_0(file, header)
             for rows in track(_chunks(len(source)), f"Decoding {len(source):,} images"):
-                for picture in workers.map(partial(_square, source, view), rows):
-                    file.write(picture.tobytes())
+                for square in workers.map(partial(_square, source, view), rows):
+                    file.write(square.tobytes())
     except OSError as error:
-        raise StoreError(f"cannot write decoded images to {folder.parent}: {error.strerror}; see --work") from error
+        raise StoreError(
+            f"cannot write decoded images to {folder.parent}: {error.strerror}; see --work", code="not-writable"
+        ) from error
 
 
 def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:
@@ -181,12 +183,12 @@ def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.
 
 def _squares(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:
     square = partial(_square, source, view)
-    if len(rows) == 1:  # one query at a time: starting threads would cost more than it saves
+    if len(rows) == 1:  # single queries: starting threads would cost more than it saves
         return square(rows[0])[None]
-    array = np.empty((len(rows), view.side, view.side, 3), np.uint8)
+    array = np.empty((len(rows), view.image_size, view.image_size, 3), np.uint8)
     with _workers() as workers:
-        for place, picture in enumerate(workers.map(square, rows)):
-            array[place] = picture
+        for place, decoded in enumerate(workers.map(square, rows)):
+            array[place] = decoded
     return array
 
 
@@ -197,13 +199,13 @@ def _square(source: Source, view: View, row: int) -> NDArray[np.uint8]:
 def _damaged(source: Source) -> Iterator[tuple[int, str]]:
     def reason(row: int) -> str | None:
         try:
-            source.picture(row)
+            source.image(row)
         except DataError as error:
             return str(error)
         return None
 
     with _workers() as workers:
-        for rows in track(_chunks(len(source)), f"Looking at {len(source):,} images"):
+        for rows in track(_chunks(len(source)), f"Checking {len(source):,} images"):
             yield from ((row, why) for row, why in zip(rows, workers.map(reason, rows), strict=True) if why)
 
 
@@ -212,4 +214,4 @@ def _chunks(total: int) -> list[range]:
 
 
 def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1))  # Pillow decodes outside of Python's lock
+    return ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1))  # Pillow decodes without holding the GIL

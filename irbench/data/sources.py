@@ -1,4 +1,4 @@
-"""Where the bytes of an image set come from: files, members of zip archives, or arrays in memory."""
+"""The sources of an image set: files, members of zip archives, or arrays in memory."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ _UNZIP_ERRORS = (BadZipFile, KeyError, OSError, RuntimeError, EOFError, zlib.err
 
 
 class Source:
-    """The pictures of an image set, each decoded when asked for; safe for several threads."""
+    """The images of a set, each decoded on access; thread-safe."""
 
     def __init__(self, images: ImageSet) -> None:
         self.images = images
@@ -29,14 +29,14 @@ class Source:
 
     @property
     def in_files(self) -> bool:
-        """Are there files to read and decode? Else the pictures are in memory."""
+        """Are the images files to read and decode, or arrays in memory?"""
         return self.images.arrays is None
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of what the pictures depend on: ids, boxes, and each file's size and time of change.
+        """SHA-256 of what the images depend on: ids, boxes, and each file's size and modification time.
 
-        The place of the files is not part of it, nor are the labels; of a zip member it is the checksum that counts.
+        Neither the location of the files nor the labels are part of it; for a zip member its checksum is used.
         """
         digest = hashlib.sha256()
         for row, id_ in enumerate(self.images.ids):
@@ -46,27 +46,31 @@ class Source:
                 digest.update(f"{array.shape}{array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
-    def picture(self, row: int) -> Image.Image:
-        """Return the whole RGB picture of a row; `DataError` names the file and says what is wrong."""
+    def image(self, row: int) -> Image.Image:
+        """Return the whole RGB image of a row; `DataError` names the file and the reason."""
         if self.images.arrays is not None:
             return Image.fromarray(self.images.arrays[row])
         try:
             return decode(self._bytes(row))
         except DataError as error:
-            raise DataError(f"{self._where(row)}: {error}; --on-bad-image skip leaves it out") from None
+            raise DataError(
+                f"{self._where(row)}: {error}; --on-bad-image skip leaves it out", code=error.code
+            ) from None
 
     def seen(self, row: int) -> Image.Image:
-        """Return the part of the picture inside its box, or all of it where there are no boxes.
+        """Return the image cropped to its box, or the whole image where there are no boxes.
 
-        A box that does not fit is never skipped: it means that the boxes were drawn on other pictures.
+        A box that does not fit is never ignored: it means that the boxes are those of other images.
         """
-        picture = self.picture(row)
+        image = self.image(row)
         if self.images.boxes is None:
-            return picture
+            return image
         try:
-            return cut(picture, self.images.boxes[row])
+            return cut(image, self.images.boxes[row])
         except DataError as error:
-            raise DataError(f"{self._where(row)}: {error}; get boxes for these pictures, or leave --crop out") from None
+            raise DataError(
+                f"{self._where(row)}: {error}; get boxes for these images, or leave --crop out", code=error.code
+            ) from None
 
     def _where(self, row: int) -> str:
         return f"{self.images.root / self.images.ids[row]} (row {row} of {self.images.name})"
@@ -78,10 +82,10 @@ class Source:
         try:
             info = _member(archive, member)
             if info.file_size > MAX_BYTES:
-                raise DataError(f"more than {MAX_BYTES >> 20} MiB")
+                raise DataError(f"more than {MAX_BYTES >> 20} MiB", code="image-too-large")
             return _open(archive).read(info)
         except _UNZIP_ERRORS as error:
-            raise DataError(f"cannot be read from its archive: {error}") from None
+            raise DataError(f"cannot be read from its archive: {error}", code="unreadable-image") from None
 
     def _version(self, row: int) -> str:
         if self.images.arrays is not None:
@@ -115,5 +119,5 @@ def _open(archive: Path) -> ZipFile:
 
 @lru_cache(maxsize=16)
 def _opened(archive: Path, _size: int, _changed: int, _process: int) -> ZipFile:
-    """Open an archive once: again where it has changed, and in each process, for a shared file has one position."""
+    """Open an archive once; again if it has changed, and in each process, since a shared file has one position."""
     return ZipFile(archive)

@@ -1,6 +1,6 @@
-"""`irbench data verify`: whether what lies on disk is the data set, whole and sound.
+"""`irbench data verify`: checks that the files on disk are the complete, undamaged data set.
 
-Every image is decoded. Two images are the same when their decoded pixels are, whatever their names and formats.
+Every image is decoded. Images are duplicates if their decoded pixels are equal, whatever their names and formats.
 """
 
 import os
@@ -34,11 +34,11 @@ class Count:
     """The images of one split."""
 
     images: int
-    per_class: Mapping[int, int]  # by the makers' number of the class
+    per_class: Mapping[int, int]  # images of each class, by its published number
 
     @property
     def range(self) -> tuple[int, int]:
-        """Images of the rarest and of the commonest class that the split has any of."""
+        """Images of the rarest and the most frequent class in the split."""
         return min(self.per_class.values(), default=0), max(self.per_class.values(), default=0)
 
 
@@ -53,15 +53,15 @@ class Copy:
 
 @dataclass(kw_only=True)
 class Findings:
-    """What was found; `problems` is empty where all is well."""
+    """The findings; `problems` is empty if there are none."""
 
     name: str
     root: Path
-    crop: str  # with "bbox", boxes count
+    crop: str  # with "bbox", misfitting boxes are problems
     splits: dict[str, Count]
     classes: Mapping[int, str]  # number of each class, and the id of its first image
-    expected: bool  # does the recipe say how many images there should be?
-    lists: list[str] = field(default_factory=list)  # what is wrong with the lists themselves
+    expected: bool  # does the recipe state the expected counts?
+    lists: list[str] = field(default_factory=list)  # problems of the lists themselves
     labels: list[str] = field(default_factory=list)  # images with two labels
     differences: list[str] = field(default_factory=list)  # from what the recipe expects
     missing: list[str] = field(default_factory=list)
@@ -69,18 +69,18 @@ class Findings:
     unreadable: dict[str, str] = field(default_factory=dict)  # id → reason
     boxes: dict[str, str] = field(default_factory=dict)  # id → why its box does not fit
     duplicates: list[Copy] = field(default_factory=list)
-    published_duplicates: int = 0  # as many of them are the makers' own
-    notes: list[str] = field(default_factory=list)  # worth knowing, and nothing wrong
+    published_duplicates: int = 0  # of which this many are known from the published data
+    notes: list[str] = field(default_factory=list)  # not problems
 
     @property
     def problems(self) -> list[str]:
-        """One sentence for each thing that is wrong."""
+        """One line for each kind of problem."""
         counted = (
             ("images with two labels", self.labels),
             ("listed images that are missing", self.missing),
             ("images on disk that are not part of it", self.surplus),
             ("images that cannot be read", self.unreadable),
-            ("boxes that do not fit their pictures", self.boxes if self.crop == "bbox" else ()),
+            ("boxes that do not fit their images", self.boxes if self.crop == "bbox" else ()),
         )
         found = [f"{what}: {len(ids):,}" for what, ids in counted if ids]
         if len(self.duplicates) > self.published_duplicates:
@@ -90,14 +90,14 @@ class Findings:
 
 
 def verify(dataset: Dataset, data: Path, *, crop: str = "none") -> Findings:
-    """Look at every image of a data set, under the closed-set protocol.
+    """Check every image of a data set, under the closed-set protocol.
 
-    Raises `DataError` when the data set is not there or its lists cannot be read.
+    Raises `DataError` if the data set is missing or its lists cannot be read.
     """
     check_choice("--crop", crop, CROPS)
     root, collection = dataset.collect(data)
     if crop == "bbox" and collection.boxes is None:
-        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out")
+        raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out", code="no-boxes")
     findings = _counted(dataset, root, collection, crop)
     try:
         _compare(findings, dataset, assemble(dataset, root, collection, crop="none", protocol="closed-set"))
@@ -106,7 +106,7 @@ def verify(dataset: Dataset, data: Path, *, crop: str = "none") -> Findings:
     findings.labels = _relabelled(collection)
     if collection.arrays is None:
         findings.missing, findings.surplus = _missing(root, collection), _surplus(root, collection)
-    if dataset.own is not None and findings.surplus:  # people list what they like
+    if dataset.own is not None and findings.surplus:  # a user's list need not be complete
         findings.notes.append(
             f"{len(findings.surplus):,} further images lie in its folders, first {findings.surplus[0]}"
         )
@@ -143,7 +143,7 @@ def _count(labels: NDArray[np.int64]) -> Count:
 def _compare(findings: Findings, dataset: Dataset, benchmark: Benchmark) -> None:
     lonely = int((benchmark.positives == 0).sum())
     if lonely:
-        findings.notes.append(f"{lonely:,} queries have no image of their class in the gallery, and never count")
+        findings.notes.append(f"{lonely:,} queries have no image of their class in the gallery, and are not scored")
     expected = dataset.head.expected
     if expected is None:
         return
@@ -151,7 +151,7 @@ def _compare(findings: Findings, dataset: Dataset, benchmark: Benchmark) -> None
         findings.differences += _differs(f"images of {name}", f"{count.images:,}", f"{getattr(expected, name):,}")
         if name in expected.per_class:
             findings.differences += _differs(
-                f"images a class of {name}", *map(_span, (count.range, expected.per_class[name]))
+                f"images per class of {name}", *map(_span, (count.range, expected.per_class[name]))
             )
     findings.differences += _differs("classes", f"{benchmark.classes:,}", f"{expected.classes:,}")
     if not findings.differences and expected.fingerprint:
@@ -160,7 +160,7 @@ def _compare(findings: Findings, dataset: Dataset, benchmark: Benchmark) -> None
 
 
 def _differs(what: str, found: str, wanted: str) -> list[str]:
-    return [] if found == wanted else [f"{what}: {found}, and it should be {wanted}"]
+    return [] if found == wanted else [f"{what}: {found}, expected {wanted}"]
 
 
 def _span(ends: Sequence[int]) -> str:
@@ -180,12 +180,12 @@ def _missing(root: Path, collection: Collection) -> list[str]:
 
 
 def _base(root: Path) -> Path:
-    """Return the folder that ids start at; a list of images stands in it."""
+    """Return the folder that ids are relative to; for a list of images, the folder of the list."""
     return root.parent if root.is_file() else root
 
 
 def _surplus(root: Path, collection: Collection) -> list[str]:
-    """Return the images that stand where listed ones do, in folders or archives, and are not of the data set."""
+    """Return images in the folders or archives of listed ones that are not part of the data set."""
     known = {*collection.ids, *collection.unused}
     below = [id_ for id_ in known if not id_.startswith(("/", "../"))]
     archives = {f"{head}.zip" for head, inside, _ in (id_.partition(".zip/") for id_ in below) if inside}
@@ -194,7 +194,7 @@ def _surplus(root: Path, collection: Collection) -> list[str]:
 
 
 def _tops(ids: Iterable[str]) -> set[str]:
-    """Return for each folder at the root the deepest folder that holds all of its listed images: Img/img of In-shop."""
+    """Return for each folder at the root the deepest one with all of its listed images: Img/img of In-shop."""
     groups: dict[str, set[str]] = {}
     for id_ in ids:
         if ".zip/" not in id_:
@@ -206,7 +206,7 @@ def _in_folders(base: Path, tops: set[str]) -> Iterator[str]:
     for top in tops:
         for folder, inner, names in os.walk(base / top):
             below = os.path.relpath(folder, base)
-            inner[:] = [name for name in inner if top and not name.startswith(".")]  # of the root itself no folders
+            inner[:] = [name for name in inner if top and not name.startswith(".")]  # not below the root itself
             yield from (os.path.normpath(f"{below}/{name}") for name in names if _is_image(name))
 
 
@@ -221,7 +221,7 @@ def _is_image(name: str) -> bool:
 
 
 def _look(findings: Findings, root: Path, collection: Collection) -> None:
-    """Decode every image once: those that cannot be, boxes that do not fit, and queries that the gallery holds."""
+    """Decode every image once, to find unreadable images, misfitting boxes, and queries with a copy in the gallery."""
     rows = _present(collection, set(findings.missing))
     if not len(rows):
         return
@@ -243,11 +243,11 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
             findings.boxes[id_] = seen.misfit
     findings.duplicates = _copies(collection, digests)
     if findings.boxes and findings.crop == "none":
-        findings.notes.append(f"{len(findings.boxes):,} boxes do not fit their pictures: --crop bbox cannot be used")
+        findings.notes.append(f"{len(findings.boxes):,} boxes do not fit their images: --crop bbox cannot be used")
 
 
 def _present(collection: Collection, gone: set[str]) -> NDArray[np.int64]:
-    """Return one row for each image of any split that is there."""
+    """Return one row for each image of any split whose file exists."""
     first: dict[str, int] = {}
     for row in np.concatenate(list(_splits(collection).values())).tolist():
         if collection.ids[row] not in gone:
@@ -259,7 +259,7 @@ def _seen(images: ImageSet) -> Iterator["_Seen"]:
     see = partial(_see, Source(images))
     chunks = [range(start, min(start + _CHUNK, len(images))) for start in range(0, len(images), _CHUNK)]
     with ThreadPoolExecutor(max_workers=min(32, os.cpu_count() or 1)) as workers:
-        for rows in track(chunks, f"Looking at {len(images):,} images"):
+        for rows in track(chunks, f"Checking {len(images):,} images"):
             yield from workers.map(see, rows)
 
 
@@ -267,7 +267,7 @@ def _boxes(collection: Collection, findings: Findings) -> NDArray[np.int32] | No
     try:
         return collection.boxes() if collection.boxes else None
     except FileNotFoundError as error:
-        reason = f"--crop bbox needs {error.filename}, which is not there"
+        reason = f"--crop bbox needs {error.filename}, which is missing"
     except DataError as error:
         reason = str(error)
     (findings.lists if findings.crop == "bbox" else findings.notes).append(reason)
@@ -284,24 +284,24 @@ class _Seen:
 def _see(source: Source, row: int) -> _Seen:
     images = source.images
     try:
-        picture = source.picture(row)
+        image = source.image(row)
     except DataError as error:
         where = f"{images.root / images.ids[row]} (row {row} of {images.name}): "
         return _Seen(damage=str(error).removeprefix(where).partition("; --on-bad-image")[0])
-    digest = blake2b(f"{picture.size}".encode() + picture.tobytes(), digest_size=16).digest()
-    return _Seen(digest, misfit="" if images.boxes is None else _misfit(picture, images.boxes[row]))
+    digest = blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16).digest()
+    return _Seen(digest, misfit="" if images.boxes is None else _misfit(image, images.boxes[row]))
 
 
-def _misfit(picture: Image.Image, box: NDArray[np.int32]) -> str:
+def _misfit(image: Image.Image, box: NDArray[np.int32]) -> str:
     try:
-        cut(picture, box)
+        cut(image, box)
     except DataError as error:
         return str(error)
     return ""
 
 
 def _copies(collection: Collection, digests: Mapping[str, bytes]) -> list[Copy]:
-    """Return each query that has the pixels of a gallery image under another id, with the first such image."""
+    """Return each query whose pixels equal those of a gallery image with another id, and the first such image."""
     split, ids, labels = collection.split, collection.ids, collection.labels
     holders: dict[bytes, list[int]] = {}
     for row in split.gallery.tolist():

@@ -13,7 +13,7 @@ from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, sweep
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """What is varied, and the tables that tell what it made of it."""
+    """What is varied, and the tables that show its effect."""
 
     identifiers: tuple[str, ...] = ()
     overrides: tuple[Overrides, ...] = ((),)
@@ -56,20 +56,25 @@ def ablation_cells(name: str, request: Request) -> list[Cell]:
 
 def _indexes(request: Request) -> list[Cell]:
     """Every point of each index's curve, and one for an index with nothing to set; a method alone has all indexes."""
-    named = request.methods or [method for method in GRIDS[request.grid] if not _writes_identifiers(method)]
-    if generative := [method for method in named if _writes_identifiers(method)]:
-        raise UsageError(f"ablate index: {', '.join(generative)} searches no index; leave it out, or name ft-clip")
+    named = request.methods or [method for method in GRIDS[request.grid] if not _generates_identifiers(method)]
+    if generative := [method for method in named if _generates_identifiers(method)]:
+        raise UsageError(
+            f"ablate index: {', '.join(generative)} searches no index; leave it out, or name ft-clip", code="no-search"
+        )
     pairs = [[method] if "+" in method else [f"{method}+{search}" for search in SEARCHES] for method in named]
     return [point for cell in cells(replace(request, methods=tuple(chain(*pairs)))) for point in sweep(cell)]
 
 
 def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
-    """Methods that write identifiers, varied, irgen where none is named; others only where images are added."""
+    """Methods that generate identifiers, varied, irgen where none is named; others only on an incremental gallery."""
     named = request.methods or (GRIDS[request.grid] if chosen.incremental else ("irgen",))
-    varied = tuple(method for method in named if _writes_identifiers(method))
+    varied = tuple(method for method in named if _generates_identifiers(method))
     others = tuple(method for method in named if method not in varied)
     if others and not chosen.incremental:
-        raise UsageError(f"ablate {name}: {', '.join(others)} writes no identifiers; leave it out, or name irgen")
+        raise UsageError(
+            f"ablate {name}: {', '.join(others)} generates no identifiers; leave it out, or name irgen",
+            code="no-identifiers",
+        )
     asked = [replace(request, methods=others, overrides=(), incremental=True)] if others else []
     asked += [
         replace(
@@ -85,5 +90,5 @@ def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
     return [cell for one in asked for cell in cells(one)]
 
 
-def _writes_identifiers(method: str) -> bool:
+def _generates_identifiers(method: str) -> bool:
     return recipes.find("methods", method.partition("+")[0]).head(MethodHead).identifier is not None

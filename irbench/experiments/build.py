@@ -1,12 +1,12 @@
-"""Builds what a cell names from its recipes: the one place where recipes, catalog and classes meet."""
+"""Builds what a cell names from its recipes: the one place where recipes, registries and classes meet."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import IdentifierHead, MethodHead, Recipe, SearchHead
-from irbench.config.registry import Registry
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS, Registry
 from irbench.core.cell import Cell
 from irbench.core.errors import NotApplicable, RecipeError, UsageError
 from irbench.protocols import Trainable
@@ -16,14 +16,13 @@ from irbench.runtime.machine import Runtime
 if TYPE_CHECKING:
     from irbench.core.benchmark import ImageSet
     from irbench.protocols import Encoder, Identifier, Retriever, Searcher
-    from irbench.retrievers.cached_encoder import CachedEncoder
 
-_PARTS = (ENCODERS, SEARCHERS, IDENTIFIERS)
+_COMPONENTS = (ENCODERS, SEARCHERS, IDENTIFIERS)
 
 
 @dataclass(frozen=True)
 class Builder:
-    """The parts of one cell (see irbench.protocols.Components), each built from its recipe when asked for."""
+    """The components of one cell (see irbench.protocols.Components), each built from its recipe when asked for."""
 
     cell: Cell
     runtime: Runtime
@@ -37,7 +36,7 @@ class Builder:
         cls, config = self._class_and_config(RETRIEVERS, head.retriever, recipe)
         return cls(config, self.runtime, self)
 
-    def encoder(self, method: str | None = None) -> "CachedEncoder":
+    def encoder(self, method: str | None = None) -> "Encoder":
         """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
         from irbench.retrievers.cached_encoder import CachedEncoder
 
@@ -61,7 +60,8 @@ class Builder:
         """Return the cell's searcher."""
         if self.cell.search is None:
             raise UsageError(
-                f"method '{self.cell.method}' searches among vectors: name an index, as in --search linear"
+                f"method '{self.cell.method}' searches among vectors: name an index, as in --search linear",
+                code="no-search",
             )
         recipe = recipes.find("methods/search", self.cell.search)
         cls, config = self._class_and_config(SEARCHERS, recipe.head(SearchHead).searcher, recipe)
@@ -70,37 +70,57 @@ class Builder:
     def identifier(self) -> "Identifier":
         """Return the cell's identifier."""
         if self.cell.identifier is None:
-            raise UsageError(f"method '{self.cell.method}' writes identifiers: name one, as in --identifier semantic")
+            raise UsageError(
+                f"method '{self.cell.method}' generates identifiers: name one, as in --identifier semantic",
+                code="no-identifiers",
+            )
         recipe = recipes.find("methods/identifier", self.cell.identifier)
         cls, config = self._class_and_config(IDENTIFIERS, recipe.head(IdentifierHead).identifier, recipe)
         return cls(config, self.runtime, self)
 
     def classes(self) -> list[type]:
         """Return every class that the cell's ranking is made by."""
+        head = recipes.find("methods", self.cell.method).head(MethodHead)
+        return [RETRIEVERS.load(head.retriever), *self.component_classes()]
+
+    def component_classes(self) -> list[type]:
+        """Return the classes that the cell's recipes name, but for its retriever's."""
         from irbench.retrievers.cached_encoder import CachedEncoder
 
-        head = recipes.find("methods", self.cell.method).head(MethodHead)
-        found: list[type] = [RETRIEVERS.load(head.retriever), CachedEncoder]
+        found: list[type] = [CachedEncoder]
         for recipe in self.recipes():
-            named = ((registry, recipe.table.get(registry.kind)) for registry in _PARTS)
+            named = ((registry, recipe.table.get(registry.kind)) for registry in _COMPONENTS)
             found += [registry.load(name) for registry, name in named if isinstance(name, str) and name in registry]
         return found
 
     def recipes(self) -> list[Recipe]:
         """Return every recipe that the cell is made of, those of methods that it builds on included."""
-        found = [recipes.find("methods", self.cell.method)]
+        return self.named_recipes(self.cell.method)
+
+    def named_recipes(self, method: str | None) -> list[Recipe]:
+        """Return the recipes of `method` and of the cell's search and identifier, and those that these build on."""
+        found = [recipes.find("methods", method)] if method is not None else []
         if self.cell.search is not None:
             found.append(recipes.find("methods/search", self.cell.search))
         if self.cell.identifier is not None:
             found.append(recipes.find("methods/identifier", self.cell.identifier))
-        params = [recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)) for recipe in found]
-        others = {p[key] for p in params for key in ("start", "features") if p.get(key, "weights") != "weights"}
-        return found + [recipes.find("methods", other) for other in sorted(others)]
+        return found + [recipes.find("methods", name) for name in sorted(self._built_on(found) - {method})]
+
+    def _built_on(self, found: Sequence[Recipe]) -> set[str]:
+        """Return the names of methods that are values in these recipes, and in the recipes of those methods."""
+        known, names, waiting = set(recipes.names("methods")), set[str](), list(found)
+        while waiting:
+            recipe = waiting.pop()
+            values = recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)).values()
+            more = {value for value in values if isinstance(value, str) and value in known} - names
+            names |= more
+            waiting += [recipes.find("methods", name) for name in more]
+        return names
 
     def _encoder(self, method: str) -> tuple[Any, Any]:
         recipe, head = self._method(method)
         if head.encoder is None:
-            raise RecipeError(f"{recipe.path}: names no encoder")
+            raise RecipeError(f"{recipe.path}: names no encoder", code="no-encoder")
         return self._class_and_config(ENCODERS, head.encoder, recipe)
 
     def _method(self, method: str) -> tuple[Recipe, MethodHead]:
@@ -109,7 +129,8 @@ class Builder:
         if self.cell.scale not in head.scales:
             raise NotApplicable(
                 f"{method} is used as it was published, and at scale {self.cell.scale} there is nothing to load: "
-                f"run it with --scale {head.scales[0]}"
+                f"run it with --scale {head.scales[0]}",
+                code="not-at-scale",
             )
         return recipe, head
 

@@ -1,4 +1,4 @@
-"""Examines the identifiers of a data set: before a decoder has learnt them, and beside it what one made of them."""
+"""Diagnoses the identifiers of a data set: before a decoder is trained, and with what a stored decoder made of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,7 @@ from irbench.runtime.machine import seed_everything, use_threads
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """One kind of identifier: the report of irbench.metrics.diagnostics, or the reason why there is none."""
+    """One kind of identifier: the report of `metrics.diagnostics`, or the reason why there is none."""
 
     identifier: str
     dataset: str
@@ -21,7 +21,7 @@ class Examined:
     seed: int
     before: Mapping[str, object] | None = None
     seconds: float | None = None  # that training it (or finding it in the store) and encoding the gallery took now
-    after: Mapping[str, object] | None = None  # the report of a stored result, whose decoder has learnt them
+    after: Mapping[str, object] | None = None  # the report of a stored result, whose decoder was trained on them
     precision: Mapping[str, float | None] | None = None  # that this decoder reached
     loss: float | None = None  # nats a code, of its last epoch of training
     current: bool = False  # is the stored result about these very identifiers: same code, recipes and images?
@@ -60,7 +60,7 @@ def _before(experiment: Experiment) -> dict[str, object]:
 
 
 def _beside_stored(one: Examined, experiment: Experiment) -> Examined:
-    """Add what a stored result of this cell tells, if there is one that was asked the same questions."""
+    """Add what a stored result of this cell reports, if there is one on the same benchmark."""
     result, benchmark = experiment.older(), experiment.benchmark
     if result is None or result.status != "ok" or result.dataset.fingerprint != benchmark.fingerprint:
         return one

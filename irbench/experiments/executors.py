@@ -7,9 +7,11 @@ takes milliseconds. Linux and macOS.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing.process import BaseProcess
@@ -45,10 +47,13 @@ class Outcome:
 
 
 def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
-    """Run one experiment in a fresh process that may take `timeout` seconds."""
+    """Run one experiment in a fresh process that may take `timeout` seconds; one of live objects runs in this one."""
+    if not experiment.portable:
+        return attempt(experiment)
     receiver, sender = _context().Pipe(duplex=False)
     process = _context().Process(target=_work, args=(experiment, sender))
-    process.start()
+    with _main_module_hidden():
+        process.start()
     sender.close()
     try:
         if receiver.poll(timeout):
@@ -68,6 +73,19 @@ def _context() -> Any:
     return context
 
 
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Start a process that does not import the caller's script again: nothing that it runs is defined there."""
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    main.__dict__.pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
 def _work(experiment: Experiment, sender: "Connection[Outcome, None]") -> None:
     """Run one experiment in this process and send back how it ended."""
     os.setpgid(0, 0)  # so that what it starts can be ended with it
@@ -84,7 +102,7 @@ def attempt(experiment: Experiment) -> Outcome:
         return _record(experiment, "skipped", str(error), exit_code=2 if isinstance(error, MissingWeights) else 0)
     except IrbenchError as error:
         return _record(experiment, "failed", str(error), exit_code=2)
-    except Exception as error:  # a bug of irbench or of a plug-in: the grid goes on, the traceback is kept
+    except Exception as error:  # a bug of irbench or of a plug-in: the grid goes on, the traceback is stored
         if _is_out_of_memory(error):
             return _record(experiment, "out_of_memory", str(error).partition("\n")[0], exit_code=1)
         return _record(experiment, "failed", traceback.format_exc(), exit_code=1)

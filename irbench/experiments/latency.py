@@ -1,4 +1,4 @@
-"""What a query costs: the harness asks, and holds the timer. Nothing here knows what kind of retriever it asks."""
+"""What a query costs: the harness sends the queries and holds the timer. Nothing here knows the kind of retriever."""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -12,54 +12,54 @@ from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 from irbench.runtime.timer import Timer
 
-SINGLES = 100  # queries asked one by one …
+SINGLES = 100  # queries sent one by one …
 REPEATS = 3  # … so many times each; the median of the repeats counts
-BATCH = 64  # queries asked together for the throughput
+BATCH = 64  # queries sent together for the throughput
 BATCHED = 512  # of which at most so many queries make one round
-PARTS = ("read", "decoder", "trie", "lookup")  # of the stages: see QueryTimes
-_PATIENCE = 20.0  # seconds that the queries asked one by one may take altogether
+SUBSPANS = ("read", "decoder", "trie", "lookup")  # see QueryTimes
+_PATIENCE = 20.0  # seconds that the queries sent one by one may take altogether
 
 
 def latency(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> QueryTimes:
-    """Ask queries one at a time, after a warm-up; milliseconds by stage."""
+    """Time queries one at a time, after a warm-up; milliseconds by span."""
     rows = _spread(len(queries), SINGLES)
     singles = [queries.take(rows[i : i + 1]) for i in range(len(rows))]
     for single in singles[:3]:
-        _ask(retriever, single, k, runtime)
+        _timed(retriever, single, k, runtime)
     rounds: list[list[Timer]] = []
     start = perf_counter()
     for single in track(singles, "time single queries", background=False):
-        rounds.append([_ask(retriever, single, k, runtime) for _ in range(REPEATS)])
+        rounds.append([_timed(retriever, single, k, runtime) for _ in range(REPEATS)])
         if perf_counter() - start > _PATIENCE:
             break
-    parts = [[_ask(retriever, single, k, runtime, detailed=True)] for single in singles[: len(rounds)]]
+    detailed = [[_timed(retriever, single, k, runtime, detailed=True)] for single in singles[: len(rounds)]]
     p50, p95, p99 = np.percentile(_milliseconds(rounds, "total"), [50, 95, 99]).tolist()
-    stages = _medians(rounds, ("encode", "search")) | _medians(parts, PARTS)
-    return QueryTimes(batch=1, total_p50=p50, total_p95=p95, total_p99=p99, **stages)
+    spans = _medians(rounds, ("encode", "search")) | _medians(detailed, SUBSPANS)
+    return QueryTimes(batch=1, total_p50=p50, total_p95=p95, total_p99=p99, **spans)
 
 
 def batched(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> QueryTimes:
-    """Ask `BATCH` queries at a time, after a warm-up; milliseconds that each of them takes, by stage."""
-    asked = queries.take(_spread(len(queries), BATCHED))
-    batches = [asked.take(slice(start, start + BATCH)) for start in range(0, len(asked), BATCH)]
-    _ask(retriever, batches[0], k, runtime)
+    """Time `BATCH` queries at a time, after a warm-up; milliseconds that each of them takes, by span."""
+    sample = queries.take(_spread(len(queries), BATCHED))
+    batches = [sample.take(slice(start, start + BATCH)) for start in range(0, len(sample), BATCH)]
+    _timed(retriever, batches[0], k, runtime)
     rounds = [
-        [_ask(retriever, batch, k, runtime) for batch in batches]
+        [_timed(retriever, batch, k, runtime) for batch in batches]
         for _ in track(range(REPEATS), "time batches", background=False)
     ]
-    parts = [[_ask(retriever, batch, k, runtime, detailed=True) for batch in batches]]
-    stages = _shares(rounds, ("encode", "search", "total"), len(asked)) | _shares(parts, PARTS, len(asked))
-    return QueryTimes(batch=len(batches[0]), **stages)
+    detailed = [[_timed(retriever, batch, k, runtime, detailed=True) for batch in batches]]
+    spans = _shares(rounds, ("encode", "search", "total"), len(sample)) | _shares(detailed, SUBSPANS, len(sample))
+    return QueryTimes(batch=len(batches[0]), **spans)
 
 
-def _ask(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime, *, detailed: bool = False) -> Timer:
+def _timed(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime, *, detailed: bool = False) -> Timer:
     with Timer(bypass_cache=True, detailed=detailed, synchronize=runtime.synchronize).run() as timer:
         retriever.search(queries, k)
     return timer
 
 
 def _medians(rounds: Sequence[Sequence[Timer]], names: Sequence[str]) -> dict[str, float]:
-    """Medians of those stages or parts that every query went through."""
+    """Medians of those spans that every query went through."""
     return {
         f"{name}_p50": float(np.median(_milliseconds(rounds, name)))
         for name in names
@@ -68,7 +68,7 @@ def _medians(rounds: Sequence[Sequence[Timer]], names: Sequence[str]) -> dict[st
 
 
 def _shares(rounds: Sequence[Sequence[Timer]], names: Sequence[str], queries: int) -> dict[str, float]:
-    """Medians over rounds of those stages or parts that every batch went through, for each query that was asked."""
+    """Medians over rounds of those spans that every batch went through, per query."""
     return {
         f"{name}_p50": 1000 * float(np.median([sum(timer.seconds[name] for timer in one) for one in rounds])) / queries
         for name in names

@@ -1,19 +1,21 @@
-"""From a request to cells, and from cells to results: what is already stored is kept, the rest is run."""
+"""From a request to cells: methods, searches and identifiers on data sets, by name, by path or as live objects."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import product
-from typing import Protocol
+from pathlib import Path
+from typing import Any
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import MethodHead, SearchHead
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
+from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice, nearest
 from irbench.data import datasets
 from irbench.experiments.build import dataset_of
-from irbench.experiments.executors import Outcome, run_apart
-from irbench.experiments.run import Experiment, check_writable
+from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of, legal_name, name_of
+from irbench.experiments.run import Experiment, Settings
 
 SEARCHES = ("linear", "ivfpq", "scann", "spann")
 TRAINED = ("cgd", "irt-r", "ft-clip")
@@ -28,12 +30,16 @@ PAPER_DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked for; empty means the usual."""
+    """What the user asked for; empty means the default.
 
-    methods: tuple[str, ...] = ()
-    searches: tuple[str, ...] = ()
+    A method is the name of a recipe ("irgen", "ft-clip+scann"), the path of a Python file that ends in .py, or a live
+    object, with a name or without (see `irbench.experiments.objects`); a search likewise.
+    """
+
+    methods: tuple[Any, ...] = ()
+    searches: tuple[Any, ...] = ()
     identifiers: tuple[str, ...] = ()
-    datasets: tuple[str, ...] = ()
+    datasets: tuple[Any, ...] = ()  # names, paths, or benchmarks
     seeds: tuple[int, ...] = (0,)
     grid: str = "quick"
     scale: str | None = None
@@ -45,21 +51,34 @@ class Request:
     overrides: Overrides = ()
 
 
+Planned = tuple[Cell, Objects | None]  # a cell, and what stands in place of recipes
+
+
 def cells(request: Request) -> list[Cell]:
     """Return the cells of a request, data set by data set; every name in it is checked."""
+    return [cell for cell, _ in planned(request)]
+
+
+def experiments(request: Request, settings: Settings) -> list[Experiment]:
+    """Return the cells of a request, ready to be run."""
+    return [Experiment(cell, settings, objects) for cell, objects in planned(request)]
+
+
+def planned(request: Request) -> list[Planned]:
+    """Return the cells of a request, data set by data set, with the objects that stand in place of recipes."""
     check_choice("--grid", request.grid, GRIDS)
     if request.scale is not None:
         check_choice("--scale", request.scale, recipes.SCALES)
     wanted = request.datasets or (PAPER_DATASETS if request.grid == "paper" else ("digits",))
-    methods = request.methods or _methods_of_grid(request)
-    found = (cell for dataset, method in product(wanted, methods) for cell in _of_method(request, method, dataset))
-    made = list(dict.fromkeys(found))
-    unused = set(request.searches) - {cell.search for cell in made}
-    if unused:
-        raise UsageError(f"--search {', '.join(sorted(unused))}: none of {', '.join(methods)} would use it")
-    if request.overrides and not any(cell.identifier for cell in made):
-        raise UsageError(f"--{request.overrides[0][0]}: none of {', '.join(methods)} writes identifiers")
-    return made
+    methods = [_method(one) for one in request.methods or _methods_of_grid(request)]
+    searches = [_search(one) for one in request.searches]
+    found = [
+        one for dataset, method in product(wanted, methods) for one in _of_method(request, method, searches, dataset)
+    ]
+    names = ", ".join(method.name for method in methods)
+    if unused := {search.name for search in searches} - {cell.search for cell, _ in found}:
+        raise UsageError(f"--search {', '.join(sorted(unused))}: none of {names} would use it", code="unused-option")
+    return _with_overrides(_distinct(found), request.overrides)
 
 
 def _methods_of_grid(request: Request) -> list[str]:
@@ -69,28 +88,77 @@ def _methods_of_grid(request: Request) -> list[str]:
     return list(dict.fromkeys(name.partition("+")[0] for name in GRIDS[request.grid] if "+" in name))
 
 
-def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
-    name, _, search = method.partition("+")
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    """A search by its recipe's name, or an object under the name that it is given."""
+
+    name: str
+    object: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Method:
+    """A method by its recipe's name, or an object under the name that it is given."""
+
+    name: str
+    object: Any = None
+    search: _Search | None = None  # that is part of the name: "ft-clip+scann"
+    encodes: bool  # does a search complete it?
+    identifier: str | None = None  # the recipe's own
+
+
+def _method(asked: Any) -> _Method:
+    asked, given = (asked.object, asked.name) if isinstance(asked, Named) else (asked, None)
+    if (own := _object(asked)) is not None:
+        name = legal_name(given) if given else name_of(own)
+        if name in recipes.names("methods"):
+            raise UsageError(f"'{name}' is the name of a recipe: give the object another (name=…)", code="name-taken")
+        kind = own.kind if isinstance(own, PythonFile) else "encoder" if is_vectors(own) else kind_of(own)
+        return _Method(name=name, object=own, encodes=kind != "retriever")
+    name, _, search = asked.partition("+")
     head = recipes.find("methods", name).head(MethodHead)
-    default_scale = datasets.find(dataset).head.scale
-    searches: Sequence[str | None] = (None,)
+    if search and head.encoder is None:
+        raise UsageError(f"{asked}: {name} does not search among vectors; write --method {name}", code="no-search")
+    return _Method(
+        name=name,
+        search=_search(search) if search else None,
+        encodes=head.encoder is not None,
+        identifier=head.identifier,
+    )
+
+
+def _search(asked: Any) -> _Search:
+    if (own := _object(asked)) is not None:
+        return _Search(name=name_of(own), object=own)
+    recipes.find("methods/search", asked)
+    return _Search(name=asked)
+
+
+def _object(asked: Any) -> Any:
+    """Return the object, or the Python file, that is asked for; None where it is a recipe's name."""
+    if isinstance(asked, str | Path) and str(asked).endswith(".py"):
+        return PythonFile(Path(asked).resolve())
+    return None if isinstance(asked, str) else asked
+
+
+def _of_method(request: Request, method: _Method, searches: Sequence[_Search], dataset: Any) -> Iterator[Planned]:
+    benchmark = dataset if isinstance(dataset, Benchmark) else None
+    default_scale = _default_scale(dataset)
+    used: Sequence[_Search | None] = (None,)
     identifiers: Sequence[str | None] = (None,)
-    if head.encoder is not None:
-        searches = (search,) if search else request.searches or ("linear",)
-    elif search:
-        raise UsageError(f"{method}: {name} does not search among vectors; write --method {name}")
-    if head.identifier is not None:
-        identifiers = request.identifiers or (head.identifier,)
-    for family, chosen in (("methods/search", searches), ("methods/identifier", identifiers)):
-        for choice in chosen:
-            if choice is not None:
-                recipes.find(family, choice)
-    for one_search, identifier, seed in product(searches, identifiers, request.seeds):
+    if method.encodes:
+        used = (method.search,) if method.search else searches or (_Search(name="linear"),)
+    if method.identifier is not None:
+        identifiers = request.identifiers or (method.identifier,)
+        for named in identifiers:
+            recipes.find("methods/identifier", str(named))
+    for search, identifier, seed in product(used, identifiers, request.seeds):
+        objects = Objects(method.object, search.object if search else None, benchmark)
         cell = Cell(
-            method=name,
-            search=one_search,
+            method=method.name,
+            search=search.name if search else None,
             identifier=identifier,
-            dataset=dataset,
+            dataset=benchmark.name if benchmark else str(dataset),
             scale=request.scale or default_scale,
             seed=seed,
             crop=request.crop,
@@ -98,20 +166,52 @@ def _of_method(request: Request, method: str, dataset: str) -> Iterator[Cell]:
             epochs=request.epochs,
             max_queries=request.max_queries,
             incremental=request.incremental,
-            default_identifier=head.identifier,
+            default_identifier=method.identifier,
             default_scale=default_scale,
+            origin="object" if objects.in_method else "recipe",
         )
-        yield changed(cell, request.overrides) if identifier and request.overrides else cell
+        yield cell, None if objects.empty else objects
 
 
-def changed(cell: Cell, changes: Overrides) -> Cell:
-    """Return the cell with these recipe keys set; a key that has the value anyway makes no other cell of it."""
-    usual = _default_values(cell)
-    for key, _ in changes:
-        if key not in usual:
-            kind = f"{cell.method} with {cell.identifier} identifiers" if cell.identifier else cell.name
-            raise UsageError(f"{kind} has no key '{key}' in its recipes{nearest(key, usual)}")
-    return replace(cell, overrides=tuple((key, value) for key, value in changes if usual[key] != value))
+def _default_scale(dataset: Any) -> str:
+    """Return the scale that suits a data set; of a benchmark that of the recipe of its name, if there is one."""
+    if isinstance(dataset, Benchmark):
+        known = dataset.name in recipes.names("datasets")
+        return datasets.find(dataset.name).head.scale if known else datasets.OWN_SCALE
+    return datasets.find(dataset).head.scale
+
+
+def _distinct(found: Iterable[Planned]) -> list[Planned]:
+    """Return each cell once; two objects under one name would write to one place."""
+    known: dict[Cell, Objects | None] = {}
+    for cell, objects in found:
+        if objects is not None and cell in known:
+            raise UsageError(f"two objects are called {cell.name}: give them names (name=…)", code="name-taken")
+        known[cell] = objects
+    return list(known.items())
+
+
+def _with_overrides(found: Sequence[Planned], overrides: Overrides) -> list[Planned]:
+    """Return the cells with these recipe keys set, each key in the cells that have it; some cell has to."""
+    if not overrides:
+        return list(found)
+    known = {cell: default_values(cell, objects) for cell, objects in found}
+    for key, _ in overrides:
+        if not any(key in values for values in known.values()):
+            everywhere = {name for values in known.values() for name in values}
+            names = ", ".join(dict.fromkeys(cell.name for cell in known))
+            raise UsageError(
+                f"--set {key}: no recipe of {names} has this key{nearest(key, everywhere)} (see irbench show NAME)",
+                code="unknown-key",
+            )
+    made = [(override(cell, overrides, known[cell]), objects) for cell, objects in found]
+    return list(dict(made).items())
+
+
+def override(cell: Cell, overrides: Overrides, defaults: Mapping[str, object]) -> Cell:
+    """Return the cell with those of these keys set that it has; a key that has the value anyway changes nothing."""
+    differing = tuple((key, value) for key, value in overrides if key in defaults and defaults[key] != value)
+    return replace(cell, overrides=differing)
 
 
 def sweep(cell: Cell) -> list[Cell]:
@@ -120,16 +220,18 @@ def sweep(cell: Cell) -> list[Cell]:
         return [cell]
     schema = SEARCHERS.schema(recipes.find("methods/search", cell.search).head(SearchHead).searcher)
     points: Sequence[Overrides] = getattr(schema, "sweep", ())
-    return list(dict.fromkeys([cell, *(changed(cell, point) for point in points)]))
+    return list(dict.fromkeys([cell, *(override(cell, point, default_values(cell)) for point in points)]))
 
 
-def _default_values(cell: Cell) -> dict[str, object]:
-    """What the recipes of a cell say, and the defaults of what they leave open."""
+def default_values(cell: Cell, objects: Objects | None = None) -> dict[str, object]:
+    """Return what the recipes of a cell say, and the defaults of what they leave open."""
     known: dict[str, object] = {}
+    method = cell.method if objects is None or objects.method is None else None
+    search = cell.search if objects is None or objects.search is None else None
     for family, name, registry in (
-        ("methods", cell.method, RETRIEVERS),
-        ("methods", cell.method, ENCODERS),
-        ("methods/search", cell.search, SEARCHERS),
+        ("methods", method, RETRIEVERS),
+        ("methods", method, ENCODERS),
+        ("methods/search", search, SEARCHERS),
         ("methods/identifier", cell.identifier, IDENTIFIERS),
     ):
         if name is None or registry.kind not in (recipe := recipes.find(family, name)).table:
@@ -138,46 +240,3 @@ def _default_values(cell: Cell) -> dict[str, object]:
         known |= {field.name: field.default for field in fields(schema) if field.default is not MISSING}
         known |= recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe))
     return known
-
-
-class Watcher(Protocol):
-    """Hears how a run goes on."""
-
-    def planned(self, kept: Sequence[Experiment], due: Sequence[Experiment]) -> None:
-        """Some cells' results are stored and kept, the others are due."""
-
-    def rescored(self, experiments: Sequence[Experiment]) -> None:
-        """The scores of stored results were computed again, by code that has changed since."""
-
-    def started(self, experiment: Experiment) -> None:
-        """A cell has begun."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """A cell has ended."""
-
-
-def run(
-    experiments: Sequence[Experiment], watcher: Watcher, *, force: bool, timeout: float | None, dry_run: bool
-) -> dict[Experiment, Outcome]:
-    """Run the experiments whose results are not stored yet, or all with `force`; return how these ended.
-
-    What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
-    """
-    for experiment in experiments:
-        experiment.check()
-    if not dry_run and experiments:
-        check_writable(experiments[0].settings.results, "--results")
-        check_writable(experiments[0].settings.work, "--work")
-    kept = [] if force else [experiment for experiment in experiments if experiment.stored() is not None]
-    due = [experiment for experiment in experiments if experiment not in kept]
-    watcher.planned(kept, due)
-    outcomes: dict[Experiment, Outcome] = {}
-    if dry_run:
-        return outcomes
-    if rescored := [experiment for experiment in kept if experiment.rescore()]:
-        watcher.rescored(rescored)
-    for experiment in due:
-        watcher.started(experiment)
-        outcomes[experiment] = run_apart(experiment, timeout)
-        watcher.ended(outcomes[experiment])
-    return outcomes

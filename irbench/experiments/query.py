@@ -1,4 +1,4 @@
-"""Asks a retriever about images of one's own: the answers, and the identifier that was written for each."""
+"""Searches a gallery with images of one's own: the retrieved images, and the identifier generated for each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from irbench.runtime.machine import seed_everything, use_threads
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class RetrievedImage:
     """A gallery image that was found."""
 
     rank: int  # from 1
@@ -23,36 +23,36 @@ class Answer:
     image: str
     label: int
     score: float
-    identifier: tuple[int, ...] | None  # the codes that led to it, where the retriever writes identifiers
+    identifier: tuple[int, ...] | None  # the codes that led to it, where the retriever generates identifiers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
+class Retrieved:
     """A query image and what was found for it, best first."""
 
     image: str
-    answers: tuple[Answer, ...]
+    results: tuple[RetrievedImage, ...]
 
 
-def ask(experiment: Experiment, images: Sequence[Path], k: int) -> list[Answered]:
-    """Return up to `k` answers for each image file, from a retriever that is trained now unless it has been before."""
+def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retrieved]:
+    """Return up to `k` gallery images for each image file; the retriever is trained first unless it has been before."""
     images = list(dict.fromkeys(images))
     for image in images:
         if not image.is_file():
-            raise UsageError(f"{image}: no such file; name image files to ask about")
+            raise UsageError(f"{image}: no such file; name image files to ask about", code="no-such-file")
     use_threads(experiment.runtime.threads)
     seed_everything(experiment.cell.seed)
     retriever, benchmark = experiment.builder.retriever(), experiment.benchmark
     if isinstance(retriever, Trainable):
         retriever.train(benchmark.train)
     retriever.index(benchmark.gallery)
-    ranking = retriever.search(_asked(images, mirror=benchmark.queries.mirror), min(k, len(benchmark.gallery)))
+    ranking = retriever.search(_as_queries(images, mirror=benchmark.queries.mirror), min(k, len(benchmark.gallery)))
     codes = retriever.identifiers().codes.tolist() if isinstance(retriever, Generative) else None
 
-    def answers(rows: Sequence[int], scores: Sequence[float]) -> Iterator[Answer]:
+    def images_at(rows: Sequence[int], scores: Sequence[float]) -> Iterator[RetrievedImage]:
         for rank, (row, score) in enumerate(zip(rows, scores, strict=True), 1):
             if row != MISSING:
-                yield Answer(
+                yield RetrievedImage(
                     rank=rank,
                     row=row,
                     image=benchmark.gallery.ids[row],
@@ -62,10 +62,10 @@ def ask(experiment: Experiment, images: Sequence[Path], k: int) -> list[Answered
                 )
 
     found = zip(images, ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
-    return [Answered(image=str(image), answers=tuple(answers(rows, scores))) for image, rows, scores in found]
+    return [Retrieved(image=str(image), results=tuple(images_at(rows, scores))) for image, rows, scores in found]
 
 
-def _asked(images: Sequence[Path], *, mirror: bool) -> ImageSet:
+def _as_queries(images: Sequence[Path], *, mirror: bool) -> ImageSet:
     """The files as queries; nobody knows their classes."""
     ids = tuple(str(image.absolute()) for image in images)
     return ImageSet(name="queries", ids=ids, labels=np.zeros(len(ids), np.int64), mirror=mirror)

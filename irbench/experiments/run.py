@@ -21,30 +21,30 @@ from irbench.data.pixels import drop_unreadable
 from irbench.data.sources import Source
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
+from irbench.experiments.objects import ObjectBuilder, Objects
 from irbench.metrics import diagnostics, retrieval
 from irbench.metrics.retrieval import Scope
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored
-from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status
+from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
+from irbench.runtime.environment import ConcurrentLoad, environment, peak_memory, reset_peak_memory
 from irbench.runtime.machine import (
     DEVICES,
     PRECISIONS,
-    ConcurrentLoad,
     Runtime,
     choose_device,
     choose_precision,
     choose_threads,
-    environment,
-    peak_memory,
-    reset_peak_memory,
     seed_everything,
     use_threads,
 )
 from irbench.runtime.timer import Timer
+
+_NO_RECIPE = "### a Python object\n# no recipe stands behind this method\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Settings:
         check_choice("--precision", self.precision, PRECISIONS)
         check_choice("--on-bad-image", self.on_bad_image, ("fail", "skip"))
         if self.weights is not None and not self.weights.is_file():
-            raise UsageError(f"--weights {self.weights}: no such file")
+            raise UsageError(f"--weights {self.weights}: no such file", code="no-such-file")
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,16 @@ class Experiment:
 
     cell: Cell
     settings: Settings
+    objects: Objects | None = None  # in place of recipes
+
+    @property
+    def portable(self) -> bool:
+        """Can it be run in another process? Live objects cannot."""
+        return self.objects is None or self.objects.portable
 
     @cached_property
     def runtime(self) -> Runtime:
-        """Where the parts compute."""
+        """Where the components compute."""
         device = choose_device(self.settings.device)
         return Runtime(
             store=Store(self.settings.work),
@@ -94,39 +100,46 @@ class Experiment:
 
     @cached_property
     def builder(self) -> Builder:
-        """Where the cell's parts are built."""
-        return Builder(self.cell, self.runtime)
+        """What builds the cell's components."""
+        if self.objects is None:
+            return Builder(self.cell, self.runtime)
+        return ObjectBuilder(self.cell, self.runtime, self.objects, self.benchmark)
 
     @cached_property
     def inputs(self) -> str:
-        """SHA-256 of everything that decides the answers: a stored result with the same one need not be made again."""
+        """SHA-256 of everything that decides the ranking: a stored result with the same one need not be made again."""
         weights = self.settings.weights
         facts = {
             "cell": asdict(self.cell),
             "recipes": self._recipe.hash,
             "images": [self.benchmark.fingerprint, *map(self._content, ("train", "gallery", "queries"))],
-            "asked": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
+            "scope": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
             "device": self.runtime.device,
             "precision": self.runtime.precision,
             "weights": sha256(weights) if weights else None,
-            "code": code_digest(*self.builder.classes()),
+            "code": [code_digest(*self.builder.classes()), *(self.objects.identity if self.objects else ())],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def check(self) -> None:
         """Find what is wrong with the request before anything is computed: recipes, data, the stored result."""
         if self.cell.shortened and self.settings.results.resolve() == Path("results").resolve():
-            raise UsageError("results/ is for whole runs: leave out --results, or --epochs and --max-queries")
-        with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
-            self.builder.retriever()
+            raise UsageError(
+                "results/ is for whole runs: leave out --results, or --epochs and --max-queries", code="partial-result"
+            )
+        if self.objects is not None:
+            self.objects.check()
+        if self.cell.origin == "recipe":
+            with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
+                self.builder.retriever()
         self.current()
 
     def older(self) -> Result | None:
-        """Return the result that stands in this cell's place, whatever it answers; a damaged one is as good as none."""
+        """Return the result in this cell's place, whatever its inputs; a damaged one counts as none."""
         return files.find(self.unfinished("skipped", "only its path is asked").path(self.settings.results))
 
     def current(self) -> Result | None:
-        """Return the result in this cell's place, if it is about this very question, answered or not."""
+        """Return the result in this cell's place, if it has the same inputs, whatever its status."""
         result = self.older()
         return result if result is not None and result.inputs == self.inputs else None
 
@@ -142,7 +155,7 @@ class Experiment:
         return None
 
     def rescore(self) -> bool:
-        """Bring the scores of the stored result up to date; tell whether that changed the file."""
+        """Bring the scores of the stored result up to date; return whether that changed the file."""
         before, now = self.current(), self.stored()
         if now is None or now == before:
             return False
@@ -151,26 +164,28 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
-        others = ConcurrentLoad()
+        training_load = ConcurrentLoad()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         retriever = self.builder.retriever()
         if self.benchmark.incremental and not isinstance(retriever, SupportsUpdates):
-            raise NotApplicable(f"{self.cell.name} cannot add images to a gallery that it has indexed")
+            raise NotApplicable(
+                f"{self.cell.name} cannot add images to a gallery that it has indexed", code="no-updates"
+            )
         cost = self._prepare(retriever)
         ranking = self._search(retriever)
         identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
-        kept = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
+        ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         description = retriever.describe()
-        asking = ConcurrentLoad()
-        priced = self._with_query_cost(cost, retriever, description)
-        beside = max((count for count in (others.cores(), asking.cores()) if count is not None), default=None)
-        result = self._finished(ranking, description, priced)
+        timing_load = ConcurrentLoad()
+        with_costs = self._with_query_cost(cost, retriever, description)
+        load = max((count for count in (training_load.cores(), timing_load.cores()) if count is not None), default=None)
+        result = self._finished(ranking, description, with_costs)
         return replace(
             result,
-            ranking=kept,
-            retriever=result.retriever | self._health(retriever),
-            environment=result.environment | {"concurrent_load": beside},
+            ranking=ranking_file,
+            retriever=result.retriever | self._diagnostics(retriever),
+            environment=result.environment | {"concurrent_load": load},
         )
 
     def unfinished(self, status: Status, reason: str) -> Result:
@@ -198,7 +213,7 @@ class Experiment:
         )
 
     def _with_query_cost(self, cost: Cost, retriever: Retriever, description: Description) -> Cost:
-        """Add what answering costs: bytes and time."""
+        """Add what a query costs: bytes and time."""
         queries, depth = self.benchmark.queries, self.benchmark.top_k
         single = latency.latency(retriever, queries, depth, self.runtime)
         batched = latency.batched(retriever, queries, depth, self.runtime)
@@ -214,15 +229,15 @@ class Experiment:
     def _content(self, split: str) -> str:
         return Source(getattr(self.benchmark, split)).digest
 
-    def _health(self, retriever: Retriever) -> Facts:
-        """Tell how good the identifiers are that the retriever writes, if it writes any."""
+    def _diagnostics(self, retriever: Retriever) -> Facts:
+        """Return the diagnostics of the identifiers that the retriever generates, if it generates any."""
         if not isinstance(retriever, Generative):
             return {}
         generated = retriever.generate(diagnostics.sample(self.benchmark.queries))
         return _plain({"identifiers": diagnostics.report(retriever.identifiers(), self.benchmark, generated=generated)})
 
     def _search(self, retriever: Retriever) -> Ranking:
-        """Rank the gallery for every query; a query's own photograph is taken out wherever it stands."""
+        """Rank the gallery for every query; the query image itself is excluded by its id, wherever it ranks."""
         depth, own_rows = self.benchmark.top_k, self.benchmark.own_rows
         ranking = retriever.search(self.benchmark.queries, depth + int((own_rows >= 0).any()))
         return ranking.without(own_rows).cut(depth)
@@ -237,7 +252,7 @@ class Experiment:
             reason=None,
             backbone=description.backbone,
             retriever=_plain(description.details),
-            hits=hits.save(judged, folder, seed=self.cell.seed),  # beside the place of the result, written last
+            hits=hits.save(judged, folder, seed=self.cell.seed),  # next to the result, which is written last
             cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
         )
@@ -247,24 +262,41 @@ class Experiment:
     def _readable(self) -> tuple[Benchmark, int]:
         """The benchmark, and how many images were left out of it because they cannot be decoded."""
         cell, skip = self.cell, self.settings.on_bad_image == "skip"
-        benchmark = _load(
-            cell.dataset,
-            data=self.settings.data,
-            crop=cell.crop,
-            protocol=cell.protocol,
-            incremental=cell.incremental,
-            max_queries=cell.max_queries,
-            files_must_exist=not skip,
-        )
+        benchmark = self._given()
+        if benchmark is None:
+            benchmark = _load(
+                cell.dataset,
+                data=self.settings.data,
+                crop=cell.crop,
+                protocol=cell.protocol,
+                incremental=cell.incremental,
+                max_queries=cell.max_queries,
+                files_must_exist=not skip,
+            )
         if not skip:
             return benchmark, 0
         kept, left_out = drop_unreadable(benchmark, self.runtime)
         return kept, len({id_ for ids in left_out.values() for id_ in ids})
 
+    def _given(self) -> Benchmark | None:
+        """Return the benchmark that was given as an object, if one was; crop and protocol are its own."""
+        if self.objects is None or self.objects.benchmark is None:
+            return None
+        benchmark, cell = self.objects.benchmark, self.cell
+        if (benchmark.crop, benchmark.protocol) != (cell.crop, cell.protocol):
+            raise UsageError(
+                f"the benchmark is {benchmark.protocol}, crop {benchmark.crop}: say crop and protocol to load_dataset",
+                code="unused-option",
+            )
+        if cell.incremental and not benchmark.incremental:
+            benchmark = datasets.make_incremental(benchmark)
+        return benchmark if cell.max_queries is None else datasets.shorten(benchmark, cell.max_queries)
+
     @cached_property
     def _recipe(self) -> RecipeUsed:
         """The texts of all recipes, each under its name."""
-        text = "\n".join(f"### {recipe.name}\n{recipe.text}" for recipe in self.builder.recipes())
+        texts = [f"### {recipe.name}\n{recipe.text}" for recipe in self.builder.recipes()]
+        text = "\n".join([_NO_RECIPE, *texts] if self.cell.origin == "object" else texts)
         return RecipeUsed(text=text, hash=hashlib.sha256(text.encode()).hexdigest())
 
     @cached_property
@@ -275,12 +307,7 @@ class Experiment:
             status="skipped",
             reason="not run",
             dataset=Dataset.of(benchmark, bad_images=self._readable[1]),
-            method=cell.method,
-            search=cell.search,
-            identifier=cell.identifier,
-            variant=cell.variant,
-            scale=cell.scale,  # type: ignore[arg-type]  # checked where the cell was made
-            seed=cell.seed,
+            **of_cell(cell),
             inputs=self.inputs,
             shortened={**benchmark.shortened, **cell.shortened},
             recipe=self._recipe,
@@ -289,11 +316,11 @@ class Experiment:
 
 
 def _plain(details: Mapping[str, object]) -> Facts:
-    """Return what a retriever tells of itself as JSON values; numpy's numbers become plain ones."""
+    """Return what a retriever reports of itself as JSON values; numpy's numbers become plain ones."""
     try:
         return cast("Facts", json.loads(json.dumps(dict(details), allow_nan=False, default=lambda value: value.item())))
     except (AttributeError, TypeError, ValueError) as error:
-        raise ContractError(f"describe() has details that JSON cannot hold: {error}") from error
+        raise ContractError(f"describe() has details that JSON cannot hold: {error}", code="bad-description") from error
 
 
 def check_writable(folder: Path, option: str) -> None:
@@ -303,7 +330,9 @@ def check_writable(folder: Path, option: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another folder with {option}") from error
+        raise StoreError(
+            f"cannot write to {folder}: {error.strerror}; choose another folder with {option}", code="not-writable"
+        ) from error
 
 
 _load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set

@@ -1,1 +1,1 @@
-"""How good rankings and identifiers are, and how certain that is."""
+"""The quality of rankings and identifiers, and its statistical uncertainty."""

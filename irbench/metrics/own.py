@@ -29,10 +29,13 @@ def load(folders: Iterable[Path]) -> list[ModuleType]:
     for module in modules:
         metric = module.METRIC
         if not isinstance(metric, Metric):
-            raise RecipeError(f"{module.__file__}: METRIC is a {type(metric).__name__}, not an irbench Metric")
+            raise RecipeError(
+                f"{module.__file__}: METRIC is a {type(metric).__name__}, not an irbench Metric", code="bad-metric"
+            )
         if metric.name in known:
             raise RecipeError(
-                f"{module.__file__}: there is a metric named '{metric.name}' already; choose another name"
+                f"{module.__file__}: there is a metric named '{metric.name}' already; choose another name",
+                code="name-taken",
             )
         known[metric.name] = metric
     METRICS.clear()
@@ -54,11 +57,11 @@ def _imported(path: Path, _age: int) -> ModuleType:
     """Import a file under a name of its own; again where it has changed."""
     spec = spec_from_file_location(f"irbench_metric_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise RecipeError(f"{path}: Python cannot import it")
+        raise RecipeError(f"{path}: Python cannot import it", code="bad-python-file")
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise RecipeError(f"{path}: {type(error).__name__}: {error}") from error
+        raise RecipeError(f"{path}: {type(error).__name__}: {error}", code="bad-python-file") from error
     return module

@@ -1,13 +1,14 @@
-"""How good a ranking is: each metric defined to the letter, for every query, over whole arrays.
+"""Metrics of rankings, each precisely defined, for every query, over whole arrays.
 
-h_i is 1 where a query's i-th answer shares its label, n the number of such images in the gallery (the query's own
-photograph not counted). A missing answer is a miss. A query with n = 0 has no right answer: it is counted and left out.
+h_i is 1 if a query's i-th result shares its label (a hit), and n is the number of such images in the gallery (its
+positives), the query's own image not counted. A missing result is a miss. A query with n = 0 cannot be scored: such
+queries are counted and left out. Shape letters: Q queries, Q' queries with n > 0, K ranking depth.
 
-A metric's name is its specification: "precision@10", "map@100", "r_precision".
+The name of a metric is its specification: "precision@10", "map@100", "r_precision".
 
-Where half of the gallery was added after training, the precision of old and of new images is told apart: answers and
-positives of the other half are taken out of a query's ranking, as if they had never been in the gallery, and what
-follows moves up. A ranking is kept to the benchmark's depth; an answer that lies deeper is a miss.
+Where half of the gallery was added after training, there are metrics of the old and of the new images: results and
+positives of the other half are removed from a query's ranking, as if they had never been in the gallery. A ranking has
+the benchmark's depth; results beyond it are misses.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,16 +22,16 @@ from irbench.core.benchmark import Benchmark
 from irbench.core.errors import ContractError, UsageError, nearest
 from irbench.core.ranking import MISSING, Ranking
 
-Values = NDArray[np.float64]  # [Q'] one number for each query that has a right answer
-PARTS = ("old", "new")  # of a gallery that has grown
+Values = NDArray[np.float64]  # [Q'] one number for each query with a positive
+PARTS = ("old", "new")  # of an incremental gallery
 NEVER = np.iinfo(np.int64).max  # a rank beyond every K
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The answers to Q' queries, each with at least one positive, marked right or wrong.
+    """The results of Q' queries, each with at least one positive, marked as hits or misses.
 
-    What several metrics need is worked out once for all of them and for every K.
+    What several metrics need is computed once, for all of them and for every K.
     """
 
     hits: NDArray[np.bool_]  # [Q',K]
@@ -38,12 +39,12 @@ class Judged:
 
     @property
     def top_k(self) -> int:
-        """Number of answers that were kept for each query."""
+        """K, the depth of the ranking."""
         return self.hits.shape[1]
 
     @cached_property
     def counts(self) -> NDArray[np.int32]:
-        """[Q',1+K] number of hits among the first 0, 1 … K answers."""
+        """[Q',1+K] number of hits among the first 0, 1 … K results."""
         counts = np.zeros((len(self.hits), 1 + self.top_k), np.int32)
         np.cumsum(self.hits, axis=1, dtype=np.int32, out=counts[:, 1:])
         return counts
@@ -55,20 +56,20 @@ class Judged:
 
     @cached_property
     def last(self) -> NDArray[np.int64]:
-        """[Q'] rank at which the last of all n positives stands; NEVER where not all were retrieved."""
+        """[Q'] rank of the last of all n positives; NEVER where not all were retrieved."""
         complete = self.counts[:, -1] == self.positives
         return np.where(complete, 1 + (self.counts[:, 1:] < self.positives[:, None]).sum(axis=1), NEVER)
 
     @cached_property
     def summed_precision(self) -> Values:
-        """[Q',1+K] sum of the precision at each hit among the first 0, 1 … K answers."""
+        """[Q',1+K] sum of the precision at each hit among the first 0, 1 … K results."""
         at_hits = self.counts[:, 1:] * self.hits / np.arange(1, 1 + self.top_k)
         summed = np.zeros((len(self.hits), 1 + self.top_k))
         np.cumsum(at_hits, axis=1, out=summed[:, 1:])
         return summed
 
     def hits_in(self, k: int) -> NDArray[np.int32]:
-        """[Q'] number of hits among the first `k` answers."""
+        """Return the number of hits [Q'] among the first `k` results."""
         return self.counts[:, min(k, self.top_k)]
 
 
@@ -78,17 +79,17 @@ def precision(judged: Judged, k: int) -> Values:
 
 
 def precision_irgen(judged: Judged, k: int) -> Values:
-    """The precision of the published IRGen code (utils/evaluate.py:84-90), which shortens K.
+    """The precision of the published code (yakt00/IRGen:utils/evaluate.py:84-90), which may reduce K.
 
-    Where all n > 1 positives stand within the first r < K answers it divides by r. A single positive is spared by
-    accident there (a comparison with an empty array), and so here.
+    Where all n > 1 positives are among the first r < K results it divides by r. A single positive is exempt there by
+    accident (a comparison with an empty array), and so here.
     """
     shortened = (judged.positives > 1) & (judged.last < k)
     return judged.hits_in(k) / np.where(shortened, judged.last, k)
 
 
 def hit_rate(judged: Judged, k: int) -> Values:
-    """1 if any of the first K is a hit: what the metric-learning literature, and the paper's Table 2, call Recall@K."""
+    """1 if any of the first K is a hit: named Recall@K in the metric-learning literature and in the paper's Table 2."""
     return (judged.first <= k).astype(np.float64)
 
 
@@ -98,24 +99,24 @@ def recall(judged: Judged, k: int) -> Values:
 
 
 def mrr(judged: Judged, k: int) -> Values:
-    """1/rank of the first hit, 0 if that is beyond K."""
+    """1/rank of the first hit, 0 if it is beyond K."""
     return np.where(judged.first <= k, 1 / judged.first, 0.0)
 
 
 def average_precision(judged: Judged, k: int) -> Values:
-    """Sum of the precision at each hit among K, divided by the most hits that K answers could hold, min(n, K)."""
+    """Sum of the precision at each hit among K, divided by the largest possible number of hits, min(n, K)."""
     return judged.summed_precision[:, min(k, judged.top_k)] / np.minimum(judged.positives, k)
 
 
 def r_precision(judged: Judged, _: int) -> Values:
-    """Precision at K = n, a K of its own for each query; the ranking has to be deep enough."""
+    """Precision at K = n, which differs between queries; the ranking has to be deep enough."""
     rank = np.minimum(judged.positives, judged.top_k)
     return judged.counts[np.arange(len(rank)), rank] / judged.positives
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is, for whoever computes it and for whoever prints it."""
+    """The definition of a metric and how it is displayed."""
 
     name: str
     label: str
@@ -123,7 +124,7 @@ class Metric:
     function: Callable[[Judged, int], Values]
     at_k: bool = True
     higher_is_better: bool = True
-    part: str = ""  # one of PARTS: of answers and positives, only those in this part of a gallery that has grown
+    part: str = ""  # one of PARTS: only results and positives in this part of an incremental gallery count
 
 
 METRICS: dict[str, Metric] = {  # and, once `own.load` has found them, those of the user
@@ -147,7 +148,7 @@ METRICS: dict[str, Metric] = {  # and, once `own.load` has found them, those of 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric at its K; `str(measure)` is the name that `parse` reads."""
+    """A metric at a K; `str(measure)` is the name that `parse` reads."""
 
     metric: Metric
     k: int = 0  # 0 for a metric without a K
@@ -161,7 +162,8 @@ class Measure:
         values = np.asarray(self.metric.function(hits, self.k), np.float64)
         if values.shape != hits.positives.shape or not np.isfinite(values).all():
             raise ContractError(
-                f"metric '{self}' has to give a finite number for each of {len(hits.positives)} queries"
+                f"metric '{self}' has to give a finite number for each of {len(hits.positives)} queries",
+                code="bad-metric",
             )
         return values
 
@@ -187,17 +189,19 @@ class Scope:
 
 
 def parse(name: str) -> Measure:
-    """Read "precision@10" or "r_precision"."""
+    """Return the measure named "precision@10" or "r_precision"; `UsageError` if there is none."""
     base, at, k = name.partition("@")
     if base not in METRICS:
-        raise UsageError(f"unknown metric '{name}'{nearest(base, METRICS)} (irbench list metrics)")
+        raise UsageError(
+            f"unknown metric '{name}'{nearest(base, METRICS)} (irbench list metrics)", code="unknown-metric"
+        )
     metric = METRICS[base]
     if not metric.at_k:
         if at:
-            raise UsageError(f"metric '{name}': {base} has no K; write '{base}'")
+            raise UsageError(f"metric '{name}': {base} has no K; use '{base}'", code="bad-metric-name")
         return Measure(metric)
     if not (k.isascii() and k.isdigit() and int(k) > 0):
-        raise UsageError(f"metric '{name}': {base} needs a number of answers, such as '{base}@10'")
+        raise UsageError(f"metric '{name}': {base} needs a K, such as '{base}@10'", code="bad-metric-name")
     return Measure(metric, int(k))
 
 
@@ -213,15 +217,15 @@ def names(scope: Scope | Benchmark) -> list[str]:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scores:
-    """What each query scored. A metric stands either in `values` or, with the reason, in `unscored`.
+    """The scores of each query. A metric is either in `values` or, with the reason, in `unscored`.
 
-    The values of a metric of a part of the gallery are those of the queries that have a right answer there.
+    The values of a metric of one part of the gallery are those of the queries with a positive there.
     """
 
     values: Mapping[str, Values]
     unscored: Mapping[str, str]
-    queries: NDArray[np.int64]  # [Q'] rows of the queries that were scored
-    left_out: int  # queries without a right answer in the gallery
+    queries: NDArray[np.int64]  # [Q'] rows of the scored queries
+    left_out: int  # queries without a positive in the gallery
 
     @cached_property
     def means(self) -> Mapping[str, float]:
@@ -230,7 +234,7 @@ class Scores:
 
 
 def score(ranking: Ranking, benchmark: Benchmark, names: Sequence[str]) -> Scores:
-    """Score a ranking from which each query's own photograph has been removed already."""
+    """Score a ranking from which each query's own image has been removed; `ContractError` if it is still there."""
     measures = {name: parse(name) for name in names}
     judged = judgements(ranking, benchmark, {measure.metric.part for measure in measures.values()})
     values, unscored = score_judged(judged, names, Scope.of(benchmark))
@@ -253,7 +257,7 @@ def score_judged(
 
 
 def judgements(ranking: Ranking, benchmark: Benchmark, parts: Collection[str] | None = None) -> dict[str, Judged]:
-    """Mark the answers as right or wrong in the whole gallery (""), and in `parts`, both of one that grew."""
+    """Return the hits in the whole gallery ("") and in `parts`, by default both parts of an incremental one."""
     _check(ranking, benchmark)
     if parts is None:
         parts = PARTS if benchmark.incremental else ()
@@ -267,22 +271,22 @@ def per_query(judged: Mapping[str, Judged], name: str) -> Values:
 
 
 def judge(ranking: Ranking, benchmark: Benchmark, queries: NDArray[np.int64]) -> Judged:
-    """Mark the answers to the chosen queries as right or wrong."""
-    rows, wanted = ranking.rows, benchmark.queries.labels
+    """Return the hits and positives of the chosen queries."""
+    rows, targets = ranking.rows, benchmark.queries.labels
     positives = benchmark.positives
     if len(queries) < len(rows):
-        rows, wanted, positives = rows[queries], wanted[queries], positives[queries]
-    labels = np.append(benchmark.gallery.labels, -1).astype(np.int32)  # row -1, a missing answer, is of no class
-    return Judged(labels[rows] == wanted[:, None].astype(np.int32), positives)
+        rows, targets, positives = rows[queries], targets[queries], positives[queries]
+    labels = np.append(benchmark.gallery.labels, -1).astype(np.int32)  # row -1, a missing result, is of no class
+    return Judged(labels[rows] == targets[:, None].astype(np.int32), positives)
 
 
 def _judge_part(ranking: Ranking, benchmark: Benchmark, part: str) -> Judged:
-    """Mark the answers that lie in one part of the gallery; the others are taken out, and what follows moves up."""
-    kept = {"old": benchmark.old_rows, "new": benchmark.new_rows}[part]
-    positives = benchmark.positives_among(kept)
+    """Return the hits and positives in one part of the gallery; results of the other part are removed."""
+    part_rows = {"old": benchmark.old_rows, "new": benchmark.new_rows}[part]
+    positives = benchmark.positives_among(part_rows)
     queries = np.flatnonzero(positives)
     rows = ranking.rows[queries]
-    inside = (rows >= kept.start) & (rows < kept.stop)
+    inside = (rows >= part_rows.start) & (rows < part_rows.stop)
     order = np.argsort(~inside, axis=1, kind="stable")
     rows = np.take_along_axis(np.where(inside, rows, MISSING), order, axis=1)
     labels = np.append(benchmark.gallery.labels, -1)
@@ -303,9 +307,15 @@ def _why_not(measure: Measure, judged: Judged, scope: Scope) -> str:
 
 def _check(ranking: Ranking, benchmark: Benchmark) -> None:
     if len(ranking) != len(benchmark.queries):
-        raise ContractError(f"{len(benchmark.queries)} queries but {len(ranking)} of them answered")
+        raise ContractError(
+            f"a ranking of {len(ranking)} queries for a benchmark of {len(benchmark.queries)}", code="wrong-shape"
+        )
     if ranking.rows.size and ranking.rows.max() >= len(benchmark.gallery):
-        raise ContractError(f"answer {ranking.rows.max()} in a gallery of {len(benchmark.gallery)} images")
+        raise ContractError(
+            f"row {ranking.rows.max()} in a ranking of a gallery of {len(benchmark.gallery)} images", code="no-such-row"
+        )
     own = benchmark.own_rows
     if own.max() >= 0 and ((ranking.rows == own[:, None]) & (own[:, None] >= 0)).any():
-        raise ContractError("a query's own photograph is among its answers: remove it by identity before scoring")
+        raise ContractError(
+            "a query's own image is among its results: remove it by its id before scoring", code="query-in-results"
+        )

@@ -1,7 +1,7 @@
-"""How far a mean over queries could be off, and whether two rankings of the same queries differ by more than luck.
+"""The uncertainty of means over queries, and the significance of differences between rankings of the same queries.
 
-Bootstrap intervals for all metrics of a ranking at once; the randomisation test of paired scores; Holm's correction
-for having tested often.
+Bootstrap confidence intervals for all metrics of a ranking at once, the paired randomisation test, and Holm's
+correction for multiple tests. Shape letters: Q queries, B resamples, M metrics, R rankings, C columns of a table.
 """
 
 import math
@@ -11,20 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CHUNK_BYTES = 32 << 20
-_MANY = 500  # differences from which on the sum of randomly signed ones is as good as normally distributed
+_MANY = 500  # differences beyond which the sum of randomly signed ones is taken as normally distributed
 
 
 def intervals(
     values: Mapping[str, NDArray[np.float64]], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Return the percentile bootstrap interval of the mean of each metric over the queries.
+    """Return the percentile bootstrap confidence interval of the mean of each metric over the queries.
 
     Args:
-        values: [Q] per metric, the same queries in the same order. Differences of two methods' values make a paired
-            interval of the difference.
-        seed: equal seeds draw equal resamples, so that an interval is the same whenever it is computed.
-        resamples: number of times that Q queries are drawn with replacement, once for all metrics.
-        level: share of the resampled means between the two bounds.
+        values: [Q] for each metric, of the same queries in the same order. Differences between two methods' values give
+            a paired interval of the difference.
+        seed: equal seeds draw equal resamples, so that intervals are reproducible.
+        resamples: number of times that Q queries are drawn with replacement, shared by all metrics.
+        level: share of the resampled means between the bounds.
     """
     if not values:
         return {}
@@ -34,49 +34,49 @@ def intervals(
 
 
 def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
-    """[B,M] means of `values` [Q,M] in each resample, as one product with how often each query was drawn."""
+    """Return the means [B,M] of `values` [Q,M] in each resample, as a product with how often each query was drawn."""
     size = len(values)
     chunk = max(1, _CHUNK_BYTES // (8 * size))
-    counts = (min(chunk, resamples - start) for start in range(0, resamples, chunk))
-    return np.concatenate([_times_drawn(rng, count, size) @ values for count in counts]) / size
+    sizes = (min(chunk, resamples - start) for start in range(0, resamples, chunk))
+    return np.concatenate([_draw_counts(rng, count, size) @ values for count in sizes]) / size
 
 
-def _times_drawn(rng: np.random.Generator, resamples: int, size: int) -> NDArray[np.float64]:
-    """[B,Q] how often each of Q queries is drawn when Q are drawn with replacement."""
+def _draw_counts(rng: np.random.Generator, resamples: int, size: int) -> NDArray[np.float64]:
+    """Return how often each of Q queries is drawn [B,Q] when Q are drawn with replacement."""
     drawn = rng.integers(0, size, (resamples, size))
-    drawn += np.arange(resamples)[:, None] * size  # one range of bins for each resample: a single count for all
+    drawn += np.arange(resamples)[:, None] * size  # a range of bins for each resample, so that one bincount serves all
     return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(np.float64)
 
 
 def randomised(differences: NDArray[np.float64], *, resamples: int = 9999, seed: int = 0) -> float:
-    """Return the two-sided p-value of paired differences [Q] under "each could as well have had the other sign".
+    """Return the two-sided p-value of paired differences [Q] under the hypothesis that their signs are random.
 
-    What scipy.stats.permutation_test gives (tests hold both against each other) in a tenth of its time, which counts
-    where a check makes hundreds of tests. Queries without a difference say nothing and are left out. Few differences
-    are tried with all their signs, more with `resamples` random ones (p is then at least 1 / (resamples + 1)), very
-    many by the normal limit of the test.
+    The same as scipy.stats.permutation_test (a test compares them) in a tenth of its time, which matters where a check
+    makes hundreds of tests. Zero differences have no effect and are left out. Few differences are tested with all
+    combinations of signs, more with `resamples` random ones (p is then at least 1 / (resamples + 1)), and very many by
+    the normal limit of the test.
     """
     known = differences[differences != 0]
     if len(known) > _MANY:
         return math.erfc(abs(known.sum()) / math.sqrt(2 * (known**2).sum()))
-    enough = abs(known.sum()) - 1e-9  # sums of equal terms in another order may differ in their last digits
+    observed = abs(known.sum()) - 1e-9  # sums of equal terms in another order may differ in their last digits
     if 1 << min(len(known), 62) <= resamples:
         every = np.arange(1 << len(known))[:, None] >> np.arange(len(known)) & 1
-        return float(np.mean(np.abs(_signed(every, known)) >= enough))
+        return float(np.mean(np.abs(_signed(every, known)) >= observed))
     rng = np.random.default_rng(seed)
     chunk = max(1, _CHUNK_BYTES // (8 * len(known)))
     counts = (min(chunk, resamples - start) for start in range(0, resamples, chunk))
     drawn = (_signed(_bits(rng, count, len(known)), known) for count in counts)
-    return (1 + sum(int((np.abs(sums) >= enough).sum()) for sums in drawn)) / (1 + resamples)
+    return (1 + sum(int((np.abs(sums) >= observed).sum()) for sums in drawn)) / (1 + resamples)
 
 
 def pairwise(scores: NDArray[np.float64], *, resamples: int = 4999, seed: int = 0) -> NDArray[np.float64]:
-    """Return [C,R,R] the p-value of `randomised` between every two of R rows of paired scores [C,R,Q].
+    """Return the p-values [C,R,R] of `randomised` between every two of R rankings with paired scores [C,R,Q].
 
     All pairs share their random signs: a sum of signed differences is the difference of two signed sums, so that C x R
-    products stand for all tests. The C columns are tables of their own (precision at 1, at 10 ...) of the same queries.
-    Where no draw comes near what was observed, Hoeffding's bound says by how much, so that a correction for hundreds
-    of tests needs no more draws.
+    products serve all tests. The C columns are independent (precision at 1, at 10 ...) but of the same queries. Where
+    no draw reaches the observed sum, Hoeffding's inequality bounds the p-value, so that a correction for hundreds of
+    tests needs no more draws.
     """
     columns, rows, _ = scores.shape
     sums = scores.sum(axis=2)
@@ -98,7 +98,7 @@ def pairwise(scores: NDArray[np.float64], *, resamples: int = 4999, seed: int = 
 
 
 def _differences(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """[C,R,R] sum of squared differences between two rows, and whether more than `_MANY` queries differ."""
+    """Return sums of squared differences [C,R,R], and whether more than `_MANY` queries differ [C,R,R]."""
     squares = np.empty((*scores.shape[:2], scores.shape[1]))
     many = np.empty(squares.shape, bool)
     for c, column in enumerate(scores):
@@ -112,7 +112,7 @@ def _differences(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDAr
 def _signed_totals(
     scores: NDArray[np.float64], resamples: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield [C,R,B'] sums over the queries of `scores` [C,R,Q] under random signs, B' draws at a time, B in all."""
+    """Yield sums [C,R,B'] over the queries of `scores` [C,R,Q] under random signs, B' of B draws at a time."""
     columns, rows, size = scores.shape
     flat = scores.reshape(columns * rows, size)
     chunk = max(1, _CHUNK_BYTES // (8 * (size + columns * rows)))
@@ -122,24 +122,24 @@ def _signed_totals(
 
 
 def _signed(bits: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[B] sums of `values` [Q], of which those count as negative whose bit in `bits` [B,Q] is 0."""
+    """Return sums [B] of `values` [Q], negated where the bit in `bits` [B,Q] is 0."""
     return 2 * (bits.astype(np.float64) @ values) - values.sum()
 
 
 def _bits(rng: np.random.Generator, resamples: int, size: int) -> NDArray[np.uint8]:
-    """[B,Q] bits, each 0 or 1 with equal chance."""
+    """Return random bits [B,Q]."""
     drawn = np.frombuffer(rng.bytes(-(-resamples * size // 8)), np.uint8)
     return np.unpackbits(drawn, count=resamples * size).reshape(resamples, size)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number: the chance of any false alarm among them is at most the bound used.
+    """Return p-values corrected for their number, which control the family-wise error rate.
 
     Holm, A simple sequentially rejective multiple test procedure, 1979.
     """
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty_like(p)
-    corrected[order] = np.minimum(stepped, 1.0)
+    corrected[order] = np.minimum(adjusted, 1.0)
     return corrected.tolist()

@@ -1,6 +1,7 @@
-"""Vision networks from timm behind one face: pictures in, tokens and one feature out.
+"""Vision networks from timm behind one interface: from images to tokens and to one feature.
 
-Shape letters: B images, S side in pixels, T tokens, D dimensions.
+`images` are float32 in 0 … 255, channels first; `images_uint8` are decoded images, channels last.
+Shape letters: B images, H decoded size and S input size in pixels, T tokens, D dimensions.
 """
 
 from dataclasses import dataclass
@@ -23,24 +24,24 @@ from irbench.networks.weights import check_name, find_weights, load_network
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 
-BATCH = 128  # pictures that run through a network at once
-NOTHING = "trained from scratch"
+BATCH = 128  # images that are encoded at a time
+FROM_SCRATCH = "trained from scratch"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """The part of a recipe that chooses a network, and how pictures come to it."""
+    """The part of a recipe that chooses a network and its preprocessing."""
 
     backbone: str  # a timm model name: with a tag of weights ("resnet18.tv_in1k") pretrained, without one from scratch
-    image_size: PositiveInt = 224  # pixels that the network sees
-    resize_size: PositiveInt = 256  # pixels to which a picture is reduced, a square of `side` of which is seen
-    fit: Fit = "center-crop"  # see irbench.data.pixels.View
-    drop_path: Part = 0.0  # share of the blocks that a training step skips, for networks that have that
-    final_norm: bool = True  # false: tokens and feature leave a transformer before its last norm
+    image_size: PositiveInt = 224  # S, pixels of the network's input
+    resize_size: PositiveInt = 256  # H, pixels to which an image is resized before `image_size` of them are cropped
+    fit: Fit = "center-crop"  # see irbench.data.decode.View
+    drop_path: Part = 0.0  # probability of skipping a block in training, for networks with stochastic depth
+    final_norm: bool = True  # false: tokens and feature are a transformer's output before its last norm
 
     def __post_init__(self) -> None:
         if self.image_size > self.resize_size:
-            raise ValueError(f"no square of image_size = {self.image_size} fits into resize_size = {self.resize_size}")
+            raise ValueError(f"image_size = {self.image_size} is larger than resize_size = {self.resize_size}")
 
     @property
     def pretrained(self) -> bool:
@@ -49,7 +50,7 @@ class NetworkConfig:
 
 
 class TimmNetwork(nn.Module):
-    """A timm network that takes pictures as floats from 0 to 255, and knows where its weights come from."""
+    """A timm network that takes float32 images in 0 … 255, and knows the origin of its weights."""
 
     mean: Tensor
     std: Tensor
@@ -57,7 +58,7 @@ class TimmNetwork(nn.Module):
     def __init__(self, config: NetworkConfig, *, weights: Path | None = None) -> None:
         super().__init__()
         self.name = config.backbone
-        self.weights = NOTHING
+        self.weights = FROM_SCRATCH
         self.backbone: Any = self._create(config, weights)  # a timm model, whose methods nn.Module does not declare
         self.dim: int = self.backbone.num_features
         cfg = self.backbone.pretrained_cfg
@@ -65,11 +66,11 @@ class TimmNetwork(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(cfg["std"]).view(1, 3, 1, 1), persistent=False)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Pictures [B,3,S,S] in the scale of colours that the body was trained with."""
+        """Return images [B,3,S,S] normalised by the mean and standard deviation of the backbone's training."""
         return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def facts(self) -> Backbone:
-        """What a result tells of this network."""
+        """Return what a result reports of this network."""
         return Backbone(name=self.name, weights=self.weights, parameters=sum(p.numel() for p in self.parameters()))
 
     def _create(self, config: NetworkConfig, file: Path | None) -> Any:
@@ -91,7 +92,7 @@ class TimmNetwork(nn.Module):
 
 
 class PublishedNetwork(TimmNetwork):
-    """A network used as it was published: [B,3,S,S] to its pooled feature [B,D], `projected` by its last layer or not.
+    """A published network: from images [B,3,S,S] to its pooled feature [B,D], `projected` by its last layer or not.
 
     A Vision Transformer's pooled feature is its class token after the last norm, a convolutional network's the mean.
     """
@@ -102,7 +103,7 @@ class PublishedNetwork(TimmNetwork):
             self.backbone.reset_classifier(0)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B,D] of pictures [B,3,S,S]."""
+        """Return features [B,D] of images [B,3,S,S]."""
         features: Tensor = self.backbone(self.normalized(images))
         return features
 
@@ -110,8 +111,8 @@ class PublishedNetwork(TimmNetwork):
 class VisionNetwork(TimmNetwork):
     """A network without its classifier, to be trained.
 
-    Tokens are the last block's, one for each patch, after the class token where the network has one; of a
-    convolutional network they are the cells of the last map. The feature is the class token, or the mean token.
+    Tokens are the output of the last block, one for each patch, after the class token where the network has one; of a
+    convolutional network they are the positions of the last map. The feature is the class token, or the mean token.
     """
 
     def __init__(self, config: NetworkConfig, *, weights: Path | None = None) -> None:
@@ -120,35 +121,35 @@ class VisionNetwork(TimmNetwork):
         self._has_class_token = getattr(self.backbone, "num_prefix_tokens", 0) > 0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Tokens [B,T,D] of pictures [B,3,S,S], floats from 0 to 255."""
+        """Return tokens [B,T,D] of images [B,3,S,S]."""
         out: Tensor = self.backbone.forward_features(self.normalized(images))
         return out.flatten(2).transpose(1, 2) if out.ndim == 4 else out
 
     def feature(self, tokens: Tensor) -> Tensor:
-        """One vector [B,D] for each picture, in float32."""
+        """Return the float32 feature [B,D] of tokens [B,T,D]."""
         return tokens[:, 0].float() if self._has_class_token else tokens.float().mean(dim=1)
 
 
-def sent(values: Tensor, device: torch.device | str) -> Tensor:
-    """Return values on the device; the host does not wait until a GPU has come to them, as it would without pinning."""
+def to_device(values: Tensor, device: torch.device | str) -> Tensor:
+    """Return values on the device; from pinned memory, so that the host does not wait for a GPU."""
     if torch.device(device).type == "cuda":
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)
 
 
-def to_float(pictures: Tensor) -> Tensor:
-    """Floats [B,3,S,S] from bytes [B,S,S,3]."""
-    return pictures.permute(0, 3, 1, 2).float()  # stays channels-last in memory
+def to_float(images_uint8: Tensor) -> Tensor:
+    """Return float32 images [B,3,S,S] of uint8 images [B,S,S,3]."""
+    return images_uint8.permute(0, 3, 1, 2).float()  # stays channels-last in memory
 
 
-def centre(pictures: Tensor, image_size: int) -> Tensor:
-    """Floats [B,3,S,S] from the middle of bytes [B,H,H,3]."""
-    start, end = (pictures.shape[1] - image_size) // 2, (pictures.shape[1] + image_size) // 2
-    return to_float(pictures[:, start:end, start:end])
+def center_crop(images_uint8: Tensor, image_size: int) -> Tensor:
+    """Return the center crops, float32 [B,3,S,S], of uint8 images [B,H,H,3]."""
+    start, end = (images_uint8.shape[1] - image_size) // 2, (images_uint8.shape[1] + image_size) // 2
+    return to_float(images_uint8[:, start:end, start:end])
 
 
 class Featurizer(nn.Module):
-    """A network as a function from pictures to features, and on through `head` where there is one."""
+    """A network as a function from images to features, followed by `head` if there is one."""
 
     def __init__(self, network: VisionNetwork, head: nn.Module | None = None) -> None:
         super().__init__()
@@ -156,7 +157,7 @@ class Featurizer(nn.Module):
         self.head = head or nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features [B,D] of pictures [B,3,S,S]."""
+        """Return features [B,D] of images [B,3,S,S]."""
         features: Tensor = self.head(self.network.feature(self.network(images)))
         return features
 
@@ -164,14 +165,14 @@ class Featurizer(nn.Module):
 def run_network(
     module: nn.Module, images: ImageSet, view: View, *, image_size: int, runtime: Runtime
 ) -> NDArray[np.float32]:
-    """Return the outputs [N,…] of `module` for the middle square of every image, in batches, without gradients."""
+    """Return the float32 outputs [N,…] of `module` for the center crop of every image, computed batch by batch."""
     module.eval()
-    pictures = pixels(images, view, runtime)
+    images_uint8 = pixels(images, view, runtime)
     starts = range(0, len(images), BATCH)
     outputs: list[Tensor] = []
     with torch.inference_mode(), runtime.autocast():
         for start in track(starts, f"encode {images.name}", total=len(starts)):
-            batch = torch.from_numpy(pictures[np.arange(start, min(start + BATCH, len(images)))])
-            outputs.append(module(centre(sent(batch, runtime.device), image_size)).float())
-            outputs[-2:-1] = [output.cpu() for output in outputs[-2:-1]]  # a GPU has the next batch to work on by now
+            batch = torch.from_numpy(images_uint8[np.arange(start, min(start + BATCH, len(images)))])
+            outputs.append(module(center_crop(to_device(batch, runtime.device), image_size)).float())
+            outputs[-2:-1] = [output.cpu() for output in outputs[-2:-1]]  # a GPU is busy with the next batch by now
     return np.concatenate([output.cpu().numpy() for output in outputs])

@@ -1,1 +1,1 @@
-"""What the results say: pure functions of a list of results, each returning a table, a picture or a page."""
+"""Tables, figures and pages of results: pure functions of a list of results."""

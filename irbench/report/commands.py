@@ -1,57 +1,44 @@
 """The command that makes a stored result again."""
 
-from irbench.config.recipes import SCALES, names
-from irbench.results.schema import Result
+import shlex
+from collections.abc import Iterator
 
-_OF_RUN = {
-    "decode": "--decode",
-    "rerank": "--rerank",
-    "epochs": "--epochs",
-    "queries": "--max-queries",
-    "crop": "--crop",
-}
-_ABLATIONS = {"num_codebooks": "length", "beam_size": "beam"}  # keys that an ablation sets, and its name
+from irbench.config.recipes import names
+from irbench.core.cell import Cell
+from irbench.results.schema import Result
 
 
 def command_of(result: Result) -> str:
-    """Return the shortest command line that makes this result, without the folders that are a machine's own.
+    """Return the command line that makes this result, without the folders that are a machine's own.
 
-    A setting that only an ablation makes is made by the whole ablation of that method. Of a data set of one's own the
-    path is not known: PATH stands for it, as RUN stands for the file of an imported ranking.
+    Of a data set of one's own the path is not known: PATH stands for it, as RUN stands for the file of an imported
+    ranking and OBJECT for the Python file of a method without a recipe.
     """
-    dataset = result.dataset.name if result.dataset.name in names("datasets") else "PATH"
-    name = f"{result.method}+{result.search}" if result.search else result.method
-    parts = [part for part in (result.variant or "").split(",") if part]
-    if "imported" in parts:
-        return f"irbench import RUN --method {result.method} --dataset {dataset}"
-    ablation = _ablation(result, parts)
-    options = ["ablate", ablation, "--method", name] if ablation else ["run", "--method", name]
-    for part in parts:
-        options += _option(part, result, ablated=bool(ablation))
-    where = ["--dataset", dataset, "--seed", str(result.seed)]
-    return " ".join(["irbench", *options, *where])
+    cell = result.spec
+    dataset = cell.dataset if cell.dataset in names("datasets") else "PATH"
+    if cell.origin == "imported":
+        return shlex.join(["irbench", "import", "RUN", "--method", cell.method, "--dataset", dataset])
+    method = cell.name if cell.origin == "recipe" else "OBJECT"
+    words = ["irbench", "run", "--method", method, *_options(cell), "--dataset", dataset, "--seed", str(cell.seed)]
+    return shlex.join(words)
 
 
-def _ablation(result: Result, parts: list[str]) -> str:
-    """The ablation that makes the variant; none where `run` has an option for all of it."""
-    keys = [part.partition("-")[0] for part in parts]
-    if "incremental" in parts:
-        return "fresh"
-    named = [_ABLATIONS[key] for key in keys if key in _ABLATIONS]
-    usual = {*_OF_RUN, *SCALES, "metric", result.identifier}
-    set_otherwise = [part for part, key in zip(parts, keys, strict=True) if not {part, key} & usual]
-    return named[0] if named else "index" if result.search and set_otherwise else ""
-
-
-def _option(part: str, result: Result, *, ablated: bool) -> list[str]:
-    """The words of the command line that set a part of the variant; none for what the ablation sets by itself."""
-    key, _, value = part.partition("-")
-    if part == result.identifier:
-        return ["--identifier", part]
-    if part in SCALES:
-        return ["--scale", part]
-    if part == "metric-learning":
-        return ["--protocol", part]
-    if key in _OF_RUN and value and not (ablated and key in ("decode", "rerank")):
-        return [_OF_RUN[key], value]
-    return []
+def _options(cell: Cell) -> Iterator[str]:
+    """The words of the command line that say what differs from a default run."""
+    if cell.origin == "object" and cell.search:
+        yield from ("--search", cell.search)
+    if cell.identifier and cell.identifier != cell.default_identifier:
+        yield from ("--identifier", cell.identifier)
+    if cell.scale != cell.default_scale:
+        yield from ("--scale", cell.scale)
+    if cell.crop != "none":
+        yield from ("--crop", cell.crop)
+    if cell.protocol != "closed-set":
+        yield from ("--protocol", cell.protocol)
+    if cell.incremental:
+        yield "--incremental"
+    for key, value in cell.overrides:
+        yield from ("--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}")
+    for option, number in (("--epochs", cell.epochs), ("--max-queries", cell.max_queries)):
+        if number is not None:
+            yield from (option, str(number))

@@ -1,4 +1,8 @@
-"""A table as LaTeX: plain tabulars that need no package."""
+"""A table as LaTeX: plain tabulars that need no package.
+
+Written by hand, since pandas' Styler.to_latex escapes neither signs such as ≈ and ± nor hyphens of options, and needs
+booktabs for rules.
+"""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +19,7 @@ _SIGNS = {
 
 
 def as_latex(table: Table) -> str:
-    """Return a table environment for each panel; what explains them stands in comments above."""
+    """Return a table environment for each panel; title, captions and notes are in comments above."""
     lines = [f"% {' '.join(line.split())}" for line in (table.title, *captions(table, best="bold"), *table.notes)]
     for panel in table.panels:
         lines += ["", *_environment(table, panel)]

@@ -1,18 +1,15 @@
-"""The lines of a table: what was measured, seed by seed, and what the paper prints of the same."""
+"""The lines of a table: what was measured, averaged over seeds, and what the paper prints of the same method."""
 
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from irbench import paper
+from irbench.paper import Setup
 from irbench.report.panel import Cell, Row
 from irbench.report.quantities import COSTS, Quantity, Reading
 from irbench.results.schema import Dataset, Result
-
-# parts of a variant that say under what a method ran, not that it is another one
-_SETTINGS = re.compile(r"|incremental|imported|tiny|small|paper|crop-.*|metric-learning|epochs-\d+|queries-\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +19,6 @@ class Line:
     row: Row
     results: tuple[Result, ...] = ()
     varied: bool = False  # is it an ablation of its method?
-
-    @property
-    def family(self) -> str:
-        """The method, without search and variant."""
-        return re.split(r"[+@ ]", self.row.method, maxsplit=1)[0]
 
 
 def measured(results: Iterable[Result], metric: str, columns: Sequence[Quantity]) -> Iterator[Line]:
@@ -39,47 +31,56 @@ def measured(results: Iterable[Result], metric: str, columns: Sequence[Quantity]
         failed = [result for result in group if result.status != "ok"]
         for same in done or [[]]:
             yield _line(same, failed, metric, columns)
-            failed = []  # they are told of once
+            failed = []  # they are reported once
 
 
 def published(metrics: Sequence[str], dataset: str, columns: Sequence[Quantity]) -> Iterator[Line]:
     """Yield a line for each method of which the paper prints one of these metrics on `dataset`."""
     numbers = {(key, metric): n for metric in metrics for key, n in paper.published(metric, dataset).items()}
-    for method, search in dict.fromkeys((key.method, key.search) for key, _ in numbers):
-        here = {f"{metric}@{key.k}": n for (key, metric), n in numbers.items() if key[:2] == (method, search)}
+    for setup in dict.fromkeys(key.setup for key, _ in numbers):
+        here = {f"{metric}@{key.k}": n for (key, metric), n in numbers.items() if key.setup == setup}
         source = "; ".join(dict.fromkeys(number.source for number in here.values()))
         percents = {key: number.percent for key, number in here.items()}
-        row = published_row(f"{method}+{search}" if search else method, percents, source, columns)
-        yield Line(row=row, varied="@" in method)
+        yield Line(row=published_row(setup, percents, source, columns), varied=setup.is_varied)
 
 
-def published_row(method: str, percents: Mapping[str, float], source: str, columns: Sequence[Quantity]) -> Row:
+def published_row(setup: Setup, percents: Mapping[str, float], source: str, columns: Sequence[Quantity]) -> Row:
     """Return what the paper prints of a method; `percents` by metric, such as "precision@10"."""
     if "precision_irgen@1" in percents:  # no K is shorter than 1: there both definitions are one
         percents = {"precision@1": percents["precision_irgen@1"], **percents}
-    return Row(
-        kind="published",
-        method=method,
+    return replace(
+        blank_row("published", setup),
         backbone="published",
         weights=source,
         cells=tuple(Cell(percents.get(column.key)) for column in columns),
     )
 
 
+def blank_row(kind: str, setup: Setup) -> Row:
+    """Return a row of one of the paper's methods, without numbers."""
+    return Row(
+        kind=kind,
+        method=setup.label,
+        family=setup.method,
+        search=setup.search or "",
+        variant=setup.cell.variant or "",
+        backbone="",
+        weights="",
+        cells=(),
+    )
+
+
 def label(result: Result) -> str:
-    """Return what a row calls the result's cell; one that was cut short says so."""
-    parts = ", ".join(f"{key}={value}" for key, value in sorted(result.shortened.items()))
-    return result.cell + (f" (shortened: {parts})" if parts else "")
+    """Return what a row calls the result's cell; one that was shortened says so."""
+    if not result.shortened:
+        return result.cell
+    parts = ", ".join(f"{key}={value}" for key, value in shortened(result))
+    return f"{replace(result.spec, epochs=None, max_queries=None).label} (shortened: {parts})"
 
 
 def why(result: Result) -> str:
-    """Return in one line why a result has no numbers; all of it stands in the result's file."""
-    return f"{result.status}: {((result.reason or '').strip().splitlines() or ['no reason is told'])[-1]}"
-
-
-def is_varied(result: Result) -> bool:
-    """Tell whether the result is of an ablation, and not of a method as its recipe says."""
-    return not all(map(_SETTINGS.fullmatch, (result.variant or "").split(",")))
+    """Return in one line why a result has no numbers; the result's file has the whole reason."""
+    return f"{result.status}: {((result.reason or '').strip().splitlines() or ['no reason was reported'])[-1]}"
 
 
 def data_of(facts: Dataset) -> str:
@@ -88,39 +89,52 @@ def data_of(facts: Dataset) -> str:
 
 
 def shortened(result: Result) -> tuple[tuple[str, int], ...]:
-    """Return what was cut short, as a value that can be a key."""
+    """Return what was shortened, as a value that can be a key."""
     return tuple(sorted(result.shortened.items()))
 
 
+def precision_of(result: Result) -> str:
+    """Return the arithmetic that the result was computed in, "fp32" or "bf16"; empty where it is not known."""
+    return str(result.environment.get("precision") or "")
+
+
 def _as_they_ran(results: Sequence[Result], metric: str) -> list[list[Result]]:
-    """Part the seeds of a cell that ran on different networks, or, where prices are compared, different machines."""
+    """Part the seeds of a cell by network, precision and, where costs are compared, machine."""
     groups = defaultdict(list)
     for result in results:
-        groups[result.backbone, _machine(result, metric)].append(result)
+        groups[result.backbone, precision_of(result), _machine(result, metric)].append(result)
     return list(groups.values())
 
 
-def _machine(result: Result, metric: str) -> str:
-    if metric not in COSTS or not result.environment:
-        return ""
-    told = result.environment
-    return f"{told.get('gpu') or told.get('cpu')}, {told.get('threads')} threads, {told.get('precision')}"
+def _machine(result: Result, metric: str) -> tuple[str, int]:
+    """Processor and threads, where they matter."""
+    reported = result.environment
+    if metric not in COSTS or not reported:
+        return "", 0
+    return str(reported.get("gpu") or reported.get("cpu")), int(str(reported.get("threads") or 0))
 
 
 def _line(done: Sequence[Result], failed: Sequence[Result], metric: str, columns: Sequence[Quantity]) -> Line:
     first = (*done, *failed)[0]
+    spec = replace(first.spec, epochs=None, max_queries=None) if first.shortened else first.spec
+    machine, threads = _machine(first, metric)
     row = Row(
         kind="measured" if done else "gap",
         method=label(first),
+        family=first.method,
+        search=first.search or "",
+        variant=spec.variant or "",
         scale=first.scale,
+        precision=precision_of(first),
         backbone=first.backbone.name if first.backbone else "—",
         weights=first.backbone.weights if first.backbone else "",
-        machine=_machine(first, metric),
+        machine=machine,
+        threads=threads,
         seeds=len(done),
         reason="" if done else why(first),
         cells=tuple(_cell([column.read(result) for result in done]) for column in columns),
     )
-    return Line(row=row, results=(*done, *failed), varied=is_varied(first))
+    return Line(row=row, results=(*done, *failed), varied=spec.is_varied)
 
 
 def _cell(readings: Sequence[Reading]) -> Cell:

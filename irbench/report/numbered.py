@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from irbench import paper
-from irbench.config.recipes import SCALES
 from irbench.core.errors import check_choice
 from irbench.metrics.retrieval import METRICS
+from irbench.paper import Setup
 from irbench.report import lines as made
 from irbench.report.lines import Line
 from irbench.report.panel import Cell, Panel, Row, Table
@@ -31,23 +31,18 @@ def numbered(
     include_shortened: bool = False,
     judge: Judge | None = None,
 ) -> Table:
-    """Return the paper's Table `number`; see `irbench.report.table.table` for what else can be said."""
+    """Return the paper's Table `number`; see `irbench.report.table.table` for the other arguments."""
     check_choice("--table", str(number), NUMBERS)
     known = paper.TABLES[number]
-    rows = {line.cell for line in paper.lines(number, "")}
-    wanted = [one for one in results if plain_cell(one) in rows and is_of(one, datasets)]
-    wanted = [one for one in wanted if bool(one.dataset.incremental) == known.datasets[0].endswith("-incremental")]
+    setups = {line.setup for line in paper.lines(number, "")}
+    wanted = [one for one in results if setup_of(one) in setups and is_of(one, datasets)]
     shown = [one for one in wanted if include_shortened or not one.shortened]
-    asked = [one for one in shown if (one.dataset.protocol, one.dataset.crop) == (paper.PROTOCOL, paper.CROP)]
+    alike = [one for one in shown if (one.dataset.protocol, one.dataset.crop) == (paper.PROTOCOL, paper.CROP)]
     groups = defaultdict(list)
-    for group in by_data(asked):
+    for group in by_data(alike):
         groups[name_of(group[0].dataset)].append(group)
-    theirs = [
-        name
-        for name in known.datasets
-        if not datasets or not {name, name.removesuffix("-incremental")}.isdisjoint(datasets)
-    ]
-    panels = [_panel(number, name, group, judge) for name in theirs for group in groups.pop(name, [[]])]
+    names = [name for name in known.datasets if _is_wanted(name, datasets)]
+    panels = [_panel(number, name, group, judge) for name in names for group in groups.pop(name, [[]])]
     panels += [_panel(number, name, group, judge) for name, several in groups.items() for group in several]
     return Table(
         metric=known.metrics[0],
@@ -55,15 +50,21 @@ def numbered(
         title=f"Table {number}. {known.title}, percent",
         caption="; ".join(f"{name} = {METRICS[name].formula}" for name in known.metrics) + ", means over the queries",
         panels=tuple(panels),
-        notes=(*left_out(len(wanted) - len(shown)), *_elsewhere(shown, asked), *_nothing(panels, datasets)),
+        notes=(*left_out(len(wanted) - len(shown)), *_elsewhere(len(shown) - len(alike)), *_nothing(panels, datasets)),
     )
 
 
-def plain_cell(result: Result) -> str:
-    """Return the cell as the paper's tables know it, at whatever scale it ran."""
-    kept = [part for part in (result.variant or "").split(",") if part not in ("", *SCALES)]
-    kept = [part for part in kept if not part.startswith(("epochs-", "queries-"))]
-    return replace(result, variant=",".join(kept) or None).cell
+def setup_of(result: Result) -> Setup | None:
+    """Return the result's method in the terms of the paper's tables, at whatever scale it ran; None if imported."""
+    spec = result.spec
+    if spec.origin != "recipe":
+        return None
+    identifier = spec.identifier if spec.identifier != spec.default_identifier else None
+    return Setup(spec.method, spec.search, identifier, spec.overrides, spec.incremental)
+
+
+def _is_wanted(name: str, datasets: Sequence[str]) -> bool:
+    return not datasets or not {name, name.removesuffix("-incremental")}.isdisjoint(datasets)
 
 
 def _nothing(panels: Sequence[Panel], datasets: Sequence[str]) -> Iterator[str]:
@@ -72,11 +73,11 @@ def _nothing(panels: Sequence[Panel], datasets: Sequence[str]) -> Iterator[str]:
         yield f"{where}: none of this table's rows was run: irbench table --metric shows others"
 
 
-def _elsewhere(shown: Sequence[Result], asked: Sequence[Result]) -> Iterator[str]:
-    if len(asked) < len(shown):
+def _elsewhere(count: int) -> Iterator[str]:
+    if count:
         yield (
-            f"{len(shown) - len(asked)} results under another protocol or crop are no answer to this table: "
-            "irbench table --metric shows them"
+            f"{count} results under another protocol or crop do not belong in this table: irbench table --metric "
+            "shows them"
         )
 
 
@@ -84,64 +85,51 @@ def _panel(number: int, dataset: str, results: Sequence[Result], judge: Judge | 
     known = paper.TABLES[number]
     heading = Heading.of(known.metrics[0], results) if results else Heading(metric=known.metrics[0], dataset=dataset)
     columns = _columns(known.metrics, dataset, results)
-    measured: Mapping[str, list[Line]] = defaultdict(list)
+    measured: Mapping[Setup | None, list[Line]] = defaultdict(list)
     for line in made.measured(results, heading.metric, columns):
-        measured[plain_cell(line.results[0])].append(line)
-    theirs = dataset in known.datasets
+        measured[setup_of(line.results[0])].append(line)
     lines: list[Line] = []
     missing = []
     for printed in paper.lines(number, dataset):
-        here = measured[printed.cell]
-        if theirs:
-            row = made.published_row(printed.cell, printed.percents, printed.source, columns)
-            lines += [Line(row=row), *(here or [Line(row=_gap(printed.cell, dataset, columns))])]
+        here = measured[printed.setup]
+        if dataset in known.datasets:
+            row = made.published_row(printed.setup, printed.percents, printed.source, columns)
+            lines += [Line(row=row), *(here or [Line(row=_gap(printed.setup, dataset, columns))])]
         else:
             lines += here
-        missing += [] if here else [printed.cell]
+        missing += [] if here else [printed.setup]
     return assemble(heading, columns, lines, judge, _how_to(missing, dataset))
 
 
 def _columns(metrics: Sequence[str], dataset: str, results: Sequence[Result]) -> list[Quantity]:
-    """Return the columns of all metrics; where there are several, each says which it is of: "P@10", "R@10"."""
+    """Return the columns of all metrics; where there are several, each says which it is of: "P@10", "H@10"."""
     columns = [(metric, column) for metric in metrics for column in columns_of(metric, dataset, results)]
     if len(metrics) == 1:
         return [column for _, column in columns]
     return [replace(column, label=f"{metric[0].upper()}{column.label}") for metric, column in columns]
 
 
-def _gap(cell: str, dataset: str, columns: Sequence[Quantity]) -> Row:
-    (command,) = commands([cell], dataset)
-    return Row(
-        kind="gap",
-        method=cell,
-        backbone="",
-        weights="",
-        reason=f"not run: {command}",
-        cells=tuple(Cell() for _ in columns),
-    )
+def _gap(setup: Setup, dataset: str, columns: Sequence[Quantity]) -> Row:
+    (command,) = commands([setup], dataset)
+    return replace(made.blank_row("gap", setup), reason=f"not run: {command}", cells=tuple(Cell() for _ in columns))
 
 
-def _how_to(missing: Sequence[str], dataset: str) -> Iterator[str]:
+def _how_to(missing: Sequence[Setup], dataset: str) -> Iterator[str]:
     if len(missing) == 1:
-        yield f"{missing[0]} is not run here: {commands(missing, dataset)[0]}"
+        yield f"{missing[0].label} was not run here: {commands(missing, dataset)[0]}"
     elif missing:
-        yield f"{len(missing)} of the paper's rows are not run here: {'; '.join(commands(missing, dataset))}"
+        yield f"{len(missing)} of the paper's rows were not run here: {'; '.join(commands(missing, dataset))}"
 
 
-def commands(cells: Sequence[str], dataset: str) -> list[str]:
-    """Return the commands that run these cells, rows of one of the paper's tables, on `dataset`."""
+def commands(setups: Sequence[Setup], dataset: str) -> list[str]:
+    """Return the commands that run these rows of one of the paper's tables on `dataset`."""
     where = f"-d {dataset.removesuffix('-incremental')}"
-    if set(cells) == {line.cell for line in paper.lines(1, "")}:
+    if set(setups) == {line.setup for line in paper.lines(1, "")}:
         return [f"irbench run --grid paper {where}"]
-    parted = [(method, variant) for method, _, variant in (cell.partition("@") for cell in cells)]
     kinds = {
-        "irbench run": [f"-m {method}" for method, variant in parted if not variant],
-        "irbench run -m irgen": [f"--identifier {kind}" for _, kind in parted if _is_identifier(kind)],
-        "irbench ablate length": [""] * any(variant.startswith("num_codebooks-") for _, variant in parted),
-        "irbench ablate fresh": [f"-m {method}" for method, variant in parted if variant == "incremental"],
+        "irbench run": [f"-m {one.label}" for one in setups if not one.is_varied and not one.incremental],
+        "irbench run -m irgen": [f"--identifier {one.identifier}" for one in setups if one.identifier],
+        "irbench ablate length": [""] * any(one.overrides for one in setups),  # Table 4, alone in overriding a key
+        "irbench ablate fresh": [f"-m {replace(one, incremental=False).label}" for one in setups if one.incremental],
     }
     return [" ".join(filter(None, [begin, *options, where])) for begin, options in kinds.items() if options]
-
-
-def _is_identifier(variant: str) -> bool:
-    return bool(variant) and variant != "incremental" and not variant.startswith("num_codebooks-")

@@ -1,9 +1,9 @@
-"""The one visual language of figures and report: what has which colour. Plain data; nothing heavy is imported.
+"""Colours and markers of figures and report. Plain data; nothing heavy is imported.
 
-Colour says what describes an image (the method), marker and dash how it is searched, so that a cell looks the same in
-every figure and page. The colours are Okabe and Ito's (2008, "Color Universal Design") and some of their kind, chosen
-so that people with any of the three kinds of colour blindness can tell them apart (tests simulate them). Blue-green
-and vermilion are left to right and wrong, which always carry a sign as well.
+The colour stands for the method, marker and dash for its search, so that a cell looks the same in every figure and
+page. The colours are Okabe and Ito's (2008, "Color Universal Design") and similar ones, chosen so that people with any
+of the three kinds of colour blindness can distinguish them (tests simulate them). Blue-green and vermilion are reserved
+for relevant and other results, which always carry a sign as well.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ RIGHT, WRONG = "#009E73", "#D55E00"
 RIGHT_SIGN, WRONG_SIGN = "✓", "✗"
 INK, MUTED, FAINT, PAPER = "#1B1F24", "#59636E", "#D9DEE3", "#FFFFFF"  # text, second text, grid lines, ground
 
-# the parts of a query's time (results.schema.QueryTimes), in the order in which they are drawn; none has a method's
-# colour but the decoder, which IRGen alone has
+# the components of a query's time (results.schema.QueryTimes), in the order in which they are drawn; only the decoder
+# has a method's colour, that of IRGen, the only one with a decoder
 STAGES = {
     "read": "#D0C5B3",
     "encode": "#7A8691",
@@ -38,7 +38,7 @@ _METHODS = {
     "pixels": "#6A6A6A",
     "irgen-as-published": "#332288",
 }
-_OTHERS = ("#882255", "#6A55C2", "#9C6B30")  # of methods that came later, or from elsewhere
+_OTHERS = ("#882255", "#6A55C2", "#9C6B30")  # of other methods
 _IDENTIFIERS = {
     "hkm": "#4B2E83",
     "hkm-200": "#7A5FB0",
@@ -51,7 +51,7 @@ _DASHES = ((5, 2), (3, 1), (1, 1), (6, 1.5, 1, 1.5), (8, 2))
 _VARIANTS = tuple(
     (marker, _DASHES[i % len(_DASHES)]) for i, marker in enumerate(5 * ("<", "X", "p", "d", ">", "P", "h", "*"))
 )
-# variants that ablations make, so that no two of them look alike by chance; any other one is drawn by its name's hash
+# variants of the ablations, so that no two of them look alike by chance; any other one is drawn by its name's hash
 _KNOWN = (
     "beam_size-1", "beam_size-10", "beam_size-20", "decode-exact",
     "num_codebooks-2", "num_codebooks-6", "num_codebooks-8",
@@ -70,10 +70,8 @@ class Look:
     dash: tuple[float, ...] = ()
 
 
-def look(cell: str) -> Look:
-    """Return how the cell "method[+search][@variant]" is drawn; for unknown names a look that only the name decides."""
-    name, _, variant = cell.partition("@")
-    method, _, search = name.partition("+")
+def look(method: str, search: str = "", variant: str = "") -> Look:
+    """Return how a cell is drawn; for unknown names a look that only the name decides."""
     color = _METHODS.get(method) or _any(_OTHERS, method)
     marker, dash = _SEARCHES.get(search, ("v", ()) if not search else _any(_VARIANTS, search))
     if not variant:

@@ -1,4 +1,4 @@
-"""What a table is made of: plain values that every format, and the report's pages, are written from."""
+"""What a table is made of: plain values that every format, and the report's pages, are rendered from."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ class Cell:
     """A number as it is printed, or None for a gap, with its 95 % interval or its deviation over seeds.
 
     Measured rows of a panel are tested against each other on the same queries, column by column: `p` is that of the
-    row against the best one, `rank` the places that the row may stand in, both after Holm's correction for all pairs
-    of rows in the column. None where there is nothing to test: one row, or no hits beside the result.
+    row against the best one, `rank` the best and the worst place that the row may have, both after Holm's correction
+    for all pairs of rows in the column. None where there is nothing to test: one row, or no stored hits.
     """
 
     value: float | None = None
@@ -19,7 +19,7 @@ class Cell:
     deviation: float | None = None  # standard deviation over the seeds, where there are several
     best: bool = False  # as printed, of the measured rows
     p: float | None = None
-    tied: bool = False  # not the best, and cannot be told from it
+    tied: bool = False  # not the best, and no significant difference from it
     rank: tuple[int, int] | None = None
 
 
@@ -28,16 +28,21 @@ class Row:
     """A line of a panel.
 
     Its `kind` is "measured" (a method as it ran), "published" (as the paper prints it), "gap" (not run, or run without
-    success: `reason` says which, and what to do) or "upper bound" (the most that the gallery allows).
+    success: `reason` says which, and what to do) or "upper bound" (the score of a perfect ranking).
     """
 
     kind: str
-    method: str
+    method: str  # as it is printed, "irgen@beam_size-10"; its parts follow
+    family: str = ""  # the method without search and variant: "irgen"
+    search: str = ""
+    variant: str = ""
     scale: str = ""
+    precision: str = ""  # "fp32", "bf16"
     backbone: str
-    weights: str  # the origin; for a published row the table it stands in
-    machine: str = ""  # told where prices are compared
-    data: str = ""  # protocol, crop and images; told where they are mixed in one panel
+    weights: str  # the origin; of a published row the paper's table
+    machine: str = ""  # the processor; only where costs are compared
+    threads: int = 0  # of that machine
+    data: str = ""  # protocol, crop and images; only where they are mixed in one panel
     seeds: int = 0
     reason: str = ""
     cells: tuple[Cell, ...]
@@ -51,12 +56,12 @@ class Panel:
     protocol: str
     crop: str
     fingerprint: str  # empty where nothing was measured, or where data are mixed
-    part: str = ""  # which of the data set's rows stand here: "" for methods, "irgen, varied" for one's variants
+    part: str = ""  # which of the data set's rows it has: "" for methods, "irgen, varied" for the variants of one
     title: str
     columns: tuple[Quantity, ...]
     headline: str = ""  # key of the column whose ranks are printed where there is room for one
     rows: tuple[Row, ...]
-    notes: tuple[str, ...]  # gaps and their reasons, queries left out
+    notes: tuple[str, ...]  # gaps and their reasons, queries and images left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ class Table:
     """What `irbench table` prints."""
 
     metric: str
-    number: int = 0  # of the paper's table that this one follows row by row; 0 for any other
+    number: int = 0  # of the paper's table that this one reproduces row by row; 0 for any other
     title: str
     caption: str
     panels: tuple[Panel, ...]

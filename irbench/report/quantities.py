@@ -1,4 +1,4 @@
-"""What a table can be about: a metric at each K, the time of a query, or the bytes that answering takes."""
+"""The columns of tables: a metric at each K, query times, or the memory that retrieval takes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ _SHORT = {"precision": "Σh/K", "precision_irgen": "Σh/r"}
 
 @dataclass(frozen=True)
 class Reading:
-    """What one result says of a quantity, in the unit that is printed; `reason` where it cannot say."""
+    """One result's value of a quantity, in the unit that is printed; `reason` where it has none."""
 
     value: float | None
     interval: tuple[float, float] | None = None
@@ -41,7 +41,7 @@ class Subject:
 
 
 def subject(metric: str) -> Subject:
-    """Return the words for a metric or a price; an unknown one is the user's error."""
+    """Return title and caption for a metric or a cost; an unknown one is the user's error."""
     check_choice("--metric", metric, (*METRICS, *COSTS))
     if metric in COSTS:
         return _SUBJECTS[metric]
@@ -51,48 +51,50 @@ def subject(metric: str) -> Subject:
 
 _SUBJECTS = {
     "cost": Subject(
-        "What it costs",
-        "ms of a query asked alone (reading its file is a part of encode, look up of search), and batched, its share; "
-        "index s: encoding the gallery and building; B/image +: index and model for each gallery image; peak memory",
+        "Cost",
+        "ms of one query at a time (encode includes reading the file, search includes the lookup); batched: a query's "
+        "share of a batch; index s: encoding the gallery and building the index; bytes/image: of the gallery; peak "
+        "memory",
     ),
     "latency": Subject(
-        "Time of a query", "one query at a time; queries/s in batches; shares of the median time; fewer ms are better"
+        "Query latency",
+        "one query at a time; queries/s in batches; encode and search: shares of the median time; fewer ms are better",
     ),
     "components": Subject(
-        "Time of a query by component",
-        "ms, medians over single queries; reading the file is a part of encode, decoder, trie and look up are parts "
-        "of search, all timed apart; batched: a query's share",
+        "Query time by component",
+        "ms, medians over single queries; encode includes reading the file, search includes decoder, trie and lookup, "
+        "all timed separately; batched: a query's share of a batch",
     ),
     "setup": Subject(
         "Time until the first query", "training, encoding the gallery, building the index, adding images later; seconds"
     ),
     "footprint": Subject(
-        "Bytes",
-        "MB = 10⁶ bytes; B/image: of the index for each gallery image, + the model's; peaks of memory; less is better",
+        "Footprint",
+        "MB = 10⁶ bytes; bytes/image: index size per gallery image, and with the model; peak memory; less is better",
     ),
 }
 
 
 def can_say(result: Result, metric: str) -> bool:
-    """Tell whether a result is about `metric` at all: one of old and new images asks for a gallery that has grown."""
+    """Tell whether a result can have `metric`: those of old and new images need an incremental gallery."""
     return metric in COSTS or not METRICS[metric].part or result.dataset.incremental > 0
 
 
 def quantities(
     metric: str, results: Sequence[Result], ks: Sequence[int] = (), twin_ks: Sequence[int] = ()
 ) -> tuple[Quantity, ...]:
-    """Return the columns for `metric`: every K that a result or the paper (`ks`) knows, or the cost's own.
+    """Return the columns for `metric`: every K of a result or of the paper (`ks`), or the cost's own.
 
     Precision has two definitions (`TWINS`). Where they differ for any of the results, and where the paper's number is
-    of the other one (`twin_ks`), a column of the other definition stands beside.
+    of the other one (`twin_ks`), a column of the other definition follows.
     """
     if metric in COSTS:
         return _COLUMNS[metric]
     measured = {parse(name) for result in results for name in result.metrics if name.partition("@")[0] == metric}
-    own = {measure.k for measure in measured} | set(ks) | ({1} & set(twin_ks))  # of one answer they say the same
+    own = {measure.k for measure in measured} | set(ks) | ({1} & set(twin_ks))  # at K = 1 both are the same
     other = (set(twin_ks) - {1}) | {k for k in own if any(_differ(result, metric, k) for result in results)}
     columns = [(k, False) for k in own] + [(k, True) for k in other if metric in TWINS]
-    return tuple(_beside(metric, k) if twin else _at(Measure(METRICS[metric], k)) for k, twin in sorted(columns))
+    return tuple(_twin(metric, k) if twin else _at(Measure(METRICS[metric], k)) for k, twin in sorted(columns))
 
 
 def headline(metric: str, columns: Sequence[Quantity]) -> str:
@@ -107,7 +109,7 @@ def _differ(result: Result, metric: str, k: int) -> bool:
     return mine is not None and other is not None and mine.mean != other.mean
 
 
-def _beside(metric: str, k: int) -> Quantity:
+def _twin(metric: str, k: int) -> Quantity:
     twin = METRICS[TWINS[metric]]
     return replace(_at(Measure(twin, k)), label=f"@{k} {_SHORT[twin.name]}")
 
@@ -127,7 +129,7 @@ def _at(measure: Measure) -> Quantity:
     return Quantity(str(measure), label, read, better=1 if measure.metric.higher_is_better else -1)
 
 
-def _price(key: str, label: str, value: Callable[[Result], float | None], *, digits: int, better: int) -> Quantity:
+def _cost(key: str, label: str, value: Callable[[Result], float | None], *, digits: int, better: int) -> Quantity:
     return Quantity(key, label, lambda result: Reading(value(result)), digits, better)
 
 
@@ -149,73 +151,75 @@ def _sum(*parts: float | None) -> float | None:
 
 
 def _in_batches(result: Result) -> float | None:
-    """Return the ms of a query's share of a batch; older results have the rate alone."""
+    """Return the ms of a query's share of a batch; older results only have the rate."""
     return _shares(result).total_p50 or _ratio(1000, result.cost.queries_per_s)
 
 
 _LATENCY = (
-    _price("p50_ms", "p50 ms", lambda r: _times(r).total_p50, digits=2, better=-1),
-    _price("p95_ms", "p95 ms", lambda r: _times(r).total_p95, digits=2, better=-1),
-    _price("p99_ms", "p99 ms", lambda r: _times(r).total_p99, digits=2, better=-1),
-    _price("queries_per_s", "queries/s", lambda r: r.cost.queries_per_s, digits=0, better=1),
-    _price("encode_percent", "encode %", lambda r: _ratio(_times(r).encode_p50, _times(r).total_p50, 100),
+    _cost("p50_ms", "p50 ms", lambda r: _times(r).total_p50, digits=2, better=-1),
+    _cost("p95_ms", "p95 ms", lambda r: _times(r).total_p95, digits=2, better=-1),
+    _cost("p99_ms", "p99 ms", lambda r: _times(r).total_p99, digits=2, better=-1),
+    _cost("queries_per_s", "queries/s", lambda r: r.cost.queries_per_s, digits=0, better=1),
+    _cost("encode_percent", "encode %", lambda r: _ratio(_times(r).encode_p50, _times(r).total_p50, 100),
            digits=0, better=0),
-    _price("search_percent", "search %", lambda r: _ratio(_times(r).search_p50, _times(r).total_p50, 100),
+    _cost("search_percent", "search %", lambda r: _ratio(_times(r).search_p50, _times(r).total_p50, 100),
            digits=0, better=0),
 )  # fmt: skip
-_TOTAL = _price("total_ms", "total ms", lambda r: _times(r).total_p50, digits=2, better=-1)
-_READ = _price("read_ms", "read", lambda r: _times(r).read_p50, digits=2, better=-1)
-_ENCODE = _price("encode_ms", "encode", lambda r: _times(r).encode_p50, digits=2, better=-1)
-_SEARCH = _price("search_ms", "search", lambda r: _times(r).search_p50, digits=2, better=-1)
-_LOOK_UP = _price("lookup_ms", "look up", lambda r: _times(r).lookup_p50, digits=2, better=-1)
-_TRAIN = _price("train_s", "train s", lambda r: r.cost.train_s, digits=1, better=-1)
-_BATCHED = _price("batched_ms", "batched", _in_batches, digits=2, better=-1)
-_ALL_BYTES = _price(
+_TOTAL = _cost("total_ms", "total ms", lambda r: _times(r).total_p50, digits=2, better=-1)
+_READ = _cost("read_ms", "read", lambda r: _times(r).read_p50, digits=2, better=-1)
+_ENCODE = _cost("encode_ms", "encode", lambda r: _times(r).encode_p50, digits=2, better=-1)
+_SEARCH = _cost("search_ms", "search", lambda r: _times(r).search_p50, digits=2, better=-1)
+_LOOKUP = _cost("lookup_ms", "lookup", lambda r: _times(r).lookup_p50, digits=2, better=-1)
+_TRAIN = _cost("train_s", "train s", lambda r: r.cost.train_s, digits=1, better=-1)
+_BATCHED = _cost("batched_ms", "batched", _in_batches, digits=2, better=-1)
+_ALL_BYTES = _cost(
     "all_bytes_per_image",
-    "B/image +",
+    "bytes/image incl. model",
     lambda r: _ratio(_sum(r.cost.index_bytes, r.cost.model_bytes), r.dataset.gallery),
     digits=0,
     better=-1,
 )
 _PEAK = (
-    _price("peak_host_mb", "host MB", lambda r: _ratio(r.cost.peak_host_bytes, 1e6), digits=0, better=-1),
-    _price("peak_device_mb", "GPU MB", lambda r: _ratio(r.cost.peak_device_bytes, 1e6), digits=0, better=-1),
+    _cost("peak_host_mb", "host MB", lambda r: _ratio(r.cost.peak_host_bytes, 1e6), digits=0, better=-1),
+    _cost("peak_device_mb", "GPU MB", lambda r: _ratio(r.cost.peak_device_bytes, 1e6), digits=0, better=-1),
 )
 _COMPONENTS = (
     _TOTAL,
     _READ,
     _ENCODE,
     _SEARCH,
-    _price("decoder_ms", "decoder ms", lambda r: _times(r).decoder_p50, digits=2, better=-1),
-    _price("trie_ms", "trie", lambda r: _times(r).trie_p50, digits=2, better=-1),
-    _LOOK_UP,
+    _cost("decoder_ms", "decoder ms", lambda r: _times(r).decoder_p50, digits=2, better=-1),
+    _cost("trie_ms", "trie", lambda r: _times(r).trie_p50, digits=2, better=-1),
+    _LOOKUP,
     _BATCHED,
-    _price("batched_encode_ms", "· encode", lambda r: _shares(r).encode_p50, digits=2, better=-1),
-    _price("batched_search_ms", "· search", lambda r: _shares(r).search_p50, digits=2, better=-1),
+    _cost("batched_encode_ms", "· encode", lambda r: _shares(r).encode_p50, digits=2, better=-1),
+    _cost("batched_search_ms", "· search", lambda r: _shares(r).search_p50, digits=2, better=-1),
 )
-_PRICE = (
+_COST = (
     _READ,
     _ENCODE,
     _SEARCH,
-    _LOOK_UP,
+    _LOOKUP,
     _TOTAL,
     _BATCHED,
     _TRAIN,
-    _price("index_s", "index s", lambda r: _sum(r.cost.encode_gallery_s, r.cost.build_s), digits=1, better=-1),
+    _cost("index_s", "index s", lambda r: _sum(r.cost.encode_gallery_s, r.cost.build_s), digits=1, better=-1),
     _ALL_BYTES,
     *_PEAK,
 )
 _SETUP = (
     _TRAIN,
-    _price("encode_s", "encode s", lambda r: r.cost.encode_gallery_s, digits=1, better=-1),
-    _price("build_s", "build s", lambda r: r.cost.build_s, digits=2, better=-1),
-    _price("add_s", "add s", lambda r: r.cost.add_s, digits=2, better=-1),
+    _cost("encode_s", "encode s", lambda r: r.cost.encode_gallery_s, digits=1, better=-1),
+    _cost("build_s", "build s", lambda r: r.cost.build_s, digits=2, better=-1),
+    _cost("add_s", "add s", lambda r: r.cost.add_s, digits=2, better=-1),
 )
 _FOOTPRINT = (
-    _price("model_mb", "model MB", lambda r: _ratio(r.cost.model_bytes, 1e6), digits=2, better=-1),
-    _price("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
-    _price("bytes_per_image", "B/image", lambda r: _ratio(r.cost.index_bytes, r.dataset.gallery), digits=0, better=-1),
+    _cost("model_mb", "model MB", lambda r: _ratio(r.cost.model_bytes, 1e6), digits=2, better=-1),
+    _cost("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
+    _cost(
+        "bytes_per_image", "bytes/image", lambda r: _ratio(r.cost.index_bytes, r.dataset.gallery), digits=0, better=-1
+    ),
     _ALL_BYTES,
     *_PEAK,
 )
-_COLUMNS = {"cost": _PRICE, "latency": _LATENCY, "components": _COMPONENTS, "setup": _SETUP, "footprint": _FOOTPRINT}
+_COLUMNS = {"cost": _COST, "latency": _LATENCY, "components": _COMPONENTS, "setup": _SETUP, "footprint": _FOOTPRINT}

@@ -1,7 +1,7 @@
-"""Which rows of a panel are better than others by more than luck: paired tests on the same queries.
+"""Which rows of a panel differ significantly: paired tests on the same queries.
 
-A row's score of a query is its mean over the seeds, the same seeds for every row. What is tested is what other queries
-might show of these very networks, not what other seeds might.
+A row's score of a query is its mean over the seeds, the same seeds for every row. The tests are about other queries for
+these very networks; they do not cover retraining with other seeds.
 """
 
 from collections import Counter, defaultdict
@@ -19,12 +19,12 @@ from irbench.report.panel import Cell
 from irbench.report.quantities import Quantity
 from irbench.results.schema import Result
 
-Judge = Callable[[Result], Mapping[str, Judged]]  # which answers of a result were right; StoreError where not known
+Judge = Callable[[Result], Mapping[str, Judged]]  # the hits of a result; StoreError where not known
 ALPHA = 0.05
 
 
 def marked(lines: Sequence[Line], columns: Sequence[Quantity]) -> list[Line]:
-    """Mark, of two or more measured values, the best as printed; of what the paper says none."""
+    """Mark the best of two or more measured values, as printed; published values are never marked."""
     best = [_best(column, [line.row.cells[c].value for line in lines if line.row.kind == "measured"])
             for c, column in enumerate(columns)]  # fmt: skip
     return [
@@ -66,13 +66,13 @@ def _with(line: Line, cells: Sequence[Cell]) -> Line:
 
 
 def _metric(column: Quantity) -> str:
-    """The metric of a column; empty for a price."""
+    """The metric of a column; empty for a cost."""
     name = column.key.partition("@")[0]
     return name if name in METRICS else ""
 
 
 def _judged(line: Line, judge: Judge) -> dict[int, Mapping[str, Judged]]:
-    """Return which answers were right, for the seeds of which that is known."""
+    """Return the hits of the seeds for which they are stored."""
     known = {}
     for result in line.results:
         with suppress(StoreError):
@@ -81,7 +81,7 @@ def _judged(line: Line, judge: Judge) -> dict[int, Mapping[str, Judged]]:
 
 
 def _shared_seeds(known: Sequence[Mapping[int, object]]) -> set[int]:
-    """Return the seeds that most rows have; those of other rows would compare networks that differ by luck."""
+    """Return the seeds that most rows have; with others, networks that differ by chance would be compared."""
     counts = Counter(seed for judged in known for seed in judged)
     return {seed for seed, count in counts.items() if count == max(counts.values())}
 
@@ -125,10 +125,10 @@ def _standings(cells: Sequence[Cell], p: Values, scores: Values) -> list[Cell]:
 
 
 def _notes(lines: Sequence[Line], known: Mapping[int, Mapping[int, object]], seeds: set[int]) -> Iterator[str]:
-    """Say which rows have no rank, and where tests rest on fewer seeds than the numbers do."""
-    told = ", ".join(map(str, sorted(seeds)))
+    """Say which rows have no rank, and where tests use fewer seeds than the means do."""
+    shared = ", ".join(map(str, sorted(seeds)))
     without = [lines[i].row.method for i, judged in known.items() if not seeds <= judged.keys()]
     if without:
-        yield f"without a rank: {', '.join(without)}: no record of right answers is kept for seed {told}"
+        yield f"without a rank: {', '.join(without)}: no hits are stored for seed {shared}"
     if any({result.seed for result in lines[i].results if result.status == "ok"} - seeds for i in known):
-        yield f"ranks rest on seed {told}, which most rows have; the means are over all seeds"
+        yield f"ranks use seed {shared}, which most rows have; the means use all seeds"

@@ -1,4 +1,4 @@
-"""A check as text for a terminal, or as JSON."""
+"""A regression check as text for a terminal, or as JSON."""
 
 import json
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ def as_json(comparisons: Sequence[Comparison], limits: Limits, *, passed: bool) 
 
 
 def as_text(comparisons: Sequence[Comparison], limits: Limits, *, width: int = 110, color: bool = False) -> str:
-    """Return a table of all cells, then what explains it, then the sum of it."""
+    """Return a table of all cells, then reasons and notes, then a summary."""
     out = StringIO()
     console = plain_console(out, width, color=color)
     present = [one for one in comparisons if one.verdict != "missing"]
@@ -48,7 +48,7 @@ def _grid(dataset: str, comparisons: Sequence[Comparison]) -> object:
     grid.add_column("verdict")
     for one in comparisons:
         moved = {change.metric: _moved(change) for change in one.quality}
-        times = [_ratio(price) for price in one.cost if price.name == "query ms"]
+        times = [_ratio(item) for item in one.cost if item.name == "query ms"]
         seeds = ",".join(map(str, one.seeds)) or "—"
         verdict = Text(one.verdict, style=_COLORS.get(one.verdict, ""))
         grid.add_row(one.cell, seeds, *(moved.get(name, "—") for name in names), *(times or ["—"]), verdict)
@@ -56,28 +56,28 @@ def _grid(dataset: str, comparisons: Sequence[Comparison]) -> object:
 
 
 def _moved(change: Change) -> str:
-    """Write percent and the points that it moved; "=" where no query scored otherwise."""
+    """Return percent and the change in points; "=" where the score of no query differs."""
     if change.before == change.after and not change.worse and not change.better:
         return f"{100 * change.after:.1f} ="
     return f"{100 * change.after:.1f} {100 * (change.after - change.before):+.2f}"
 
 
-def _ratio(price: CostChange) -> str:
-    return f"{price.after:.2f} x{price.after / price.before:.2f}" if price.before else f"{price.after:.2f}"
+def _ratio(item: CostChange) -> str:
+    return f"{item.after:.2f} x{item.after / item.before:.2f}" if item.before else f"{item.after:.2f}"
 
 
 def _reasons(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """Say of each change that counts why it does."""
+    """Yield the evidence for each change."""
     for one in comparisons:
         where = f"{one.cell} on {one.dataset}"
         for change in one.quality:
             if change.verdict != "same":
                 yield f"{change.verdict}: {where}: {change.metric} {_percents(change)}, {_evidence(change)}"
-        for price in one.cost:
-            if price.verdict != "same":
+        for item in one.cost:
+            if item.verdict != "same":
                 yield (
-                    f"{price.verdict}: {where}: {price.name} {price.before:,.4g} → {price.after:,.4g} "
-                    f"(x{price.limit:.4g} is tolerated)"
+                    f"{item.verdict}: {where}: {item.name} {item.before:,.4g} → {item.after:,.4g} "
+                    f"(tolerated: x{item.limit:.4g})"
                 )
 
 
@@ -87,12 +87,12 @@ def _percents(change: Change) -> str:
 
 def _evidence(change: Change) -> str:
     if change.p is None:
-        return "and the 95 % intervals do not overlap"
+        return "95 % confidence intervals do not overlap"
     return f"{change.worse} queries worse and {change.better} better of {change.of}, p = {change.p:.2g}"
 
 
 def _notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """Tell each thing once, with all cells that it is true of."""
+    """Yield each note once, with all its cells."""
     cells: dict[str, list[str]] = defaultdict(list)
     for one in comparisons:
         for note in one.notes:
@@ -109,7 +109,8 @@ def _missing(comparisons: Sequence[Comparison]) -> Iterator[str]:
         cells = [one for one in comparisons if one.dataset == dataset]
         missing = [one.cell for one in cells if one.verdict == "missing"]
         if missing:
-            yield f"missing on {dataset}: {', '.join(missing) if len(missing) < len(cells) else 'all that is stored'}"
+            which = ", ".join(missing) if len(missing) < len(cells) else "all cells of the baseline"
+            yield f"missing on {dataset}: {which}"
 
 
 def _summary(comparisons: Sequence[Comparison], limits: Limits) -> Iterator[str]:
@@ -117,9 +118,9 @@ def _summary(comparisons: Sequence[Comparison], limits: Limits) -> Iterator[str]
     order = ("worse", "unlike", "missing", "better", "same", "new")
     yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     yield (
-        f"counted are differences with p ≤ {limits.alpha:g} (randomisation test, Holm over all) of at least "
-        f"{100 * limits.floor:g} points, or of few queries; times beyond x{limits.slower:g}"
+        f"reported as changes: p ≤ {limits.alpha:g} (paired randomisation test, Holm-corrected) and at least "
+        f"{100 * limits.floor:g} points, or few queries affected; query times beyond x{limits.slower:g}"
     )
     slower = [p for one in comparisons for p in one.cost if p.name == "query ms" and p.verdict == "worse"]
     if len(slower) > 2 and len(slower) == sum(bool(one.cost) for one in comparisons):
-        yield "every cell answers more slowly: was the machine busy? Then run again with --force"
+        yield "queries of every cell are slower: if other programs used the CPU, rerun with --force on an idle machine"

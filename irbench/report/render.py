@@ -1,11 +1,12 @@
-"""Tables as text for a terminal, Markdown, LaTeX, CSV or JSON."""
+"""Tables as text for a terminal, Markdown, LaTeX, CSV or JSON.
 
-import csv
+CSV is written by pandas. Markdown is not: its to_markdown needs a further library and escapes no markup.
+"""
+
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from io import StringIO
 
 from irbench.core.errors import check_choice
 from irbench.report.latex import as_latex
@@ -54,22 +55,32 @@ def _plain_markdown(text: str) -> str:
     return re.sub(r"([\\|_*`\[\]#~])", r"\\\1", " ".join(entities.split()))
 
 
-_CSV = ("table", "metric", "dataset", "part", "protocol", "crop", "fingerprint", "kind", "method", "data", "scale",
-        "backbone", "weights", "machine", "seeds", "reason", "quantity", "value", "low", "high", "deviation", "best",
-        "p", "tied", "rank_from", "rank_to")  # fmt: skip
+_CSV = ("table", "metric", "dataset", "part", "protocol", "crop", "fingerprint", "kind", "method", "family", "search",
+        "variant", "data", "scale", "precision", "backbone", "weights", "machine", "threads", "seeds", "reason",
+        "quantity", "value", "low", "high", "deviation", "best", "p", "tied", "rank_from", "rank_to")  # fmt: skip
+_FORMULA = tuple("=+-@\t\r")  # how a text begins that a spreadsheet takes for a formula
 
 
 def _csv(tables: Sequence[Table]) -> str:
     """One line for each number, unrounded; a gap is an empty value."""
-    out = StringIO()
-    writer = csv.DictWriter(out, _CSV, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    import pandas as pd
+
+    frame = pd.DataFrame(_csv_lines(tables), columns=list(_CSV), dtype=object)
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _csv_lines(tables: Sequence[Table]) -> Iterator[dict[str, object]]:
     for table in tables:
         for panel in table.panels:
             for row in panel.rows:
                 facts = {"table": table.number or "", "metric": table.metric} | _facts(panel) | _facts(row)
-                writer.writerows(facts | numbers for numbers in _csv_cells(row, panel))
-    return out.getvalue()
+                facts = {key: _no_formula(value) for key, value in facts.items()}
+                yield from (facts | numbers for numbers in _csv_cells(row, panel))
+
+
+def _no_formula(value: object) -> object:
+    """Put an apostrophe before a text that a spreadsheet would compute."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _csv_cells(row: Row, panel: Panel) -> Iterator[dict[str, object]]:

@@ -1,8 +1,8 @@
-"""Tables: what was measured, beside what the paper says, with every gap and its reason in sight.
+"""Tables: what was measured, beside what the paper reports, with every gap and its reason.
 
-A table has one panel for each data set *and* fingerprint: numbers under different protocols, crops or images are
-never lined up unasked. A row is a method as it really ran; its backbone and the origin of its weights are always told.
-A method's ablations stand, with the method itself, in a panel of their own.
+A table has one panel for each data set *and* fingerprint: numbers under different protocols, crops or images share a
+panel only on request. A row is a method as it really ran: its precision, backbone and the origin of its weights are
+always shown. A method's ablations have, with the method itself, a panel of their own.
 """
 
 import re
@@ -33,17 +33,16 @@ def table(  # noqa: PLR0913 -- each is an option of the command
     mix: bool = False,
     judge: Judge | None = None,
 ) -> Table:
-    """Return the table of one metric, or price, over the results.
+    """Return the table of one metric, or cost, over the results.
 
     Args:
         results: any mixture of results.
         metric: "precision", "hit_rate" … "latency" or "footprint".
         datasets: those to show, "-incremental" at the end for an incremental gallery; none: all that were measured.
         paper: print the paper's numbers where they were made under the same protocol.
-        include_shortened: show results that saw only a part of the data or of the training; they say so.
+        include_shortened: also show results of partial evaluations or trainings, marked as such.
         mix: put what was measured on a data set under different protocols, crops or images into one panel, marked.
-        judge: tells which answers of a result were right (`hits.reader`); without it there are no tests, ranks and
-            ceilings.
+        judge: returns the hits of a result (`hits.reader`); without it there are no tests, ranks and upper bounds.
     """
     words = subject(metric)
     chosen = [result for result in results if is_of(result, datasets)]
@@ -59,7 +58,7 @@ def table(  # noqa: PLR0913 -- each is an option of the command
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What a panel is of."""
+    """What a panel is about."""
 
     metric: str
     dataset: str
@@ -132,16 +131,16 @@ def assemble(
     judge: Judge | None,
     more_notes: Iterable[str] = (),
 ) -> Panel:
-    """Return the panel of `lines` in their order, with the best marked, ranks, the ceiling and notes."""
-    told: list[str] = []
+    """Return the panel of `lines` in their order, with the best marked, ranks, the upper bound and notes."""
+    notes: list[str] = []
     if heading.mixed:
         lines = [replace(line, row=replace(line.row, data=made.data_of(line.results[0].dataset))) for line in lines]
-        told.append("rows under different protocols, crops or images do not compare: no best is marked")
+        notes.append("rows under different protocols, crops or images do not compare: no best is marked")
     else:
         lines = marked(lines, columns)
     rows = [line.row for line in lines]
     if judge and not heading.mixed:
-        lines, told = ranked(lines, columns, judge)
+        lines, notes = ranked(lines, columns, judge)
         highest = upper_bound(lines, heading.metric, columns, judge)
         rows = [*(line.row for line in lines), *([highest] if highest else [])]
     return Panel(
@@ -154,7 +153,7 @@ def assemble(
         columns=tuple(columns),
         headline=headline(heading.metric, columns),
         rows=tuple(rows),
-        notes=(*notes_of(heading.dataset, lines, columns), *told, *more_notes),
+        notes=(*notes_of(heading.dataset, lines, columns), *notes, *more_notes),
     )
 
 
@@ -188,20 +187,21 @@ def _definitions(metric: str) -> list[str]:
 
 
 def _parts(lines: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:
-    """Yield the methods as their recipes say, then each method that was varied, with all its variants."""
-    families = sorted({line.family for line in lines if line.varied})
+    """Yield the methods as their recipes define them, then each method that was varied, with all its variants."""
+    families = sorted({line.row.family for line in lines if line.varied})
     usual = [line for line in lines if not line.varied]
-    if {line.family for line in usual} - set(families[:1]):
+    if {line.row.family for line in usual} - set(families[:1]):
         yield "", usual
     for family in families:
-        yield f"{family}, varied", [line for line in lines if line.family == family]
+        yield f"{family}, varied", [line for line in lines if line.row.family == family]
 
 
 def _place(line: Line) -> tuple[object, ...]:
-    """Sort by name, numbers in it by size, and what the paper says below what was measured of the same."""
+    """Sort by name, numbers in it by size, and what the paper reports below what was measured of the same."""
     row = line.row
-    name = re.sub(r"\d+", lambda number: number[0].zfill(6), row.method.partition(" ")[0])
-    return name.partition("@")[0], line.varied, name, row.kind == "published", row.method, row.scale, row.data
+    variant = re.sub(r"\d+", lambda number: number[0].zfill(6), row.variant)
+    cell = (row.family, row.search, line.varied, variant)
+    return *cell, row.kind == "published", row.method, row.scale, row.precision, row.data
 
 
 def _holds_paper(panel: Panel, dataset: str) -> bool:
@@ -211,4 +211,4 @@ def _holds_paper(panel: Panel, dataset: str) -> bool:
 def left_out(shortened: int) -> Iterator[str]:
     """Say how many shortened results are not shown."""
     if shortened:
-        yield f"{shortened} shortened results, which saw a part of the data or of the training, are left out"
+        yield f"{shortened} shortened results (partial evaluation or training) are left out: --shortened shows them"

@@ -73,7 +73,7 @@ def as_text(table: Table, width: int, *, color: bool) -> str:
         for note in panel.notes:
             console.print(_filled(f"  {GAP} {note}", width, "    "))
     console.print()
-    for line in (*captions(table, best="bold" if color else "marked *"), *table.notes):
+    for line in (*captions(table, best="bold" if color else "*"), *table.notes):
         console.print(_filled(line, width, "  "), style="dim")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
@@ -110,8 +110,8 @@ def _print_block(
     for c in block:
         grid.add_column(_heading(panel.columns[c].label), justify="right", no_wrap=True)
     for r, row in enumerate(panel.rows):
-        told = [Text(column.cells[r]) for column in words]
-        grid.add_row(*told, *(numbers[r][c] for c in block), style="" if row.kind == "measured" else "dim")
+        written = [Text(column.cells[r]) for column in words]
+        grid.add_row(*written, *(numbers[r][c] for c in block), style="" if row.kind == "measured" else "dim")
     echo(grid)
 
 
@@ -121,7 +121,7 @@ def _words(panel: Panel, machine: str) -> list[_Words]:
     makers = [_maker(row, machine) for row in panel.rows]
     if not has_results(panel):
         return [*found, _Words("from", makers, gives_way=True)]
-    found.append(_Words("scale, backbone,\nweights", makers, gives_way=True))
+    found.append(_Words("scale, precision,\nbackbone, weights", makers, gives_way=True))
     found.append(_Words("seeds", [str(row.seeds or "") for row in panel.rows], "right"))
     if has_ranks(panel):
         found.append(_Words(_heading(rank_heading(panel)), [rank(row, panel) for row in panel.rows], "right"))
@@ -160,7 +160,7 @@ def _width(text: str) -> int:
 
 def _shared_machine(panel: Panel) -> str:
     """The processor of all rows, if it is one."""
-    known = {row.machine.rpartition(", ")[0].rpartition(", ")[0] for row in panel.rows if row.machine}
+    known = {row.machine for row in panel.rows if row.machine}
     return known.pop() if len(known) == 1 else ""
 
 
@@ -173,12 +173,13 @@ def _name(row: Row, above: Row | None) -> str:
 
 
 def _maker(row: Row, machine: str) -> str:
-    told = replace(row, machine=row.machine.removeprefix(f"{machine}, ")) if machine else row
-    return (f"{row.scale} · " if row.scale else "") + "\n".join(made_with(told))
+    """What a row was made with, one item a line; the processor that all rows share is left out."""
+    items = made_with(replace(row, machine="") if machine else row)
+    return " · ".join([*filter(None, (row.scale, row.precision)), "\n".join(items)])
 
 
 def _lines(cell: Cell, column: Quantity, *, color: bool) -> "Text":
-    """A number above its spread; the best one bold, or where there is no bold marked with a star."""
+    """A number above its spread; the best one bold, or marked with a star where there is no bold."""
     from rich.text import Text
 
     mark = "*" if cell.best and not color else TIED if cell.tied else ""

@@ -1,4 +1,4 @@
-"""The most that a gallery allows: what an answer would score that names all right images first."""
+"""The upper bound of a metric on a gallery: the score of a ranking that puts all positives first."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from irbench.report.ranks import Judge
 
 
 def upper_bound(lines: Sequence[Line], metric: str, columns: Sequence[Quantity], judge: Judge) -> Row | None:
-    """Return the row of ceilings of one benchmark's panel.
+    """Return the row of upper bounds of one benchmark's panel.
 
-    None for costs, without columns, where no result has its hits beside it, and where nothing lies between the ceiling
-    and 100 %: of precision it is shown all the same.
+    None for costs, without columns, where no result has stored hits, and where the bound is 100 % everywhere; of
+    precision it is shown all the same.
     """
     if metric in COSTS or not columns or (judged := _any(lines, judge)) is None:
         return None
@@ -27,17 +27,17 @@ def upper_bound(lines: Sequence[Line], metric: str, columns: Sequence[Quantity],
         return None
     cells = tuple(Cell(value) for value in values)
     return Row(
-        kind="upper bound", method="upper bound", backbone="—", weights="the most that the gallery allows", cells=cells
+        kind="upper bound", method="upper bound", backbone="—", weights="score of a perfect ranking", cells=cells
     )
 
 
 def ideal(positives: "np.ndarray[tuple[int], np.dtype[np.int64]]", depth: int) -> Judged:
-    """Return answers of which the first n are right, n the number of `positives` of the query."""
+    """Return rankings whose first n results are relevant, n being the number of `positives` of each query."""
     return Judged(np.arange(depth) < positives[:, None], positives)
 
 
 def _any(lines: Sequence[Line], judge: Judge) -> "dict[str, Judged] | None":
-    """Return the right answers of any result: how many there could be is the same for all on the same data."""
+    """Return the hits of any result: the number of positives is the same for all results on the same data."""
     for result in (result for line in lines for result in line.results if result.status == "ok"):
         try:
             return dict(judge(result))

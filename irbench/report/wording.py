@@ -18,7 +18,7 @@ def number(value: float | None, column: Quantity) -> str:
 
 
 def spread(cell: Cell, column: Quantity, form: str = "[{}, {}]") -> str:
-    """Return how far off the number may be: its deviation over the seeds, else its interval; or nothing."""
+    """Return the uncertainty of the number: its deviation over the seeds, else its interval; or nothing."""
     if cell.deviation is not None:
         return f"±{cell.deviation:.{column.digits}f}"
     if cell.interval is not None:
@@ -27,7 +27,7 @@ def spread(cell: Cell, column: Quantity, form: str = "[{}, {}]") -> str:
 
 
 def rank(row: Row, panel: Panel) -> str:
-    """Return the places that the row may stand in at the panel's headline: "2-4"; empty where it has none."""
+    """Return the best and worst place that the row may have at the panel's headline: "2-4"; empty where it has none."""
     for cell, column in zip(row.cells, panel.columns, strict=True):
         if column.key == panel.headline and cell.rank:
             return "-".join(map(str, dict.fromkeys(cell.rank)))
@@ -35,9 +35,10 @@ def rank(row: Row, panel: Panel) -> str:
 
 
 def made_with(row: Row) -> list[str]:
-    """Return the network and where its weights come from; of other rows what they are instead."""
+    """Return network, origin of its weights and machine; of other rows what they are instead."""
+    network = ["no network"] if row.backbone == "none" else [row.backbone, short(row.weights)]
     parts = {
-        "measured": [*(["no network"] if row.backbone == "none" else [row.backbone, short(row.weights)]), row.machine],
+        "measured": [*network, row.machine, threads(row)],
         "published": [f"{row.backbone}, {row.weights}"],
         "gap": [row.reason],
         "upper bound": [row.weights],
@@ -45,21 +46,28 @@ def made_with(row: Row) -> list[str]:
     return [part for part in parts[row.kind] if part]
 
 
+def threads(row: Row) -> str:
+    """Return the number of threads of a row's machine; empty where it is not shown."""
+    return "" if not row.threads else "1 thread" if row.threads == 1 else f"{row.threads} threads"
+
+
 def short(weights: str) -> str:
-    """Cut the hash in a weights' origin to what a person compares."""
+    """Shorten the hash in a weights' origin to what a person compares."""
     return re.sub(r"(?<=sha256:)([0-9a-f]{8})[0-9a-f]+", r"\1…", weights)
 
 
 def headings(panel: Panel) -> list[str]:
     """Return the headings of the words of a row; those of its numbers follow."""
     known = [("method", True), ("data", any(row.data for row in panel.rows)), ("scale", has_results(panel))]
-    known += [("backbone, weights", True), ("seeds", has_results(panel)), (rank_heading(panel), has_ranks(panel))]
+    known += [("precision", has_precision(panel)), ("backbone, weights", True), ("seeds", has_results(panel))]
+    known += [(rank_heading(panel), has_ranks(panel))]
     return [heading for heading, shown in known if shown]
 
 
 def words(row: Row, panel: Panel) -> list[str]:
     """Return the words of a row, one for each of `headings`."""
     known = [(row.method, True), (row.data, any(other.data for other in panel.rows)), (row.scale, has_results(panel))]
+    known += [(row.precision, has_precision(panel))]
     known += [(", ".join(made_with(row)), True), (str(row.seeds or ""), has_results(panel))]
     known += [(rank(row, panel), has_ranks(panel))]
     return [word for word, shown in known if shown]
@@ -70,50 +78,54 @@ def has_results(panel: Panel) -> bool:
     return any(row.scale for row in panel.rows)
 
 
+def has_precision(panel: Panel) -> bool:
+    """Tell whether the arithmetic of any row is known."""
+    return any(row.precision for row in panel.rows)
+
+
 def has_ranks(panel: Panel) -> bool:
     """Tell whether any row has a rank."""
     return any(rank(row, panel) for row in panel.rows)
 
 
 def rank_heading(panel: Panel) -> str:
-    """Say which column the ranks are of, where there are several."""
+    """Return the heading of the ranks; it names their column where there are several."""
     label = next((column.label for column in panel.columns if column.key == panel.headline), "")
     return f"rank {label}" if len(panel.columns) > 1 else "rank"
 
 
 def captions(table: Table, *, best: str) -> Iterator[str]:
-    """Yield what explains the numbers and marks that occur in a table; `best` says how the best is marked."""
+    """Yield explanations of the numbers and marks that occur in a table; `best` says how the best is marked."""
     rows = [row for panel in table.panels for row in panel.rows]
     cells = [cell for row in rows for cell in row.cells]
     yield table.caption
     yield from _definitions(table)
     if any(cell.interval for cell in cells):
-        yield "two bounds: the 95 % interval of one seed's mean over the queries"
+        yield "two bounds: 95 % confidence interval of the mean over the queries (one seed)"
     if any(cell.deviation is not None for cell in cells):
-        yield "±: the standard deviation over the seeds"
+        yield "±: standard deviation over the seeds"
     if any(cell.best for cell in cells):
-        yield f"best measured value {best}"
+        yield f"{best}: best measured value"
     yield from _tests(cells)
     if any(row.kind == "upper bound" for row in rows):
-        yield "ceiling: what an answer would reach that names all right images first, whose number the gallery limits"
+        yield "upper bound: score of a perfect ranking"
     if any(row.kind == "published" for row in rows):
-        yield "published: the paper's numbers, made with its own networks and data; not measured here"
+        yield "published: the paper's numbers, from its own networks and data; not measured here"
 
 
 def _definitions(table: Table) -> Iterator[str]:
-    """Explain a second definition of the metric that stands beside the first."""
+    """Explain a second definition of the metric that is shown beside the first."""
     twin = TWINS.get(table.metric, "")
     keys = {column.key for panel in table.panels for column in panel.columns}
     if any(key.startswith(f"{twin}@") for key in keys if twin):
-        yield f"beside it where they differ: {twin} = {METRICS[twin].formula}"
+        yield f"also shown where they differ: {twin} = {METRICS[twin].formula}"
 
 
 def _tests(cells: Sequence[Cell]) -> Iterator[str]:
     if any(cell.tied for cell in cells):
-        yield f"{TIED} cannot be told from the best on these queries (p ≥ {ALPHA:g})"
+        yield f"{TIED} no significant difference from the best (p ≥ {ALPHA:g})"
     if any(cell.rank for cell in cells):
         yield (
-            "rank: the places that a method may hold; methods share places that a randomisation test of their scores "
-            "of the same queries, seeds averaged, cannot tell apart (Holm over all pairs of a column). The tests are "
-            "about other queries for these networks, not about networks from other seeds: for these see ±"
+            "rank 1-6: anywhere from 1st to 6th (paired randomisation test over queries, Holm-corrected); does not "
+            "cover retraining, ± does"
         )

@@ -1,4 +1,4 @@
-"""What a stored result rests on, found again: its benchmark, its ranking, and which of its answers were right."""
+"""What a stored result rests on, found again: its benchmark, its ranking and its hits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Artefacts:
     results: Path
     work: Path
     data: Path
-    own: tuple[str, ...] = ()  # paths of data sets of one's own: results tell their names only
+    own: tuple[str, ...] = ()  # paths of data sets of one's own: results report their names only
 
     def benchmark(self, result: Result) -> Benchmark:
         """Load the benchmark that the result was measured on; another one under its name is refused."""
@@ -44,29 +44,32 @@ class Artefacts:
             left_out = f", without the {facts.bad_images} images that could not be read" if facts.bad_images else ""
             raise DataError(
                 f"{facts.name}: the result is about data {facts.fingerprint[:8]}{left_out}, and --data {self.data} has "
-                f"data {benchmark.fingerprint[:8]}; point --data to what it was measured on, or run the cell again"
+                f"data {benchmark.fingerprint[:8]}; point --data to what it was measured on, or run the cell again",
+                code="other-data",
             )
         return benchmark
 
     def ranking(self, result: Result) -> Ranking:
-        """Load the answers behind the result from the work folder."""
+        """Load the ranking behind the result from the work folder."""
         return rankings.load_ranking(self._stored(result), self.work / "rankings")
 
     def codes(self, result: Result) -> NDArray[np.int64] | None:
-        """Load the identifiers [N,M] of the gallery that the answers were found by, from the work folder.
+        """Load the identifiers [N,M] of the gallery behind the result from the work folder.
 
-        None where the method writes none.
+        None where the method generates none.
         """
         return rankings.load_codes(self._stored(result), self.work / "rankings")
 
     def _stored(self, result: Result) -> StoredRanking:
         if result.ranking is None:
-            raise StoreError(f"{result.path(self.results)}: a result without a ranking: {result.reason}")
+            raise StoreError(
+                f"{result.path(self.results)}: a result without a ranking: {result.reason}", code="no-ranking"
+            )
         return result.ranking
 
     def judged(self, result: Result) -> Mapping[str, Judged]:
-        """Return which answers were right: as kept beside the result, else by scoring its ranking again."""
-        reason = "none are kept beside it"
+        """Return the judged ranking: from the stored hits, else by judging the stored ranking again."""
+        reason = "no hits are stored"
         if result.hits is not None:
             try:
                 return hits.load(result.hits, result.path(self.results).parent)
@@ -76,7 +79,9 @@ class Artefacts:
             return retrieval.judgements(self.ranking(result), self.benchmark(result))
         except IrbenchError as error:
             where = result.path(self.results)
-            raise StoreError(f"{where}: no scores of single queries: {reason}; and its ranking: {error}") from error
+            raise StoreError(
+                f"{where}: no scores of single queries: {reason}; and its ranking: {error}", code="no-hits"
+            ) from error
 
 
 _load = lru_cache(maxsize=4)(datasets.load)

@@ -30,23 +30,25 @@ def write(result: Result, root: Path) -> Path:
             if result.hits is None or other.name != result.hits.file:
                 other.unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; see --results") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}; see --results", code="not-writable") from error
     return path
 
 
 def read(path: Path) -> Result:
     """Read one result file, refusing what is damaged or from a newer irbench."""
-    text = _read_text(path)
     try:
-        _refuse_newer(path, _schema_of(text))
-        return _READER.validate_json(text)
+        document = _parsed(_read_text(path))
+        _refuse_newer(path, document["schema"])
+        _refuse_older(path, document["schema"])
+        document.pop("variant", None)  # derived from other fields, for people and scripts that read the file
+        return _READER.validate_json(json.dumps(document))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "result"
         what = f"{key}: {first['msg']}"
     except (ValueError, RecursionError) as error:
         what = str(error)
-    raise StoreError(f"{path}: not a result: {what}; delete the file or run the cell again")
+    raise StoreError(f"{path}: not a result: {what}; delete the file or run the cell again", code="damaged-file")
 
 
 def find(path: Path) -> Result | None:
@@ -85,6 +87,7 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
 def document(result: Result) -> dict[str, Any]:
     """Return the result as the JSON value that its file holds."""
     value = asdict(result)
+    value["variant"] = result.variant  # derived, for people and scripts that read the file
     for estimate in value["metrics"].values():
         if estimate["reason"] is None:
             del estimate["reason"]
@@ -95,23 +98,31 @@ def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
+        raise StoreError(f"{path}: cannot be read: {error}", code="unreadable-file") from error
 
 
-def _schema_of(text: str) -> int:
-    """Return the schema that a result file declares; ValueError where it declares none."""
+def _parsed(text: str) -> dict[str, Any]:
+    """Return a result file as JSON values; ValueError where it is none, or names no schema."""
     document = json.loads(text)
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if type(schema) is not int:
+    if not isinstance(document, dict) or type(document.get("schema")) is not int:
         raise ValueError("it names no schema")
-    return schema
+    return document
 
 
 def _refuse_newer(path: Path, schema: int) -> None:
     if schema > SCHEMA:
         raise StoreError(
             f"{path}: written by a newer irbench (schema {schema}, this one knows up to {SCHEMA}); upgrade irbench, "
-            "or choose another folder with --results"
+            "or choose another folder with --results",
+            code="newer-schema",
+        )
+
+
+def _refuse_older(path: Path, schema: int) -> None:
+    if schema < SCHEMA:
+        raise StoreError(
+            f"{path}: written by an older irbench (schema {schema}, this one reads {SCHEMA}); run the cell again",
+            code="older-schema",
         )
 
 
@@ -119,4 +130,4 @@ def _spare_newer(path: Path) -> None:
     """Refuse to write over a file from a newer irbench; a damaged one may be replaced."""
     if path.exists():
         with suppress(ValueError, RecursionError):
-            _refuse_newer(path, _schema_of(_read_text(path)))
+            _refuse_newer(path, _parsed(_read_text(path))["schema"])

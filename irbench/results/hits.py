@@ -1,10 +1,9 @@
-"""Which answers of a ranking were right, kept beside a result: what a paired test needs, without data or work folder.
+"""Which images of a ranking are relevant, stored beside a result: all that a paired test needs.
 
-A ranking takes 8 bytes an answer and stays among the work files. Every metric follows from less: whether each answer
-is right, one bit, and how many right ones there are for each query. Deflated that is 0.5 to 21 KB for the 898 queries
-and 100 answers of digits (`ls -l results/digits/*/*.safetensors`), where a ranking has 718 KB; so it is small enough
-to be committed with the result, and two results can be compared query by query, also by a metric that is invented
-later.
+A ranking takes 8 bytes per result and stays among the work files. Every metric follows from less: whether each result
+is relevant, one bit, and how many relevant images there are for each query. Deflated that is 0.5 to 21 KB for the 898
+queries and 100 results of digits (`ls -l results/digits/*/*.safetensors`), where a ranking has 718 KB; so it is small
+enough to be committed with the result, and two results can be compared query by query, also by a metric added later.
 
 A file is made of three arrays for each part of the gallery that was judged: `hits`, the deflated bits [Q',K] in
 NumPy's packing of rows, `positives`, the deflated little-endian int32 [Q'], and `shape`, Q' and K.
@@ -32,7 +31,7 @@ _Arrays = dict[str, NDArray[np.generic]]
 
 
 def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits:
-    """Keep what `metrics.judgements` marked in `folder`, the one of the cell's results, for the result of `seed`."""
+    """Store what `retrieval.judgements` marked in `folder`, the one of the cell's results, for the result of `seed`."""
     content = packed({f"{name}{part}": array for part, one in judged.items() for name, array in _pack(one).items()})
     digest = hashlib.sha256(content).hexdigest()
     stored = StoredHits(file=f"seed{seed}-{digest[:16]}.safetensors", sha256=digest, k=judged[""].top_k)
@@ -40,12 +39,14 @@ def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / stored.file, content)
     except OSError as error:
-        raise StoreError(f"cannot write {folder / stored.file}: {error.strerror}; see --results") from error
+        raise StoreError(
+            f"cannot write {folder / stored.file}: {error.strerror}; see --results", code="not-writable"
+        ) from error
     return stored
 
 
 def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
-    """Read what `save` kept in `folder`, refusing a file that is not the one of that hash."""
+    """Read what `save` stored in `folder`, refusing a file that is not the one of that hash."""
     path = folder / Path(stored.file).name
     content = read_stored(path, stored.sha256, "it is kept beside its result")
     try:
@@ -53,11 +54,11 @@ def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
         parts = [name.removeprefix("shape") for name in arrays if name.startswith("shape")]
         return {part: _unpack(arrays, part) for part in parts}
     except (SafetensorError, KeyError, ValueError, zlib.error) as error:
-        raise StoreError(f"{path}: does not say which answers were right: {error}") from error
+        raise StoreError(f"{path}: does not say which answers were right: {error}", code="damaged-file") from error
 
 
 def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
-    """Return a function that tells which answers of a result were right, from what lies beside it below `root`."""
+    """Return a function from a result to its judged ranking, read from the hits stored beside it below `root`."""
 
     @cache
     def read(stored: StoredHits, folder: Path) -> Mapping[str, Judged]:
@@ -65,7 +66,7 @@ def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
 
     def judged(result: Result) -> Mapping[str, Judged]:
         if result.hits is None:
-            raise StoreError(f"{result.path(root)}: which answers were right is not kept beside it")
+            raise StoreError(f"{result.path(root)}: which answers were right is not kept beside it", code="no-hits")
         return read(result.hits, result.path(root).parent)
 
     return judged

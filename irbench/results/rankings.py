@@ -1,4 +1,4 @@
-"""Rankings and what led to them, kept in the work folder so that a metric invented later needs no new run."""
+"""Rankings and what led to them, stored in the work folder so that a metric added later needs no new run."""
 
 import hashlib
 from pathlib import Path
@@ -17,9 +17,9 @@ from irbench.runtime.cache import write_atomically
 
 
 def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None = None) -> StoredRanking:
-    """Keep a ranking in `folder` under a name made of its content, so that no other result's ranking is replaced.
+    """Store a ranking in `folder` under a name made of its content, so that no other result's ranking is replaced.
 
-    With it the gallery's identifiers, where the answers were found by writing these.
+    With it the gallery's identifiers, for a retriever that generates identifiers.
     """
     arrays = {"rows": ranking.rows.astype(np.int32), "scores": np.ascontiguousarray(ranking.scores)}
     if identifiers is not None:
@@ -31,21 +31,23 @@ def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / stored.file, content)
     except OSError as error:
-        raise StoreError(f"cannot keep the ranking in {folder}: {error.strerror}; see --work") from error
+        raise StoreError(
+            f"cannot keep the ranking in {folder}: {error.strerror}; see --work", code="not-writable"
+        ) from error
     return stored
 
 
 def load_ranking(stored: StoredRanking, folder: Path) -> Ranking:
-    """Read a ranking that `save_ranking` kept, refusing a file that is not the one of that hash."""
+    """Read a ranking that `save_ranking` stored, refusing a file that is not the one of that hash."""
     arrays = _load_arrays(stored, folder)
     try:
         return Ranking(arrays["rows"].astype(np.int64), arrays["scores"])
     except (KeyError, ContractError) as error:
-        raise StoreError(f"{folder / Path(stored.file).name}: not a ranking: {error}") from error
+        raise StoreError(f"{folder / Path(stored.file).name}: not a ranking: {error}", code="damaged-file") from error
 
 
 def load_codes(stored: StoredRanking, folder: Path) -> NDArray[np.int64] | None:
-    """Read the identifiers codes[N,M] of the gallery behind a ranking; None where none were written."""
+    """Read the identifiers codes[N,M] of the gallery behind a ranking; None where none were generated."""
     codes = _load_arrays(stored, folder).get("codes")
     return None if codes is None else codes.astype(np.int64)
 
@@ -56,7 +58,7 @@ def _load_arrays(stored: StoredRanking, folder: Path) -> dict[str, NDArray[Any]]
     try:
         return load(content)
     except SafetensorError as error:
-        raise StoreError(f"{path}: not a ranking: {error}") from error
+        raise StoreError(f"{path}: not a ranking: {error}", code="damaged-file") from error
 
 
 def read_stored(path: Path, sha256: str, place: str) -> bytes:
@@ -64,7 +66,9 @@ def read_stored(path: Path, sha256: str, place: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}; {place}") from error
+        raise StoreError(f"{path}: {error.strerror}; {place}", code="unreadable-file") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise StoreError(f"{path}: not what was stored with the result: its hash differs; run the cell again")
+        raise StoreError(
+            f"{path}: not what was stored with the result: its hash differs; run the cell again", code="damaged-file"
+        )
     return content

@@ -21,13 +21,13 @@ Judge = Callable[[Result], Mapping[str, Judged]]  # the judged ranking of a resu
 
 def known_metrics() -> Mapping[str, Metric]:
     """Return irbench's metrics and the user's: those in a folder `metrics` beside the recipes, see `metrics.own`."""
-    own.load(recipes.folders())
+    own.load(recipes.own_folders())
     return METRICS
 
 
 def scoring_version() -> str:
     """Return 16 hexadecimal digits for the code that scores today, that of the user's metrics included."""
-    return code_digest(scoring.estimates, *own.load(recipes.folders()))[:16]
+    return code_digest(scoring.estimates, *own.load(recipes.own_folders()))[:16]
 
 
 def scored(result: Result, judged: Mapping[str, Judged], scope: Scope) -> Result:

@@ -7,21 +7,23 @@ files, so that a metric invented later needs no new run; which answers were righ
 
 import re
 from dataclasses import field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.dataclasses import dataclass
 
 from irbench.core.benchmark import Benchmark
+from irbench.core.cell import Cell, Origin, Value
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 Status = Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
 
-# beside one other process on two cores the median time of an unchanged query varied by 4, beside three by 8.7
-_OTHERS = 0.1  # share of the cores that others computed on
+# with one other process on two cores the median time of an unchanged query varied by a factor of 4, with three by 8.7
+_CONCURRENT = 0.1  # share of the cores that other processes computed on
 _LOAD = 1.5  # for each core, where no more is known; a cell that computes on all of them makes 1
 
 # strict: no text where a number belongs; NaN and infinity are errors where the result is made, not where it is written
@@ -36,7 +38,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Dataset:
-    """What was asked, and of how many images."""
+    """The benchmark: which images, under which protocol."""
 
     name: str
     protocol: str
@@ -46,15 +48,15 @@ class Dataset:
     gallery: Count
     queries: Count
     classes: Count
-    without_positives: Count = 0  # queries without a right answer in the gallery, left out of every mean
-    bad_images: Count = 0  # unreadable images that were skipped, as asked
+    without_positives: Count = 0  # queries without a relevant image in the gallery, left out of every mean
+    bad_images: Count = 0  # unreadable images that were skipped on request
     incremental: Count = (
         0  # of the gallery, images that were not trained on and were added after the others were indexed
     )
 
     @classmethod
     def of(cls, benchmark: Benchmark, *, bad_images: int = 0) -> Self:
-        """Return what a result tells of the benchmark; `bad_images` were left out of it."""
+        """Return what a result reports of the benchmark; `bad_images` were left out of it."""
         return cls(
             name=benchmark.name,
             protocol=benchmark.protocol,
@@ -93,7 +95,7 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class StoredRanking:
-    """Where the answers are kept: a file name within the folder of rankings, its hash, and the answers per query."""
+    """Where the ranking is stored: a file name within the folder of rankings, its hash, and the results per query."""
 
     file: str
     sha256: Sha256
@@ -102,7 +104,7 @@ class StoredRanking:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class StoredHits:
-    """Which answers were right: a file beside the result (see `hits`), its hash, and the answers per query."""
+    """Where the hits are stored: a file beside the result (see `hits`), its hash, and the results per query."""
 
     file: str
     sha256: Sha256
@@ -111,18 +113,18 @@ class StoredHits:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class QueryTimes:
-    """Milliseconds that a query takes, as the harness's clock saw them; of a batch, each query's share.
+    """Milliseconds that a query takes, by the harness's timer; of a batch, each query's share.
 
-    A stage consists of its parts and of what stands between them; the parts are timed apart from the stages.
+    A span consists of its subspans and of what lies between them; subspans are timed apart from the spans.
     """
 
-    batch: Count  # queries asked together
+    batch: Count  # queries sent together
     encode_p50: float | None = None
     search_p50: float | None = None
-    read_p50: float | None = None  # of the encoding: the picture's file, to its pixels; None where there are no files
-    decoder_p50: float | None = None  # of the search, where identifiers are written: the network …
+    read_p50: float | None = None  # of the encoding: from the image file to its pixels; None where there are no files
+    decoder_p50: float | None = None  # of the search, where identifiers are generated: the network …
     trie_p50: float | None = None  # … the choice among the identifiers that exist …
-    lookup_p50: float | None = None  # … and the images that have them; an index answers with these at once
+    lookup_p50: float | None = None  # … and the images that have them; an index returns these at once
     total_p50: float | None = None
     total_p95: float | None = None
     total_p99: float | None = None
@@ -147,19 +149,22 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Result:
-    """One cell's result. `metrics` keeps the order in which they were asked for."""
+    """One cell's result. `metrics` keeps the order in which they were computed."""
 
-    schema: Literal[1] = SCHEMA
+    schema: Literal[2] = SCHEMA
     status: Status
     reason: str | None = None  # why the status is not "ok"
     dataset: Dataset
     method: str
     search: str | None = None
     identifier: str | None = None
-    variant: str | None = None  # what an ablation changed
-    scale: Literal["tiny", "small", "paper", "unknown"]  # unknown: of a ranking that was made elsewhere
+    scale: str
     seed: Count
-    inputs: str  # hash of recipe, data, scale, seed, options and code: an equal one answers the same question
+    overrides: dict[str, Value] = field(default_factory=dict)  # recipe keys with another value than the recipe's
+    default_identifier: str | None = None  # the recipe's own choice
+    default_scale: str | None = None  # the data set's own
+    origin: Origin = "recipe"
+    inputs: str  # hash of recipe, data, scale, seed, options and code: equal for cells with the same ranking
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100, "epochs": 3}
     backbone: Backbone | None = None
     recipe: RecipeUsed
@@ -176,20 +181,45 @@ class Result:
         if (self.status == "ok") != (self.reason is None):
             raise ValueError(f"status '{self.status}' {'has no' if self.status == 'ok' else 'needs a'} reason")
 
+    @cached_property
+    def spec(self) -> Cell:
+        """The cell that was run, its data set by name."""
+        return Cell(
+            method=self.method,
+            search=self.search,
+            identifier=self.identifier,
+            dataset=self.dataset.name,
+            scale=self.scale,
+            seed=self.seed,
+            crop=self.dataset.crop,
+            protocol=self.dataset.protocol,
+            epochs=self.shortened.get("epochs"),
+            max_queries=self.shortened.get("max_queries"),
+            incremental=bool(self.dataset.incremental),
+            overrides=tuple(self.overrides.items()),
+            default_identifier=self.default_identifier,
+            default_scale=self.default_scale,
+            origin=self.origin,
+        )
+
+    @property
+    def variant(self) -> str | None:
+        """Everything that differs from the default run of the method on the data set: "hkm", "beam_size-10"."""
+        return self.spec.variant
+
     @property
     def cell(self) -> str:
-        """The cell's name without its seed: "ft-clip+scann", "irgen@length=2"."""
-        search = f"+{self.search}" if self.search else ""
-        return f"{self.method}{search}" + (f"@{self.variant}" if self.variant else "")
+        """The cell's name without its seed: "ft-clip+scann", "irgen@num_codebooks-2"."""
+        return self.spec.label
 
     @property
     def under_concurrent_load(self) -> bool:
-        """Were its times measured while others used the machine? Then they say little; results of old do not tell."""
+        """Were its times measured while other processes used the machine? Then they say little."""
         others, load, cores = (self.environment.get(key) for key in ("concurrent_load", "load", "cores"))
         if not isinstance(cores, int):
             return False
         if isinstance(others, int | float):
-            return others > _OTHERS * cores
+            return others > _CONCURRENT * cores
         return isinstance(load, int | float) and load > _LOAD * cores
 
     def path(self, root: Path) -> Path:
@@ -200,9 +230,16 @@ class Result:
         return root / self.dataset.name / self.cell / f"seed{self.seed}.json"
 
 
+def of_cell(cell: Cell) -> dict[str, Any]:
+    """Return the fields of a result that tell which cell it is of."""
+    names = ("method", "search", "identifier", "scale", "seed", "default_identifier", "default_scale", "origin")
+    return {name: getattr(cell, name) for name in names} | {"overrides": dict(cell.overrides)}
+
+
 def _check_name(what: str, name: str | None) -> None:
     if name is not None and not _LEGAL.fullmatch(name):
         raise UsageError(
             f"{what} '{name}' cannot be part of a file name: use letters, digits and - _ . = , and begin and end with "
-            "a letter or digit"
+            "a letter or digit",
+            code="bad-file-name",
         )

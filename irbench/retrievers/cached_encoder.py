@@ -1,4 +1,4 @@
-"""An encoder that remembers: wraps any other, and keeps the vectors of whole splits in the store."""
+"""An encoder with a cache: wraps another one, and stores the embeddings of whole splits."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,34 +15,34 @@ from irbench.runtime.timer import caches_bypassed
 
 
 class CachedEncoder:
-    """Computes each set of images once for an encoder whose `identity` says all that its vectors depend on.
+    """Encodes each set of images once; `identity` states all that the encoder's vectors depend on.
 
-    While a live clock runs nothing is remembered: a timed answer is computed.
+    Under a timer that bypasses caches, embeddings are always computed.
     """
 
     def __init__(self, encoder: Encoder, store: Store, identity: Mapping[str, object]) -> None:
         self.encoder, self.store, self.identity = encoder, store, identity
 
     def train(self, images: ImageSet) -> None:
-        """Train the encoder within, where it learns; its vectors depend on the images from then on."""
+        """Train the wrapped encoder, if it is trainable; its vectors depend on the training images from then on."""
         if isinstance(self.encoder, Trainable):
             self.encoder.train(images)
             self.identity = {**self.identity, "train": [images.fingerprint, Source(images).digest, images.mirror]}
 
     def encode(self, images: ImageSet) -> Embeddings:
-        """Return E[N,D], from the store where it is there."""
+        """Return E[N,D], from the store on a hit."""
         if caches_bypassed():
             return self.encoder.encode(images)
 
         def compute(folder: Path) -> None:
             np.save(folder / "embeddings.npy", self.encoder.encode(images).array)
 
-        backbone = self.encoder.describe().backbone  # its weights may be the hub's, which no recipe pins
+        backbone = self.encoder.describe().backbone  # weights from the hub are not pinned by the recipe
         weights = backbone.weights if backbone else None
         key = Key("embeddings", {**self.identity, "weights": weights, "images": Source(images).digest})
         entry = self.store.ensure(key, compute, span="encode")
         return Embeddings(np.load(entry.path / "embeddings.npy", allow_pickle=False))
 
     def describe(self) -> Description:
-        """Tell what the encoder within tells."""
+        """Return the description of the wrapped encoder."""
         return self.encoder.describe()

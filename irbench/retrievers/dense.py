@@ -1,4 +1,4 @@
-"""An encoder and a searcher make a retriever: the recipe of the method is the encoder's."""
+"""A retriever made of an encoder and a searcher; the recipe of the method is the encoder's."""
 
 from dataclasses import dataclass, replace
 
@@ -9,25 +9,25 @@ from irbench.core.benchmark import ImageSet
 from irbench.core.description import Description
 from irbench.core.ranking import Ranking
 from irbench.protocols import Components, Trainable
-from irbench.retrievers.rebuilt import updatable
+from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import span
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The parts have recipes of their own."""
+    """Empty: encoder and searcher have recipes of their own."""
 
 
 class DenseRetriever:
-    """Nearest vectors of the query's vector."""
+    """Nearest neighbours of the query's embedding."""
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
         self.config, self.runtime = config, runtime
-        self.encoder, self.searcher = components.encoder(), updatable(components.searcher())
+        self.encoder, self.searcher = components.encoder(), SearchIndex(components.searcher())
 
     def train(self, images: ImageSet) -> None:
-        """Train the encoder, where it learns."""
+        """Train the encoder, if it is trainable."""
         if isinstance(self.encoder, Trainable):
             self.encoder.train(images)
 
@@ -46,19 +46,19 @@ class DenseRetriever:
             self.searcher.add(vectors)
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Take rows out of the index."""
+        """Remove gallery rows from the index."""
         with span("build"):
             self.searcher.remove(rows)
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
-        """Encode the queries and search."""
+        """Encode the queries and return the ranking [Q,k]."""
         with span("encode"):
             vectors = self.encoder.encode(queries)
         with span("search"):
             return self.searcher.search(vectors, k)
 
     def describe(self) -> Description:
-        """The encoder's network and the searcher's index."""
+        """Describe the encoder's network and the searcher's index."""
         encoder, searcher = self.encoder.describe(), self.searcher.describe()
         details = {**encoder.details, **searcher.details}
         return replace(encoder, index_bytes=searcher.index_bytes, details=details)

@@ -1,4 +1,4 @@
-"""What encoders with a network share: learning before, embedding, describing after."""
+"""What encoders with a trained network share: training, encoding, description."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -22,13 +22,13 @@ C = TypeVar("C", bound=TrainingConfig)
 
 
 class EncoderTask(Task):
-    """A task that trains `features`, the module from pictures to the vectors that are searched."""
+    """A task that trains `features`, the module from images to embeddings."""
 
     features: nn.Module
 
 
 class TrainedEncoder(ABC, Generic[C]):
-    """Base of the encoders that learn: a subclass says with which task."""
+    """Base of the trained encoders: a subclass chooses the training task."""
 
     unit = False  # are vectors scaled to length one?
 
@@ -40,11 +40,11 @@ class TrainedEncoder(ABC, Generic[C]):
 
     @abstractmethod
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> EncoderTask:
-        """Return what is trained; `classes` [N] holds the class of every training image, from 0 without gaps."""
+        """Return the training task; `classes` [N] are those of the training images, numbered from 0 without gaps."""
 
     @property
     def view(self) -> View:
-        """How a picture is reduced before its middle square is encoded."""
+        """How an image is resized before its center crop is encoded."""
         return View(self.config.resize_size, self.config.fit)
 
     def train(self, images: ImageSet) -> None:
@@ -57,20 +57,20 @@ class TrainedEncoder(ABC, Generic[C]):
 
     @property
     def network(self) -> VisionNetwork:
-        """The trained network, for others to start from; `train` comes first."""
+        """The trained network, which others may start from; `ContractError` before `train`."""
         if self._network is None:
-            raise ContractError(f"{type(self).__name__} was used before it was trained")
+            raise ContractError(f"{type(self).__name__} was used before it was trained", code="not-trained")
         return self._network
 
     @property
     def trained_model(self) -> TrainedModel:
-        """The record of the training; `train` comes first."""
+        """The record of the training; `ContractError` before `train`."""
         if self._trained_model is None:
-            raise ContractError(f"{type(self).__name__} was used before it was trained")
+            raise ContractError(f"{type(self).__name__} was used before it was trained", code="not-trained")
         return self._trained_model
 
     def encode(self, images: ImageSet) -> Embeddings:
-        """Return the features of the images; `train` comes first."""
+        """Return the features [N,D] of the images; `ContractError` before `train`."""
         module = self._features or self.network
         self.runtime.cast_weights(module)
         vectors = Embeddings(
@@ -79,11 +79,11 @@ class TrainedEncoder(ABC, Generic[C]):
         return vectors.unit() if self.unit else vectors
 
     def describe(self) -> Description:
-        """Tell the backbone, the bytes of the network, and how it trained."""
-        told = describe_network(self.network, self._features or self.network)
-        return replace(told, details={"training": self.trained_model.training})
+        """Describe the backbone, the bytes of the network, and the training."""
+        description = describe_network(self.network, self._features or self.network)
+        return replace(description, details={"training": self.trained_model.training})
 
 
 def describe_network(network: TimmNetwork, module: nn.Module) -> Description:
-    """Return the description of a network and of the module that runs it, its parameters as they are held."""
+    """Return the description of a network, with the bytes of the parameters of `module`, which runs it."""
     return Description(backbone=network.facts(), model_bytes=sum(p.nbytes for p in module.parameters()))

@@ -145,7 +145,9 @@ class Store:
         except OSError as error:
             if only and error.errno not in only:
                 raise
-            raise StoreError(f"cannot write to the work folder {self.root}: {error.strerror}; see --work") from error
+            raise StoreError(
+                f"cannot write to the work folder {self.root}: {error.strerror}; see --work", code="not-writable"
+            ) from error
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

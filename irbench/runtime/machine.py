@@ -1,22 +1,14 @@
-"""The machine that a number was made on, and how a run is to use it."""
+"""Where and how irbench computes: device, precision, threads and seeds."""
 
-import os
-import platform
 import random
-import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from irbench.core.errors import UsageError
-from irbench.core.version import VERSION
 from irbench.runtime.cache import Store
 
 if TYPE_CHECKING:
@@ -28,7 +20,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and how a part of a method computes: given to every class that the catalog builds."""
+    """Where and how a component of a method computes: given to every class that a recipe names."""
 
     store: Store
     seed: int = 0
@@ -39,7 +31,7 @@ class Runtime:
 
     @property
     def synchronize(self) -> Callable[[], None]:
-        """A function that waits until the device has done all it was told."""
+        """A function that waits until the device has finished its queued work."""
         if self.device == "cpu":
             return lambda: None
         import torch
@@ -53,7 +45,7 @@ class Runtime:
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     def cast_weights(self, network: "torch.nn.Module") -> None:
-        """Hold the matrices of a network as `autocast` multiplies them, for good: it answers, and learns no more.
+        """Cast the weights of a network to the precision in which `autocast` multiplies them, for inference only.
 
         It computes the same to the bit. Without this, autocast casts every matrix anew for every batch.
         """
@@ -82,18 +74,24 @@ def choose_device(wish: str) -> str:
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wish == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine has no CUDA device that torch can use; try --device cpu")
+        raise UsageError(
+            "--device cuda: this machine has no CUDA device that torch can use; try --device cpu", code="no-device"
+        )
     return wish
 
 
 def choose_precision(wish: str, device: str) -> str:
-    """Decide "fp32" or "bf16": the latter where the hardware multiplies bfloat16 matrices (CUDA, AMX)."""
+    """Decide "fp32" or "bf16": by default the latter on a GPU that multiplies bfloat16 matrices, and only there.
+
+    On a CPU the same command means the same arithmetic everywhere, also where the processor has AMX.
+    """
     if wish != "auto":
         return wish
+    if device != "cuda":
+        return "fp32"
     import torch
 
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else "amx_bf16" in cpu_flags()
-    return "bf16" if fast else "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def seed_everything(seed: int) -> None:
@@ -111,140 +109,3 @@ def use_threads(count: int | None) -> None:
         import torch
 
         torch.set_num_threads(count)
-
-
-def environment(runtime: Runtime) -> dict[str, object]:
-    """Return what a result has to tell of the machine and the software; no paths, names or secrets of the user."""
-    import torch
-
-    return {
-        "irbench": VERSION,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        **{name: _version(*packages) for name, packages in _LIBRARIES.items()},
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "load": _load(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if runtime.device == "cuda" else None,
-        "precision": runtime.precision,
-    }
-
-
-def reset_peak_memory(runtime: Runtime) -> None:
-    """Start counting the peak of memory anew, so that it is that of indexing and answering, not of training.
-
-    On macOS, where the host's peak cannot be reset, training counts where it was not remembered.
-    """
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts from what is resident now
-    if runtime.device == "cuda":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
-    """Return the peak of host memory (libraries included) and of torch's device memory, in bytes."""
-    import resource
-
-    device = None
-    if runtime.device == "cuda":
-        import torch
-
-        device = torch.cuda.max_memory_allocated()
-    kib = _proc("status", "VmHWM").removesuffix("kB").strip()
-    host = 1024 * int(kib) if kib else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return host, device
-
-
-class ConcurrentLoad:
-    """Counts the cores that other processes compute on, from now on.
-
-    The system's load says less: it is a mean over the last minute, it cannot tell a process that computes beside this
-    one on an idle core from one that takes its core away, and it counts the threads of this one.
-    """
-
-    def __init__(self) -> None:
-        self._start = perf_counter(), _computed()
-
-    def cores(self) -> float | None:
-        """Return how many, on average; None where the system does not tell."""
-        (then, before), now, after = self._start, perf_counter(), _computed()
-        if before is None or after is None or now <= then:
-            return None
-        return round(max(0.0, after - before) / (now - then), 2)
-
-
-def _computed() -> float | None:
-    """Return the seconds that all cores together have computed for others; also what a host took of them (Linux)."""
-    try:
-        ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-        user, nice, system, _, _, _, _, steal = map(int, ticks[:8])
-    except (OSError, ValueError):
-        return None
-    return (user + nice + system + steal) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
-
-
-_LIBRARIES = {
-    "faiss": ("faiss-gpu", "faiss-cpu"),
-    "scann": ("scann",),
-    "sptag": ("sptag",),
-    "timm": ("timm",),
-    "torchvision": ("torchvision",),
-}
-
-
-@cache
-def cpu_flags() -> frozenset[str]:
-    """Return the instruction sets that the processor announces; empty where the system does not tell."""
-    return frozenset(_proc("cpuinfo", "flags").split())
-
-
-def _cpu_name() -> str:
-    return _proc("cpuinfo", "model name") or platform.processor() or platform.machine()
-
-
-def _load() -> float | None:
-    """Return how many processes wanted to compute, on average over the last minute."""
-    try:
-        return round(os.getloadavg()[0], 1)
-    except OSError:
-        return None
-
-
-def _proc(file: str, field: str) -> str:
-    """Return the first value of `field` in what Linux tells of itself or of this process; empty where it does not."""
-    path = Path("/proc/self/status" if file == "status" else f"/proc/{file}")
-    try:
-        text = path.read_text()
-    except OSError:
-        return ""
-    lines = (line.partition(":") for line in text.splitlines())
-    return next((value.strip() for name, _, value in lines if name.strip() == field), "")
-
-
-def _version(*packages: str) -> str | None:
-    for package in packages:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return None
-
-
-def _commit() -> str | None:
-    """Return the commit of irbench's own checkout, with a + where files differ from it; None for an installed one."""
-    folder = str(Path(__file__).parent)
-    try:
-        _git(folder, "ls-files", "--error-unmatch", __file__)  # not the repository of somebody who has a venv in it
-        return _git(folder, "rev-parse", "--short=12", "HEAD") + ("+" if _git(folder, "status", "-s", ".") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(folder: str, *arguments: str) -> str:
-    command = ["git", "-C", folder, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()

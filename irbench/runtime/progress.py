@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import TypeVar
 
 T = TypeVar("T")
+_QUIET = "IRBENCH_QUIET"  # in the environment, so that processes that are started hear of it
 
 _PATIENCE = 1.5  # seconds of silence before a bar appears
 
@@ -16,7 +17,7 @@ def track(items: Iterable[T], description: str, total: int | None = None, *, bac
 
     Without `background` it moves between items only, by no thread of its own, which a measurement would notice.
     """
-    if os.environ.get("IRBENCH_QUIET") == "1":
+    if os.environ.get(_QUIET) == "1":
         yield from items
         return
     from rich.console import Console
@@ -36,9 +37,24 @@ def track(items: Iterable[T], description: str, total: int | None = None, *, bac
 
 
 @contextmanager
+def quiet(*, on: bool) -> Iterator[None]:
+    """Show no progress bars meanwhile, if `on`; also in processes that are started meanwhile."""
+    before = os.environ.get(_QUIET)
+    if on:
+        os.environ[_QUIET] = "1"
+    try:
+        yield
+    finally:
+        if on and before is None:
+            del os.environ[_QUIET]
+        elif on and before is not None:
+            os.environ[_QUIET] = before
+
+
+@contextmanager
 def transfer(description: str, *, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that is told how many of `total` bytes are done; a bar appears as it does in `track`."""
-    if os.environ.get("IRBENCH_QUIET") == "1":
+    """Yield a function to call with how many of `total` bytes are done; a bar appears as it does in `track`."""
+    if os.environ.get(_QUIET) == "1":
         yield lambda _: None
         return
     from rich import progress as rich

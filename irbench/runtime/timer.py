@@ -107,6 +107,6 @@ def charged() -> float:
 
 
 def caches_bypassed() -> bool:
-    """Is a timed measurement under way, in which nothing may be answered from a cache?"""
+    """Is a timed measurement under way, in which nothing may come from a cache?"""
     timer = _running.get()
     return timer is not None and timer.bypass_cache

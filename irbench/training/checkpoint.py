@@ -1,4 +1,4 @@
-"""A training that was stopped goes on from here: everything that it needs for that, in one safetensors file."""
+"""Checkpoints: the whole state of a training, in one safetensors file."""
 
 import json
 from collections.abc import Mapping
@@ -16,23 +16,23 @@ Parts = Mapping[str, Mapping[str, Tensor]]  # "module", "optimizer" …: their t
 
 
 def tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Return the module's parameters and buffers, each in memory of its own, on the CPU."""
+    """Return copies of the module's parameters and buffers, on the CPU."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
 
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return what the optimiser remembers of each parameter."""
+    """Return the optimiser's state of each parameter, named "index.name"."""
     state = optimizer.state_dict()["state"]
     return {
-        f"{index}.{name}": value.cpu().contiguous() for index, kept in state.items() for name, value in kept.items()
+        f"{index}.{name}": value.cpu().contiguous() for index, values in state.items() for name, value in values.items()
     }
 
 
-def put_moments(optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
-    """Let the optimiser remember what `moments` returned, laid out in memory as its parameters are."""
+def load_moments(optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) -> None:
+    """Restore the state that `moments` returned, in the memory layout of the parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in kept.items():
+    for key, value in saved.items():
         index, name = key.split(".")
         parameter = parameters[int(index)]
         state.setdefault(int(index), {})[name] = (
@@ -43,27 +43,27 @@ def put_moments(optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) ->
 
 @dataclass
 class Progress:
-    """How far a training has come."""
+    """The progress of a training."""
 
     losses: list[float] = field(default_factory=list)  # mean loss of each finished epoch
-    validation: list[float] = field(default_factory=list)  # loss on the images held out, each time it was taken
-    step: int = 0  # batches of the running epoch that have been learnt
-    seconds: float = 0.0  # spent so far, also by processes that were stopped
+    validation: list[float] = field(default_factory=list)  # each validation loss
+    step: int = 0  # finished batches of the current epoch
+    seconds: float = 0.0  # so far, those of earlier processes included
 
     @property
     def stale(self) -> int:
-        """Validations since the best one."""
+        """Number of validations since the best one."""
         return len(self.validation) - 1 - self.validation.index(min(self.validation)) if self.validation else 0
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The last state of a training, in a file that is replaced as a whole."""
+    """The latest state of a training, in a file that is replaced atomically."""
 
     path: Path
 
     def save(self, parts: Parts, progress: Progress) -> None:
-        """Write the state; a crash at any moment leaves the old file or the new one."""
+        """Write the state; a crash at any time leaves either the old file or the new one."""
         flat = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
         temporary = self.path.with_suffix(".new")
         save_file(flat, temporary, metadata={"progress": json.dumps(asdict(progress))})
@@ -71,7 +71,7 @@ class Checkpoint:
         temporary.replace(self.path)
 
     def load(self) -> tuple[Parts, Progress] | None:
-        """Return what was saved last; None, if nothing was."""
+        """Return the saved state; None if there is none."""
         if not self.path.is_file():
             return None
         parts: dict[str, dict[str, Tensor]] = {}

@@ -1,4 +1,4 @@
-"""The part of a recipe that says how a network is trained."""
+"""The part of a recipe that states how a network is trained."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -11,47 +11,47 @@ from irbench.networks.backbones import NetworkConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(NetworkConfig):
-    """Optimiser, schedule and augmentation; every trained method's own `Config` extends it.
+    """Optimiser, schedule and augmentation; the `Config` of every trained method extends it.
 
-    The defaults are those of the paper's own networks (appendix A), or of the published code where it is silent.
+    The defaults are those of the paper's own networks (appendix A), or of the published code where it gives none.
     """
 
-    answering: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # keys that change how the trained network answers, not what it is
+    answering: ClassVar[frozenset[str]] = frozenset()  # keys that are read after training only
 
     epochs: PositiveInt
     batch: PositiveInt = 64
-    per_class: NonNegativeInt = 0  # images of one class drawn together; 0 draws without regard to classes
+    per_class: NonNegativeInt = 0  # images of each class in a batch; 0: batches regardless of classes
     # optimiser
     optimizer: Literal["adamw", "adam"] = "adamw"
     lr: PositiveFloat
-    backbone_lr: NonNegativeFloat = 0.01  # learning rate of the backbone, as a share of `lr`
+    backbone_lr: NonNegativeFloat = 0.01  # learning rate of the backbone, as a multiple of `lr`
     weight_decay: NonNegativeFloat = 0.05
-    decay_vectors: bool = False  # biases and norms decay too
+    decay_vectors: bool = False  # weight decay of biases and norms too
     betas: tuple[Part, Part] = (0.9, 0.96)
     clip_gradient: NonNegativeFloat = 0.0  # largest gradient norm; 0 does not clip
     # schedule
-    schedule: Literal["cosine", "step", "constant"] = "cosine"  # step: a tenth at 60 % and 80 % of the epochs
-    warmup: Share = 0.1  # share of the epochs in which the rate rises from `warmup_lr`; 20 of 200 in the paper
-    warmup_lr: NonNegativeFloat = 5e-7  # of every part of the network, whatever its share of `lr`; so is `final_lr`
+    schedule: Literal["cosine", "step", "constant"] = "cosine"  # step: divided by 10 at 60 % and 80 % of the epochs
+    warmup: Share = 0.1  # share of the epochs with a rate rising from `warmup_lr`; 20 of 200 in the paper
+    warmup_lr: NonNegativeFloat = 5e-7  # of all parameters, the backbone's too; so is `final_lr`
     final_lr: NonNegativeFloat = 0.0
-    cycle_epochs: NonNegativeInt = 0  # after so many the cosine starts again; 0: it falls once, over all epochs
-    cycles: PositiveInt = 1  # so many times it falls; then the rate stays at `final_lr`
-    cycle_decay: Share = 1.0  # each time it starts from this share of where it started before
-    # validation: images that are learnt nothing from, and tell when to stop
+    cycle_epochs: NonNegativeInt = 0  # length of a cosine cycle; 0: one cycle over all epochs
+    cycles: PositiveInt = 1  # number of cycles, after which the rate stays at `final_lr`
+    cycle_decay: Share = 1.0  # peak rate of a cycle, as a share of the previous one's
+    # validation: on images held out of training, for early stopping
     validation_share: Part = 0.0  # of the training set, class by class
     validate_every: PositiveInt = 1  # epochs
-    patience: NonNegativeInt = 0  # validations without a better one after which the best is kept; 0: none is chosen
-    # augmentation, beside the random place of the square that is seen
-    mirror: bool = False  # half of the pictures mirrored, unless that changes what they show
-    rotate: NonNegativeFloat = 0.0  # up to ± degrees
-    zoom: Part = 0.0  # scaled by 1 ± this share
-    shift: Share = 0.0  # moved by up to ± this share of the side
+    patience: NonNegativeInt = (
+        0  # validations without improvement before the best model is restored; 0: no early stopping
+    )
+    # augmentation, besides random crops
+    mirror: bool = False  # mirror half of the images, unless that changes their class
+    rotate: NonNegativeFloat = 0.0  # by up to ± degrees
+    zoom: Part = 0.0  # scale by 1 ± this share
+    shift: Share = 0.0  # move by up to ± this share of the image size
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cycles > 1 and not self.cycle_epochs:
-            raise ValueError(f"cycles = {self.cycles} need cycle_epochs, the length of one")
+            raise ValueError(f"cycles = {self.cycles} need cycle_epochs, the length of a cycle")
         if self.patience and not self.validation_share:
-            raise ValueError(f"patience = {self.patience} needs a validation_share to be judged by")
+            raise ValueError(f"patience = {self.patience} needs a validation_share")

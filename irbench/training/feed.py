@@ -1,4 +1,4 @@
-"""Batches of pictures for the training loop, as bytes on the device that learns."""
+"""Batches of uint8 images for the training loop, on the device that trains."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,35 +10,35 @@ from torch import Generator, Tensor
 
 from irbench.core.errors import RecipeError
 from irbench.data.pixels import Pixels
-from irbench.networks.backbones import sent
+from irbench.networks.backbones import to_device
 from irbench.runtime.machine import Runtime
 from irbench.training.config import TrainingConfig
 
-_SHARE_OF_DEVICE = 0.4  # of the free device memory may hold the decoded training set
+_SHARE_OF_DEVICE = 0.4  # of the free device memory, for the decoded training set
 
 
 class Feed:
-    """Shuffled batches (pictures [B,H,H,3] uint8, rows [B]) of a decoded training set.
+    """Shuffled batches (uint8 images [B,H,H,3], rows [B]) of a decoded training set.
 
-    On a GPU the whole set is kept as bytes in device memory where it fits; elsewhere a thread gathers the next batch
-    while the network is busy with this one.
+    On a GPU the whole set is copied to device memory where it fits; otherwise a thread loads the next batch while the
+    network is busy with the current one.
     """
 
     def __init__(
         self,
-        pictures: Pixels,
+        images_uint8: Pixels,
         labels: NDArray[np.int64],
         config: TrainingConfig,
         runtime: Runtime,
         rows: NDArray[np.int64] | None = None,
     ) -> None:
-        """Feed the images at `rows` of the set, by default all."""
-        self.pictures, self.labels, self.config = pictures, labels, config
+        """Feed the images at `rows` of the set, by default all of them."""
+        self.images_uint8, self.labels, self.config = images_uint8, labels, config
         self.rows = np.arange(len(labels)) if rows is None else rows
         if config.per_class > config.batch:
-            raise RecipeError(f"per_class = {config.per_class} images of a class do not fit batch = {config.batch}")
+            raise RecipeError(f"per_class = {config.per_class} is larger than batch = {config.batch}", code="bad-value")
         self.device = torch.device(runtime.device)
-        array = pictures.array
+        array = images_uint8.array
         fits = array is not None and self.device.type == "cuda" and array.nbytes < _SHARE_OF_DEVICE * _free_memory()
         self._resident = torch.from_numpy(np.array(array)).to(self.device) if fits else None
 
@@ -48,20 +48,20 @@ class Feed:
         return max(1, round(len(self.rows) / self.config.batch))
 
     def epoch(self, generator: Generator, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch after the first `skip`; with `per_class`, few images of many classes each."""
-        yield from self.in_turn(list(self._parts(generator))[skip:])
+        """Yield the batches of one epoch after the first `skip`; with `per_class`, of few images of many classes."""
+        yield from self.in_order(list(self._batch_rows(generator))[skip:])
 
-    def in_turn(self, parts: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of these rows of the set."""
+    def in_order(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a batch for each array of rows; the next one is loaded in the background."""
         with ThreadPoolExecutor(1) as ahead:
-            waiting = [ahead.submit(self._gather, part) for part in parts[:1]]
-            for part in parts[1:]:
-                ready, waiting = waiting[0], [ahead.submit(self._gather, part)]
+            waiting = [ahead.submit(self._load, rows) for rows in batches[:1]]
+            for rows in batches[1:]:
+                ready, waiting = waiting[0], [ahead.submit(self._load, rows)]
                 yield ready.result()
             yield from (last.result() for last in waiting)
 
-    def _parts(self, generator: Generator) -> Iterator[NDArray[np.int64]]:
-        """Rows of each batch: the shuffled set in equal parts, or `per_class` images of each of some classes."""
+    def _batch_rows(self, generator: Generator) -> Iterator[NDArray[np.int64]]:
+        """Yield the rows of each batch: equal parts of the shuffled set, or `per_class` images of random classes."""
         if not self.config.per_class:
             shuffled = self.rows[torch.randperm(len(self.rows), generator=generator).numpy()]
             yield from np.array_split(shuffled, self.batches)
@@ -74,11 +74,11 @@ class Feed:
             drawn = [_some(members[int(c)], self.config.per_class, generator) for c in classes]
             yield np.concatenate(drawn)
 
-    def _gather(self, part: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        rows = sent(torch.from_numpy(part), self.device)
+    def _load(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        on_device = to_device(torch.from_numpy(rows), self.device)
         if self._resident is not None:
-            return self._resident[rows], rows
-        return sent(torch.from_numpy(self.pictures[part]), self.device), rows
+            return self._resident[on_device], on_device
+        return to_device(torch.from_numpy(self.images_uint8[rows]), self.device), on_device
 
 
 def _some(rows: NDArray[np.int64], count: int, generator: Generator) -> NDArray[np.int64]:

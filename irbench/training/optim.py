@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, from torch and timm, as a recipe names them."""
+"""Optimisers and learning-rate schedules of torch and timm, as a recipe chooses them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ from irbench.training.config import TrainingConfig
 
 
 def make_optimizer(module: nn.Module, backbone: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser: `backbone` trains at its own share of the rate."""
+    """Return the recipe's optimiser, in which `backbone` has its own learning rate."""
     in_backbone = {id(p) for p in backbone.parameters()}
     groups = []
     for inside in (True, False):
@@ -26,7 +26,7 @@ def make_optimizer(module: nn.Module, backbone: nn.Module, config: TrainingConfi
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, batches: int) -> Scheduler:
-    """Return the recipe's schedule, asked once a step: `scheduler.step_update(number of steps done)`."""
+    """Return the recipe's schedule, updated before each step by `scheduler.step_update(number of steps done)`."""
     steps = config.epochs * batches
     warmup: dict[str, Any] = {
         "warmup_t": int(config.warmup * steps),
@@ -37,7 +37,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, bat
         cycle: dict[str, Any] = {"cycle_limit": config.cycles, "cycle_decay": config.cycle_decay}
         length = config.cycle_epochs * batches or steps
         return CosineLRScheduler(optimizer, t_initial=length, lr_min=config.final_lr, **cycle, **warmup)
-    # timm drops the rate one step ahead of the number that it is given
+    # timm drops the rate one step before the given one
     drops = {"step": [int(0.6 * steps) + 1, int(0.8 * steps) + 1], "constant": [steps + 1]}
     return MultiStepLRScheduler(optimizer, decay_t=drops[config.schedule], decay_rate=0.1, **warmup)
 

@@ -1,4 +1,4 @@
-"""What an encoder offers whose trained network others start from."""
+"""The protocol of encoders whose trained network other methods can start from."""
 
 from typing import Protocol, runtime_checkable
 
@@ -8,7 +8,7 @@ from irbench.training.loop import TrainedModel
 
 @runtime_checkable
 class SharesNetwork(Protocol):
-    """An encoder with a network of its own; both are there once it has been trained."""
+    """An encoder with a network of its own; both properties are available after training."""
 
     @property
     def network(self) -> VisionNetwork:

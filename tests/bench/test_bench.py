@@ -18,7 +18,7 @@ from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, rates
 from irbench.bench.timing import repeated
 from irbench.cli.main import app
-from irbench.config.catalog import SEARCHERS
+from irbench.config.registry import SEARCHERS
 from irbench.core.errors import MissingLibrary, UsageError
 from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen.beam import BeamSearch
@@ -30,28 +30,36 @@ RATES = Rates(precision="fp32", flop_per_s=1e12, bytes_per_s=1e11)
 
 
 def test_trie_prints_a_line_for_each_size_or_one_document() -> None:
-    printed = CliRunner().invoke(app, ["bench", "trie", "--sizes", "100,2000", "--codes", "16"])
+    printed = CliRunner().invoke(app, ["bench", "trie", "--sizes", "100,2000", "--codebook-size", "16"])
     assert printed.exit_code == 0
     assert [line.split()[0] for line in printed.stdout.strip().splitlines()[1:]] == ["100", "2,000"]
-    document = CliRunner().invoke(app, ["bench", "trie", "--sizes", "100", "--codes", "16", "--length", "3", "--json"])
+    document = CliRunner().invoke(
+        app, ["bench", "trie", "--sizes", "100", "--codebook-size", "16", "--num-codebooks", "3", "--json"]
+    )
     built = json.loads(document.stdout)["tries"]
-    assert [(row["identifiers"], row["num_codebooks"], row["codes"]) for row in built] == [(100, 3, 16)]
+    assert [(row["identifiers"], row["num_codebooks"], row["codebook_size"]) for row in built] == [(100, 3, 16)]
     assert all(row["build_s"] > 0 and row["bytes"] > 0 and row["step_ms"] > 0 for row in built)
 
 
-def test_beam_holds_the_answers_against_the_reference_decoder(runtime: Runtime) -> None:
+def test_beam_compares_its_leaves_with_those_of_the_reference_decoder(runtime: Runtime) -> None:
     plan = Plan(
-        beam_size=(1, 3), batches=(1, 2), compared=((3, 3),), backbone="test_vit", depth=2, num_codebooks=3, patience=0
+        beam_sizes=(1, 3),
+        batches=(1, 2),
+        compared=((3, 3),),
+        backbone="test_vit",
+        num_layers=2,
+        num_codebooks=3,
+        patience=0,
     )
     model = Model(plan, runtime)
-    assert len(model.pictures) == 3
+    assert len(model.images) == 3
     points = list(measure(model, plan, RATES))
     assert [(point.batch, point.beam_size) for point in points] == [(1, 1), (1, 3), (2, 1), (2, 3)]
     for point in points:
         assert point.total_s >= point.encoder_s + point.decoder_s + point.trie_s > 0
         assert 0 < point.of_roof < 1
-    (graph,) = measure(model, replace(plan, graphs=True, beam_size=(3,), batches=(2,)), RATES)
-    assert (graph.decoder_s, graph.trie_s) == (None, None)  # without a GPU, the same but for the parts
+    (graph,) = measure(model, replace(plan, graphs=True, beam_sizes=(3,), batches=(2,)), RATES)
+    assert (graph.decoder_s, graph.trie_s) == (None, None)  # without a GPU the same, but for the subspans
     (comparison,) = compare(model, plan)
     assert (comparison.batch, comparison.beam_size, comparison.leaves_differing) == (3, 3, 0)
     assert comparison.score_difference < 1e-4
@@ -77,16 +85,16 @@ def test_what_cannot_be_measured_is_refused_by_name(command: str) -> None:
 
 
 def test_the_least_that_decoding_takes_is_what_the_decoder_does_and_what_the_roofline_says() -> None:
-    paper = DecoderConfig(memory_dim=768, num_codebooks=4, codes=256, depth=12, width=768, heads=12)
-    known = {1: 41.5 - 35.13, 10: 47.1 - 35.13, 30: 59.4 - 35.13}  # GFLOP, worked out by hand beside the encoder's
+    paper = DecoderConfig(memory_dim=768, num_codebooks=4, codebook_size=256, num_layers=12, width=768, num_heads=12)
+    known = {1: 41.5 - 35.13, 10: 47.1 - 35.13, 30: 59.4 - 35.13}  # GFLOP, worked out by hand, less the encoder's
     assert {k: decoding_flop(paper, 197, k) / 1e9 for k in known} == pytest.approx(known, abs=0.06)
 
-    shape = DecoderConfig(memory_dim=32, num_codebooks=3, codes=8, depth=2, width=32, heads=2)
+    small = DecoderConfig(memory_dim=32, num_codebooks=3, codebook_size=8, num_layers=2, width=32, num_heads=2)
     every = np.stack(np.meshgrid(*[np.arange(8)] * 3), axis=-1).reshape(-1, 3)
-    find = BeamSearch(Trie.build(Identifiers(every, 8)), "cpu")
+    beam_search = BeamSearch(Trie.build(Identifiers(every, 8)), "cpu")
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        find(Decoder(shape).eval(), torch.randn(1, 20, 32), 5)
-    assert counter.get_total_flops() == pytest.approx(decoding_flop(shape, 20, 5), rel=0.01)
+        beam_search(Decoder(small).eval(), torch.randn(1, 20, 32), 5)
+    assert counter.get_total_flops() == pytest.approx(decoding_flop(small, 20, 5), rel=0.01)
 
 
 def test_the_roofline_is_the_longer_of_two_times(runtime: Runtime) -> None:
@@ -100,17 +108,17 @@ def test_the_roofline_is_the_longer_of_two_times(runtime: Runtime) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_graph_answers_what_the_functions_do(runtime: Runtime, precision: str) -> None:
-    plan = Plan(batches=(3,), compared=(), backbone="test_vit", depth=2, num_codebooks=3)
+def test_a_graph_returns_what_the_functions_do(runtime: Runtime, precision: str) -> None:
+    plan = Plan(batches=(3,), compared=(), backbone="test_vit", num_layers=2, num_codebooks=3)
     model = Model(plan, replace(runtime, device="cuda", precision=precision))
     search = BeamSearch(model.trie, "cuda")
     encode, find = Replayed(model.network), Replayed(search)
     for seed in range(3):  # the first records, the others replay
         torch.manual_seed(seed)
-        pictures = 255 * torch.rand_like(model.pictures)
+        images = 255 * torch.rand_like(model.images)
         with torch.inference_mode(), model.runtime.autocast():
-            tokens = model.network(pictures)
-            torch.testing.assert_close(encode(pictures), tokens)
+            tokens = model.network(images)
+            torch.testing.assert_close(encode(images), tokens)
             leaves, scores = search(model.decoder, tokens, 5)
             found = find(model.decoder, tokens, 5)
         torch.testing.assert_close(found[1], scores)
@@ -180,9 +188,9 @@ def test_metrics_say_what_plain_loops_say(runtime: Runtime) -> None:
 @pytest.mark.parametrize(
     ("command", "key"),
     [
-        ("encode --backbone test_vit --side 32 --batches 1,2 --precision fp32 --patience 0", "points"),
+        ("encode --backbone test_vit --image-size 32 --batches 1,2 --precision fp32 --patience 0", "points"),
         ("search --search linear --gallery 300 --queries 10 --dim 8 --clusters 5 --patience 0", "points"),
-        ("metrics --queries 20 --answers 100 --patience 0", "metrics"),
+        ("metrics --queries 20 --top-k 100 --patience 0", "metrics"),
     ],
 )
 def test_a_bench_prints_a_table_or_one_document(command: str, key: str) -> None:

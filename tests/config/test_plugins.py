@@ -1,13 +1,7 @@
 """An outside package, made here, adds an encoder and a retriever by entry points alone."""
 
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
-
-import pytest
-
-from irbench.config.registry import Registry
-from irbench.core.errors import UsageError
 
 PLUGIN = '''
 """A plug-in for irbench."""
@@ -75,10 +69,3 @@ def test_a_wrong_key_in_its_recipe_names_the_nearest_one(irbench: Callable, plug
     assert done.returncode == 2
     assert "unknown key 'bin'; did you mean 'bins'?" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_plug_in_cannot_take_a_name_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    thief = EntryPoint("linear", "thief:Searcher", "irbench.searchers")
-    monkeypatch.setattr("irbench.config.registry.entry_points", lambda group: [thief])
-    with pytest.raises(UsageError, match=r"a name taken by irbench\.retrievers\.searchers\.linear"):
-        dict(Registry("searcher", {"linear": "irbench.retrievers.searchers.linear:LinearSearcher"}))

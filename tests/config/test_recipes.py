@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbench.config import recipes
-from irbench.config.catalog import ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS
 from irbench.config.recipes import SCALES, IdentifierHead, MethodHead, SearchHead
+from irbench.config.registry import ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS
 from irbench.core.errors import RecipeError, UsageError
 from irbench.data.datasets import Head as DatasetHead
 from irbench.experiments.build import Builder, dataset_of
@@ -172,7 +172,7 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
     found = recipes.read(path)
     registry, name = named_class(family, found)
     assert len(found.text.splitlines()) <= 50
-    assert found.source == registry[name].partition(":")[0].replace(".", "/") + ".py"
+    assert found.source == registry[name].module.replace(".", "/") + ".py"
     assert (ROOT / found.source).is_file()
     assert found.title
     assert set(found.table.get("on", {})) <= set(recipes.names("datasets"))

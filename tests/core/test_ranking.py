@@ -44,7 +44,7 @@ def test_own_rows_are_removed_by_identity_wherever_they_rank(answers, data):
 @pytest.mark.parametrize(
     ("rows", "scores", "message"),
     [
-        ([[0, 1]], [[1.0, 2.0]], "best first"),
+        ([[0, 1]], [[1.0, 2.0]], "query 0"),
         ([[1, 0]], [[1.0, 1.0]], "ties by row"),
         ([[3, 3]], [[2.0, 1.0]], "twice"),
         ([[-1, 3]], [[-np.inf, -np.inf]], "end of a query"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbench.config import recipes
-from irbench.config.catalog import LOADERS
+from irbench.config.registry import LOADERS
 from irbench.core.errors import DataError, IrbenchError, RecipeError, UsageError
 from irbench.data import datasets
 from irbench.data.loaders import Collection, Split

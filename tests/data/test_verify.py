@@ -51,11 +51,11 @@ def test_a_sound_tree(birds):
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
-        ({"train": 5994}, "images of train: 4, and it should be 5,994"),
-        ({"queries": 3}, "images of queries: 2, and it should be 3"),
-        ({"classes": 200}, "classes: 2, and it should be 200"),
-        ({"per_class": {"gallery": (2, 3)}}, "images a class of gallery: 2, and it should be 2 to 3"),
-        ({"fingerprint": "0" * 64}, "fingerprint of names, labels and splits: .*, and it should be 000"),
+        ({"train": 5994}, "images of train: 4, expected 5,994"),
+        ({"queries": 3}, "images of queries: 2, expected 3"),
+        ({"classes": 200}, "classes: 2, expected 200"),
+        ({"per_class": {"gallery": (2, 3)}}, "images per class of gallery: 2, expected 2 to 3"),
+        ({"fingerprint": "0" * 64}, "fingerprint of names, labels and splits: .*, expected 000"),
     ],
 )
 def test_what_differs_from_the_published_counts(birds, change, difference):
@@ -119,9 +119,9 @@ def test_copies_are_known_by_their_pixels_and_not_by_their_names(birds):
 def test_boxes_count_where_they_are_asked_for(birds):
     (birds / "bounding_boxes.txt").write_text("".join(f"{n} 1 1 {8 * n} 8\n" for n in range(1, 7)))
     assert look(birds).problems == []
-    assert look(birds).notes == ["5 boxes do not fit their pictures: --crop bbox cannot be used"]
+    assert look(birds).notes == ["5 boxes do not fit their images: --crop bbox cannot be used"]
     found = look(birds, crop="bbox")
-    assert found.problems == ["boxes that do not fit their pictures: 5"]
+    assert found.problems == ["boxes that do not fit their images: 5"]
     assert "does not fit a picture of 12 x 10 pixels" in found.boxes[B]
     (birds / "bounding_boxes.txt").unlink()
     assert "bounding_boxes.txt, which is not there" in look(birds).notes[0]
@@ -152,7 +152,7 @@ def test_ones_own_images_may_leave_some_unlisted_and_some_unanswered(tmp_path):
     found = verify(datasets.find(tmp_path / "mine.csv"), tmp_path)
     assert found.problems == []
     assert found.notes == [
-        "1 queries have no image of their class in the gallery, and never count",
+        "1 queries have no image of their class in the gallery, and are not scored",
         "1 further images lie in its folders, first d.jpg",
     ]
 
@@ -179,7 +179,7 @@ def test_the_command_prints_all_of_it_and_leaves_with_1(call, birds):
     for part in (
         f"missing                            1\n    {A}\n",
         f"    {QUERY_B} = {D}\n",
-        "images of train: 4, and it should be 5,994",
+        "images of train: 4, expected 5,994",
         f"1                  2         2         1   {A}",
         "wrong:",
     ):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from irbench.config import recipes
-from irbench.config.catalog import SEARCHERS
+from irbench.config.registry import SEARCHERS
 from irbench.core.cell import Cell
 from irbench.experiments.build import Builder
 from irbench.experiments.executors import attempt

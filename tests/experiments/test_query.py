@@ -25,9 +25,9 @@ def test_answers_name_the_gallery_image_its_class_and_score(irbench, digits: lis
     answered = json.loads(done.stdout)
     assert [Path(one["image"]).name for one in answered] == ["scan of a 3.png", "scan of a 4.png"]
     for one, label in zip(answered, (3, 4), strict=True):
-        assert [answer["rank"] for answer in one["answers"]] == [1, 2, 3]
-        assert one["answers"][0]["label"] == label
-        assert sorted(answer["score"] for answer in one["answers"])[::-1] == [a["score"] for a in one["answers"]]
+        assert [hit["rank"] for hit in one["results"]] == [1, 2, 3]
+        assert one["results"][0]["label"] == label
+        assert sorted(hit["score"] for hit in one["results"])[::-1] == [a["score"] for a in one["results"]]
     said = irbench("query", "--method", "pixels", str(digits[0])).stdout
     assert answered[0]["answers"][0]["image"] in said
 

@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_told():
     identifiers = Identifiers(CODES, 4)
     with pytest.raises(ContractError, match="6 identifiers for a gallery of 2 images"):
         diagnostics.report(identifiers, benchmark([0, 1], [0]))
-    with pytest.raises(ContractError, match=r"sequences \[Q,K,2\]"):
+    with pytest.raises(ContractError, match=r"\[Q,K,2\]"):
         diagnostics.valid_rate(np.zeros((1, 1, 3), np.int64), identifiers)
 
 

@@ -174,11 +174,11 @@ def test_what_cannot_be_said_is_not_a_number_but_a_reason():
 
 def test_a_ranking_that_does_not_belong_is_refused():
     bench = benchmark([1, 1, 0], [1], query_ids=["gallery1"])
-    with pytest.raises(ContractError, match="own photograph"):
+    with pytest.raises(ContractError, match="own image"):
         retrieval.score(ranking([[0, 1]]), bench, ["hit_rate@1"])
     with pytest.raises(ContractError, match="gallery of 3"):
         retrieval.score(ranking([[0, 3]]), bench, ["hit_rate@1"])
-    with pytest.raises(ContractError, match="1 queries but 2"):
+    with pytest.raises(ContractError, match="2 queries"):
         retrieval.score(ranking([[0], [2]]), bench, ["hit_rate@1"])
 
 
@@ -193,9 +193,9 @@ def test_a_name_reads_back(metric):
     [
         ("precison@10", "did you mean 'precision'"),
         ("precision", "precision@10"),
-        ("precision@0", "needs a number"),
-        ("map@ten", "needs a number"),
-        ("map@²", "needs a number"),
+        ("precision@0", "needs a K"),
+        ("map@ten", "needs a K"),
+        ("map@²", "needs a K"),
         ("r_precision@5", "has no K"),
     ],
 )

@@ -16,7 +16,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
 from irbench.core.errors import MissingWeights, RecipeError
-from irbench.networks.backbones import NOTHING, NetworkConfig, PublishedNetwork, VisionNetwork
+from irbench.networks.backbones import FROM_SCRATCH, NetworkConfig, PublishedNetwork, VisionNetwork
 from irbench.networks.weights import find_weights, load_network
 from irbench.retrievers.encoders.off_the_shelf import Config, OffTheShelfEncoder
 from irbench.runtime.cache import sha256
@@ -164,7 +164,7 @@ def without(name):
 )
 def test_an_array_that_is_missing_or_has_another_shape_is_told_in_one_line(tmp_path, change, message):
     file = saved(source("test_resnet"), tmp_path / "w.safetensors", change)
-    with pytest.raises(MissingWeights, match="does not hold the weights of timm model test_resnet") as error:
+    with pytest.raises(MissingWeights, match=r"w\.safetensors.* timm model test_resnet") as error:
         VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k", image_size=64), weights=file)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
@@ -188,13 +188,13 @@ def test_other_formats_are_refused_unopened(tmp_path, capsys, name):
 def test_a_damaged_or_disguised_file_is_told(tmp_path, capsys, content):
     file = tmp_path / "w.safetensors"
     file.write_bytes(content)
-    with pytest.raises(MissingWeights, match=r"w\.safetensors does not hold the weights of timm model test_resnet"):
+    with pytest.raises(MissingWeights, match=r"w\.safetensors.* timm model test_resnet"):
         load_network("test_resnet", find_weights("test_resnet", file))
     assert capsys.readouterr().out == ""
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(MissingWeights, match="no such file; it has to hold the weights of timm model test_vit"):
+    with pytest.raises(MissingWeights, match=r"no such file.*test_vit"):
         find_weights("test_vit", tmp_path / "none.safetensors")
 
 
@@ -207,8 +207,8 @@ def test_an_unknown_backbone_is_told(name, message):
         VisionNetwork(NetworkConfig(backbone=name))
 
 
-def test_a_network_from_nothing_says_so():
-    assert VisionNetwork(NetworkConfig(backbone="test_resnet")).facts().weights == NOTHING
+def test_a_network_from_scratch_says_so():
+    assert VisionNetwork(NetworkConfig(backbone="test_resnet")).facts().weights == FROM_SCRATCH
 
 
 @pytest.fixture

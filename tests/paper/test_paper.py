@@ -7,31 +7,32 @@ import pytest
 
 from irbench import paper
 from irbench.metrics import retrieval
+from irbench.paper import Setup
 
 
 def plain(metric, dataset):
     """The numbers of methods as they are, without those of the ablations."""
-    return [key for key in paper.published(metric, dataset) if "@" not in key.method]
+    return [key for key in paper.published(metric, dataset) if not key.setup.is_varied]
 
 
 @pytest.mark.parametrize(
-    ("metric", "dataset", "key", "percent"),
+    ("metric", "dataset", "setup", "k", "percent"),
     [
-        ("precision_irgen", "inshop", ("irgen", None, 10), 87.0),
-        ("precision", "cub200", ("irgen", None, 4), 83.0),
-        ("precision", "cars196", ("ft-clip", "linear", 2), 87.7),
-        ("hit_rate", "inshop", ("res101-img", "linear", 30), 66.8),
-        ("hit_rate", "cub200", ("irt-r", "scann", 2), 86.8),
-        ("map", "places365", ("irgen", None, 100), 44.3),
-        ("precision_irgen", "inshop-incremental", ("irgen", None, 30), 12.4),
-        ("precision_irgen", "inshop", ("irgen@hkm", None, 20), 78.2),
-        ("precision_irgen", "inshop", ("irgen@hkm-500", None, 1), 89.5),
-        ("precision_irgen", "inshop", ("irgen@random", None, 10), 75.4),
-        ("hit_rate", "inshop", ("irgen@num_codebooks-8", None, 30), 97.8),
+        ("precision_irgen", "inshop", Setup("irgen"), 10, 87.0),
+        ("precision", "cub200", Setup("irgen"), 4, 83.0),
+        ("precision", "cars196", Setup("ft-clip", "linear"), 2, 87.7),
+        ("hit_rate", "inshop", Setup("res101-img", "linear"), 30, 66.8),
+        ("hit_rate", "cub200", Setup("irt-r", "scann"), 2, 86.8),
+        ("map", "places365", Setup("irgen"), 100, 44.3),
+        ("precision_irgen", "inshop-incremental", Setup("irgen", incremental=True), 30, 12.4),
+        ("precision_irgen", "inshop", Setup("irgen", identifier="hkm"), 20, 78.2),
+        ("precision_irgen", "inshop", Setup("irgen", identifier="hkm-500"), 1, 89.5),
+        ("precision_irgen", "inshop", Setup("irgen", identifier="random"), 10, 75.4),
+        ("hit_rate", "inshop", Setup("irgen", overrides=(("num_codebooks", 8),)), 30, 97.8),
     ],
 )
-def test_printed_numbers(metric, dataset, key, percent):
-    assert paper.published(metric, dataset)[paper.Key(*key)].percent == percent
+def test_printed_numbers(metric, dataset, setup, k, percent):
+    assert paper.published(metric, dataset)[paper.Key(setup, k)].percent == percent
 
 
 def test_inshop_precision_is_the_published_codes_and_no_other():
@@ -45,8 +46,8 @@ def test_inshop_precision_is_the_published_codes_and_no_other():
 
 def test_numbers_from_other_papers_say_so():
     recall = paper.published("hit_rate", "inshop")
-    assert "own paper" in recall[paper.Key("cgd", "linear", 1)].source
-    assert recall[paper.Key("cgd", "spann", 1)].source == "Table 2"
+    assert "own paper" in recall[paper.Key(Setup("cgd", "linear"), 1)].source
+    assert recall[paper.Key(Setup("cgd", "spann"), 1)].source == "Table 2"
 
 
 def test_no_line_of_the_tables_is_lost():
@@ -60,7 +61,7 @@ def test_no_line_of_the_tables_is_lost():
         key
         for metric in ("precision_irgen", "hit_rate")
         for key in paper.published(metric, "inshop")
-        if "@" in key.method
+        if key.setup.is_varied
     ]
     usual = 2 * 4 * 2  # rows of IRGen itself: two tables, four K, precision and recall
     assert len(ablations) + usual == sum(
@@ -87,11 +88,13 @@ def test_the_lines_of_a_table_hold_each_of_its_numbers_once_in_its_order(number)
         for percent in line.percents.values()
     ]
     assert sorted(found) == sorted(map(float, printed))
-    cells = [line.cell for line in paper.lines(number, known.datasets[0])]
-    assert all([line.cell for line in paper.lines(number, dataset)] == cells for dataset in (*known.datasets, "digits"))
+    setups = [line.setup for line in paper.lines(number, known.datasets[0])]
+    assert all(
+        [line.setup for line in paper.lines(number, dataset)] == setups for dataset in (*known.datasets, "digits")
+    )
 
 
 def test_a_row_without_numbers_is_a_row_all_the_same():
-    (line,) = [line for line in paper.lines(2, "cars196") if line.cell == "irt-r+linear"]
-    assert line == ("irt-r+linear", {}, "Table 2: no number")
-    assert [line.cell for line in paper.lines(3, "inshop")][-2:] == ["irgen", "irgen@rqvae"]
+    (line,) = [line for line in paper.lines(2, "cars196") if line.setup == Setup("irt-r", "linear")]
+    assert line == (Setup("irt-r", "linear"), {}, "Table 2: no number")
+    assert [line.setup.label for line in paper.lines(3, "inshop")][-2:] == ["irgen", "irgen@rqvae"]

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from cells import fields_of
 
 from irbench.core.description import Backbone
 from irbench.core.errors import StoreError
@@ -34,7 +35,7 @@ def result(percent=50.0, **changes):
         "metrics": metrics,
         "created": "2025-01-01T00:00:00Z",
     }
-    return Result(**(facts | changes))
+    return Result(**(facts | fields_of(changes)))
 
 
 def rows(shown, kind="measured"):

@@ -5,12 +5,12 @@ from itertools import chain
 import pytest
 from chosen import result
 
-from irbench.cli import main as commands
+from irbench.cli import run as commands
 from irbench.core.cell import Cell
 from irbench.experiments.ablations import ABLATIONS, ablation_cells
 from irbench.experiments.plan import Request, cells
 from irbench.report.commands import command_of
-from irbench.results.schema import Dataset
+from irbench.results.schema import Dataset, RecipeUsed, Result, of_cell
 
 SHORT = {"datasets": ("omniglot-small",), "seeds": (3,)}
 RUNS = [
@@ -31,21 +31,19 @@ CELLS = list(
 
 def made_of(cell: Cell):
     facts = Dataset(name=cell.dataset, protocol=cell.protocol, crop=cell.crop, fingerprint="f", train=1, gallery=1,
-                    queries=1, classes=1)  # fmt: skip
-    names = {name: getattr(cell, name) for name in ("method", "search", "identifier", "variant", "scale", "seed")}
-    return result(dataset=facts, **names)
+                    queries=1, classes=1, incremental=int(cell.incremental))  # fmt: skip
+    return Result(dataset=facts, shortened=cell.shortened, status="ok", inputs="", recipe=RecipeUsed(text="", hash=""),
+                  created="", **of_cell(cell))  # fmt: skip
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_the_command_line_reads_the_cell_from_its_command(cell, call, monkeypatch):
     asked = []
-    monkeypatch.setattr(commands, "_run", lambda cells, *_, **__: asked.extend(cells))
+    monkeypatch.setattr(commands, "carry_out", lambda experiments, *_, **__: asked.extend(e.cell for e in experiments))
     program, *words = command_of(made_of(cell)).split()
     assert program == "irbench"
     assert call(*words)[0] == 0
-    assert cell in asked
-    if words[0] == "run":
-        assert asked == [cell]
+    assert asked == [cell]
 
 
 def test_what_cannot_be_known_is_a_word_in_capitals():

@@ -31,7 +31,7 @@ def panel_of(number, dataset, results=(), **options):
 def test_without_results_every_row_has_its_number_and_how_to_measure_it(number, dataset):
     shown = panel_of(number, dataset)
     lines = paper.lines(number, dataset)
-    assert [row.method for row in shown.rows] == [line.cell for line in lines for _ in range(2)]
+    assert [row.method for row in shown.rows] == [line.setup.label for line in lines for _ in range(2)]
     assert [row.kind for row in shown.rows] == ["published", "gap"] * len(lines)
     keys = [column.key for column in shown.columns]
     for line, row, gap in zip(lines, shown.rows[::2], shown.rows[1::2], strict=True):
@@ -51,7 +51,7 @@ def made_by(command):
         grid=read["grid"],
     )
     found = ablation_cells(read["what"], request) if words[0] == "ablate" else cells(request)
-    return {(cell.dataset, f"{cell.name}@{cell.variant}" if cell.variant else cell.name) for cell in found}
+    return {(cell.dataset, cell.label) for cell in found}
 
 
 @pytest.mark.parametrize(("number", "dataset"), CASES)
@@ -61,14 +61,15 @@ def test_the_commands_of_gaps_make_the_cells_that_are_missing(number, dataset):
     for gap in shown.rows[1::2]:
         assert (where, gap.method) in made_by(gap.reason.removeprefix("not run: "))
     every = {(where, row.method) for row in shown.rows}
-    together = commands([row.method for row in shown.rows[1::2]], dataset)
+    together = commands([line.setup for line in paper.lines(number, dataset)], dataset)
     assert every <= set().union(*map(made_by, together))
     assert any(together[0] in note for note in shown.notes)
 
 
 def test_the_grid_of_the_paper_is_its_first_table():
-    assert {line.cell for line in paper.lines(1, "inshop")} == set(GRIDS["paper"])
-    assert commands(GRIDS["paper"], "cub200") == ["irbench run --grid paper -d cub200"]
+    setups = [line.setup for line in paper.lines(1, "inshop")]
+    assert {setup.label for setup in setups} == set(GRIDS["paper"])
+    assert commands(setups, "cub200") == ["irbench run --grid paper -d cub200"]
 
 
 def test_what_was_measured_stands_below_what_was_published_at_any_scale():
@@ -89,7 +90,7 @@ def test_what_was_measured_stands_below_what_was_published_at_any_scale():
     order = [row.method for row in shown.rows if row.kind != "gap"]
     assert order.index("ft-clip+scann@small") == order.index("cgd+spann") - 1
     assert any(
-        note.startswith("13 of the paper's rows are not run here: irbench run -m res101") for note in shown.notes
+        note.startswith("13 of the paper's rows were not run here: irbench run -m res101") for note in shown.notes
     )
 
 
@@ -131,9 +132,7 @@ def test_one_data_set_can_be_asked_for_and_one_without_these_rows_is_told_of():
 def test_shortened_results_are_counted_and_shown_when_asked():
     short = result(method="irgen", search=None, variant="epochs-3", shortened={"epochs": 3})
     assert "1 shortened" in numbered(1, [short]).notes[0]
-    assert [row.method for row in rows(numbered(1, [short], include_shortened=True))] == [
-        "irgen@epochs-3 (shortened: epochs=3)"
-    ]
+    assert [row.method for row in rows(numbered(1, [short], include_shortened=True))] == ["irgen (shortened: epochs=3)"]
 
 
 def test_rows_are_ranked_as_in_any_table():

@@ -34,7 +34,7 @@ def apart(one, other, sight="all"):
 
 @pytest.mark.parametrize("sight", SIGHTS)
 @pytest.mark.parametrize(("colors", "least"), [(_METHODS, 14), (STAGES, 12), ({"right": RIGHT, "wrong": WRONG}, 14)])
-def test_methods_stages_and_right_and_wrong_are_told_apart_with_any_sight(colors, least, sight):
+def test_methods_stages_and_hits_are_distinguished_with_any_sight(colors, least, sight):
     for (a, one), (b, other) in combinations(colors.items(), 2):
         assert apart(one, other, sight) > least, f"{a} and {b} look alike"
 
@@ -51,7 +51,7 @@ def test_no_two_variants_of_an_ablation_look_alike(incremental):
     )
     cells = [cell for name in names for cell in ablation_cells(name, Request(methods=("irgen",)))]
     variants = {(cell.variant or "").removeprefix("incremental").removeprefix(",") for cell in cells}
-    looks = [look(f"irgen@{variant}" if variant else "irgen") for variant in variants]
+    looks = [look("irgen", variant=variant) for variant in variants]
     assert len(looks) > 5
     assert len({(one.marker, one.dash) for one in looks}) == len(looks)
 
@@ -59,10 +59,10 @@ def test_no_two_variants_of_an_ablation_look_alike(incremental):
 def test_a_cell_is_drawn_by_its_parts():
     assert set(recipes.names("methods")) <= set(_METHODS)
     searches = recipes.names("methods/search")
-    cells = [look(f"ft-clip+{search}") for search in searches]
+    cells = [look("ft-clip", search) for search in searches]
     assert len({one.color for one in cells}) == 1
     assert len({one.marker for one in cells}) == len({one.dash for one in cells}) == len(searches)
-    identifiers = [f"irgen@{name}" for name in recipes.names("methods/identifier") if "semantic" not in name]
-    assert len({look(cell).color for cell in ("irgen", *identifiers)}) == 1 + len(identifiers)
-    assert look("theirs@imported") == look("theirs@imported") != look("theirs")
-    assert look("theirs+their-index").color == look("theirs+linear").color
+    identifiers = [name for name in recipes.names("methods/identifier") if "semantic" not in name]
+    assert len({look("irgen", variant=name).color for name in ("", *identifiers)}) == 1 + len(identifiers)
+    assert look("theirs", variant="imported") == look("theirs", variant="imported") != look("theirs")
+    assert look("theirs", "their-index").color == look("theirs", "linear").color

@@ -28,6 +28,7 @@ def result(**changes):
         "method": "ft-clip",
         "search": "scann",
         "scale": "tiny",
+        "default_scale": "tiny",
         "seed": 0,
         "inputs": "a1",
         "recipe": RecipeUsed(text="# class: x\n", hash="b2"),
@@ -53,22 +54,35 @@ def test_what_is_written_is_read_back(tmp_path):
     assert document["metrics"]["precision@1"] == {"mean": 0.5, "ci95": [0.4, 0.6]}
     assert document["metrics"]["r_precision"]["mean"] is None
     assert document["metrics"]["r_precision"]["reason"]
-    assert (document["schema"], list(document)[:3]) == (1, ["schema", "status", "reason"])
+    assert (document["schema"], list(document)[:3]) == (2, ["schema", "status", "reason"])
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"search": None}, "digits/ft-clip/seed0.json"),
-        ({"method": "irgen", "search": None, "variant": "length=2", "seed": 3}, "digits/irgen@length=2/seed3.json"),
+        (
+            {"method": "irgen", "search": None, "overrides": {"num_codebooks": 2}, "seed": 3},
+            "digits/irgen@num_codebooks-2/seed3.json",
+        ),
     ],
 )
 def test_a_cell_has_its_place(tmp_path, changes, expected):
     assert result(**changes).path(tmp_path) == tmp_path / expected
 
 
-@pytest.mark.parametrize("name", ["..", "a/b", "", ".hidden", "a+b", "a@b", "a\\b", "a b", "trailing.", "nul\0", "ü"])
-@pytest.mark.parametrize("field", ["method", "search", "variant", "dataset"])
+BAD_NAMES = ("..", "a/b", ".hidden", "a+b", "a@b", "a\\b", "a b", "trailing.", "nul\0", "ü")
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        *((field, name) for field in ("method", "search", "identifier", "dataset") for name in BAD_NAMES),
+        ("method", ""),
+        ("search", ""),
+        ("dataset", ""),
+    ],
+)
 def test_a_name_never_leads_elsewhere(tmp_path, field, name):
     changes = {"dataset": replace(DATASET, name=name)} if field == "dataset" else {field: name}
     with pytest.raises(UsageError, match="cannot be part of a file name"):
@@ -87,7 +101,6 @@ def test_a_name_never_leads_elsewhere(tmp_path, field, name):
         {"status": "failed"},  # without a reason
         {"reason": "none needed"},
         {"status": "done"},
-        {"scale": "huge"},
         {"novel": 1},
     ],
 )
@@ -104,25 +117,34 @@ def test_a_mean_is_a_finite_number_or_has_a_reason():
 
 def test_a_newer_schema_is_refused_by_name_and_never_written_over(tmp_path):
     path = files.write(result(), tmp_path)
-    newer = path.read_text().replace('"schema": 1', '"schema": 2').replace('"inputs"', '"questions"')
+    newer = path.read_text().replace('"schema": 2', '"schema": 3').replace('"inputs"', '"questions"')
     path.write_text(newer)
     for act in (lambda: files.read(path), lambda: files.write(result(), tmp_path)):
-        with pytest.raises(StoreError, match=r"seed0\.json.*schema 2.*up to 1"):
+        with pytest.raises(StoreError, match=r"seed0\.json.*schema 3.*up to 2"):
             act()
     assert path.read_text() == newer
+
+
+def test_an_older_schema_is_refused_by_name_and_may_be_replaced(tmp_path):
+    path = files.write(result(), tmp_path)
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 1'))
+    with pytest.raises(StoreError) as raised:
+        files.read(path)
+    assert raised.value.code == "older-schema"
+    assert files.read(files.write(result(), tmp_path)) == result()
 
 
 def test_a_damaged_file_is_named_and_does_not_hide_the_rest(tmp_path):
     good = result(seed=1)
     files.write(good, tmp_path)
     broken = {
-        "truncated": '{"schema": 1, "status": "o',
+        "truncated": '{"schema": 2, "status": "o',
         "empty": "",
         "list": "[]",
         "no-schema": "{}",
         "nested": "[" * 100_000,
         "bytes": None,
-        "wrong-type": json.dumps({"schema": 1, "status": 7}),
+        "wrong-type": json.dumps({"schema": 2, "status": 7}),
     }
     for name, text in broken.items():
         path = tmp_path / "digits" / name / "seed0.json"
@@ -140,7 +162,7 @@ def test_any_truncation_is_noticed(data):
     text = json.dumps(files.document(result()))
     cut = data.draw(st.integers(0, len(text) - 1))
     with pytest.raises((ValueError, RecursionError)):
-        files._schema_of(text[:cut])
+        files._parsed(text[:cut])
 
 
 def test_a_result_in_the_wrong_place_is_named(tmp_path):

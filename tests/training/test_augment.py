@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator
 
-from irbench.networks.backbones import centre, to_float
+from irbench.networks.backbones import center_crop, to_float
 from irbench.training.augment import augment
 from irbench.training.config import TrainingConfig
 
@@ -78,5 +78,5 @@ def test_a_shift_moves_by_the_share_of_the_side_that_it_says():
 
 
 def test_the_centre_is_what_is_seen_without_chance(pictures):
-    assert centre(pictures, 6).equal(to_float(pictures)[:, :, 1:7, 1:7])
-    assert centre(pictures, 5).equal(to_float(pictures)[:, :, 1:6, 1:6])
+    assert center_crop(pictures, 6).equal(to_float(pictures)[:, :, 1:7, 1:7])
+    assert center_crop(pictures, 5).equal(to_float(pictures)[:, :, 1:6, 1:6])

@@ -11,7 +11,7 @@ import torch
 from irbench.retrievers.encoders.ft_clip import Config as FtClipConfig
 from irbench.retrievers.encoders.ft_clip import FtClipEncoder
 from irbench.retrievers.irgen.identifiers.semantic import Config as TokenizerConfig
-from irbench.retrievers.irgen.identifiers.semantic import SemanticTokenizer
+from irbench.retrievers.irgen.identifiers.semantic import SemanticIdentifier
 from irbench.retrievers.irgen.retriever import Config, IrgenRetriever
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
@@ -54,7 +54,7 @@ class Components:
         return encoder
 
     def identifier(self):
-        return SemanticTokenizer(TokenizerConfig(**TOKENS, **self.tokens), self.runtime, self)
+        return SemanticIdentifier(TokenizerConfig(**TOKENS, **self.tokens), self.runtime, self)
 
 
 def die_at(event):
@@ -71,7 +71,7 @@ def die_at(event):
         return call
 
     checkpoint.flush = counted(checkpoint.flush)  # the new file is written, the old one still in its place
-    for owner, name in ((loop._Run, "_step"), (loop._Run, "_validate"), (SemanticTokenizer, "encode")):
+    for owner, name in ((loop._Run, "_step"), (loop._Run, "_validate"), (SemanticIdentifier, "encode")):
         setattr(owner, name, counted(getattr(owner, name)))
 
 

@@ -1,7 +1,7 @@
-"""`irbench data fetch`: the published files of a data set, downloaded, checked and unpacked in its folder.
+"""`irbench data fetch`: downloads, checks and unpacks the published files of a data set into its folder.
 
-Nothing is noted anywhere: a file is done when what its recipe says that it `gives` is there, which is put in its place
-last of all. So a fetch that was interrupted at any moment goes on when it is started again.
+There is no record of progress: a file is done when the path that its recipe `gives` exists, which is moved into place
+last. So a fetch that was interrupted at any time can be continued by starting it again.
 """
 
 import shutil
@@ -23,7 +23,7 @@ _DOWNLOADS = "downloads"  # folder of the archives, in the data set's own
 
 @dataclass(frozen=True)
 class Plan:
-    """What is still to be done for a data set below `data`."""
+    """The files that are still missing of a data set."""
 
     dataset: Dataset
     home: Path  # the data set's own folder
@@ -31,19 +31,22 @@ class Plan:
 
     @property
     def downloads(self) -> Path:
-        """Where archives are kept, and where people put those that only they can get."""
+        """The folder of archives, also of those that the user has to get by hand."""
         return self.home / _DOWNLOADS
 
     @property
     def by_hand(self) -> list[RemoteFile]:
-        """Files that only people can get, and that are not there yet."""
+        """Missing files that the user has to get by hand."""
         return [file for file in self.due if not file.url and not (self.downloads / file.name).exists()]
 
 
 def plan(dataset: Dataset, data: Path) -> Plan:
-    """Find out what is missing."""
+    """Return the files that are missing below `data`; `UsageError` for a data set without a recipe."""
     if dataset.own is not None:
-        raise UsageError(f"{dataset.own} is a folder or list of your own; only data sets with a recipe are fetched")
+        raise UsageError(
+            f"{dataset.own} is a folder or list of your own; only data sets with a recipe are fetched",
+            code="not-fetchable",
+        )
     home = data / Path(dataset.head.folders[0]).parts[0] if dataset.head.folders else data
     elsewhere = dataset.is_here(data) and not dataset.locate(data).is_relative_to(home)
     due = () if elsewhere else tuple(file for file in dataset.head.files if not (home / file.gives).exists())
@@ -51,15 +54,15 @@ def plan(dataset: Dataset, data: Path) -> Plan:
 
 
 def fetch(plan: Plan, *, license_accepted: bool, tell: Callable[[str], None]) -> Path:
-    """Carry out a plan and return the data set's root; `tell` is called with a line before each step that takes long.
+    """Carry out a plan and return the data set's root; `tell` is called with a line before each long step.
 
-    Raises `DataError` for what only people can get, `UsageError` while the licence is not accepted.
+    Raises `DataError` for files that the user has to get by hand, `UsageError` while the licence is not accepted.
     """
     if plan.due:
         if plan.by_hand:
-            raise DataError(_instructions(plan))
+            raise DataError(_instructions(plan), code="fetch-by-hand")
         if not license_accepted:
-            raise UsageError(_terms_first(plan))
+            raise UsageError(_terms_first(plan), code="license")
         tell(f"Terms, which you accept: {plan.dataset.head.license}")
         with _alone(plan):
             _check_room(plan)
@@ -71,7 +74,7 @@ def fetch(plan: Plan, *, license_accepted: bool, tell: Callable[[str], None]) ->
 
 def _provide(file: RemoteFile, plan: Plan) -> None:
     place = plan.home / file.gives
-    if place.exists():  # another process was quicker
+    if place.exists():  # fetched by another process
         return
     archive = _archive(file, plan)
     if file.url and not file.unpack:
@@ -84,26 +87,26 @@ def _provide(file: RemoteFile, plan: Plan) -> None:
         if file.unpack:
             unpack(archive, made / file.into, file.unpack)
         else:
-            shutil.copyfile(archive, made / file.gives)  # what people brought stays with them
+            shutil.copyfile(archive, made / file.gives)  # the user's own copy stays
         _settle(made, plan.home, file)
 
 
 def _archive(file: RemoteFile, plan: Plan) -> Path:
-    """Return the published file, whole: from its address, or from where people have put it."""
+    """Return the complete published file, downloaded or as the user has provided it."""
     if not file.url:
         check(file, plan.downloads / file.name)
         return plan.downloads / file.name
     try:
         return download(file, plan.downloads)
     except DataError as error:
-        raise DataError(f"{error}. Its page: {plan.dataset.head.page}") from None
+        raise DataError(f"{error}. Its page: {plan.dataset.head.page}", code="transfer") from None
 
 
 @contextmanager
 def _made(home: Path) -> Iterator[Path]:
-    """Give a folder beside the place where its content will go; it is removed whatever happens."""
+    """Yield a temporary folder on the same file system as `home`; it is removed afterwards."""
     folder = home / ".unpacking"
-    shutil.rmtree(folder, ignore_errors=True)  # of a fetch that was killed: the lock is ours
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed fetch: we have the lock
     folder.mkdir()
     try:
         yield folder
@@ -112,9 +115,11 @@ def _made(home: Path) -> Iterator[Path]:
 
 
 def _settle(made: Path, home: Path, file: RemoteFile) -> None:
-    """Move everything into its place, what the file `gives` last; of what is there only the same names are replaced."""
+    """Move all files into place, the one that the file `gives` last; existing files of equal names are replaced."""
     if not (made / file.gives).exists():
-        raise DataError(f"{file.name} holds no {file.gives}: is it another archive of that name?")
+        raise DataError(
+            f"{file.name} contains no {file.gives}: is it another archive of that name?", code="wrong-archive"
+        )
     last = home / ".unpacking-last"
     shutil.rmtree(last, ignore_errors=True)
     last.mkdir()
@@ -138,26 +143,30 @@ def _move(source: Path, target: Path) -> None:
 
 @contextmanager
 def _alone(plan: Plan) -> Iterator[None]:
-    """Keep a second fetch of the same data set waiting; tell where the folder cannot be written."""
+    """Lock the data set against a second fetch; `StoreError` if the folder cannot be written."""
     try:
         plan.downloads.mkdir(parents=True, exist_ok=True)
         with FileLock(plan.downloads / ".lock"):
             yield
     except OSError as error:
-        raise StoreError(f"cannot write {error.filename or plan.home}: {error.strerror}; see --data") from error
+        raise StoreError(
+            f"cannot write {error.filename or plan.home}: {error.strerror}; see --data", code="not-writable"
+        ) from error
 
 
 def _check_room(plan: Plan) -> None:
-    """Refuse before hours of transfer what the disk cannot hold: the archives, and as much again for their content."""
+    """Raise `StoreError` if the disk lacks space for the archives, and as much again for their content."""
     wanted = sum(file.bytes * (1 + bool(file.url and file.unpack)) - _fetched(plan, file) for file in plan.due)
     free = shutil.disk_usage(plan.downloads).free
     if wanted > free:
         name, home = plan.dataset.name, plan.home
-        raise StoreError(f"{name} needs {wanted:,} bytes more below {home}, where {free:,} are free; see --data")
+        raise StoreError(
+            f"{name} needs {wanted:,} bytes more below {home}, where {free:,} are free; see --data", code="disk-full"
+        )
 
 
 def _fetched(plan: Plan, file: RemoteFile) -> int:
-    """Bytes of it that are there already."""
+    """Return the bytes that have been downloaded already."""
     paths = (plan.downloads / name for name in (file.name, f"{file.name}.part"))
     return sum(path.stat().st_size for path in paths if file.url and path.exists())
 
@@ -166,7 +175,7 @@ def _terms_first(plan: Plan) -> str:
     head = plan.dataset.head
     return (
         f"{plan.dataset.name} comes with terms: {head.license} See {head.page}\n"
-        f"If you accept them, give --accept-license; this is what then comes to {plan.home}:\n{_listed(plan.due)}"
+        f"If you accept them, give --accept-license; which downloads to {plan.home}:\n{_listed(plan.due)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the makers of a data set publish: files with their checksums, terms, and counts. Part of datasets/NAME.toml."""
+"""The published facts of a data set: files with their checksums, and expected counts. Part of datasets/NAME.toml."""
 
 import hashlib
 import re
@@ -17,9 +17,9 @@ _CHECKSUMS = {"sha256": re.compile("[0-9a-f]{64}"), "md5": re.compile("[0-9a-f]{
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """A published file, fetched from `url`; without one, people get it themselves and put it where it is looked for.
+    """A published file, downloaded from `url`; without one, the user has to get it by hand.
 
-    It is unpacked into `into`, below the data set's own folder; where `gives` stands there, all of it is there.
+    It is unpacked into `into`, below the data set's folder; it is complete if the path `gives` exists there.
     """
 
     url: str = ""
@@ -37,10 +37,10 @@ class RemoteFile:
         if self.url and not re.match(r"https?://\w", self.url):
             raise ValueError(f"url '{self.url}' does not begin with https:// or http://")
         if self.url and not (self.bytes and (self.sha256 or self.md5)):
-            raise ValueError(f"{self.name} needs bytes and sha256 (or md5): nothing is fetched that cannot be checked")
+            raise ValueError(f"{self.name} needs bytes and sha256 (or md5): a download has to be verifiable")
         for key, pattern in _CHECKSUMS.items():
             if getattr(self, key) and not pattern.fullmatch(getattr(self, key)):
-                raise ValueError(f"{key} '{getattr(self, key)}' is not a checksum in small hexadecimal digits")
+                raise ValueError(f"{key} '{getattr(self, key)}' is not a checksum in lower-case hexadecimal digits")
         if "/" in self.name or not all(map(_is_inside, (self.name, self.into or ".", self.gives))):
             raise ValueError(f"name '{self.name}', into '{self.into}' and gives '{self.gives}' lead out of the folder")
 
@@ -57,15 +57,17 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """How many images a whole data set has under the closed-set protocol."""
+    """The numbers of images of a complete data set under the closed-set protocol."""
 
     train: int
     gallery: int
     queries: int
     classes: int
-    per_class: dict[str, tuple[int, int]] = field(default_factory=dict)  # of a split: images of its rarest, commonest
-    duplicates: int = 0  # queries that the makers themselves published among the gallery too, under another name
-    fingerprint: str = ""  # of ids, labels and splits, where whole lists were at hand
+    per_class: dict[str, tuple[int, int]] = field(
+        default_factory=dict
+    )  # of a split: images of its rarest and most frequent class
+    duplicates: int = 0  # queries that were published in the gallery too, under another name
+    fingerprint: str = ""  # of ids, labels and splits, if known
 
     def __post_init__(self) -> None:
         unknown = self.per_class.keys() - {"train", "gallery", "queries"}
@@ -74,16 +76,16 @@ class Expected:
 
 
 def check(file: RemoteFile, path: Path) -> None:
-    """Compare `path` with the published size and checksum; what differs is a `DataError`."""
+    """Compare `path` with the published size and checksum; `DataError` if they differ."""
     try:
         size = path.stat().st_size
         if file.bytes and size != file.bytes:
-            raise DataError(f"{path} has {size:,} bytes, and {file.bytes:,} are published: {_ANOTHER}")
+            raise DataError(f"{path} has {size:,} bytes, and {file.bytes:,} are published: {_ANOTHER}", code="checksum")
         algorithm, wanted = file.checksum
         if algorithm and (found := _digest(path, algorithm)) != wanted:
-            raise DataError(f"{path} has {algorithm} {found}, and {wanted} is published: {_ANOTHER}")
+            raise DataError(f"{path} has {algorithm} {found}, and {wanted} is published: {_ANOTHER}", code="checksum")
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        raise StoreError(f"cannot read {path}: {error.strerror}", code="unreadable-file") from None
 
 
 def _digest(path: Path, algorithm: str) -> str:

@@ -1,11 +1,11 @@
-"""Files fetched over HTTP: a transfer that broke off goes on where it was, and nothing counts before its checksum does.
+"""HTTP downloads that resume after an interruption, and are accepted by their checksum only.
 
-Archives of 1 to 26 GB need that, and the libraries at hand lack it: pooch (1.9) deletes what it has when a transfer
-breaks off, torchvision's download_url (0.29) opens its target anew. What is missing is two headers (Range, If-Range)
-and the care that servers ignore them, which the standard library's urllib allows without another dependency.
+Archives of 1 to 26 GB need that, and available libraries lack it: pooch (1.9) deletes a partial file when a transfer is
+interrupted, torchvision's download_url (0.29) truncates its target. All it takes is two headers (Range, If-Range) and
+the handling of servers that ignore them, for which the standard library's urllib suffices.
 
-While it is under way a file is called NAME.part, with what tells its version apart (ETag or date) in NAME.part.version.
-A `.part` outlives an interruption; it is removed when its checksum is wrong.
+A file in transfer is named NAME.part, and its version (ETag or date) is in NAME.part.version. A `.part` survives an
+interruption; it is removed when its checksum is wrong.
 """
 
 import errno
@@ -24,16 +24,16 @@ from irbench.data.download.published import RemoteFile, check
 from irbench.runtime.cache import flush
 from irbench.runtime.progress import transfer
 
-_PAUSES = (0.5, 1.0, 2.0)  # seconds before each try after one that brought nothing
-_TRIES = 1000  # in all, for a server that breaks off again and again
-_LONGEST_WAIT = 60.0  # seconds; a server may ask for less patience than this, or for more in vain
-_TIMEOUT = 30.0  # seconds without a byte
+_PAUSES = (0.5, 1.0, 2.0)  # seconds before a retry, after tries without progress
+_TRIES = 1000  # in all, for a server that interrupts again and again
+_LONGEST_WAIT = 60.0  # seconds; a longer Retry-After of a server is ignored
+_TIMEOUT = 30.0  # seconds without data
 _CHUNK = 1 << 20
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that another try may cure
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that are worth a retry
 
 
 class _Interrupted(Exception):  # noqa: N818 -- not an error yet
-    """This try failed in a way that the next one may not."""
+    """A try failed in a way that is worth a retry."""
 
     def __init__(self, why: str, wait: float = 0.0) -> None:
         super().__init__(why)
@@ -41,9 +41,9 @@ class _Interrupted(Exception):  # noqa: N818 -- not an error yet
 
 
 def download(file: RemoteFile, folder: Path) -> Path:
-    """Fetch `file` into `folder`, which exists, and return its path; a whole one that is there already is taken.
+    """Download `file` into the existing `folder` and return its path; a complete one is not downloaded again.
 
-    Raises `DataError` when the server does not give the published file, `StoreError` when it cannot be written.
+    Raises `DataError` if the server does not provide the published file, `StoreError` if it cannot be written.
     """
     target = folder / file.name
     if target.exists():
@@ -51,15 +51,17 @@ def download(file: RemoteFile, folder: Path) -> Path:
         return target
     part = _Part(target)
     wrong = _attempt(file, part)
-    if wrong and part.pieced:  # the pieces may have been of two versions: once more, all of it
+    if wrong and part.pieced:  # the pieces may be of two versions: download all of it again
         wrong = _attempt(file, part)
     if wrong:
-        raise DataError(f"{file.url} was fetched whole and is not what was published; it has been deleted: {wrong}")
+        raise DataError(
+            f"{file.url} was fetched whole and is not what was published; it has been deleted: {wrong}", code="checksum"
+        )
     return part.finish()
 
 
 def _attempt(file: RemoteFile, part: "_Part") -> DataError | None:
-    """Fetch all that is missing; return what is wrong with the result, which is then removed."""
+    """Download the missing rest; return the error of a result that is not as published, which is then removed."""
     _transfer(file, part)
     try:
         check(file, part.path)
@@ -70,13 +72,13 @@ def _attempt(file: RemoteFile, part: "_Part") -> DataError | None:
 
 
 class _Part:
-    """What has been fetched so far."""
+    """A partial download."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = target.with_name(f"{target.name}.part")
         self._version = target.with_name(f"{target.name}.part.version")
-        self.pieced = self.size > 0  # fetched in more than one try
+        self.pieced = self.size > 0  # downloaded in more than one try
 
     @property
     def size(self) -> int:
@@ -84,12 +86,12 @@ class _Part:
 
     @property
     def version(self) -> str:
-        """ETag or date of the file that these are the first bytes of; empty where the server told neither."""
+        """ETag or date of the file being downloaded; empty if the server sent neither."""
         text = self._version.read_text("ascii", "ignore") if self._version.exists() else ""
         return " ".join(text.split())
 
     def open(self, offset: int, version: str) -> IO[bytes]:
-        """Open for writing: behind what is there, or (offset 0) in its place."""
+        """Open for writing: append, or with offset 0 replace."""
         self.pieced |= offset > 0
         if not offset:
             self._version.write_text(version, "ascii", "ignore")
@@ -100,7 +102,7 @@ class _Part:
         self._version.unlink(missing_ok=True)
 
     def finish(self) -> Path:
-        """Give it its name, now that it is whole."""
+        """Rename the complete file to its target."""
         flush(self.path)
         self.path.replace(self.target)
         self._version.unlink(missing_ok=True)
@@ -109,7 +111,7 @@ class _Part:
 
 
 def _transfer(file: RemoteFile, part: _Part) -> None:
-    """Fetch until as many bytes are there as are published."""
+    """Download until the file has the published size."""
     pauses = iter(_PAUSES)
     with transfer(file.name, total=file.bytes) as show:
         for _ in range(_TRIES):
@@ -123,9 +125,9 @@ def _transfer(file: RemoteFile, part: _Part) -> None:
                 pauses = iter(_PAUSES) if onward else pauses
                 pause = _PAUSES[0] if onward else next(pauses, None)
                 if pause is None:
-                    raise DataError(_gave_up(file, part, reason)) from None
+                    raise DataError(_gave_up(file, part, reason), code="transfer") from None
                 time.sleep(min(max(pause, reason.wait), _LONGEST_WAIT))
-    raise DataError(_gave_up(file, part, f"it broke off {_TRIES} times"))
+    raise DataError(_gave_up(file, part, f"it broke off {_TRIES} times"), code="transfer")
 
 
 def _receive(file: RemoteFile, part: _Part, show: Callable[[int], None]) -> None:
@@ -135,11 +137,14 @@ def _receive(file: RemoteFile, part: _Part, show: Callable[[int], None]) -> None
             show(offset)
             while chunk := _read(response):
                 if not offset and _is_page(chunk):
-                    raise DataError(_page(file))
+                    raise DataError(_page(file), code="transfer")
                 offset += len(chunk)
                 if offset > file.bytes:
                     part.remove()
-                    raise DataError(f"{file.url} sends more than the {file.bytes:,} bytes that are published. {_MOVED}")
+                    raise DataError(
+                        f"{file.url} sends more than the {file.bytes:,} bytes that are published. {_MOVED}",
+                        code="checksum",
+                    )
                 _write(out, chunk, part)
                 show(offset)
     if offset < file.bytes:
@@ -162,7 +167,7 @@ def _answer(file: RemoteFile, part: _Part) -> http.client.HTTPResponse:
 
 
 def _opener() -> request.OpenerDirector:
-    """HTTP alone: no redirection leads to a file of this machine, which urllib's usual opener would read."""
+    """Return an opener for HTTP only: urllib's default one would follow a redirection to a local file."""
     opener = request.OpenerDirector()
     for handler in (request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPRedirectHandler,
                     request.HTTPDefaultErrorHandler, request.HTTPErrorProcessor, request.UnknownHandler):  # fmt: skip
@@ -171,41 +176,43 @@ def _opener() -> request.OpenerDirector:
 
 
 def _refusal(file: RemoteFile, part: _Part, error: HTTPError) -> Exception:
-    said = f"{error.code} {_reason(error)}"
+    status = f"{error.code} {_reason(error)}"
     if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and part.size:
-        part.remove()  # longer than the file that is offered now
-        return _Interrupted(said)
+        part.remove()  # longer than the file on the server
+        return _Interrupted(status)
     if error.code in _PASSING:
         wait = error.headers.get("Retry-After", "")
-        return _Interrupted(f"the server answers {said}", float(wait) if wait.isdecimal() else 0.0)
-    return DataError(f"{file.url}: the server answers {said}. {_MOVED}")
+        return _Interrupted(f"the server responds {status}", float(wait) if wait.isdecimal() else 0.0)
+    return DataError(f"{file.url}: the server responds {status}. {_MOVED}", code="transfer")
 
 
 def _offset(file: RemoteFile, part: _Part, response: http.client.HTTPResponse) -> int:
-    """Return how many bytes that are here stay: none, when the server sends the file from its start."""
+    """Return the offset at which the response continues; 0 if the server sends the file from its start."""
     if response.headers.get_content_type() == "text/html" and not file.name.endswith((".html", ".htm")):
-        raise DataError(_page(file))
+        raise DataError(_page(file), code="transfer")
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) != file.bytes:
-            raise DataError(f"{file.url} offers {int(length):,} bytes, and {file.bytes:,} are published. {_MOVED}")
+            raise DataError(
+                f"{file.url} offers {int(length):,} bytes, and {file.bytes:,} are published. {_MOVED}", code="checksum"
+            )
         return 0
     offered = response.headers.get("Content-Range", "").removeprefix("bytes ")
     if offered.rpartition("/")[2] not in ("*", str(file.bytes)) or offered.partition("-")[0] != str(part.size):
-        part.remove()  # not the rest of this file: from the start, without asking for a part
-        raise _Interrupted(f"the server sends another part ({offered or 'it does not say which'})")
+        part.remove()  # not the rest of this file: start again without a range
+        raise _Interrupted(f"the server sends another part ({offered or 'unknown'})")
     return part.size
 
 
 def _validator(response: http.client.HTTPResponse) -> str:
-    """Return what If-Range takes: a strong ETag, else the date of the last change."""
+    """Return the value for If-Range: a strong ETag, else the date of the last modification."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read1(_CHUNK)  # what has come so far: none of it is lost when the transfer breaks off
+        return response.read1(_CHUNK)  # available data: none of it is lost on an interruption
     except (http.client.HTTPException, OSError) as error:
         raise _Interrupted(_reason(error)) from None
 
@@ -214,7 +221,7 @@ def _writing(part: _Part, offset: int, version: str) -> IO[bytes]:
     try:
         return part.open(offset, version)
     except OSError as error:
-        raise StoreError(_unwritable(part, error)) from None
+        raise StoreError(_unwritable(part, error), code="not-writable") from None
 
 
 def _write(out: IO[bytes], chunk: bytes, part: _Part) -> None:
@@ -222,7 +229,7 @@ def _write(out: IO[bytes], chunk: bytes, part: _Part) -> None:
         out.write(chunk)
         out.flush()
     except OSError as error:
-        raise StoreError(_unwritable(part, error)) from None
+        raise StoreError(_unwritable(part, error), code="not-writable") from None
 
 
 def _is_page(start: bytes) -> bool:
@@ -238,15 +245,15 @@ _MOVED = "It may have moved, or be another version"
 
 
 def _page(file: RemoteFile) -> str:
-    return f"{file.url} answers with a web page in place of {file.name}: it asks for a login, or has moved. {_MOVED}"
+    return f"{file.url} returns a web page instead of {file.name}: it requires a login, or has moved. {_MOVED}"
 
 
 def _gave_up(file: RemoteFile, part: _Part, reason: object) -> str:
-    kept = f"; {part.size:,} of {file.bytes:,} bytes are kept, and the same command goes on from there"
-    return f"cannot fetch {file.url}: {reason}{kept if part.size else '; try again later'}"
+    partial = f"; {part.size:,} of {file.bytes:,} bytes are stored, and the same command continues from there"
+    return f"cannot fetch {file.url}: {reason}{partial if part.size else '; try again later'}"
 
 
 def _unwritable(part: _Part, error: OSError) -> str:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "; what is there is kept: make room, and the same command goes on" if full else "; see --data"
+    hint = "; the partial file is stored: free some space, and the same command continues" if full else "; see --data"
     return f"cannot write {part.path}: {error.strerror}{hint}"

@@ -1,8 +1,8 @@
-"""Unpacking archives of strangers: nothing is written outside, nothing is a link, and size and number have limits.
+"""Unpacking of untrusted archives: no writes outside the folder, no links, and limits of size and number of members.
 
-tarfile's own filter is laid over every member, and not relied on: before Python 3.11.13 and 3.13.4 it could be led out
-of the folder by links (CVE-2025-4517), and a name that it alone refuses may be skipped and the rest unpacked. Here one
-bad member refuses the whole archive. zipfile mends such names without a word, and knows no limits.
+tarfile's own filter is not relied on: before Python 3.11.13 and 3.13.4 links could lead it out of the folder
+(CVE-2025-4517), and a name that it refuses may be skipped while the rest is unpacked. Here one bad member refuses the
+whole archive. zipfile changes such names silently, and has no limits.
 """
 
 import errno
@@ -36,7 +36,7 @@ _IN_THE_WAY = (FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 class Budget:
-    """What an archive may become; photographs hardly shrink, so one that grows a lot is an attack."""
+    """Limits of an unpacked archive; images hardly compress, so one that expands a lot is an attack."""
 
     def __init__(self, *, size: int, members: int) -> None:
         self._limits = size, members
@@ -44,22 +44,22 @@ class Budget:
 
     @classmethod
     def of(cls, archive: Path) -> Self:
-        """Return the usual limits: 20 times the size of the archive and 64 MiB, and three million members."""
+        """Return the default limits: 20 times the size of the archive plus 64 MiB, and three million members."""
         return cls(size=20 * archive.stat().st_size + (64 << 20), members=3_000_000)
 
     def spend(self, size: int) -> None:
-        """Count one more member of `size` bytes; raise `DataError` above a limit."""
-        if size < 0:  # makes tarfile read the same members for ever (CVE-2025-8194)
-            raise DataError("a member states a negative size")
+        """Count a member of `size` bytes; `DataError` above a limit."""
+        if size < 0:  # makes tarfile read the same members forever (CVE-2025-8194)
+            raise DataError("a member states a negative size", code="unsafe-archive")
         self._size += size
         self._members += 1
         for what, spent, limit in zip(("bytes", "members"), (self._size, self._members), self._limits, strict=True):
             if spent > limit:
-                raise DataError(f"it holds more than {limit:,} {what}")
+                raise DataError(f"it contains more than {limit:,} {what}", code="unsafe-archive")
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose damage is an error; tarfile takes it for the end of the archive."""
+    """A member that raises an error if damaged; tarfile would take it for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -74,8 +74,8 @@ class _Member(tarfile.TarInfo):
 def unpack(archive: Path, folder: Path, packing: Packing, limits: Budget | None = None) -> None:
     """Unpack `archive` into the empty `folder`.
 
-    Raises `DataError` that names the archive and the member; what has been unpacked by then is for the caller to
-    remove. Raises `StoreError` when it cannot be written.
+    Raises `DataError` that names the archive and the member, or `StoreError` if it cannot be written; the caller has to
+    remove what has been unpacked by then.
     """
     try:
         limits = limits or Budget.of(archive)
@@ -85,17 +85,21 @@ def unpack(archive: Path, folder: Path, packing: Packing, limits: Budget | None 
             with archive.open("rb") as content:
                 _untar(content, folder, limits, nested=packing == "tars", name=archive.name)
     except DataError as error:
-        raise DataError(f"{archive} is refused, and nothing of it kept: {error}") from None
+        raise DataError(f"{archive} is refused, and none of it unpacked: {error}", code="unsafe-archive") from None
     except _DAMAGE as error:
         raise DataError(
-            f"{archive} is not a whole {packing.removesuffix('s')} archive: {error}; get it again"
+            f"{archive} is not a whole {packing.removesuffix('s')} archive: {error}; get it again", code="damaged-file"
         ) from None
     except _IN_THE_WAY as error:
-        raise DataError(f"{archive} is refused, and nothing of it kept: it holds {error.filename} twice") from None
+        raise DataError(
+            f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice", code="unsafe-archive"
+        ) from None
     except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # said by gzip and bz2, and by a seek to where no member can be
-            raise DataError(f"{archive} is damaged: {error}; get it again") from None
-        raise StoreError(f"cannot unpack {archive} in {folder}: {error.strerror}; see --data") from None
+        if error.errno in (None, errno.EINVAL):  # from gzip and bz2, and from a seek to an impossible offset
+            raise DataError(f"{archive} is damaged: {error}; get it again", code="damaged-file") from None
+        raise StoreError(
+            f"cannot unpack {archive} in {folder}: {error.strerror}; see --data", code="not-writable"
+        ) from None
 
 
 def _untar(content: IO[bytes], folder: Path, limits: Budget, *, nested: bool, name: str) -> None:
@@ -103,7 +107,7 @@ def _untar(content: IO[bytes], folder: Path, limits: Budget, *, nested: bool, na
         for member in track(_members(tar), f"Unpacking {name}"):
             place = _place(member.name, folder)
             if not (member.isreg() or member.isdir()):
-                raise DataError(f"{member.name!r} is a link or a device")
+                raise DataError(f"{member.name!r} is a link or a device", code="unsafe-archive")
             limits.spend(member.size)
             if place is None:
                 continue
@@ -116,7 +120,7 @@ def _untar(content: IO[bytes], folder: Path, limits: Budget, *, nested: bool, na
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in tar:
         yield member
-        tar.members.clear()  # type: ignore[attr-defined] # else a million of them stay in memory
+        tar.members.clear()  # type: ignore[attr-defined] # or a million of them stay in memory
 
 
 def _untar_inner(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, limits: Budget) -> None:
@@ -124,22 +128,22 @@ def _untar_inner(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, li
     inner = folder / PurePosixPath(member.name).stem
     content = tar.extractfile(member)
     if content is None or PurePosixPath(member.name).suffix != ".tar":
-        raise DataError(f"{member.name!r} is not a tar archive within this one")
+        raise DataError(f"{member.name!r} is not a tar archive within this one", code="wrong-archive")
     inner.mkdir()
     with content:
         _untar(content, inner, limits, nested=False, name=member.name)
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
-    """Write one file or folder; neither its owner nor its permissions count (Python 3.11.2 has no filters for that)."""
+    """Write one file or folder, without its owner and permissions (Python 3.11.2 has no filter for that)."""
     if member.isdir():
         place.mkdir(parents=True, exist_ok=True)
         return
     if os.path.lexists(place):
-        raise DataError(f"{member.name!r} stands twice in it")
+        raise DataError(f"it contains {member.name!r} twice", code="unsafe-archive")
     content = tar.extractfile(member)
     if content is None:
-        raise DataError(f"{member.name!r} is not a file")
+        raise DataError(f"{member.name!r} is not a file", code="unsafe-archive")
     with content:
         _write(content, place)
 
@@ -147,7 +151,7 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None
 def _unzip(archive: Path, folder: Path, limits: Budget) -> None:
     with ZipFile(archive) as file:
         members = file.infolist()
-        for member in members:  # all of them before the first is written
+        for member in members:  # all of them before any is written
             _check_zipped(member, limits)
         for member in track(members, f"Unpacking {archive.name}"):
             place = _place(member.orig_filename, folder)
@@ -163,23 +167,23 @@ def _unzip(archive: Path, folder: Path, limits: Budget) -> None:
 def _check_zipped(member: ZipInfo, limits: Budget) -> None:
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise DataError(f"{member.filename!r} is a link or a device")
+        raise DataError(f"{member.filename!r} is a link or a device", code="unsafe-archive")
     if member.flag_bits & 1:
-        raise DataError(f"{member.filename!r} is encrypted; get the archive without a password")
+        raise DataError(f"{member.filename!r} is encrypted; get the archive without a password", code="unsafe-archive")
     limits.spend(member.file_size)
 
 
 def _write(content: IO[bytes], place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("xb") as out:
-        shutil.copyfileobj(content, out, 1 << 20)  # at most the size that the member states, which was counted
+        shutil.copyfileobj(content, out, 1 << 20)  # at most the stated size of the member, which was counted
 
 
 def _place(name: str, folder: Path) -> Path | None:
-    """Return where a member goes: below `folder`, or nowhere for the folder itself ("./")."""
+    """Return the path of a member below `folder`; None for the folder itself ("./")."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or name[1:2] == ":":
-        raise DataError(f"{name!r} leads out of the folder")
+        raise DataError(f"{name!r} leads out of the folder", code="unsafe-archive")
     if any(ord(letter) < 32 for letter in name) or any(len(os.fsencode(part)) > 255 for part in path.parts):
-        raise DataError(f"{name[:80]!r} is no name for a file")
+        raise DataError(f"{name[:80]!r} is not a valid file name", code="unsafe-archive")
     return folder / path if path.parts else None

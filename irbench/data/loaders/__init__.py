@@ -1,8 +1,7 @@
-"""Readers of data sets as they lie on disk: one file for each layout.
+"""Loaders of data sets in their published layouts: one file for each.
 
-A layout only reads. Protocols, crops and labels that start at 0 are made of what it read, in one place, by
-irbench.data.datasets. It opens the files that it needs and lets `FileNotFoundError` pass: irbench.data.datasets turns
-that into a message which adds what the folder has to look like and where to get it.
+A loader only reads lists and labels. Protocols, crops and dense labels are applied by irbench.data.datasets. A loader
+does not catch `FileNotFoundError`: irbench.data.datasets reports it with the expected layout and where to get it.
 """
 
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:
-    """Rows of a collection: what is trained on, what is searched, what is asked. A row may stand in several."""
+    """Rows of a collection for training, gallery and queries. A row may be in several."""
 
     train: NDArray[np.int64]
     gallery: NDArray[np.int64]
@@ -25,22 +24,22 @@ class Split:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Collection:
-    """Every labelled image of a data set, and how its makers divided it."""
+    """All labelled images of a data set, and its published split."""
 
-    ids: tuple[str, ...]  # [N] path of each image below the root
-    labels: NDArray[np.int64]  # [N] any numbers, in the order in which the classes are to be divided
+    ids: tuple[str, ...]  # [N] path of each image relative to the root
+    labels: NDArray[np.int64]  # [N] arbitrary numbers, in the order in which metric-learning splits the classes
     split: Split  # of the closed-set protocol
-    disjoint: Split | None = None  # the makers' own division by class, where they made one
-    boxes: Callable[[], NDArray[np.int32]] | None = None  # reads [N,4] x1, y1, x2, y2; None: no boxes exist
+    disjoint: Split | None = None  # the published split by class, if there is one
+    boxes: Callable[[], NDArray[np.int32]] | None = None  # reads [N,4] x1, y1, x2, y2; None: there are no boxes
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3] where the images are not files
-    unused: tuple[str, ...] = ()  # further images that belong to the data set, which nothing here asks or searches
+    unused: tuple[str, ...] = ()  # images of the data set that are in no split
 
 
 class Loader(Protocol):
-    """A reader, built as `Loader(config)` from its own frozen `Config`."""
+    """A reader, constructed as `Loader(config)` from its own frozen `Config`."""
 
-    marker: ClassVar[str]  # a file or folder below the root that tells where the data set lies
-    shape: ClassVar[str]  # what the folder has to look like, for the message when something is missing
+    marker: ClassVar[str]  # a file or folder below the root that identifies it
+    shape: ClassVar[str]  # the expected layout, for error messages
 
     def read(self, root: Path) -> Collection:
-        """Read lists and labels below `root`, not the images."""
+        """Read lists and labels below `root`, not the images; `DataError` for damaged lists."""

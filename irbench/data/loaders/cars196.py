@@ -18,11 +18,11 @@ _TEST_LABELS = "cars_test_annos_withlabels.mat"
 class Config:
     """The recipe's [params]."""
 
-    holdout: int = 0  # n: of the training photographs alone, every n-th is asked; 0: the official test photographs
+    holdout: int = 0  # n: every n-th training image is a query; 0: queries are the official test images
 
 
 class CarsLoader:
-    """Trained on and searched: the training photographs; asked: the test photographs, or some held out."""
+    """Training and gallery: the training images; queries: the test images, or held-out training images."""
 
     marker: ClassVar[str] = "devkit/cars_train_annos.mat"
 
@@ -31,24 +31,24 @@ class CarsLoader:
 
     @property
     def shape(self) -> str:
-        """What the folder has to look like; the test photographs only where they are asked."""
+        """The expected layout; with a holdout, without the test images."""
         official = (
-            f" (all that cars196-holdout needs), cars_test/00001.jpg ..., devkit/{_TEST_LABELS} (or beside devkit)"
+            f" (all that cars196-holdout needs), cars_test/00001.jpg ..., devkit/{_TEST_LABELS} (or next to devkit)"
         )
         return "cars_train/00001.jpg ..., devkit/cars_train_annos.mat" + ("" if self.config.holdout else official)
 
     def read(self, root: Path) -> Collection:
-        """Read the annotations of one or both halves; the two number their files alike, so ids name the folder too."""
+        """Read the annotations of one or both halves, whose files have the same names: ids include the folder."""
         train = _read("cars_train", root / self.marker)
         rows = np.arange(len(train[0]))
         if self.config.holdout:
-            asked = rows % self.config.holdout == 0
-            split = Split(train=rows[~asked], gallery=rows[~asked], queries=rows[asked])
+            is_query = rows % self.config.holdout == 0
+            split = Split(train=rows[~is_query], gallery=rows[~is_query], queries=rows[is_query])
             return _collection([train], split)
-        beside = root / _TEST_LABELS
-        test = _read("cars_test", beside if beside.exists() else root / "devkit" / _TEST_LABELS)
-        asked_rows = len(rows) + np.arange(len(test[0]))
-        return _collection([train, test], Split(train=rows, gallery=rows, queries=asked_rows))
+        labels = root / _TEST_LABELS
+        test = _read("cars_test", labels if labels.exists() else root / "devkit" / _TEST_LABELS)
+        queries = len(rows) + np.arange(len(test[0]))
+        return _collection([train, test], Split(train=rows, gallery=rows, queries=queries))
 
 
 _Half = tuple[list[str], NDArray[np.int64], NDArray[np.int32]]  # ids, labels from 1, boxes
@@ -69,6 +69,6 @@ def _read(folder: str, path: Path) -> _Half:
     labels = column(table, "class", path)
     check_labels(labels, 1, _CLASSES, path)
     corners = [column(table, f"bbox_{corner}", path) for corner in ("x1", "y1", "x2", "y2")]
-    # Matlab counts pixels from 1 and includes the last: from 0 and with the last excluded, only x1 and y1 change
+    # Matlab boxes are 1-based and inclusive; as 0-based and exclusive ones only x1 and y1 change
     boxes = np.stack(corners, axis=1) - [1, 1, 0, 0]
     return [f"{folder}/{name}" for name in table["fname"]], labels, boxes.astype(np.int32)

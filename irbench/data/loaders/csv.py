@@ -1,4 +1,4 @@
-"""Anyone's own images, listed in a .csv file: path,label,split and perhaps the box x1,y1,x2,y2."""
+"""The user's own images, listed in a .csv file: path,label,split and optionally a box x1,y1,x2,y2."""
 
 import csv
 import os
@@ -21,13 +21,13 @@ _BOX = ("x1", "y1", "x2", "y2")
 
 @dataclass(frozen=True)
 class Config:
-    """Nothing to choose."""
+    """Empty: there are no parameters."""
 
 
 class CsvLoader:
-    """One image a line; a path is absolute or starts at the file's folder, a label is any text.
+    """One image per line; a path is absolute or relative to the file's folder, a label is any text.
 
-    An image may stand in several splits, once in each. Without rows of split train, the gallery is trained on.
+    An image may be in several splits, once in each. Without rows of split train, the gallery is the training set.
     """
 
     marker: ClassVar[str] = ""
@@ -57,26 +57,29 @@ def _rows(path: Path) -> list[dict[str, str]]:
             _check_header(path, reader.fieldnames or [])
             return [_checked(row, f"{path}, line {reader.line_num}") | {"line": str(reader.line_num)} for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a .csv file in UTF-8 ({error})") from None
+        raise DataError(f"{path}: not a .csv file in UTF-8 ({error})", code="bad-csv") from None
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
     for name in _NEEDED:
         if name not in names:
             raise DataError(
-                f"{path}: its first line has no column '{name}'{nearest(name, names)}; needed are {_NEEDED}"
+                f"{path}: its first line has no column '{name}'{nearest(name, names)}; needed are {_NEEDED}",
+                code="bad-csv",
             )
 
 
 def _checked(row: dict[str, str], where: str) -> dict[str, str]:
     if "" in row or None in row.values():
-        raise DataError(f"{where}: more or fewer columns than in the first line; quote texts that hold a comma")
+        raise DataError(
+            f"{where}: more or fewer columns than in the first line; quote texts with a comma", code="bad-csv"
+        )
     row |= {name: row[name].strip() for name in _NEEDED}
     for name in _NEEDED:
         if not row[name] or "\0" in row[name]:
-            raise DataError(f"{where}: column '{name}' is empty or holds a zero byte")
+            raise DataError(f"{where}: column '{name}' is empty or contains a zero byte", code="bad-csv")
     if row["split"] not in _SPLITS:
-        raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query")
+        raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query", code="bad-csv")
     return row | {"path": Path(os.path.normpath(row["path"])).as_posix()}  # ./b.jpg is b.jpg
 
 
@@ -86,5 +89,7 @@ def _boxes(rows: list[dict[str, str]], path: Path) -> NDArray[np.int32]:
         try:
             boxes[place] = [round(float(row[corner])) for corner in _BOX]
         except (ValueError, OverflowError):
-            raise DataError(f"{path}, line {row['line']}: x1,y1,x2,y2 are four numbers of pixels") from None
+            raise DataError(
+                f"{path}, line {row['line']}: x1,y1,x2,y2 are four numbers of pixels", code="bad-box"
+            ) from None
     return boxes

@@ -15,11 +15,11 @@ from irbench.data.loaders.files import check_labels, lines, whole
 
 @dataclass(frozen=True)
 class Config:
-    """Nothing to choose."""
+    """Empty: there are no parameters."""
 
 
 class CubLoader:
-    """Trained on and searched: the training photographs; asked: the test photographs."""
+    """Training and gallery: the training images; queries: the test images."""
 
     marker: ClassVar[str] = "images.txt"
     shape: ClassVar[str] = (
@@ -31,7 +31,7 @@ class CubLoader:
         self.config = config
 
     def read(self, root: Path) -> Collection:
-        """Read the four lists, which are joined by the image's number."""
+        """Read the four lists and join them by the image's number."""
         paths = {number: path for number, (path,) in _keyed(root / "images.txt", str).items()}
         labels = _joined(paths, root / "image_class_labels.txt", whole)[:, 0].astype(np.int64)
         check_labels(
@@ -57,7 +57,10 @@ def _joined(paths: dict[int, str], path: Path, *kinds: Callable[[str], float]) -
     found = _keyed(path, *kinds)
     missing = paths.keys() - found.keys()
     if missing:
-        raise DataError(f"{path}: image {min(missing)} of images.txt is not in it; the file is cut short, get it again")
+        raise DataError(
+            f"{path}: image {min(missing)} of images.txt is not in it; the file is truncated, get it again",
+            code="bad-annotation",
+        )
     return np.array([found[number] for number in paths], dtype=np.float64).reshape(len(paths), len(kinds))
 
 
@@ -65,6 +68,6 @@ def _keyed(path: Path, *kinds: Callable[[str], Any]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {}
     for number, *values in lines(path, whole, *kinds):
         if number in found:
-            raise DataError(f"{path}: image {number} is listed twice; get the file again")
+            raise DataError(f"{path}: image {number} is listed twice; get the file again", code="bad-annotation")
         found[number] = values
     return found

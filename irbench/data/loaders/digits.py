@@ -11,20 +11,20 @@ from irbench.data.loaders import Collection, Split
 
 @dataclass(frozen=True)
 class Config:
-    """Nothing to choose."""
+    """Empty: there are no parameters."""
 
 
 class DigitsLoader:
-    """Even rows are trained on and searched, odd rows are asked."""
+    """Training and gallery: the even rows; queries: the odd rows."""
 
     marker: ClassVar[str] = ""
-    shape: ClassVar[str] = "nothing: the images come with scikit-learn"
+    shape: ClassVar[str] = "no files: the images come with scikit-learn"
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     def read(self, root: Path) -> Collection:  # noqa: ARG002 -- the images come with scikit-learn
-        """Return the scans; their 17 levels of grey are spread over 0 to 255."""
+        """Return the scans; their 17 grey levels are scaled to 0 … 255."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()

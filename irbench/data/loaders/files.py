@@ -1,4 +1,4 @@
-"""Reading the lists, tables and folders that data sets come as. Every complaint names the file, and the line or row."""
+"""Readers of lists, tables and folders. Every `DataError` names the file, and the line or row."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,9 +14,9 @@ from irbench.data.decode import SUFFIXES
 
 
 def lines(path: Path, *kinds: Callable[[str], Any], skip: int = 0) -> Iterator[tuple[Any, ...]]:
-    """Yield the columns of a text file, divided by white space and each converted by its kind; blank lines are skipped.
+    """Yield the whitespace-separated columns of a text file, each converted by its kind; blank lines are skipped.
 
-    `skip` lines at the top are a header.
+    `skip` lines at the top are a header. Raises `DataError` for a line that does not match `kinds`.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -25,11 +25,11 @@ def lines(path: Path, *kinds: Callable[[str], Any], skip: int = 0) -> Iterator[t
                 if columns:
                     yield _convert(columns, kinds, f"{path}, line {number}")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file ({error.reason}); get it again") from None
+        raise DataError(f"{path}: not a text file ({error.reason}); get it again", code="bad-annotation") from None
 
 
 def whole(text: str) -> int:
-    """Convert to a whole number of less than 32 bits, which every label, count and pixel is."""
+    """Convert to an integer of less than 32 bits, as all labels, counts and pixels are."""
     number = int(text)
     if abs(number) >> 31:
         raise ValueError(text)
@@ -41,46 +41,55 @@ def _convert(columns: list[str], kinds: tuple[Callable[[str], Any], ...], where:
         return tuple(kind(text) for kind, text in zip(kinds, columns, strict=True))
     except ValueError:
         wanted = ", ".join("text" if kind is str else "a number" for kind in kinds)
-        raise DataError(f"{where}: expected {wanted}, found {' '.join(columns)!r}; get the file again") from None
+        raise DataError(
+            f"{where}: expected {wanted}, found {' '.join(columns)!r}; get the file again", code="bad-annotation"
+        ) from None
 
 
 def matlab(path: Path, variable: str) -> NDArray[np.void]:
-    """Return a struct array of a Matlab file, its fields squeezed to plain values."""
+    """Return a struct array of a Matlab file, with its fields squeezed to plain values."""
     from scipy.io import loadmat
 
     try:
         variables = loadmat(str(path), appendmat=False, squeeze_me=True)
     except FileNotFoundError:
         raise
-    except Exception as error:  # scipy raises a dozen types for a damaged file
-        raise DataError(f"{path}: not a whole Matlab file ({error}); get it again") from None
+    except Exception as error:  # scipy raises a dozen types for damaged files
+        raise DataError(f"{path}: not a whole Matlab file ({error}); get it again", code="bad-annotation") from None
     if variable not in variables:
-        raise DataError(f"{path}: no variable '{variable}' in it; is it another file of the same name?")
+        raise DataError(
+            f"{path}: no variable '{variable}' in it; is it another file of the same name?", code="bad-annotation"
+        )
     return np.atleast_1d(variables[variable])
 
 
 def column(table: NDArray[np.void], name: str, path: Path) -> NDArray[np.int64]:
-    """Return a column of whole numbers of a Matlab struct array."""
+    """Return an integer column of a Matlab struct array."""
     if table.dtype.names is None or name not in table.dtype.names:
-        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?")
+        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?", code="bad-annotation")
     try:
         return np.array([int(value) for value in table[name]], dtype=np.int64)
     except (TypeError, ValueError, OverflowError):
-        raise DataError(f"{path}: field '{name}' holds something that is not a number; get the file again") from None
+        raise DataError(
+            f"{path}: field '{name}' has a value that is not a number; get the file again", code="bad-annotation"
+        ) from None
 
 
 def check_labels(labels: NDArray[np.int64], low: int, high: int, path: Path) -> None:
-    """Refuse labels outside of `low` to `high`."""
+    """Raise `DataError` for a label outside of `low` to `high`."""
     wrong = (labels < low) | (labels > high)
     if wrong.any():
         row = int(wrong.argmax())
-        raise DataError(f"{path}, row {row}: label {labels[row]} is not between {low} and {high}; get the file again")
+        raise DataError(
+            f"{path}, row {row}: label {labels[row]} is not between {low} and {high}; get the file again",
+            code="bad-annotation",
+        )
 
 
 def folders(root: Path) -> list[str]:
     """Return the names of the folders in `root`, sorted.
 
-    Links to folders count, but for those that lead back to `root` or above it; hidden folders do not count.
+    Links to folders count, except those to `root` or a folder above it; hidden folders do not count.
     """
     above = {root.resolve(), *root.resolve().parents}
     with os.scandir(root) as entries:
@@ -88,8 +97,8 @@ def folders(root: Path) -> list[str]:
     return sorted(entry.name for entry in found if not entry.is_symlink() or Path(entry).resolve() not in above)
 
 
-def pictures(folder: Path) -> list[str]:
-    """Return the names of the image files in `folder`, sorted; not those of folders below it, which may be loops."""
+def image_files(folder: Path) -> list[str]:
+    """Return the names of the image files in `folder`, sorted; not those of its subfolders, which may be loops."""
     with os.scandir(folder) as entries:
         return sorted(
             entry.name
@@ -102,11 +111,13 @@ def pictures(folder: Path) -> list[str]:
 
 def classes_of(root: Path, below: str) -> list[tuple[str, str]]:
     """Return (class, id) of each image `root/below/<class>/<image>`, sorted; a class without images has no rows."""
-    return [(name, f"{below}{name}/{file}") for name in folders(root / below) for file in pictures(root / below / name)]
+    return [
+        (name, f"{below}{name}/{file}") for name in folders(root / below) for file in image_files(root / below / name)
+    ]
 
 
 def numbered(names: list[str]) -> NDArray[np.int64]:
-    """Return for each name its place among the sorted different names."""
+    """Return the label of each name: its place among the sorted distinct names."""
     place = {name: number for number, name in enumerate(sorted(set(names)))}
     return np.array([place[name] for name in names], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Anyone's own images, a folder for each class."""
+"""The user's own images, a folder for each class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +13,15 @@ from irbench.data.loaders.files import classes_of, folders, numbered
 
 @dataclass(frozen=True)
 class Config:
-    """How many images to hold out where the folder does not say which are asked."""
+    """The recipe's [params], for folders without a query split."""
 
-    holdout: int = 3  # of each class, sorted by name, every n-th image is a query: the n-th, the 2n-th ...
+    holdout: int = 3  # n: of each class, sorted by name, every n-th image is a query
 
 
 class FoldersLoader:
-    """`gallery/<class>/<image>` and `query/<class>/<image>`, perhaps `train/<class>/<image>`; or `<class>/<image>`.
+    """`gallery/<class>/<image>`, `query/<class>/<image>` and `train/<class>/<image>`; or `<class>/<image>`.
 
-    Of train and gallery one may be missing: it is then the same as the other.
+    One of train and gallery may be missing: it is then the same as the other.
     """
 
     marker: ClassVar[str] = ""
@@ -31,19 +31,19 @@ class FoldersLoader:
         self.config = config
 
     def read(self, root: Path) -> Collection:
-        """List the folders; other files, and folders below those of the classes, are left alone."""
+        """List the folders; other files, and subfolders of the classes, are ignored."""
         present = set(folders(root))
         if "query" in present and present & {"train", "gallery"}:
             return self._divided(root, present)
         found = classes_of(root, "")
         if not found:
-            raise DataError(f"{root}: no images in it. What is needed: {self.shape}")
+            raise DataError(f"{root}: no images in it. What is needed: {self.shape}", code="no-images")
         classes = [name for name, _ in found]
         labels = numbered(classes)
         place = np.arange(len(labels)) - np.searchsorted(labels, labels)  # of each image in its class
-        asked = place % self.config.holdout == self.config.holdout - 1
-        kept = np.flatnonzero(~asked)
-        split = Split(train=kept, gallery=kept, queries=np.flatnonzero(asked))
+        is_query = place % self.config.holdout == self.config.holdout - 1
+        gallery = np.flatnonzero(~is_query)
+        split = Split(train=gallery, gallery=gallery, queries=np.flatnonzero(is_query))
         return Collection(ids=tuple(id_ for _, id_ in found), labels=labels, split=split)
 
     def _divided(self, root: Path, present: set[str]) -> Collection:

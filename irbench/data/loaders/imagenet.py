@@ -8,7 +8,7 @@ import numpy as np
 
 from irbench.core.errors import DataError
 from irbench.data.loaders import Collection, Split
-from irbench.data.loaders.files import classes_of, folders, lines, matlab, numbered, pictures, whole
+from irbench.data.loaders.files import classes_of, folders, image_files, lines, matlab, numbered, whole
 
 _DEVKIT = "ILSVRC2012_devkit_t12/data"
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -18,13 +18,13 @@ _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 class Config:
     """The recipe's [params]."""
 
-    query_step: int = 10  # of the validation images, sorted by class and name, every n-th is asked
+    query_step: int = 10  # n: of the validation images, sorted by class and name, every n-th is a query
 
 
 class ImagenetLoader:
-    """Trained on and searched: the training images; asked: some validation images.
+    """Training and gallery: the training images; queries: some validation images.
 
-    The published code takes every tenth (data/imagenet/gnd_generater.py:39), 5 for each of the 1,000 classes.
+    The published code uses every tenth (data/imagenet/gnd_generater.py:39), 5 for each of the 1,000 classes.
     """
 
     marker: ClassVar[str] = "train"
@@ -40,15 +40,17 @@ class ImagenetLoader:
         """List the folders."""
         train = classes_of(root, "train/")
         validation = classes_of(root, "val/") if folders(root / "val") else _flat(root)
-        asked = sorted(validation)[:: self.config.query_step]
-        unused = {id_ for _, id_ in validation} - {id_ for _, id_ in asked}
-        classes, ids = zip(*train, *asked, strict=True) if train or asked else ((), ())
-        unknown = {name for name, _ in asked} - {name for name, _ in train}
+        queries = sorted(validation)[:: self.config.query_step]
+        unused = {id_ for _, id_ in validation} - {id_ for _, id_ in queries}
+        classes, ids = zip(*train, *queries, strict=True) if train or queries else ((), ())
+        unknown = {name for name, _ in queries} - {name for name, _ in train}
         if unknown:
-            raise DataError(f"{root}: class {min(unknown)} is in val and not in train; both are needed whole")
+            raise DataError(
+                f"{root}: class {min(unknown)} is in val and not in train; both are needed whole", code="bad-annotation"
+            )
         rows = np.arange(len(ids))
-        searched = rows[: len(train)]
-        split = Split(train=searched, gallery=searched, queries=rows[len(train) :])
+        gallery = rows[: len(train)]
+        split = Split(train=gallery, gallery=gallery, queries=rows[len(train) :])
         return Collection(ids=tuple(ids), labels=numbered(list(classes)), split=split, unused=tuple(unused))
 
 
@@ -58,10 +60,16 @@ def _flat(root: Path) -> list[tuple[str, str]]:
     name_of = {int(number): str(name) for number, name in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)}
     path = root / _DEVKIT / _TRUTH
     truth = [number for (number,) in lines(path, whole)]
-    files = pictures(root / "val")
+    files = image_files(root / "val")
     if len(truth) != len(files):
-        raise DataError(f"{path}: {len(truth):,} labels for the {len(files):,} images in val; both are needed whole")
+        raise DataError(
+            f"{path}: {len(truth):,} labels for the {len(files):,} images in val; both are needed whole",
+            code="bad-annotation",
+        )
     wrong = [row for row, number in enumerate(truth) if number not in name_of]
     if wrong:
-        raise DataError(f"{path}, line {wrong[0] + 1}: {truth[wrong[0]]} is no class of meta.mat; get the file again")
+        raise DataError(
+            f"{path}, line {wrong[0] + 1}: {truth[wrong[0]]} is no class of meta.mat; get the file again",
+            code="bad-annotation",
+        )
     return [(name_of[number], f"val/{file}") for number, file in zip(truth, files, strict=True)]

@@ -20,13 +20,13 @@ _BOXES = "Anno/list_bbox_inshop.txt"
 class Config:
     """The recipe's [params]."""
 
-    pictures: str = "Img"  # "Img" holds img/WOMEN/...; another folder for pictures of another size
+    pictures: str = "Img"  # "Img" contains img/WOMEN/...; another folder for images of another size
 
 
 class InshopLoader:
-    """Searched: the gallery; asked: the queries; trained on: train and gallery, or with disjoint classes train alone.
+    """Training: train and gallery, or with disjoint classes train alone; gallery and queries as published.
 
-    So does the paper (section 4): 38,494 images of 7,982 items train the closed-set methods.
+    This is the paper's protocol (section 4): 38,494 images of 7,982 items train the closed-set methods.
     """
 
     marker: ClassVar[str] = _PARTITION
@@ -43,7 +43,10 @@ class InshopLoader:
         place = {role: np.flatnonzero(np.array(roles) == role) for role in ("train", "gallery", "query")}
         if sum(map(len, place.values())) < len(rows):
             row = next(row for row, role in enumerate(roles) if role not in place)
-            raise DataError(f"{path}, image {row + 1}: evaluation status '{roles[row]}' is not train, gallery or query")
+            raise DataError(
+                f"{path}, image {row + 1}: evaluation status '{roles[row]}' is not train, gallery or query",
+                code="bad-annotation",
+            )
         train, gallery, queries = place.values()
         return Collection(
             ids=tuple(f"{self.config.pictures}/{name}" for name in names),
@@ -58,14 +61,17 @@ def _boxes(names: tuple[str, ...], path: Path) -> NDArray[np.int32]:
     found = {name: box for name, _, _, *box in _counted(path, str, whole, whole, whole, whole, whole, whole)}
     for name in names:
         if name not in found:
-            raise DataError(f"{path}: no box for {name}; get the file again")
+            raise DataError(f"{path}: no box for {name}; get the file again", code="bad-annotation")
     return np.array([found[name] for name in names], dtype=np.int32)
 
 
 def _counted(path: Path, *kinds: Callable[[str], Any]) -> list[tuple[Any, ...]]:
-    """Return the rows below a count and a header; a file with fewer or more rows than it says is damaged."""
+    """Return the rows below a count and a header; `DataError` if their number is not the count."""
     (count,) = next(lines(path, whole), (0,))
     rows = list(lines(path, *kinds, skip=2))
     if len(rows) != count:
-        raise DataError(f"{path}: its first line says {count:,} images, and it lists {len(rows):,}; get it again")
+        raise DataError(
+            f"{path}: its first line states {count:,} images, and it lists {len(rows):,}; get it again",
+            code="bad-annotation",
+        )
     return rows

@@ -23,7 +23,7 @@ class Config:
 
 
 class OmniglotLoader:
-    """A class is a character of an alphabet; trained on and searched: some drawers, asked: others."""
+    """A class is a character of an alphabet. Training and gallery: some drawers; queries: others."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -36,7 +36,7 @@ class OmniglotLoader:
     shape: ClassVar[str] = "the zip archives of the recipe, not unpacked"
 
     def read(self, root: Path) -> Collection:
-        """List the archives. They overlap: a drawing that stands in several is counted once, in the first."""
+        """List the archives. They overlap: a drawing in several of them is used once, from the first."""
         drawings: dict[str, str] = {}  # alphabet/character/file → id
         repeated = []
         for archive in self.config.archives:
@@ -64,7 +64,7 @@ def _members(archive: Path) -> list[str]:
         with ZipFile(archive) as file:
             return [name for name in file.namelist() if name.endswith(".png")]
     except BadZipFile as error:
-        raise DataError(f"{archive}: not a whole zip archive ({error}); get it again") from None
+        raise DataError(f"{archive}: not a whole zip archive ({error}); get it again", code="bad-annotation") from None
 
 
 def _drawer(name: str, root: Path) -> int:
@@ -72,4 +72,6 @@ def _drawer(name: str, root: Path) -> int:
     try:
         return int(name.removesuffix(".png").rpartition("_")[2])
     except ValueError:
-        raise DataError(f"{root}: {name} in an archive does not end in _<drawer>.png; is it Omniglot?") from None
+        raise DataError(
+            f"{root}: {name} in an archive does not end in _<drawer>.png; is it Omniglot?", code="bad-annotation"
+        ) from None

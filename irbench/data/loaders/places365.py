@@ -15,14 +15,14 @@ _CLASSES = 365
 
 @dataclass(frozen=True)
 class Config:
-    """The recipe's [params]: folders of the pictures; the large ones unpack to data_large and val_large."""
+    """The recipe's [params]: folders of the images; the large ones are data_large and val_large."""
 
     train: str = "data_256"
     val: str = "val_256"
 
 
 class PlacesLoader:
-    """Trained on and searched: the training images; asked: the validation images, as in the published code."""
+    """Training and gallery: the training images; queries: the validation images, as in the published code."""
 
     marker: ClassVar[str] = "places365_val.txt"
     shape: ClassVar[str] = (
@@ -38,11 +38,11 @@ class PlacesLoader:
         train, train_labels = _read(root / "places365_train_standard.txt", self.config.train)
         val, val_labels = _read(root / self.marker, self.config.val)
         rows = np.arange(len(train) + len(val))
-        searched = rows[: len(train)]
+        gallery = rows[: len(train)]
         return Collection(
             ids=(*train, *val),
             labels=np.concatenate([train_labels, val_labels]),
-            split=Split(train=searched, gallery=searched, queries=rows[len(train) :]),
+            split=Split(train=gallery, gallery=gallery, queries=rows[len(train) :]),
         )
 
 

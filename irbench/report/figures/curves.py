@@ -1,4 +1,4 @@
-"""Curves over the number of answers: precision against recall, precision at K, the rank of the first right answer."""
+"""Curves over K: precision against recall, precision at K, the reciprocal rank of the first relevant result."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,27 +19,28 @@ from irbench.metrics.retrieval import Judged
 from irbench.metrics.significance import intervals
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
+from irbench.report.numbered import setup_of
 from irbench.report.palette import MUTED
 from irbench.results.artefacts import Artefacts
 
-_DENSE = 100  # answers up to which every K is drawn; of more, steps of a few percent
+_DENSE = 100  # up to this K every one is drawn; beyond, steps of a few percent
 _LOGARITHMIC = 40
 _MRR = (1, 2, 4, 8)  # the paper's
 Values = NDArray[np.float64]
 
 _BANDS = (
-    "Bands and bars: 95 % interval of the mean over the queries where there is one seed, one standard deviation "
-    "over the seeds where there are several."
+    "Bands and bars: one standard deviation over the seeds; for one seed the 95 % confidence interval of the mean over "
+    "the queries."
 )
 _MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # K at which a curve of all K is marked
-_MARKED = f"Marks on a curve stand at K = {', '.join(map(str, _MARKS))}, as far as it goes."
-_MOST = "Most possible: the mean of min(n, K)/K over the queries, n being the right answers that the gallery holds."
-_MISSES = "An answer that a method does not give counts as a miss."
+_MARKED = f"Marks on a curve are at K = {', '.join(map(str, _MARKS))}, as far as it goes."
+_BOUND = "Upper bound: score of a perfect ranking, the mean of min(n, K)/K; n: the positives of a query in the gallery."
+_MISSES = "Missing results count as misses."
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A metric at several K: the mean over queries and seeds, and how far it is certain."""
+    """A metric at several K: the mean over queries and seeds, and its bounds."""
 
     mean: Values  # [K]
     low: Values  # [K]
@@ -47,25 +48,25 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """A group and which of its answers were right, for each seed where that is known."""
+class Scored:
+    """A group with its hits, for each seed where they are stored."""
 
     group: Group
     judged: tuple[Judged, ...]
 
     @property
     def top_k(self) -> int:
-        """Answers that every seed kept."""
+        """The K up to which every seed has results."""
         return min(one.top_k for one in self.judged)
 
     @property
     def reach(self) -> int:
-        """The last rank at which any query has a right answer: nothing follows for a method that stops answering."""
+        """The last rank at which any query has a hit, where the curve of a method with fewer results ends."""
         ranks = [np.flatnonzero(one.hits.any(axis=0)) for one in self.judged]
         return min(self.top_k, max((1 + int(found[-1]) for found in ranks if found.size), default=1))
 
     def curve(self, metric: str, ks: Sequence[int]) -> Curve:
-        """Return the metric at each of `ks`; a lone seed has the interval that its result states."""
+        """Return the metric at each of `ks`; a single seed has the interval of its result."""
         names = [f"{metric}@{k}" for k in ks]
         values = [{name: retrieval.per_query({"": one}, name) for name in names} for one in self.judged]
         means = np.array([[float(seed[name].mean()) for name in names] for seed in values])
@@ -77,105 +78,105 @@ class Answered:
         return Curve(mean, bounds[:, 0], bounds[:, 1])
 
 
-def precision_recall(selection: Selection, kept: Artefacts) -> Figure:
-    """The paper's Figure 3: precision against true recall, a point for each K."""
-    found = _find(selection, kept)
+def precision_recall(selection: Selection, artefacts: Artefacts) -> Figure:
+    """The paper's Figure 3: precision against recall, a point for each K."""
+    found = _find(selection, artefacts)
     notes = [_MARKED, _MISSES, *_hidden(found)]
-    notes += [note for panel, answered in found.panels for note in _short(panel, answered)]
+    notes += [note for panel, scored in found.panels for note in _short(panel, scored)]
     return _figure("Precision against recall", found, _draw_precision_recall, notes=notes)
 
 
-def precision_at(selection: Selection, kept: Artefacts, *, k: int | None, published: bool) -> Figure:
-    """The paper's Figure 6: precision at K, up to `k` or the largest K that a result states.
+def precision_at(selection: Selection, artefacts: Artefacts, *, k: int | None, published: bool) -> Figure:
+    """The paper's Figure 6: precision at K, up to `k` or the largest K of any result.
 
-    Dotted: what the gallery allows, the mean of min(n, K)/K.
+    Dotted: the upper bound, the mean of min(n, K)/K.
     """
 
-    def draw(axes: Axes, panel: Panel, answered: Sequence[Answered]) -> None:
-        _draw_precision_at(axes, answered, k)
+    def draw(axes: Axes, panel: Panel, scored: Sequence[Scored]) -> None:
+        _draw_precision_at(axes, scored, k)
         if published:
             _draw_published(axes, panel)
 
-    found = _find(selection, kept)
+    found = _find(selection, artefacts)
     legend: dict[str, Artist] = {_UPPER_BOUND: Line2D([], [], color=MUTED, linestyle=":")}
     if published and any(_published(panel) for panel, _ in found.panels):
         legend["hollow: published"] = Line2D([], [], color=MUTED, linestyle="", marker="o", markerfacecolor="none")
-    return _figure("Precision at K", found, draw, legend=legend, notes=(_MOST, _MISSES, *_hidden(found)))
+    return _figure("Precision at K", found, draw, legend=legend, notes=(_BOUND, _MISSES, *_hidden(found)))
 
 
-def mrr(selection: Selection, kept: Artefacts) -> Figure:
+def mrr(selection: Selection, artefacts: Artefacts) -> Figure:
     """The paper's Figure 4: mean reciprocal rank at 1, 2, 4, 8."""
-    return _figure("Mean reciprocal rank of the first right answer", _find(selection, kept), _draw_mrr)
+    return _figure("Mean reciprocal rank of the first relevant result", _find(selection, artefacts), _draw_mrr)
 
 
-_UPPER_BOUND = "the most possible"
+_UPPER_BOUND = "upper bound"
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
     """The panels of which something can be drawn, and what is missing in words."""
 
-    panels: list[tuple[Panel, list[Answered]]]
+    panels: list[tuple[Panel, list[Scored]]]
     gaps: list[str]
 
 
-def _find(selection: Selection, kept: Artefacts) -> _Found:
-    """Find which answers were right; a figure of which nothing is known is the user's to mend."""
+def _find(selection: Selection, artefacts: Artefacts) -> _Found:
+    """Find the hits; where none are stored, raise a UsageError."""
     found = []
     missing: dict[str, list[str]] = defaultdict(list)
     for panel in selection.panels:
-        answered = []
+        scored = []
         for group in panel.groups:
-            judged, seeds = _judged(group, kept)
-            answered += [Answered(group, judged)] if judged else []
+            judged, seeds = _judged(group, artefacts)
+            scored += [Scored(group, judged)] if judged else []
             if seeds:
                 missing[f"{panel.title}, seed {', '.join(map(str, seeds))}"].append(group.label)
-        if answered:
-            found.append((panel, answered))
-    gaps = [f"{where}: which answers were right is kept neither beside the result nor in --work: {', '.join(who)}"
+        if scored:
+            found.append((panel, scored))
+    gaps = [f"{where}: hits are stored neither beside the result nor in --work: {', '.join(who)}"
             for where, who in missing.items()]  # fmt: skip
     if not found:
-        raise UsageError(f"nothing to draw: {'; '.join(gaps)}")
-    return _Found(found, [*gaps, *selection.told])
+        raise UsageError(f"nothing to draw: {'; '.join(gaps)}", code="nothing-to-draw")
+    return _Found(found, [*gaps, *selection.footnotes])
 
 
-def _judged(group: Group, kept: Artefacts) -> tuple[tuple[Judged, ...], list[int]]:
-    """Return what is known of each seed, and the seeds of which nothing is."""
+def _judged(group: Group, artefacts: Artefacts) -> tuple[tuple[Judged, ...], list[int]]:
+    """Return the hits of each seed, and the seeds without stored hits."""
     known, unknown = [], []
     for result in group.results:
         try:
-            known.append(kept.judged(result)[""])
+            known.append(artefacts.judged(result)[""])
         except StoreError:
             unknown.append(result.seed)
     return tuple(known), unknown
 
 
 def _hidden(found: _Found) -> Iterator[str]:
-    """Name the methods of which only one can be seen, for their curves are the same."""
-    for panel, answered in found.panels:
+    """Name the methods whose curves coincide."""
+    for panel, scored in found.panels:
         alike: dict[tuple[bytes, ...], list[str]] = defaultdict(list)
-        for one in answered:
+        for one in scored:
             alike[tuple(judged.hits.tobytes() for judged in one.judged)].append(one.group.label)
         for names in alike.values():
             if len(names) > 1:
-                yield f"{panel.title}: right at the same ranks, and so one curve: {', '.join(names)}"
+                yield f"{panel.title}: hits at the same ranks, one curve: {', '.join(names)}"
 
 
-def _short(panel: Panel, answered: Sequence[Answered]) -> list[str]:
-    """One line about the methods that stop answering before the others do."""
-    ends = [f"{one.group.label} {one.reach}" for one in answered if one.reach < one.top_k]
-    return [f"{panel.title}: curves end after the last right answer, at rank: {', '.join(ends)}"] if ends else []
+def _short(panel: Panel, scored: Sequence[Scored]) -> list[str]:
+    """One line about the methods whose results end before those of others."""
+    ends = [f"{one.group.label} {one.reach}" for one in scored if one.reach < one.top_k]
+    return [f"{panel.title}: curves end after the last hit, at rank: {', '.join(ends)}"] if ends else []
 
 
 def _figure(
     title: str,
     found: _Found,
-    draw: Callable[[Axes, Panel, Sequence[Answered]], None],
+    draw: Callable[[Axes, Panel, Sequence[Scored]], None],
     *,
     legend: Mapping[str, Artist] | None = None,
     notes: Iterable[str] = (),
 ) -> Figure:
-    names = {one.group.label: line_of(one.group.look) for _, answered in found.panels for one in answered}
+    names = {one.group.label: line_of(one.group.look) for _, scored in found.panels for one in scored}
     words = Words(
         title=title,
         heads=[(panel.title, panel.subtitle) for panel, _ in found.panels],
@@ -183,13 +184,13 @@ def _figure(
         notes=[_BANDS, *notes, *found.gaps],
     )
     figure, axes = sheet(words)
-    for one, (panel, answered) in zip(axes, found.panels, strict=True):
-        draw(one, panel, answered)
+    for one, (panel, scored) in zip(axes, found.panels, strict=True):
+        draw(one, panel, scored)
     return figure
 
 
-def _draw_precision_recall(axes: Axes, _: Panel, answered: Sequence[Answered]) -> None:
-    for one in answered:
+def _draw_precision_recall(axes: Axes, _: Panel, scored: Sequence[Scored]) -> None:
+    for one in scored:
         ks = _ks(one.reach)
         precision, recall = one.curve("precision", ks), one.curve("recall", ks)
         _line(axes, one.group, recall.mean, precision, marked=[ks.index(k) for k in _MARKS if k in ks])
@@ -198,23 +199,23 @@ def _draw_precision_recall(axes: Axes, _: Panel, answered: Sequence[Answered]) -
     _up_to_all(axes)
 
 
-def _draw_precision_at(axes: Axes, answered: Sequence[Answered], k: int | None) -> None:
-    stated = {k for one in answered for k in _stated(one.group)}
-    last = min(k or max(stated, default=10), max(one.top_k for one in answered))
-    for one in answered:
+def _draw_precision_at(axes: Axes, scored: Sequence[Scored], k: int | None) -> None:
+    stated = {k for one in scored for k in _stated(one.group)}
+    last = min(k or max(stated, default=10), max(one.top_k for one in scored))
+    for one in scored:
         ks = _ks(min(last, one.top_k))
         curve = one.curve("precision", ks)
         _line(axes, one.group, np.array(ks, float), curve, marked=[ks.index(k) for k in stated if k in ks])
     ks = _ks(last)
-    positives = answered[0].judged[0].positives
-    ceiling = [float(np.minimum(positives, k).mean() / k) for k in ks]
-    axes.plot(ks, ceiling, color=MUTED, linestyle=":", label=_UPPER_BOUND, zorder=1)
+    positives = scored[0].judged[0].positives
+    bound = [float(np.minimum(positives, k).mean() / k) for k in ks]
+    axes.plot(ks, bound, color=MUTED, linestyle=":", label=_UPPER_BOUND, zorder=1)
     if last > _LOGARITHMIC:
         axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(k for k in {1, *stated, last} if k <= last)))
     axes.xaxis.set_minor_locator(NullLocator())
     plain_numbers(axes.xaxis)
-    axes.set(xlabel="K, answers looked at", ylabel="precision (Σh/K)")
+    axes.set(xlabel="K", ylabel="precision (Σh/K)")
     _up_to_all(axes)
 
 
@@ -226,24 +227,24 @@ def _draw_published(axes: Axes, panel: Panel) -> None:
 
 
 def _published(panel: Panel) -> list[tuple[Group, list[int], list[float]]]:
-    """What the paper says of the methods of a panel, at scale `paper` under its protocol."""
+    """The paper's numbers for the methods of a panel, at scale `paper` under its protocol."""
     if (panel.facts.protocol, panel.facts.crop) != (paper.PROTOCOL, paper.CROP):
         return []
     numbers = paper.published("precision", panel.title)
     found = []
     for group in panel.groups:
-        same = {key.k: number.percent / 100 for key, number in numbers.items()
-                if (f"{key.method}+{key.search}" if key.search else key.method) == group.cell}  # fmt: skip
+        setup = setup_of(group.results[0])
+        same = {key.k: number.percent / 100 for key, number in numbers.items() if key.setup == setup}
         if same and group.results[0].scale == "paper":
             found.append((group, list(same), list(same.values())))
     return found
 
 
-def _draw_mrr(axes: Axes, _: Panel, answered: Sequence[Answered]) -> None:
-    """Points beside each other, for methods are often equal and would hide each other."""
-    for place, one in enumerate(answered):
+def _draw_mrr(axes: Axes, _: Panel, scored: Sequence[Scored]) -> None:
+    """Points side by side: methods are often equal and would hide each other."""
+    for place, one in enumerate(scored):
         curve = one.curve("mrr", _MRR)
-        x = np.arange(len(_MRR)) + 0.5 * ((place + 0.5) / len(answered) - 0.5)
+        x = np.arange(len(_MRR)) + 0.5 * ((place + 0.5) / len(scored) - 0.5)
         look = one.group.look
         axes.plot(x, curve.mean, color=look.color, linestyle=dashes(look), linewidth=1, alpha=0.6)
         axes.errorbar(
@@ -251,7 +252,7 @@ def _draw_mrr(axes: Axes, _: Panel, answered: Sequence[Answered]) -> None:
             label=one.group.label,
         )  # fmt: skip
     axes.set_xticks(range(len(_MRR)), [str(k) for k in _MRR])
-    axes.set(xlabel="K, answers looked at", ylabel="MRR@K")
+    axes.set(xlabel="K", ylabel="MRR@K")
     axes.grid(visible=False, axis="x")
     _up_to_all(axes)
 
@@ -266,12 +267,12 @@ def _line(axes: Axes, group: Group, x: Values, curve: Curve, *, marked: list[int
 
 
 def _arms(curve: Curve) -> Values:
-    """[2,K] lengths of error bars; never below nothing, where rounding would make them so."""
+    """[2,K] lengths of error bars; rounding must not make them negative."""
     return np.maximum(0, [curve.mean - curve.low, curve.high - curve.mean])
 
 
 def _up_to_all(axes: Axes) -> None:
-    """Percent on the upright axis, which ends where all is right."""
+    """Percent on the vertical axis, which ends at 100 %."""
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     low, high = axes.get_ylim()
     room = 0.03 * (min(high, 1) - max(low, 0))
@@ -285,6 +286,6 @@ def _ks(last: int) -> list[int]:
 
 
 def _stated(group: Group) -> set[int]:
-    """The K of which the group's results state the precision."""
+    """The K at which the group's results have the precision."""
     names = {name for result in group.results for name in result.metrics}
     return {int(name.partition("@")[2]) for name in names if name.startswith("precision@")}

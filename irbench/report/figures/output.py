@@ -25,7 +25,7 @@ def check_format(path: Path) -> str:
     """Return which of `FORMATS` the file's name asks for."""
     suffix = path.suffix.removeprefix(".").lower()
     if suffix not in FORMATS:
-        raise UsageError(f"--out {path}: name a file that ends in .svg, .png or .pdf")
+        raise UsageError(f"--out {path}: name a file that ends in .svg, .png or .pdf", code="bad-format")
     return suffix
 
 
@@ -37,7 +37,7 @@ def save(figure: Figure, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; see --out") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}; see --out", code="not-writable") from error
 
 
 def svg(figure: Figure) -> str:

@@ -1,4 +1,4 @@
-"""Quality against speed: each method a curve through its settings, and those faded that another one beats in both."""
+"""Quality against speed: a curve through the settings of each method; dominated points are faded."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,13 @@ from irbench.core.errors import UsageError
 from irbench.report.figures.labels import Line, place_labels
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
-from irbench.report.palette import look
 from irbench.results.schema import Result
 
-_USUAL_K = 10
-_AXIS = {"throughput": "queries per second, asked in batches", "latency": "ms, one query at a time"}
+_DEFAULT_K = 10
+_AXIS = {"throughput": "queries per second, in batches", "latency": "ms, one query at a time"}
 _NOTE = (
-    "Faded: another point answers better and faster. Bars: the range over seeds (time); one standard deviation over "
-    "seeds, of one seed the 95 % interval of the mean over the queries (precision). ↓: below the axis."
+    "Faded: another point is better and faster. Bars: range over seeds (time); one standard deviation over seeds, or "
+    "for one seed the 95 % confidence interval of the mean over the queries (precision). ↓: below the axis."
 )
 
 
@@ -52,13 +51,15 @@ def pareto(selection: Selection, *, by: str, k: int | None) -> Figure:
             found.append((panel, chosen, points))
     if not found:
         wish = f"precision@{k} and " if k else ""
-        raise UsageError(f"nothing to draw: no result says both {wish}{_AXIS[by]}; another -k or --by may help")
-    names = sorted({point.group.name for _, _, points in found for point in points})
+        raise UsageError(
+            f"nothing to draw: no result has both {wish}{_AXIS[by]}; try another -k or --by", code="nothing-to-draw"
+        )
+    looks = {point.group.name: point.group.family_look for _, _, points in found for point in points}
     words = Words(
         title="Quality against speed",
         heads=[(panel.title, panel.subtitle) for panel, _, _ in found],
-        legend={name: line_of(look(name)) for name in names},
-        notes=[_NOTE, *_gaps(found), *selection.told],
+        legend={name: line_of(look) for name, look in sorted(looks.items())},
+        notes=[_NOTE, *_gaps(found), *selection.footnotes],
     )
     figure, axes = sheet(words, height=3.6)
     for one, (panel, chosen, points) in zip(axes, found, strict=True):
@@ -67,24 +68,24 @@ def pareto(selection: Selection, *, by: str, k: int | None) -> Figure:
 
 
 def dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which of [N,2] points another one beats: as good in both, better in one. More is better."""
+    """Return which of the points [N,2] are dominated: another one is as good in both, better in one. More is better."""
     as_good = np.all(points[None] >= points[:, None], axis=2)
     better = np.any(points[None] > points[:, None], axis=2)
     return np.asarray((as_good & better).any(axis=1))
 
 
 def curves(points: Sequence[Point]) -> Iterator[list[Point]]:
-    """Yield the points of one method that differ in a single number, by that number: those of each key are a curve.
+    """Yield for each key the points of one method that differ in its value alone, ordered by that number.
 
-    What differs in anything else (other identifiers, exact decoding, two numbers at once) lies on no curve.
+    What differs in anything else (other identifiers, exact decoding, two numbers at once) is on no curve.
     """
     for key in dict.fromkeys(key for point in points for key in point.group.overrides):
         alike: dict[tuple[tuple[str, str], ...], list[tuple[float, Point]]] = defaultdict(list)
         for point in points:
-            changes = point.group.overrides
+            overrides = point.group.overrides
             value = point.group.number(key)
-            if value is not None and (changes or not point.group.setting):
-                rest = tuple(sorted((name, other) for name, other in changes.items() if name != key))
+            if value is not None and (overrides or not point.group.setting):
+                rest = tuple(sorted((name, other) for name, other in overrides.items() if name != key))
                 alike[rest].append((value, point))
         for found in alike.values():
             if len(found) > 1 and any(key in point.group.overrides for _, point in found):
@@ -92,11 +93,11 @@ def curves(points: Sequence[Point]) -> Iterator[list[Point]]:
 
 
 def _common_k(panel: Panel) -> int:
-    """10 where all groups state it, else the largest K that all do."""
+    """10 where all results have it, else the largest K that all have."""
     stated = [{int(name.partition("@")[2]) for name in result.metrics if name.startswith("precision@")}
               for group in panel.groups for result in group.results]  # fmt: skip
     common = set.intersection(*stated) if stated else set()
-    return _USUAL_K if _USUAL_K in common else max(common, default=_USUAL_K)
+    return _DEFAULT_K if _DEFAULT_K in common else max(common, default=_DEFAULT_K)
 
 
 def _point(group: Group, by: str, k: int) -> Point | None:
@@ -123,8 +124,9 @@ def _draw(axes: Axes, panel: Panel, points: Sequence[Point], by: str, k: int) ->
     axes.set_xscale("log")
     lines: list[Line] = []
     for name, family in groupby(points, key=lambda point: point.group.name):
-        style = look(name)
-        for curve in curves(list(family)):
+        members = list(family)
+        style = members[0].group.family_look
+        for curve in curves(members):
             x, y = [point.speed[0] for point in curve], [point.quality[0] for point in curve]
             axes.plot(x, y, color=style.color, linestyle=dashes(style), linewidth=1.2, alpha=0.55, zorder=2, label=name)
             lines += pairwise(zip(x, y, strict=True))
@@ -143,16 +145,16 @@ def _draw(axes: Axes, panel: Panel, points: Sequence[Point], by: str, k: int) ->
     _label(axes, panel, points, lines)
 
 
-def _limit(axes: Axes, kept: Sequence[float]) -> None:
-    """End the axis a little below the points that nothing beats: others may lie so deep that all else is flat."""
+def _limit(axes: Axes, best: Sequence[float]) -> None:
+    """End the axis a little below the points that nothing dominates: others may be so low that all else is flat."""
     low, high = axes.get_ylim()
-    deepest = min(kept) - 0.3 * max(max(kept) - min(kept), 0.02)
+    deepest = min(best) - 0.3 * max(max(best) - min(best), 0.02)
     top = min(high, 1.0 + 0.05 * (1.0 - max(low, deepest)))
     axes.set_ylim(max(low, deepest), top)
 
 
 def _label(axes: Axes, panel: Panel, points: Sequence[Point], lines: Sequence[Line]) -> None:
-    """Name the settings of points beside them, and at the lower edge what lies below it."""
+    """Name the settings of points beside them, and at the lower edge those of points below it."""
     bottom = axes.get_ylim()[0]
     labels = []
     for point in points:
@@ -168,7 +170,7 @@ def _label(axes: Axes, panel: Panel, points: Sequence[Point], lines: Sequence[Li
 def _mark(axes: Axes, point: Point, *, faded: bool) -> None:
     speed, slowest, fastest = point.speed
     mean, low, high = point.quality
-    style = look(point.group.name)
+    style = point.group.family_look
     axes.errorbar(
         speed, mean,
         xerr=[[speed - slowest], [fastest - speed]], yerr=[[max(0.0, mean - low)], [max(0.0, high - mean)]],
@@ -186,7 +188,7 @@ def _text(panel: Panel, point: Point) -> str:
     value = group.value(key)
     if group.setting and list(group.overrides) != [key]:
         return group.setting.replace("-", " ").replace(",", ", ")
-    return f"{key} {value}" if value is not None else "as usual"
+    return f"{key} {value}" if value is not None else "default"
 
 
 def _gaps(found: Sequence[tuple[Panel, int, Sequence[Point]]]) -> Iterator[str]:

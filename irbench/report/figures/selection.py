@@ -1,6 +1,7 @@
-"""What a figure is about: stored results, sorted into panels that may share their axes, and groups that make one curve.
+"""Selects stored results for a figure: panels that may share their axes, and groups that make one curve.
 
-Results with different fingerprints are never in one panel; those of different recipes or networks never in one group.
+Results with different fingerprints are never in one panel; those of different recipes, networks or precisions never in
+one group.
 """
 
 import re
@@ -11,13 +12,14 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 
 from irbench.core.errors import UsageError, nearest
-from irbench.report.notes import under_concurrent_load
+from irbench.report.lines import precision_of
+from irbench.report.notes import left_out_of, under_concurrent_load
 from irbench.report.palette import Look, look
-from irbench.report.table import name_of as name_of  # noqa: PLC0414 -- pages know it from here
+from irbench.report.table import left_out
+from irbench.report.table import name_of as name_of  # noqa: PLC0414 -- re-exported for the pages
 from irbench.results.schema import Dataset, Result
 
-_SETTING = re.compile(r"([a-z_]+)-([\w.]+)")
-_DECODING = ("beam_size", "decode", "within", "rerank")  # how a trained model is asked; other keys train another one
+_DECODING = ("beam_size", "decode", "within", "rerank")  # how a trained model is searched; other keys train another one
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,7 +29,17 @@ class Group:
     name: str  # "ft-clip+scann"
     setting: str  # what is varied, without what holds for the whole panel: "", "beam_size-10", "hkm"
     results: tuple[Result, ...]  # all ok, by seed
-    seeds: str = ""  # where the cell was run at several scales, or with several recipes or networks: "seed 0, 1"
+    seeds: str = ""  # where the cell was run in several ways (scale, precision, recipe, network): "bf16", "seed 0, 1"
+
+    @property
+    def method(self) -> str:
+        """The method without its search."""
+        return self.results[0].method
+
+    @property
+    def search(self) -> str:
+        """The search; empty where the method has none."""
+        return self.results[0].search or ""
 
     @property
     def cell(self) -> str:
@@ -36,34 +48,41 @@ class Group:
 
     @property
     def label(self) -> str:
-        """What the legend calls it."""
+        """Its name in the legend."""
         return f"{self.cell} ({self.seeds})" if self.seeds else self.cell
 
     @property
     def look(self) -> Look:
         """How it is drawn."""
-        return look(f"{self.name}@{self.setting}{self.seeds}" if self.seeds else self.cell)
+        return look(self.method, self.search, f"{self.setting}{self.seeds}")
+
+    @property
+    def family_look(self) -> Look:
+        """How the curve through all variants of its method is drawn."""
+        return look(self.method, self.search)
 
     @property
     def overrides(self) -> dict[str, str]:
-        """The setting as keys and values, {"beam_size": "10"}; empty where it is not only made of such."""
-        found = [_SETTING.fullmatch(part) for part in self.setting.split(",")]
-        return {match[1]: match[2] for match in found if match} if all(found) else {}
+        """The recipe keys that the setting overrides, {"beam_size": "10"}; empty where it is not only made of such."""
+        spec = self.results[0].spec
+        if spec.identifier != spec.default_identifier or spec.shortened:
+            return {}
+        return {key: str(value) for key, value in spec.overrides}
 
     @property
     def decodes_otherwise(self) -> bool:
-        """Is it a variant that differs in how a trained model is asked, and in nothing else?"""
-        return bool(self.overrides) and "+" not in self.name and set(self.overrides) <= set(_DECODING)
+        """Is it a variant that differs in how a trained model decodes, and in nothing else?"""
+        return bool(self.overrides) and not self.search and set(self.overrides) <= set(_DECODING)
 
     @property
-    def asks_otherwise(self) -> bool:
-        """Is it a variant that differs in how a trained model or an index is asked, and in nothing else?"""
-        return self.decodes_otherwise or (bool(self.overrides) and "+" in self.name)
+    def searches_otherwise(self) -> bool:
+        """Is it a variant that differs in how a trained model decodes or an index is searched, and in nothing else?"""
+        return self.decodes_otherwise or (bool(self.overrides) and bool(self.search))
 
     def value(self, key: str) -> str | None:
         """What `key` is set to: by the variant, else as the retriever itself reports."""
-        told = self.results[0].retriever.get(key)
-        return self.overrides.get(key) or (None if told is None else str(told))
+        reported = self.results[0].retriever.get(key)
+        return self.overrides.get(key) or (None if reported is None else str(reported))
 
     def number(self, key: str) -> float | None:
         """What `key` is set to, where that is a number."""
@@ -87,17 +106,19 @@ class Panel:
 
     @property
     def subtitle(self) -> str:
-        """What has to be known to read the panel: scale, network and its weights, and the data."""
+        """What has to be known to read the panel: scale, precision, network and its weights, and the data."""
         scales = sorted({result.scale for group in self.groups for result in group.results})
         networks = list(_networks(self.groups))
         network = networks[0] if len(networks) == 1 else f"{len(networks)} networks, named below"
         special = [what for what in (self.facts.protocol, f"crop {self.facts.crop}") if what not in _USUAL]
-        parts = [f"scale {' and '.join(scales)}", *([network] if networks else []), *special]
+        precisions = sorted({precision_of(result) for group in self.groups for result in group.results} - {""})
+        parts = [f"scale {' and '.join(scales)}", *([" and ".join(precisions)] if precisions else [])]
+        parts += [*([network] if networks else []), *special]
         machine = [self.machine] if self.machine else []
         return " · ".join([*parts, *machine, f"data {self.facts.fingerprint[:8]}"])
 
     def varied(self, name: str) -> str | None:
-        """The key that most variants of `name` set, and nothing beside it: what its points differ in."""
+        """The key that most variants of `name` override, and no other: what its points differ in."""
         keys = Counter(key for group in self.groups if group.name == name and len(group.overrides) == 1
                        for key in group.overrides)  # fmt: skip
         return keys.most_common(1)[0][0] if keys else None
@@ -110,8 +131,8 @@ class Panel:
         return (float("inf") if value is None else value, group.setting)
 
     @property
-    def told(self) -> list[str]:
-        """What the foot of the figure says of this panel: gaps, and who has which of several networks."""
+    def footnotes(self) -> list[str]:
+        """The notes of this panel: gaps, and which methods use which of several networks."""
         networks = _networks(self.groups)
         several = [f"{network}: {', '.join(names)}" for network, names in networks.items()] if len(networks) > 1 else []
         return [*several, *self.notes]
@@ -119,17 +140,17 @@ class Panel:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Selection:
-    """The panels of a figure, and what is in none of them."""
+    """The panels of a figure, and notes on what is in none of them."""
 
     panels: tuple[Panel, ...]
     notes: tuple[str, ...]
 
     @property
-    def told(self) -> list[str]:
-        """What the foot of the figure says: what holds for several panels is said once."""
+    def footnotes(self) -> list[str]:
+        """The notes of the figure; a note that holds for several panels is written once."""
         titles: dict[str, list[str]] = defaultdict(list)
         for panel in self.panels:
-            for note in panel.told:
+            for note in panel.footnotes:
                 titles[note].append(panel.title)
         return [*(f"{', '.join(dict.fromkeys(panels))}: {note}" for note, panels in titles.items()), *self.notes]
 
@@ -145,21 +166,20 @@ def select(
     variants: Callable[[Group], bool] = lambda _: False,
     by_machine: bool = False,
 ) -> Selection:
-    """Return what a figure is to show.
+    """Return the panels that a figure shows.
 
     Args:
         results: any mixture of results.
         datasets: their names, "-incremental" at the end for an incremental gallery; none: all, these only if alone.
         methods: "irgen", "ft-clip" (with every index), "irgen@hkm", "irgen@*"; none means methods without variants.
-        variants: those that are taken along with their method, unasked.
+        variants: those that are drawn with their method by default.
         by_machine: give each machine a panel of its own, where times are drawn.
     """
     whole = [result for result in results if not result.shortened]
-    cut = len(results) - len(whole)
-    notes = [f"{cut} shortened results, which saw a part of the data or of the training, are left out"] if cut else []
-    chosen, grown = _of_datasets(whole, datasets)
-    notes += [f"{', '.join(grown)}: the gallery grew after training; --dataset draws it"] if grown else []
-    _check_wishes(methods, chosen)
+    notes = list(left_out(len(results) - len(whole)))
+    chosen, incremental = _of_datasets(whole, datasets)
+    notes += [f"{', '.join(incremental)}: incremental gallery; --dataset draws it"] if incremental else []
+    _check_methods(methods, chosen)
     panels = []
     for alike in _by_fingerprint(result for result in chosen if _wanted(_group(result), methods, variants)):
         done = [result for result in alike if result.status == "ok"]
@@ -182,68 +202,76 @@ def _by_fingerprint(results: Iterable[Result]) -> list[list[Result]]:
 
 def machine_of(result: Result) -> str:
     """The machine that a result's times were measured on."""
-    told = result.environment
-    name = re.sub(r"\((R|TM)\)| (Processor|CPU)\b", "", str(told.get("gpu") or told.get("cpu") or "unknown machine"))
-    return f"{name}, {told.get('cores', '?')} cores"
+    reported = result.environment
+    name = re.sub(
+        r"\((R|TM)\)| (Processor|CPU)\b", "", str(reported.get("gpu") or reported.get("cpu") or "unknown machine")
+    )
+    return f"{name}, {reported.get('cores', '?')} cores"
 
 
 def _of_datasets(results: Sequence[Result], names: Sequence[str]) -> tuple[list[Result], list[str]]:
     known = {name_of(result.dataset) for result in results}
     for name in names:
         if name not in known:
-            raise UsageError(f"no results of data set '{name}'{nearest(name, known)} (there are {_list(known)})")
-    grown = {name_of(result.dataset) for result in results if result.dataset.incremental}
-    wanted = set(names) or (known - grown) or grown
-    left_out = sorted(grown - wanted) if not names else []
-    return [result for result in results if name_of(result.dataset) in wanted], left_out
+            raise UsageError(
+                f"no results of data set '{name}'{nearest(name, known)} (there are {_list(known)})", code="no-results"
+            )
+    incremental = {name_of(result.dataset) for result in results if result.dataset.incremental}
+    wanted = set(names) or (known - incremental) or incremental
+    unwanted = sorted(incremental - wanted) if not names else []
+    return [result for result in results if name_of(result.dataset) in wanted], unwanted
 
 
-def _check_wishes(wishes: Sequence[str], results: Sequence[Result]) -> None:
+def _check_methods(methods: Sequence[str], results: Sequence[Result]) -> None:
     groups = [_group(result) for result in results]
     known = {group.cell for group in groups} | {result.method for result in results}
-    for wish in wishes:
+    for wish in methods:
         if not any(_matches(wish, group, lambda _: True) for group in groups):
-            raise UsageError(f"no results of method '{wish}'{nearest(wish, known)} (there are {_list(known)})")
+            raise UsageError(
+                f"no results of method '{wish}'{nearest(wish, known)} (there are {_list(known)})", code="no-results"
+            )
 
 
-def _wanted(group: Group, wishes: Sequence[str], variants: Callable[[Group], bool]) -> bool:
-    if wishes:
-        return any(_matches(wish, group, variants) for wish in wishes)
+def _wanted(group: Group, methods: Sequence[str], variants: Callable[[Group], bool]) -> bool:
+    if methods:
+        return any(_matches(wish, group, variants) for wish in methods)
     return not group.setting or variants(group)
 
 
 def _matches(wish: str, group: Group, variants: Callable[[Group], bool]) -> bool:
     if "*" in wish:
         return fnmatchcase(group.cell, wish)
-    named = wish in (group.name, group.name.partition("+")[0])
+    named = wish in (group.name, group.method)
     return wish in (group.cell, group.results[0].cell) or (named and (not group.setting or variants(group)))
 
 
 def _panel(machine: str, done: Sequence[Result], undone: Sequence[Result]) -> Panel:
     by_cell: dict[Hashable, list[Result]] = defaultdict(list)
     for result in done:
-        by_cell[_cell(result), result.scale, result.recipe.hash, result.backbone].append(result)
+        by_cell[_cell(result), result.scale, precision_of(result), result.recipe.hash, result.backbone].append(result)
     groups = [_group(*sorted(alike, key=lambda result: result.seed)) for alike in by_cell.values()]
     groups.sort(key=lambda group: (group.name, group.setting))
-    groups = [group for _, same in groupby(groups, key=lambda group: group.cell) for group in _told_apart(list(same))]
+    groups = [
+        group for _, same in groupby(groups, key=lambda group: group.cell) for group in _distinguished(list(same))
+    ]
     facts = done[0].dataset
     notes = [*_gaps(undone), *((*_threads(groups), *under_concurrent_load(done)) if machine else ())]
-    if facts.without_positives:
-        notes.append(f"{facts.without_positives} of {facts.queries} queries have no right answer and are left out")
+    notes += left_out_of(facts)
     if any(group.seeds for group in groups):
-        notes.append(
-            "in brackets: the cell was run at several scales, or with several recipes or networks, drawn apart"
-        )
+        notes.append("in brackets: cells run at several scales or precisions, or with several recipes or networks")
     return Panel(facts=facts, machine=machine, groups=tuple(groups), notes=tuple(notes))
 
 
-def _told_apart(same: Sequence[Group]) -> Iterator[Group]:
-    """Name scale or seeds in the label where a cell was run at several scales, or with several recipes or networks."""
-    scales = [group.results[0].scale for group in same]
-    for group, scale in zip(same, scales, strict=True):
+def _distinguished(same: Sequence[Group]) -> Iterator[Group]:
+    """Name in the label what differs where a cell was run in several ways: scale, precision, else the seeds."""
+    firsts = [group.results[0] for group in same]
+    scales, precisions = [first.scale for first in firsts], [precision_of(first) for first in firsts]
+    ways = list(zip(scales, precisions, strict=True))
+    for group, (scale, precision) in zip(same, ways, strict=True):
         seeds = ", ".join(str(result.seed) for result in group.results)
-        parts = [scale] * (len(set(scales)) > 1) + [f"seed {seeds}"] * (scales.count(scale) > 1)
-        yield replace(group, seeds=", ".join(parts))
+        parts = [scale] * (len(set(scales)) > 1) + [precision] * (len(set(precisions)) > 1)
+        parts += [f"seed {seeds}"] * (ways.count((scale, precision)) > 1)
+        yield replace(group, seeds=", ".join(filter(None, parts)))
 
 
 def _gaps(results: Sequence[Result]) -> Iterator[str]:
@@ -267,8 +295,7 @@ def _threads(groups: Sequence[Group]) -> Iterator[str]:
 
 def _group(*results: Result) -> Group:
     first = results[0]
-    name = f"{first.method}+{first.search}" if first.search else first.method
-    return Group(name=name, setting=_setting(first), results=results)
+    return Group(name=first.spec.name, setting=_setting(first), results=results)
 
 
 def _cell(result: Result) -> str:
@@ -276,16 +303,11 @@ def _cell(result: Result) -> str:
 
 
 def _setting(result: Result) -> str:
-    """The variant without scale, where it came from, and what is the same for every result of the panel."""
-    facts = result.dataset
-    shared = {
-        "incremental" if facts.incremental else "",
-        f"crop-{facts.crop}",
-        facts.protocol,
-        "imported",
-        result.scale,
-    }
-    return ",".join(part for part in (result.variant or "").split(",") if part and part not in shared)
+    """The variant without scale, origin, and what is the same for every result of the panel."""
+    spec = result.spec
+    scale = spec.default_scale or spec.scale
+    alone = replace(spec, scale=scale, crop="none", protocol="closed-set", incremental=False, origin="recipe")
+    return alone.variant or ""
 
 
 def _networks(groups: Sequence[Group]) -> dict[str, list[str]]:
@@ -299,7 +321,7 @@ def _networks(groups: Sequence[Group]) -> dict[str, list[str]]:
 
 
 def _origin(weights: str) -> str:
-    """Where weights come from, without the 64 digits of their hash."""
+    """Where weights come from, with the first digits of their hash."""
     return re.sub(r"sha256:([0-9a-f]{8})[0-9a-f]*", r"sha256:\1", weights)
 
 

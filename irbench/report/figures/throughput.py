@@ -1,4 +1,4 @@
-"""Where the time of a query goes: the paper's Figure 5, over numbers of beams and beside the other methods."""
+"""Query time by component: the paper's Figure 5, over beam sizes and beside the other methods."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,21 +18,21 @@ from irbench.report.palette import INK, PAPER, STAGES
 from irbench.results.schema import QueryTimes, Result
 
 _LABELS = {
-    "read": "the picture's file",
+    "read": "reading the file",
     "encode": "encoder",
     "decoder": "decoder",
     "trie": "trie",
-    "lookup": "identifiers to images",
-    "search": "search, or what is left of it",
-    "other": "between the stages",
+    "lookup": "lookup of images",
+    "search": "search (the rest of it)",
+    "other": "between encode and search",
 }
 _IRGEN = "irgen"  # the only method whose time the paper states
 _BY = {"latency": "ms, one query at a time", "throughput": "ms for each query of a batch"}
 _DIAMOND: Any = {"linestyle": "", "marker": "D", "color": INK, "markerfacecolor": PAPER, "markeredgecolor": INK,
                  "markeredgewidth": 1.2}  # fmt: skip
 _NOTE = (
-    "Each part is a median over queries and seeds and measured apart: the sum may differ from the median of the whole, "
-    "which stands beside the bar; p95: 95 % of the queries take no longer."
+    "Each component is a median over queries and seeds, timed separately: the sum may differ from the median of the "
+    "total, written beside the bar; p95: 95th percentile over the queries."
 )
 _FAR = 4  # times as long as the next shorter one: a bar that is cut, or nothing could be seen of the others
 
@@ -50,21 +50,21 @@ class Bar:
 
 
 def throughput(selection: Selection, *, by: str, published: bool) -> Figure:
-    """Draw stacked bars of the stages of a query: `by` "latency" asks one at a time, "throughput" in batches."""
+    """Draw stacked bars of the stages of a query: `by` "latency" one at a time, by "throughput" in batches."""
     found = [(panel, bars) for panel in selection.panels if (bars := _bars(panel, by))]
     if not found:
-        raise UsageError(f"nothing to draw: no result says how a query's {_BY[by]} are spent")
+        raise UsageError(f"nothing to draw: no result has the components of {_BY[by]}", code="nothing-to-draw")
     stages = [stage for stage in STAGES if any(bar.parts.get(stage) for _, bars in found for bar in bars)]
     legend: dict[str, Any] = {_LABELS[stage]: Patch(color=STAGES[stage]) for stage in stages}
     stated = published and by == "latency"
     if stated and any(_published(bar) for _, bars in found for bar in bars):
         legend["published, V100 16 GB"] = Line2D([], [], **_DIAMOND)
     words = Words(
-        title="Time of a query by component",
+        title="Query time by component",
         heads=[(panel.title, panel.subtitle) for panel, _ in found],
         legend=legend,
         notes=[_NOTE, *_gaps(found), *(_not_drawn(found) if stated else []),
-               *selection.told],
+               *selection.footnotes],
     )  # fmt: skip
     rows = max(len(bars) for _, bars in found)
     figure, axes = sheet(words, height=0.5 + 0.3 * rows, left=1.4)
@@ -77,7 +77,7 @@ def throughput(selection: Selection, *, by: str, published: bool) -> Figure:
 
 
 def stages(times: QueryTimes) -> dict[str, float]:
-    """Return the ms of each of `STAGES`, none twice: what stands between the parts of a stage goes under its name."""
+    """Return the ms of each of `STAGES`, none counted twice; time between the parts of a stage counts as that stage."""
     part = {stage: getattr(times, f"{stage}_p50", None) or 0.0 for stage in STAGES}
     searched = part["search"] - part["decoder"] - part["trie"] - part["lookup"]
     between = (times.total_p50 or 0.0) - part["encode"] - part["search"]
@@ -117,7 +117,7 @@ def _times(result: Result, by: str) -> QueryTimes | None:
 
 
 def _label(panel: Panel, group: Group) -> str:
-    """The group with the value of what is varied, also where that is its usual one."""
+    """The group with the value of what is varied, also where that is the default."""
     key = panel.varied(group.name)
     value = group.value(key) if key else None
     plain = not group.setting or list(group.overrides) == [key]
@@ -162,21 +162,23 @@ def _write(axes: Axes, row: int, end: float, text: str, *, cut: bool) -> None:
 
 
 def _published(bar: Bar) -> float | None:
-    """What the paper says of this number of beams, in ms; None where it says nothing, or of another scale."""
-    if bar.group.name != _IRGEN or bar.group.results[0].scale != "paper" or set(bar.group.overrides) - {"beam_size"}:
+    """The paper's time for this beam size, in ms; None where it has none, and at other scales."""
+    group = bar.group
+    alike = not group.setting or list(group.overrides) == ["beam_size"]
+    if group.method != _IRGEN or group.results[0].scale != "paper" or not alike:
         return None
-    seconds = paper.seconds_per_query().get(int(bar.group.value("beam_size") or 0))
+    seconds = paper.seconds_per_query().get(int(group.value("beam_size") or 0))
     return None if seconds is None else 1000 * seconds
 
 
 def _not_drawn(found: Sequence[tuple[Panel, Sequence[Bar]]]) -> Iterator[str]:
-    """What the paper says, where it cannot stand beside a smaller network."""
-    small = {bar.group.results[0].scale for _, bars in found for bar in bars if bar.group.name == _IRGEN} - {"paper"}
+    """State the paper's times where a smaller network was measured, with which they do not compare."""
+    small = {bar.group.results[0].scale for _, bars in found for bar in bars if bar.group.method == _IRGEN} - {"paper"}
     if small:
-        said = ", ".join(f"{1000 * s:.0f} ms with {beams} beams" for beams, s in paper.seconds_per_query().items())
+        times = ", ".join(f"{1000 * s:.0f} ms with {beams} beams" for beams, s in paper.seconds_per_query().items())
         yield (
-            f"The paper states {said}, on a V100 16 GB, for a network many times as large as those of scale "
-            f"{' and '.join(sorted(small))}; not drawn beside them."
+            f"The paper states {times}, on a V100 16 GB, for a network many times as large as those of scale "
+            f"{' and '.join(sorted(small))}; not drawn here."
         )
 
 
@@ -184,7 +186,7 @@ def _gaps(found: Sequence[tuple[Panel, Sequence[Bar]]]) -> Iterator[str]:
     for panel, bars in found:
         untimed = sorted({group.label for group in panel.groups} - {bar.group.label for bar in bars})
         if untimed:
-            yield f"{panel.title}: not timed so: {', '.join(untimed)}"
+            yield f"{panel.title}: no such timings: {', '.join(untimed)}"
         for bar in bars:
             if (rough := len(bar.group.results) - bar.seeds) > 0:
                 yield f"{panel.title}, {bar.group.label}: {rough} seeds that were timed in less detail are left out"

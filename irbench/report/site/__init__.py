@@ -1,11 +1,11 @@
 """The report: a folder of pages that any browser opens, from the folder or from a server.
 
-    write(results, kept, judge, Path("site"))
+    write(results, artefacts, judge, Path("site"))
 
-Overview, a page for each data set (tables, figures, answers side by side) and each method (results, recipe, cost,
-identifiers), the paper's tables, and how each number was made. Nothing is fetched from elsewhere; without JavaScript
-all text and the first answers can be read, with it tables sort, rows filter and any two methods are compared. What
-comes from results, names and paths among it, is escaped by the templates.
+Overview, a page for each data set (tables, figures, retrieved images side by side) and each method (results, recipe,
+cost, identifiers), the paper's tables, and how each number was obtained. No external resources are loaded; without
+JavaScript all text and the first queries can be read, with it tables sort, rows filter and any two methods are
+compared. All text from results, including names and paths, is escaped by the templates.
 """
 
 import json
@@ -22,9 +22,10 @@ from irbench.metrics import diagnostics
 from irbench.report import palette, wording
 from irbench.report.figures.selection import name_of
 from irbench.report.lines import label, why
+from irbench.report.panel import Row
 from irbench.report.ranks import Judge
-from irbench.report.site.explorer import ANSWERS, Explorer
-from irbench.report.site.pages import DatasetPage, Site, bounds, gather, method_of
+from irbench.report.site.explorer import SHOWN, Explorer
+from irbench.report.site.pages import DatasetPage, Site, bounds, entry_of, gather
 from irbench.report.site.sheet import COLUMNS
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Estimate, Facts, Result
@@ -38,39 +39,41 @@ Files = Iterator[tuple[str, str | bytes]]
 
 
 def write(
-    results: Sequence[Result], kept: Artefacts, judge: Judge, out: Path, *, problems: Sequence[str] = ()
+    results: Sequence[Result], artefacts: Artefacts, judge: Judge, out: Path, *, problems: Sequence[str] = ()
 ) -> dict[str, int]:
     """Write the report to the folder `out`, whole or not at all; return each file's bytes.
 
     Args:
         results: what it is about; shortened runs are shown as such.
-        kept: where the answers behind the results, and the images, are looked for.
-        judge: tells which answers of a result were right (`hits.reader`).
+        artefacts: where the rankings behind the results, and the images, are looked for.
+        judge: returns the hits of a result (`hits.reader`).
         out: the folder; one that holds an earlier report is replaced, any other that is not empty is refused.
-        problems: what could not be read, told on the first page.
+        problems: what could not be read, listed on the first page.
     """
     if not results:
-        raise UsageError("no results to report on: irbench run makes some")
+        raise UsageError("no results to report on: irbench run makes some", code="no-results")
     _check(out)
-    files = dict(_files(gather(results, kept, judge, problems)))
+    files = dict(_files(gather(results, artefacts, judge, problems)))
     files[_MARK] = json.dumps({"irbench": VERSION, "results": len(results)}) + "\n"
     contents = {name: text if isinstance(text, bytes) else _encoded(text) for name, text in files.items()}
     try:
         _replace(out, contents)
     except OSError as error:
-        raise StoreError(f"cannot write the report to {out}: {error.strerror}; see --out") from error
+        raise StoreError(
+            f"cannot write the report to {out}: {error.strerror}; see --out", code="not-writable"
+        ) from error
     return {name: len(content) for name, content in contents.items()}
 
 
 def _check(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: is a file; name a folder")
+        raise UsageError(f"--out {out}: is a file; name a folder", code="not-writable")
     if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file():
-        raise UsageError(f"--out {out}: holds other files than a report; name a new or empty folder")
+        raise UsageError(f"--out {out}: holds other files than a report; name a new or empty folder", code="not-empty")
 
 
 def _replace(out: Path, contents: Mapping[str, bytes]) -> None:
-    """Make the folder beside its place, then put it there."""
+    """Create the folder beside its place, then rename it."""
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
@@ -90,7 +93,7 @@ def _replace(out: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def _encoded(text: str) -> bytes:
-    """Return UTF-8; bytes of a file's name that are none stand as escapes."""
+    """Return UTF-8; other bytes of a file's name become escapes."""
     return text.encode("utf-8", "backslashreplace")
 
 
@@ -138,19 +141,19 @@ def _environment(site: Site) -> jinja2.Environment:
     templates.globals |= {
         "site": site,
         "version": VERSION,
-        "answers": ANSWERS,
+        "shown": SHOWN,
         "columns": COLUMNS,
-        "signs": {"right": palette.RIGHT_SIGN, "wrong": palette.WRONG_SIGN},
-        "look": palette.look,
+        "signs": {"relevant": palette.RIGHT_SIGN, "other": palette.WRONG_SIGN},
+        "color_of": _color_of,
+        "entry_of": entry_of,
         "bounds": bounds,
         "coverage": _coverage,
-        "best_reachable": _best_reachable,
+        "oracle_precision": _oracle_precision,
         "losses": _losses,
         "percent": _percent,
         "polyline": _polyline,
         "positions": _positions,
         "quantity": _quantity,
-        "method_of": method_of,
         "name_of": name_of,
         "label": label,
         **{name: getattr(wording, name) for name in ("captions", "headings", "made_with", "number", "spread")},
@@ -159,8 +162,13 @@ def _environment(site: Site) -> jinja2.Environment:
     return templates
 
 
+def _color_of(row: Row) -> str:
+    """Return the colour of a row's cell."""
+    return palette.look(row.family, row.search, row.variant).color
+
+
 def _coverage(cell: str, dataset: DatasetPage) -> dict[str, str]:
-    """Say of a cell on a data set how many seeds ended well, or why none did."""
+    """Return of a cell on a data set how many seeds succeeded, or why none did."""
     results = [result for result in dataset.results if label(result) == cell]
     done = [result for result in results if result.status == "ok"]
     if done:
@@ -171,38 +179,38 @@ def _coverage(cell: str, dataset: DatasetPage) -> dict[str, str]:
 
 
 def _headline(result: Result) -> tuple[str, Estimate | None]:
-    """Return the metric by which a result is read: precision at its second K."""
+    """Return the headline metric of a result: precision at its second K."""
     names = [name for name in result.metrics if name.startswith("precision@")]
     name = names[min(1, len(names) - 1)] if names else "—"
     return name, result.metrics.get(name)
 
 
-def _best_reachable(result: Result, report: Facts) -> str:
-    """Return what the identifiers would allow, in percent, at the K by which the result is read."""
-    best: Any = report.get("oracle_precision")
+def _oracle_precision(result: Result, report: Facts) -> str:
+    """Return the oracle precision of the identifiers, in percent, at the K of the headline metric."""
+    oracle: Any = report.get("oracle_precision")
     name, _ = _headline(result)
-    return f"{100 * best[name]:.1f}" if isinstance(best, dict) and name in best else wording.GAP
+    return f"{100 * oracle[name]:.1f}" if isinstance(oracle, dict) and name in oracle else wording.GAP
 
 
 def _losses(result: Result, report: Facts) -> list[str]:
-    """Return the least loss, the one at which the decoder's training ended, and what is left between them."""
+    """Return the entropy lower bound, the loss at the end of the decoder's training, and the gap between them."""
     loss = diagnostics.reached_loss(result.retriever)
     values = (report.get("entropy_lower_bound"), loss, diagnostics.loss_gap(report, loss))
     return [wording.GAP if value is None else f"{value:.3f}" for value in values]
 
 
 def _positions(values: Sequence[float], form: str, most: int = 8) -> str:
-    """Write a value for each position of an identifier; of a long one the first few."""
+    """Format a value for each position of an identifier; of a long one the first few."""
     return " · ".join(form % value for value in values[:most]) + (" …" if len(values) > most else "")
 
 
 def _percent(value: float, least: float) -> str:
-    """Return where a value stands on a scale from `least` to 100, as CSS writes it."""
+    """Return the place of a value on a scale from `least` to 100, as a CSS percentage."""
     return f"{100 * max(0.0, value - least) / (100 - least):.2f}%"
 
 
 def _quantity(value: float | None) -> str:
-    """Write a price with three digits that count."""
+    """Format a cost with three significant digits."""
     if value is None:
         return wording.GAP
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,8 +1,7 @@
-"""What stands on each page: plain values that the templates write down."""
+"""The content of each page: plain values that the templates render."""
 
 import json
-import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
@@ -12,10 +11,10 @@ from irbench.config import recipes
 from irbench.core.errors import IrbenchError, UsageError
 from irbench.metrics.retrieval import METRICS
 from irbench.report.commands import command_of
-from irbench.report.figures import KINDS, Wishes, draw, svg
+from irbench.report.figures import KINDS, FigureOptions, draw, svg
 from irbench.report.figures.selection import Panel as Drawn
 from irbench.report.figures.selection import machine_of, name_of, select
-from irbench.report.lines import is_varied, label, why
+from irbench.report.lines import label, precision_of, why
 from irbench.report.numbered import NUMBERS, numbered
 from irbench.report.palette import Look, look
 from irbench.report.panel import Cell, Panel, Row, Table
@@ -27,7 +26,7 @@ from irbench.report.wording import rank
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Dataset, Facts, Result
 
-_DRAWN = tuple(kind for kind in KINDS if kind != "answers")  # these the explorer shows
+_DRAWN = tuple(kind for kind in KINDS if kind != "retrieved")  # which the explorer shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +40,39 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class CostSummary:
-    """What answering costs, over the seeds of a cell."""
+    """What retrieval costs, over the seeds of a cell."""
 
     queries_per_s: float | None = None  # in batches: the median
     bytes_per_image: float | None = None  # of index and model: the mean
-    under_concurrent_load: bool = False  # was any of it timed while others used the machine?
+    under_concurrent_load: bool = False  # was any of it timed under concurrent load?
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A cell as pages list it."""
+
+    label: str
+    method: str  # whose page describes it
+    varied: bool
+    look: Look
+
+
+def entry_of(result: Result) -> Entry:
+    """Return the entry of a result's cell."""
+    spec = replace(result.spec, epochs=None, max_queries=None)
+    seen = look(spec.method, spec.search or "", spec.variant or "")
+    return Entry(label=label(result), method=spec.method, varied=spec.is_varied, look=seen)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """A method on a data set at a glance."""
 
-    cell: str
-    look: Look
+    entry: Entry
     row: Row
     score: Cell
     rank: str
-    price: "CostSummary"
+    cost: CostSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +105,7 @@ class DatasetPage:
 
     @property
     def facts(self) -> list[Dataset]:
-        """What was asked: one of each kind."""
+        """Its images: one of each fingerprint, protocol and crop."""
         return list(dict.fromkeys(result.dataset for result in self.results))
 
 
@@ -102,12 +117,12 @@ class MethodPage:
     title: str
     source: str  # the Python file behind its recipe; empty where there is no recipe of that name
     results: tuple[Result, ...]
-    recipes: Mapping[str, str]  # text of all recipes behind a cell -> the cells of which it holds
-    tables: tuple[Table, ...]  # its rows of the table of precision, then of all prices
+    recipes: Mapping[str, str]  # text of all recipes behind a cell -> the cells that use it
+    tables: tuple[Table, ...]  # its rows of the table of precision, then of all costs
 
     @property
-    def health(self) -> list[tuple[Result, Facts]]:
-        """Return the report of each set of identifiers, with the first of the results that were written by it."""
+    def diagnostics(self) -> list[tuple[Result, Facts]]:
+        """Return the report of each set of identifiers, with the first of the results that use it."""
         return _distinct((result, result.retriever.get("identifiers")) for result in self.results)
 
     @property
@@ -117,10 +132,10 @@ class MethodPage:
         return [(result, _losses(parts)) for result, parts in shared if _losses(parts)]
 
 
-def _distinct(told: Iterable[tuple[Result, Any]]) -> list[tuple[Result, Facts]]:
-    """Return what results tell, once where several on the same data tell the same of what they share."""
+def _distinct(reports: Iterable[tuple[Result, Any]]) -> list[tuple[Result, Facts]]:
+    """Return what results report, once where several on the same data report the same."""
     seen: dict[str, tuple[Result, Facts]] = {}
-    for result, facts in told:
+    for result, facts in reports:
         if isinstance(facts, dict):
             shared = {key: value for key, value in facts.items() if key not in ("valid_identifier_rate", "generated")}
             seen.setdefault(json.dumps([name_of(result.dataset), result.seed, shared]), (result, facts))
@@ -128,8 +143,8 @@ def _distinct(told: Iterable[tuple[Result, Any]]) -> list[tuple[Result, Facts]]:
 
 
 def _losses(parts: Facts) -> dict[str, list[float]]:
-    told: dict[str, Any] = {name: part.get("loss") for name, part in parts.items() if isinstance(part, dict)}
-    return {name: loss for name, loss in told.items() if isinstance(loss, list) and len(loss) > 1}
+    losses: dict[str, Any] = {name: part.get("loss") for name, part in parts.items() if isinstance(part, dict)}
+    return {name: loss for name, loss in losses.items() if isinstance(loss, list) and len(loss) > 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +152,7 @@ class Made:
     """How one result was made."""
 
     result: Result
-    cell: str
+    entry: Entry
     command: str
     machine: str
     reason: str
@@ -159,13 +174,13 @@ class Site:
         return sorted({one.machine for one in self.made if one.result.environment})
 
     @property
-    def cells(self) -> list[str]:
+    def cells(self) -> list[Entry]:
         """Every cell, methods before their variants."""
-        known = {one.cell: is_varied(one.result) for one in self.made}
-        return sorted(known, key=lambda cell: (known[cell], cell))
+        known = {one.entry.label: one.entry for one in self.made}
+        return sorted(known.values(), key=lambda entry: (entry.varied, entry.label))
 
 
-def gather(results: Sequence[Result], kept: Artefacts, judge: Judge, problems: Sequence[str]) -> Site:
+def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, problems: Sequence[str]) -> Site:
     """Return everything that the pages show."""
     by_data, by_method = defaultdict(list), defaultdict(list)
     for result in results:
@@ -173,7 +188,7 @@ def gather(results: Sequence[Result], kept: Artefacts, judge: Judge, problems: S
         by_method[result.method].append(result)
     tables = [table(results, metric, judge=judge, include_shortened=True) for metric in (*METRICS, *COSTS)]
     return Site(
-        datasets=tuple(_dataset(name, some, tables, kept) for name, some in sorted(by_data.items())),
+        datasets=tuple(_dataset(name, some, tables, artefacts) for name, some in sorted(by_data.items())),
         methods=tuple(_method(name, some, tables) for name, some in sorted(by_method.items())),
         papers=tuple(numbered(int(number), results, judge=judge) for number in NUMBERS),
         made=tuple(_made(result) for result in results),
@@ -181,19 +196,19 @@ def gather(results: Sequence[Result], kept: Artefacts, judge: Judge, problems: S
     )
 
 
-def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], kept: Artefacts) -> DatasetPage:
+def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], artefacts: Artefacts) -> DatasetPage:
     here = [replace(one, panels=tuple(p for p in one.panels if p.dataset == name), notes=()) for one in tables]
-    prices = {name: _price(alike) for name, alike in _by_cell(results).items()}
+    costs = {name: _cost(alike) for name, alike in _by_cell(results).items()}
     drawn = _drawn(results, name)
-    boards = [_board(panel, prices) for panel in here[0].panels if panel.columns and not panel.part]
+    boards = [_board(panel, costs) for panel in here[0].panels if panel.columns and not panel.part]
     return DatasetPage(
         name=name,
         title=_title("datasets", name.removesuffix("-incremental")),
         results=tuple(results),
         boards=tuple(board for board in boards if board.standings),
         tables=tuple(one for one in here if one.panels),
-        figures=tuple(_figure(kind, name, results, kept) for kind in _DRAWN),
-        explorer=explore(drawn, kept) if drawn else None,
+        figures=tuple(_figure(kind, name, results, artefacts) for kind in _DRAWN),
+        explorer=explore(drawn, artefacts) if drawn else None,
     )
 
 
@@ -206,25 +221,29 @@ def _drawn(results: Sequence[Result], name: str) -> Drawn | None:
     return panels[0] if panels else None
 
 
-def _figure(kind: str, name: str, results: Sequence[Result], kept: Artefacts) -> Figure:
+def _figure(kind: str, name: str, results: Sequence[Result], artefacts: Artefacts) -> Figure:
     try:
-        return Figure(kind=kind, svg=svg(draw(kind, results, kept, Wishes(datasets=(name,)))))
+        return Figure(kind=kind, svg=svg(draw(kind, results, artefacts, FigureOptions(datasets=(name,)))))
     except IrbenchError as error:
         return Figure(kind=kind, reason=str(error))
 
 
-def _board(panel: Panel, prices: Mapping[str, CostSummary]) -> Board:
+_Cell = tuple[str, str, str]  # label, scale, precision
+
+
+def _board(panel: Panel, costs: Mapping[_Cell, CostSummary]) -> Board:
     at = next(i for i, column in enumerate(panel.columns) if column.key == panel.headline)
     rows = [row for row in panel.rows if row.kind == "measured" and row.cells[at].value is not None]
     rows.sort(key=lambda row: -(row.cells[at].value or 0))
     standings = [
         Standing(
-            cell=row.method,
-            look=look(row.method),
+            entry=Entry(
+                label=row.method, method=row.family, varied=False, look=look(row.family, row.search, row.variant)
+            ),
             row=row,
             score=row.cells[at],
             rank=rank(row, panel),
-            price=prices.get(row.method, CostSummary()),
+            cost=costs.get((row.method, row.scale, row.precision), CostSummary()),
         )
         for row in rows
     ]
@@ -232,31 +251,36 @@ def _board(panel: Panel, prices: Mapping[str, CostSummary]) -> Board:
 
 
 def _verdict(standings: Sequence[Standing]) -> str:
-    """Say in one sentence who is ahead, and who cannot be told from that."""
+    """Say in one sentence which method is best, and which do not differ significantly from it."""
     if not standings:
         return ""
-    best = [one.cell for one in standings if one.score.best] or [standings[0].cell]
-    tied = [one.cell for one in standings if one.score.tied]
+    labels = Counter(one.entry.label for one in standings)
+    names = [
+        f"{one.entry.label} ({one.row.precision or one.row.scale})" if labels[one.entry.label] > 1 else one.entry.label
+        for one in standings
+    ]
+    best = [name for name, one in zip(names, standings, strict=True) if one.score.best] or names[:1]
+    tied = [name for name, one in zip(names, standings, strict=True) if one.score.tied]
     value = f"{standings[0].score.value:.1f} %"
-    said = f"{_listed(best)} {'leads' if len(best) == 1 else 'lead'} with {value}"
+    best_is = f"Best: {_listed(best)}, {value}"
     if tied:
-        return f"{said}; {_listed(tied)} cannot be told from that on these queries."
-    return f"{said}." if standings[0].score.rank is None else f"{said}, and by more than luck on these queries."
+        return f"{best_is}; no significant difference: {_listed(tied)}."
+    return f"{best_is}." if standings[0].score.rank is None else f"{best_is}, significantly better than all others."
 
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _by_cell(results: Iterable[Result]) -> dict[str, list[Result]]:
+def _by_cell(results: Iterable[Result]) -> dict[_Cell, list[Result]]:
     groups = defaultdict(list)
     for result in results:
         if result.status == "ok":
-            groups[label(result)].append(result)
+            groups[label(result), result.scale, precision_of(result)].append(result)
     return groups
 
 
-def _price(alike: Sequence[Result]) -> CostSummary:
+def _cost(alike: Sequence[Result]) -> CostSummary:
     speeds = [result.cost.queries_per_s for result in alike if result.cost.queries_per_s]
     sizes = [((result.cost.index_bytes or 0) + (result.cost.model_bytes or 0)) / result.dataset.gallery
              for result in alike if result.cost.index_bytes is not None]  # fmt: skip
@@ -289,15 +313,10 @@ def _method(name: str, results: Sequence[Result], tables: Sequence[Table]) -> Me
 def _rows_of(name: str, one: Table) -> Table:
     """Return the table with this method's measured rows and gaps; marks and ranks are those among all methods."""
     panels = [
-        replace(panel, rows=tuple(row for row in panel.rows if row.scale and method_of(row.method) == name), notes=())
+        replace(panel, rows=tuple(row for row in panel.rows if row.scale and row.family == name), notes=())
         for panel in one.panels
     ]
     return replace(one, panels=tuple(panel for panel in panels if panel.rows), notes=())
-
-
-def method_of(cell: str) -> str:
-    """Return the method of a cell "method[+search][@variant]"."""
-    return re.split(r"[+@ ]", cell, maxsplit=1)[0]
 
 
 def _title(family: str, name: str) -> str:
@@ -311,7 +330,7 @@ def _title(family: str, name: str) -> str:
 def _made(result: Result) -> Made:
     return Made(
         result=result,
-        cell=label(result),
+        entry=entry_of(result),
         command=command_of(result),
         machine=machine_of(result),
         reason="" if result.status == "ok" else why(result),

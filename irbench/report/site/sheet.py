@@ -1,4 +1,4 @@
-"""Many small pictures as one image, which a page shows tile by tile: one file, however many answers there are."""
+"""Many small images as one image, which a page shows tile by tile: one file, however many results there are."""
 
 import io
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from PIL import Image
 
 from irbench.data.decode import View, fit
 
-SIDE = 64  # pixels of a tile at most; smaller pictures keep their own size
+SIDE = 64  # pixels of a tile at most; smaller images keep their own size
 COLUMNS = 64
 MOST = COLUMNS * 255  # tiles: WebP ends at 16,383 pixels
 _QUALITY = 78
@@ -29,11 +29,11 @@ class Sheet:
         return -(-self.count // COLUMNS)
 
 
-def make_sheet(pictures: Iterable[Image.Image], side: int = SIDE) -> Sheet:
-    """Return the sheet of up to `MOST` pictures, each cut to its central square."""
-    tiles = [fit(picture, View(side)) for picture in pictures]
+def make_sheet(images: Iterable[Image.Image], side: int = SIDE) -> Sheet:
+    """Return the sheet of up to `MOST` images, each cut to its central square."""
+    tiles = [fit(image, View(side)) for image in images]
     if not 0 < len(tiles) <= MOST:
-        raise ValueError(f"a sheet of {len(tiles)} pictures: 1 to {MOST} find place")
+        raise ValueError(f"a sheet of {len(tiles)} images: 1 to {MOST} fit")
     rows = -(-len(tiles) // COLUMNS)
     ground = np.full((rows * COLUMNS, side, side, 3), 255, np.uint8)
     ground[: len(tiles)] = tiles
@@ -43,6 +43,6 @@ def make_sheet(pictures: Iterable[Image.Image], side: int = SIDE) -> Sheet:
     return Sheet(content.getvalue(), side, len(tiles))
 
 
-def side_for(picture: Image.Image) -> int:
-    """Return how large the tiles of a data set are, from one of its pictures: tiny ones are not blown up."""
-    return min(SIDE, *picture.size)
+def side_for(image: Image.Image) -> int:
+    """Return the side of a data set's tiles in pixels, from one of its images: tiny ones are not enlarged."""
+    return min(SIDE, *image.size)

@@ -1,8 +1,8 @@
-"""Writes new results into the stored ones: all of them, or none.
+"""Updates a baseline with new results: all of them, or none.
 
-The new baseline is made whole beside the old one and then takes its place. A crash leaves the old folder, or the new
-one; in the instant between two renames it leaves neither under its name, but the old one beside it, and the next
-check puts that back.
+The new baseline is written in full beside the old one and then replaces it. A crash leaves the old folder, or the new
+one; between the two renames it leaves neither under its name, but the old one beside it, and the next check restores
+it.
 """
 
 import os
@@ -20,13 +20,10 @@ from irbench.results.schema import Result
 from irbench.runtime.cache import flush
 
 
-def update(made: Iterable[Result], kept: Artefacts, baseline: Path) -> int:
-    """Put results that ended well, of whole runs, in their places below `baseline`; return how many.
-
-    Which answers were right goes with each, from wherever it is found.
-    """
+def update(made: Iterable[Result], artefacts: Artefacts, baseline: Path) -> int:
+    """Store the successful results of whole runs in `baseline`, each with its hits; return how many."""
     baseline = baseline.resolve()
-    taken = [result for result in made if result.status == "ok" and not result.shortened]
+    stored = [result for result in made if result.status == "ok" and not result.shortened]
     try:
         baseline.parent.mkdir(parents=True, exist_ok=True)
         recover(baseline)
@@ -35,18 +32,20 @@ def update(made: Iterable[Result], kept: Artefacts, baseline: Path) -> int:
         with tempfile.TemporaryDirectory(prefix=f".{baseline.name}.new-", dir=baseline.parent) as beside:
             new = Path(beside) / baseline.name
             shutil.copytree(baseline, new) if baseline.exists() else new.mkdir()
-            for result in taken:
-                files.write(_with_hits(result, kept, new), new)
+            for result in stored:
+                files.write(_with_hits(result, artefacts, new), new)
             for path in new.rglob("*"):
                 flush(path)
             _exchange(new, baseline)
     except OSError as error:
-        raise StoreError(f"cannot write the baseline {baseline}: {error.strerror or error}; see --baseline") from error
-    return len(taken)
+        raise StoreError(
+            f"cannot write the baseline {baseline}: {error.strerror or error}; see --baseline", code="not-writable"
+        ) from error
+    return len(stored)
 
 
 def recover(baseline: Path) -> None:
-    """Finish what an update that was stopped in the middle has left."""
+    """Finish an update that was interrupted."""
     baseline = baseline.resolve()
     old = _aside(baseline)
     if old.exists() and not baseline.exists():
@@ -66,9 +65,9 @@ def _aside(baseline: Path) -> Path:
     return baseline.with_name(f".{baseline.name}.old")
 
 
-def _with_hits(result: Result, kept: Artefacts, root: Path) -> Result:
-    """Return the result with its hits kept below `root`, where there is a way to know them."""
+def _with_hits(result: Result, artefacts: Artefacts, root: Path) -> Result:
+    """Return the result with its hits stored below `root`, where they are available."""
     with suppress(StoreError):
-        judged = kept.judged(result)
+        judged = artefacts.judged(result)
         return replace(result, hits=hits.save(judged, result.path(root).parent, seed=result.seed))
     return replace(result, hits=None)

@@ -11,23 +11,23 @@ from irbench.results.regression.pairs import Pair
 from irbench.results.regression.quality import Change, changes, movements
 from irbench.results.schema import Result
 
-BAD = ("worse", "unlike")  # verdicts that no check passes with
+BAD = ("worse", "unlike")  # verdicts with which no check passes
 _LIBRARIES = ("torch", "faiss", "scann", "sptag", "timm", "torchvision")
 _SHOWN = 4  # lines of a recipe's changes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What became of one cell.
+    """The comparison of one cell.
 
-    `verdict` is "better", "same" or "worse" for what was compared, a cell that no longer ends well being worse;
-    "unlike" where the question changed; "missing" or "new" where it stands on one side only.
+    `verdict` is "better", "same" or "worse" for what was compared, a cell that no longer succeeds being worse;
+    "unlike" where the data changed; "missing" or "new" where only the baseline or only the new results have it.
     """
 
     dataset: str
     cell: str
     seeds: tuple[int, ...]  # that were compared
-    not_run: tuple[int, ...]  # seeds that are stored and were not run again
+    not_run: tuple[int, ...]  # seeds of the baseline that were not run again
     verdict: str
     quality: tuple[Change, ...]
     cost: tuple[CostChange, ...]
@@ -35,7 +35,7 @@ class Comparison:
 
 
 def compare(pairs: Sequence[Pair], before: Artefacts, after: Artefacts, limits: Limits) -> list[Comparison]:
-    """Compare all cells; `before` and `after` say where what they rest on is found."""
+    """Compare all cells; `before` and `after` locate their hits, rankings and data."""
     moved = [movements(pair, before, after) if pair.seeds else ([], []) for pair in pairs]
     judged = changes([movement for movement, _ in moved], limits)
     return [
@@ -45,7 +45,7 @@ def compare(pairs: Sequence[Pair], before: Artefacts, after: Artefacts, limits: 
 
 
 def passes(comparisons: Sequence[Comparison], *, complete: bool) -> bool:
-    """Tell whether nothing got worse; where it has to be `complete`, also whether nothing is missing."""
+    """Return whether nothing got worse; with `complete`, also whether nothing is missing."""
     if any(one.verdict in BAD for one in comparisons):
         return False
     return not (complete and any(one.verdict == "missing" or one.not_run for one in comparisons))
@@ -81,18 +81,18 @@ def _verdict(pair: Pair, quality: Sequence[Change], cost: Sequence[CostChange]) 
 
 
 def _notes(pair: Pair) -> Iterator[str]:
-    """Name what else is different: how it ended, what was asked, and what it was made with."""
+    """Yield what else differs: status, data, and what the results were made with."""
     for seed, result in sorted(pair.after.items()):
         if result.status != "ok":
             reason = (result.reason or "").strip().splitlines()[-1:]
             yield f"seed {seed} {result.status}: {''.join(reason)}"
         elif seed in pair.before and pair.before[seed].status != "ok":
-            yield f"seed {seed} was {pair.before[seed].status} and runs now"
+            yield f"seed {seed} was {pair.before[seed].status} and now succeeds"
     for seed in pair.unlike:
         old, new = pair.before[seed].dataset, pair.after[seed].dataset
         yield (
-            f"another question: fingerprint {old.fingerprint[:8]}, now {new.fingerprint[:8]} ({old.queries} queries in "
-            f"{old.gallery} images, now {new.queries} in {new.gallery}); nothing was compared"
+            f"other data: fingerprint {old.fingerprint[:8]}, now {new.fingerprint[:8]} ({old.queries} queries in "
+            f"{old.gallery} images, now {new.queries} in {new.gallery}); not compared"
         )
     yield from dict.fromkeys(note for before, after in pair.both() for note in _made_otherwise(before, after))
 

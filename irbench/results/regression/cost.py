@@ -1,4 +1,4 @@
-"""Is it as cheap as before? Ratios of what both sides measured, with room for noise."""
+"""Costs before and after: ratios with a tolerance for noise."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from irbench.results.schema import Result
 
 _MACHINE = ("system", "cpu", "cores", "threads", "gpu", "precision")
 _MB = 1e6
-_BESIDE = 1.1  # ratio by which a item may lie outside what the stored seeds had
+_MARGIN = 1.1  # ratio by which a cost may lie outside the range of the stored seeds
 
 
 @dataclass(frozen=True)
 class CostItem:
-    """Something of which less is better."""
+    """A cost; less is better."""
 
     name: str
     read: Callable[[Result], float | None]
-    room: float  # how much more than the time of a single query it may vary
+    room: float  # tolerance relative to that of the time of a single query
     least: float  # a difference below this is noise, whatever the ratio
-    timed: bool = True  # a time says nothing where others used the machine …
-    anywhere: bool = False  # … and only a size compares between machines, of numbers of the same precision
+    timed: bool = True  # times are not compared under concurrent load …
+    anywhere: bool = False  # … and only sizes compare between machines, at the same precision
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostChange:
-    """A item before and after, the median over the shared seeds."""
+    """A cost before and after, the median over the shared seeds."""
 
     name: str
     before: float
@@ -41,10 +41,10 @@ def _ms_in_batches(result: Result) -> float | None:
     return 1000 / rate if rate else None
 
 
-# Room: over 20 runs of pixels+linear on digits, on two cores with some other work, the median time of a query varied by
-# a factor of 1.23, throughput by 2.2 and the first build by 300 (it loads its library). Beside processes that take the
-# cell's core the median time of a query varied by 8.7: no room is wide enough for a busy machine. Between a stored
-# run and one of CI, on one machine that nothing else used, a query of ft-clip+ivfpq took 1.35 and 2.11 ms.
+# Room: over 20 runs of pixels+linear on digits, on two cores under some load, the median time of a query varied by a
+# factor of 1.23, throughput by 2.2 and the first build by 300 (it loads its library). Under concurrent load on the
+# cell's own core the median time of a query varied by 8.7, more than any tolerance. Between a stored run and one of
+# CI, on one idle machine, a query of ft-clip+ivfpq took 1.35 and 2.11 ms.
 COSTS = (
     CostItem("query ms", lambda r: r.cost.query_ms.total_p50 if r.cost.query_ms else None, room=1, least=0.1),
     CostItem("batched ms", _ms_in_batches, room=2, least=0.1),
@@ -60,7 +60,7 @@ COSTS = (
 
 
 def cost_changes(pair: Pair, limits: Limits) -> tuple[list[CostChange], list[str]]:
-    """Return how the prices of a cell moved, and notes where they cannot be compared."""
+    """Return how the costs of a cell changed, and notes where they cannot be compared."""
     results = [result for both in pair.both() for result in both]
     here = all(_machine(before) == _machine(after) for before, after in pair.both())
     alike = len({str(result.environment.get("precision")) for result in results}) == 1
@@ -71,9 +71,9 @@ def cost_changes(pair: Pair, limits: Limits) -> tuple[list[CostChange], list[str
             found += _changes(item, pair, 1 + (limits.slower - 1) * item.room)
     notes = []
     if not here and not any("imported" in result.retriever for result in results):
-        notes.append("times were measured on another machine and are not compared")
+        notes.append("timings are from another machine and not compared")
     elif busy:
-        notes.append("times were measured while others used the machine and are not compared")
+        notes.append("timings unreliable and not compared: other programs used the CPU; rerun on an idle machine")
     return found, notes
 
 
@@ -91,8 +91,8 @@ def _changes(item: CostItem, pair: Pair, limit: float) -> list[CostChange]:
 
 
 def _near(value: float, stored: Sequence[float]) -> bool:
-    """Tell whether a item is one that a stored seed had as well: so much it varies of itself."""
-    return min(stored) / _BESIDE <= value <= max(stored) * _BESIDE
+    """Return whether a cost is within the range of the stored seeds: natural variation."""
+    return min(stored) / _MARGIN <= value <= max(stored) * _MARGIN
 
 
 def _machine(result: Result) -> tuple[object, ...]:

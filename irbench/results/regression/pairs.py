@@ -9,7 +9,7 @@ from irbench.results.schema import Result
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pair:
-    """A cell's results by seed: those stored before, and those made after. Either may be empty."""
+    """A cell's results by seed: the baseline's, and the new ones. Either may be empty."""
 
     dataset: str
     cell: str
@@ -18,13 +18,13 @@ class Pair:
 
     @cached_property
     def shared(self) -> list[int]:
-        """Seeds that stand on both sides."""
+        """Seeds that both sides have."""
         return sorted(self.before.keys() & self.after.keys())
 
     @cached_property
     def unlike(self) -> list[int]:
-        """Shared seeds that answer different questions: other images, protocol or number of queries."""
-        return [seed for seed in self.shared if question(self.before[seed]) != question(self.after[seed])]
+        """Shared seeds that were measured on different data: other images, protocol or number of queries."""
+        return [seed for seed in self.shared if data_of(self.before[seed]) != data_of(self.after[seed])]
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -40,13 +40,13 @@ class Pair:
         return [(self.before[seed], self.after[seed]) for seed in self.seeds]
 
 
-def question(result: Result) -> tuple[object, ...]:
+def data_of(result: Result) -> tuple[object, ...]:
     """Return what two results must have in common to be compared."""
     return result.dataset.fingerprint, sorted(result.shortened.items())
 
 
 def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:
-    """Pair the cells of two folders, those that stand in one of them only included."""
+    """Pair the cells of two folders, including those that only one of them has."""
     old, new = _by_cell(before), _by_cell(after)
     return [
         Pair(dataset=dataset, cell=cell, before=old.get((dataset, cell), {}), after=new.get((dataset, cell), {}))

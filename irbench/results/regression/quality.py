@@ -1,4 +1,4 @@
-"""Is it as good as before? Tested on the scores of single queries."""
+"""Quality before and after, tested on the scores of single queries."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from irbench.metrics.retrieval import Judged, Values
 from irbench.metrics.significance import holm, randomised
 from irbench.results.artefacts import Artefacts
 from irbench.results.regression.limits import Limits, Verdict, judge
-from irbench.results.regression.pairs import Pair, question
+from irbench.results.regression.pairs import Pair, data_of
 from irbench.results.schema import Result
 
-_WIDE = 3  # standard deviations between draws of one network that are still called luck
-_TRAINED_S = 0.1  # seconds from which on a cell is believed to have trained something
+_WIDE = 3  # standard deviations between draws of one network that are still chance
+_TRAINED_S = 0.1  # seconds of training from which on a cell is taken to have trained something
 _ASSUMED = 0.005  # deviation over seeds of what is trained, at least: digits has 0.0001 to 0.007
 
 _Judged = Mapping[str, Judged]
@@ -26,25 +26,25 @@ _Judged = Mapping[str, Judged]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Movement:
-    """A metric before and after, means over queries and shared seeds, not judged yet."""
+    """A metric before and after, means over queries and shared seeds, without a verdict yet."""
 
     metric: str
     before: float
     after: float
-    by_draw: float  # what another draw of the network may move
+    by_draw: float  # how far another draw of the network may move it
     differences: Values | None  # [Q'] after - before, the seeds averaged; None where single queries are not known
-    changed: float = 1.0  # share of the queries whose hits are not where they were
-    apart: bool = False  # the two intervals have nothing in common: for where single queries are not known
+    changed: float = 1.0  # share of the queries whose hits are at other ranks
+    apart: bool = False  # the two intervals are disjoint: for where single queries are not known
 
     @property
     def differs(self) -> bool:
-        """Does any single query score otherwise than before?"""
+        """Does the score of any query differ?"""
         return self.differences is not None and bool(self.differences.any())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A metric before and after, and what to think of it."""
+    """A metric before and after, and the verdict."""
 
     metric: str
     before: float
@@ -57,7 +57,7 @@ class Change:
 
 
 def movements(pair: Pair, before: Artefacts, after: Artefacts) -> tuple[list[Movement], list[str]]:
-    """Return how the metrics of a cell moved, and a note where that could not be looked at query by query."""
+    """Return how the metrics of a cell moved, and a note where they could not be compared query by query."""
     try:
         old = [before.judged(pair.before[seed]) for seed in pair.seeds]
         new = [after.judged(pair.after[seed]) for seed in pair.seeds]
@@ -68,10 +68,9 @@ def movements(pair: Pair, before: Artefacts, after: Artefacts) -> tuple[list[Mov
 
 
 def changes(moved: Sequence[Sequence[Movement]], limits: Limits) -> list[list[Change]]:
-    """Judge the movements of all cells; that many were tested is accounted for.
+    """Return the verdicts on the movements of all cells, corrected for the number of tests.
 
-    Where no query scored otherwise there is nothing to test: such a p is 1 whatever the signs, and takes no part in
-    the correction.
+    Where the score of no query differs there is nothing to test: p is 1 and takes no part in the correction.
     """
     tests = [movement for cell in moved for movement in cell if movement.differs]
     # so many signs that the smallest p of a test can still pass when it is multiplied by the number of tests
@@ -104,20 +103,22 @@ def _change(movement: Movement, p: float, limits: Limits) -> Change:
     )
 
 
-def _by_queries(pair: Pair, kept: Artefacts, name: str, old: Sequence[_Judged], new: Sequence[_Judged]) -> Movement:
+def _by_queries(
+    pair: Pair, artefacts: Artefacts, name: str, old: Sequence[_Judged], new: Sequence[_Judged]
+) -> Movement:
     before, after = (np.stack([retrieval.per_query(judged, name) for judged in side]) for side in (old, new))
     return Movement(
         metric=name,
         before=float(before.mean()),
         after=float(after.mean()),
-        by_draw=_by_draw(pair, [_mean(result, name, kept) for result in _stored(pair)]),
+        by_draw=_by_draw(pair, [_mean(result, name, artefacts) for result in _stored(pair)]),
         differences=(after - before).mean(axis=0),
         changed=fmean(_changed(a[""], b[""]) for a, b in zip(old, new, strict=True)),
     )
 
 
 def _by_intervals(pair: Pair) -> list[Movement]:
-    """Hold means against each other's intervals: all that is left where single queries are not known."""
+    """Compare means and intervals: all that is left where single queries are not known."""
     both = pair.both()
     known = [{n for n, estimate in result.metrics.items() if estimate.ci95} for one in both for result in one]
     depth = max((retrieval.parse(name).k for name in set.intersection(*known) if name.startswith("map@")), default=0)
@@ -147,7 +148,7 @@ def _changed(old: Judged, new: Judged) -> float:
 
 
 def _names(both: Sequence[tuple[Result, Result]], depth: int) -> list[str]:
-    """Name the metrics that are tested: what people read, and what sees every answer."""
+    """Return the metrics that are tested: the usual ones, and MAP, which depends on every result."""
     have = [
         {n for n, estimate in result.metrics.items() if estimate.mean is not None} for one in both for result in one
     ]
@@ -157,23 +158,23 @@ def _names(both: Sequence[tuple[Result, Result]], depth: int) -> list[str]:
 
 
 def _stored(pair: Pair) -> list[Result]:
-    """Return the stored results of all seeds that answered the question which is compared."""
-    asked = question(pair.before[pair.seeds[0]])
-    return [result for result in pair.before.values() if result.status == "ok" and question(result) == asked]
+    """Return the baseline's results of all seeds on the data that are compared."""
+    data = data_of(pair.before[pair.seeds[0]])
+    return [result for result in pair.before.values() if result.status == "ok" and data_of(result) == data]
 
 
-def _mean(result: Result, name: str, kept: Artefacts | None = None) -> float | None:
-    """Return a metric's mean as the result tells it, or from its single queries where it does not."""
+def _mean(result: Result, name: str, artefacts: Artefacts | None = None) -> float | None:
+    """Return a metric's mean from the result, or from its single queries where the result has none."""
     estimate = result.metrics.get(name)
-    if estimate is not None or kept is None:
+    if estimate is not None or artefacts is None:
         return estimate.mean if estimate else None
     with suppress(StoreError):
-        return float(retrieval.per_query(kept.judged(result), name).mean())
+        return float(retrieval.per_query(artefacts.judged(result), name).mean())
     return None
 
 
 def _by_draw(pair: Pair, means: Sequence[float | None]) -> float:
-    """Return what the mean over the shared seeds may move when what was trained is trained again."""
+    """Return how far the mean over the shared seeds may move when the network is trained again."""
     known = [mean for mean in means if mean is not None]
     trained = any((result.cost.train_s or 0) >= _TRAINED_S for result in pair.before.values())
     least = _ASSUMED if trained else 0.0  # also where three seeds agree by chance

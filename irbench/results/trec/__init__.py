@@ -1,1 +1,1 @@
-"""Rankings for everybody else: run and qrels files that other evaluators read, and run files that others wrote."""
+"""Exchange of rankings: run and qrels files for other evaluators, and run files of other programs."""

@@ -1,6 +1,6 @@
 """Run and qrels files with named columns: Parquet and CSV with query_id, doc_id and score (or relevance).
 
-These are the columns of ir-measures and ir_datasets, so a file read with pandas is what they take.
+These are the columns of ir-measures and ir_datasets, which accept such files read with pandas.
 """
 
 import csv
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from irbench.core.errors import DataError, MissingLibrary
-from irbench.results.trec.entries import Answer, Entries
+from irbench.results.trec.entries import Entries, RunLine
 
 NEEDED = ("query_id", "doc_id", "score")
 
@@ -43,19 +43,19 @@ class ParquetFormat:
                 writer.write_table(pa.Table.from_arrays([pa.array(c) for c in some], schema=schema))
 
 
-def read_csv(path: Path) -> Iterator[Answer]:
+def read_csv(path: Path) -> Iterator[RunLine]:
     """Read a run from CSV with a header."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             _check_columns(path, reader.fieldnames or ())
             for row in reader:
-                yield _answer(path, reader.line_num, row)
+                yield _run_line(path, reader.line_num, row)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
+        raise DataError(f"{path}: not a CSV file in UTF-8: {error}", code="bad-run-file") from error
 
 
-def read_parquet(path: Path) -> Iterator[Answer]:
+def read_parquet(path: Path) -> Iterator[RunLine]:
     """Read a run from Parquet; a row's number stands for its line."""
     pa = pyarrow()
     from pyarrow.parquet import ParquetFile
@@ -66,9 +66,9 @@ def read_parquet(path: Path) -> Iterator[Answer]:
             lines = count(1)
             for batch in file.iter_batches(columns=list(NEEDED)):
                 for row in batch.to_pylist():
-                    yield _answer(path, next(lines), row)
+                    yield _run_line(path, next(lines), row)
     except pa.ArrowException as error:
-        raise DataError(f"{path}: not a Parquet file that can be read: {error}") from error
+        raise DataError(f"{path}: not a Parquet file that can be read: {error}", code="bad-run-file") from error
 
 
 def pyarrow() -> Any:
@@ -76,17 +76,21 @@ def pyarrow() -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise MissingLibrary(f"Parquet needs pyarrow: pip install 'irbench[parquet]' ({error})") from error
+        raise MissingLibrary(
+            f"Parquet needs pyarrow: pip install 'irbench[parquet]' ({error})", code="no-library"
+        ) from error
     return pa
 
 
 def _check_columns(path: Path, names: Any) -> None:
     missing = [column for column in NEEDED if column not in names]
     if missing:
-        raise DataError(f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}")
+        raise DataError(
+            f"{path}: no column {', '.join(missing)}; it has {', '.join(names) or 'none'}", code="bad-run-file"
+        )
 
 
-def _answer(path: Path, line: int, row: Mapping[str, Any]) -> Answer:
+def _run_line(path: Path, line: int, row: Mapping[str, Any]) -> RunLine:
     query, image, score = (row[column] for column in NEEDED)
     try:
         value = float(score)
@@ -95,6 +99,7 @@ def _answer(path: Path, line: int, row: Mapping[str, Any]) -> Answer:
     if not (query and image and math.isfinite(value)):
         raise DataError(
             f"{path}, line {line}: query_id '{query}', doc_id '{image}', score '{score}': two names and a finite "
-            "number are needed"
+            "number are needed",
+            code="bad-run-file",
         )
-    return Answer(line, str(query), str(image), value)
+    return RunLine(line, str(query), str(image), value)

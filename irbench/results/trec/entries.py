@@ -1,11 +1,11 @@
-"""What a run or qrels file holds, whatever its format: names, ranks and scores in place of rows.
+"""The content of run and qrels files, whatever their format: names, ranks and scores in place of rows.
 
 An image is named by its id. White space and whatever cannot be printed would break the columns of a text file, so it
 is percent-encoded, and so is the percent sign: `a%20cat.png`. Names are the same in every format.
 
 Evaluators in the line of trec_eval sort by score and ignore the rank; equal scores they sort by name, backwards. So
-the scores that are written fall strictly, also where the retriever's own were equal: the later one is lowered to the
-next float32. They fall in single precision, which is what trec_eval reads them as.
+the scores that are written decrease strictly, also where the retriever's own were equal: the later one is lowered to
+the next float32. They decrease in single precision, in which trec_eval reads them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +36,8 @@ class Entries:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An entry of somebody's run file; `line` is counted from 1, as editors do."""
+class RunLine:
+    """An entry of a run file; `line` is counted from 1, as editors do."""
 
     line: int
     query: str
@@ -52,54 +52,56 @@ class Format(Protocol):
     suffix: str
 
     def write_run(self, path: Path, entries: Iterator[Entries], tag: str) -> None:
-        """Write the answers of the method called `tag`."""
+        """Write the results of the method called `tag`."""
 
     def write_qrels(self, path: Path, entries: Iterator[Entries]) -> None:
-        """Write which images are right answers to which queries."""
+        """Write which images are relevant to which queries."""
 
 
 def run_entries(ranking: Ranking, benchmark: Benchmark) -> Iterator[Entries]:
-    """Name the answers, rank by rank from 1; answers that were not given have no entry."""
+    """Yield the results by name, rank by rank from 1; missing results have no entry."""
     queries, images = _names(benchmark.queries.ids), _names(benchmark.gallery.ids)
-    scores = strictly_falling(ranking.scores)
+    scores = strictly_decreasing(ranking.scores)
     for start in range(0, len(ranking), _AT_ONCE):
-        asked, places = np.nonzero(ranking.rows[start : start + _AT_ONCE] != MISSING)
-        asked += start
+        rows, places = np.nonzero(ranking.rows[start : start + _AT_ONCE] != MISSING)
+        rows += start
         yield Entries(
-            [queries[row] for row in asked.tolist()],
-            [images[row] for row in ranking.rows[asked, places].tolist()],
+            [queries[row] for row in rows.tolist()],
+            [images[row] for row in ranking.rows[rows, places].tolist()],
             (places + 1).astype(np.int32),
-            scores[asked, places],
+            scores[rows, places],
         )
 
 
 def qrels_entries(benchmark: Benchmark) -> Iterator[Entries]:
-    """Name the right answers to each query, its own photograph left out; a query that has none has no entry."""
+    """Yield the positives of each query by name, without the query image itself; a query without any has no entry."""
     queries, images = _names(benchmark.queries.ids), _names(benchmark.gallery.ids)
-    labels, asked, own = benchmark.gallery.labels, benchmark.queries.labels, benchmark.own_rows
+    labels, query_labels, own = benchmark.gallery.labels, benchmark.queries.labels, benchmark.own_rows
     rows_of = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
     for start in range(0, len(queries), _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, len(queries)))
-        right = [rows_of.get(int(asked[row]), np.array([], np.int64)) for row in rows]
-        right = [found[found != own[row]] for row, found in zip(rows, right, strict=True)]
+        positives = [rows_of.get(int(query_labels[row]), np.array([], np.int64)) for row in rows]
+        positives = [found[found != own[row]] for row, found in zip(rows, positives, strict=True)]
         yield Entries(
-            [queries[row] for row, found in zip(rows, right, strict=True) for _ in found],
-            [images[row] for found in right for row in found.tolist()],
-            np.zeros(sum(map(len, right)), np.int32),
-            np.zeros(sum(map(len, right)), np.float32),
+            [queries[row] for row, found in zip(rows, positives, strict=True) for _ in found],
+            [images[row] for found in positives for row in found.tolist()],
+            np.zeros(sum(map(len, positives)), np.int32),
+            np.zeros(sum(map(len, positives)), np.float32),
         )
 
 
-def strictly_falling(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def strictly_decreasing(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return scores [Q,K], best first, with each that is not below the one before it lowered to the next float32."""
-    fallen = np.clip(scores, -_LARGEST, _LARGEST)
-    for place in range(1, fallen.shape[1]):
-        fallen[:, place] = np.minimum(fallen[:, place], np.nextafter(fallen[:, place - 1], np.float32(-np.inf)))
-    return fallen
+    decreasing = np.clip(scores, -_LARGEST, _LARGEST)
+    for place in range(1, decreasing.shape[1]):
+        decreasing[:, place] = np.minimum(
+            decreasing[:, place], np.nextafter(decreasing[:, place - 1], np.float32(-np.inf))
+        )
+    return decreasing
 
 
 def rows_by_name(ids: Sequence[str]) -> Mapping[str, int]:
-    """Map each image's name to its row; its bare id is understood as well, where that is no other image's name."""
+    """Map each image's name to its row; its plain id is accepted as well, where that is no other image's name."""
     return {id_: row for row, id_ in enumerate(ids)} | {name(id_): row for row, id_ in enumerate(ids)}
 
 

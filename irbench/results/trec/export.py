@@ -1,14 +1,14 @@
-"""Writes kept rankings as run and qrels files, so that other tools can score, fuse and plot them.
+"""Writes stored rankings as run and qrels files, so that other tools can score, fuse and plot them.
 
-The files of one fingerprint stand in one folder `<data set>-<first digits of the fingerprint>/`: the qrels, and a run
+The files of one fingerprint are in one folder `<data set>-<first digits of the fingerprint>/`: the qrels, and a run
 for each cell and seed. They give irbench's own figures in pytrec_eval and ir-measures, under other names:
 
     precision@K    P_K        P@K         hit_rate@K     success_K    Success@K     mrr@K    -    RR@K
     recall@K       recall_K   R@K         r_precision    Rprec        Rprec
 
-and map@K is map_cut_K, AP@K, times n / min(n, K): these divide by all n right answers, also where K answers cannot
-hold them. A query that got no answer has no line in a run: it counts as 0 in ir-measures, in trec_eval with `-c`, and
-in pytrec_eval when its sum is divided by the queries of the qrels.
+and map@K is map_cut_K, AP@K, times n / min(n, K): these divide by all n positives, also where n > K. A query without
+results has no line in a run: it counts as 0 in ir-measures, in trec_eval with `-c`, and in pytrec_eval when its sum is
+divided by the queries of the qrels.
 """
 
 import tempfile
@@ -29,30 +29,30 @@ FORMATS: Mapping[str, type[Format]] = {"trec": TrecFormat, "parquet": ParquetFor
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and which results could not be, with the reason."""
+    """The files that were written, and the results that could not be exported, with the reason."""
 
     files: list[Path]
     problems: list[str]
 
 
-def export(results: Iterable[Result], kept: Artefacts, out: Path, *, format: str) -> Exported:  # noqa: A002 -- as on the CLI
-    """Write the rankings of all results that ended well below `out`, and the qrels that belong to them."""
+def export(results: Iterable[Result], artefacts: Artefacts, out: Path, *, format: str) -> Exported:  # noqa: A002 -- as on the CLI
+    """Write the rankings of all successful results below `out`, and the qrels that belong to them."""
     check_choice("--format", format, FORMATS)
     if format == "parquet":
-        pyarrow()  # that it is missing is told before anything is written
+        pyarrow()  # if it is missing, raise before anything is written
     writer, done = FORMATS[format](), Exported([], [])
     for result in results:
         if result.status != "ok":
             continue
         try:
-            done.files.extend(_export(result, kept, out, writer, known=done.files))
+            done.files.extend(_export(result, artefacts, out, writer, known=done.files))
         except IrbenchError as error:
             done.problems.append(f"{result.dataset.name}, {result.cell}, seed {result.seed}: {error}")
     return done
 
 
-def _export(result: Result, kept: Artefacts, out: Path, writer: Format, *, known: list[Path]) -> list[Path]:
-    benchmark, ranking = kept.benchmark(result), kept.ranking(result)
+def _export(result: Result, artefacts: Artefacts, out: Path, writer: Format, *, known: list[Path]) -> list[Path]:
+    benchmark, ranking = artefacts.benchmark(result), artefacts.ranking(result)
     folder = out / f"{result.dataset.name}-{result.dataset.fingerprint[:8]}"
     run = folder / f"{result.cell}.seed{result.seed}{writer.suffix}"
     qrels = folder / f"qrels{writer.suffix}"
@@ -65,7 +65,7 @@ def _export(result: Result, kept: Artefacts, out: Path, writer: Format, *, known
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a file beside `path`, and put it in its place when it is whole."""
+    """Let `write` fill a file beside `path`, and rename it when it is complete."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
@@ -74,4 +74,6 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
             flush(unfinished)
             unfinished.replace(path)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}; choose another folder with --out") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder with --out", code="not-writable"
+        ) from error

@@ -1,9 +1,9 @@
-"""Scores a run file that somebody else's method wrote, as a result that stands in the same tables.
+"""Imports a run file of another program as a result, which appears in the same tables.
 
-Only the ranking is known, so only it is told: no cost, no backbone, scale "unknown", and a variant that begins with
-"imported", which every table prints. The rules are those for everybody: answers are ordered by score, then by gallery
-row (a rank column is only held against the scores); a query's own photograph is taken out; what lies below the
-benchmark's depth does not count; a query without answers scores 0.
+Only the ranking is known: no cost, no backbone, scale "unknown", and the origin "imported", which every table prints.
+The rules are the same as for all methods: results are ordered by score, then by gallery row (a rank column must agree
+with the scores); the query image itself is excluded by id; results beyond the benchmark's depth do not count; a query
+without results scores 0.
 """
 
 import hashlib
@@ -25,25 +25,25 @@ from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Scope
 from irbench.results import files, hits, rankings
 from irbench.results.rescore import scored
-from irbench.results.schema import Dataset, RecipeUsed, Result
+from irbench.results.schema import Dataset, RecipeUsed, Result, of_cell
 from irbench.results.trec.columns import read_csv, read_parquet
-from irbench.results.trec.entries import Answer, rows_by_name, strictly_falling
+from irbench.results.trec.entries import RunLine, rows_by_name, strictly_decreasing
 from irbench.results.trec.trec import read_run
 from irbench.runtime.cache import sha256
 
-READERS: Mapping[str, Callable[[Path], Iterator[Answer]]] = {
+READERS: Mapping[str, Callable[[Path], Iterator[RunLine]]] = {
     "trec": read_run,
     "csv": read_csv,
     "parquet": read_parquet,
 }
 FORMATS = ("auto", *READERS)
-_RECIPE = "# made elsewhere, and scored by irbench import\n"
-_SEARCHED = 5000  # names among which one like an unknown name is looked for
+_RECIPE = "# a ranking of another program, scored by irbench import\n"
+_CANDIDATES = 5000  # names that are compared with an unknown name
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The result, where it was written, and what its maker should know."""
+    """The result, where it was written, and notes for the user."""
 
     result: Result
     path: Path
@@ -53,7 +53,7 @@ class Imported:
 def import_run(path: Path, benchmark: Benchmark, cell: Cell, *, format: str, work: Path, root: Path) -> Imported:  # noqa: A002 -- as on the CLI
     """Score the run file at `path`; write its result below `root` and its ranking below `work`.
 
-    `cell` says what the method is called, and under which protocol and seed it answered.
+    `cell` has the name and the seed of the method.
     """
     ranking, notes = read_ranking(path, benchmark, format=format)
     judged = retrieval.judgements(ranking, benchmark)
@@ -76,21 +76,23 @@ def read_ranking(path: Path, benchmark: Benchmark, *, format: str = "auto") -> t
     if format == "auto":
         format = path.suffix[1:] if path.suffix[1:] in READERS else "trec"  # noqa: A001
     try:
-        answers = _by_row(path, READERS[format](path), benchmark)
+        entries = _by_row(path, READERS[format](path), benchmark)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; a run file is needed, one line for each answer") from error
-    if not len(answers):
-        raise DataError(f"{path}: no answers; a run file has one line for each answer")
-    _check_repeated(path, answers, benchmark)
-    _check_order(path, answers)
-    return _ranked(answers, benchmark)
+        raise DataError(
+            f"{path}: {error.strerror}; a run file is needed, one line for each result", code="no-such-file"
+        ) from error
+    if not len(entries):
+        raise DataError(f"{path}: no results; a run file has one line for each result", code="bad-run-file")
+    _check_repeated(path, entries, benchmark)
+    _check_order(path, entries)
+    return _ranked(entries, benchmark)
 
 
-_ANSWER = np.dtype([("line", "i8"), ("query", "i8"), ("image", "i8"), ("score", "f8"), ("rank", "i8")])
-_Answers = NDArray[np.void]  # of `_ANSWER`, in the order of the file
+_RUN_LINE = np.dtype([("line", "i8"), ("query", "i8"), ("image", "i8"), ("score", "f8"), ("rank", "i8")])
+_RunLines = NDArray[np.void]  # of `_RUN_LINE`, in the order of the file
 
 
-def _by_row(path: Path, answers: Iterator[Answer], benchmark: Benchmark) -> _Answers:
+def _by_row(path: Path, entries: Iterator[RunLine], benchmark: Benchmark) -> _RunLines:
     """Put rows in place of names."""
     queries, images = rows_by_name(benchmark.queries.ids), rows_by_name(benchmark.gallery.ids)
 
@@ -98,39 +100,41 @@ def _by_row(path: Path, answers: Iterator[Answer], benchmark: Benchmark) -> _Ans
         if name in known:
             return known[name]
         total = len(set(known.values()))
-        like = nearest(name, islice(known, _SEARCHED)) or f"; they are called like '{next(iter(known))}'"
+        like = nearest(name, islice(known, _CANDIDATES)) or f"; they have names like '{next(iter(known))}'"
         raise DataError(
             f"{path}, line {line}: '{name}' is not among the {total:,} {what} of {benchmark.name}{like} "
-            "(irbench export writes a run file with such names)"
+            "(irbench export writes a run file with these names)",
+            code="unknown-id",
         )
 
     return np.fromiter(
         (
             (a.line, row(queries, a.query, a.line, "queries"), row(images, a.image, a.line, "gallery images"), a.score,
              a.rank or 0)
-            for a in answers
+            for a in entries
         ),
-        _ANSWER,
+        _RUN_LINE,
     )  # fmt: skip
 
 
-def _check_repeated(path: Path, answers: _Answers, benchmark: Benchmark) -> None:
-    pair = answers["query"] * len(benchmark.gallery) + answers["image"]
+def _check_repeated(path: Path, entries: _RunLines, benchmark: Benchmark) -> None:
+    pair = entries["query"] * len(benchmark.gallery) + entries["image"]
     order = np.argsort(pair, kind="stable")
     repeated = order[1:][pair[order][1:] == pair[order][:-1]]
     if len(repeated):
         second = int(repeated.min())
         first = int(np.argmax(pair == pair[second]))
         raise DataError(
-            f"{path}, line {answers['line'][second]}: {benchmark.gallery.ids[answers['image'][second]]} is answered "
-            f"to {benchmark.queries.ids[answers['query'][second]]} a second time, after line {answers['line'][first]}; "
-            "an image may be answered once to each query"
+            f"{path}, line {entries['line'][second]}: {benchmark.gallery.ids[entries['image'][second]]} is listed "
+            f"for {benchmark.queries.ids[entries['query'][second]]} a second time, after line "
+            f"{entries['line'][first]}; an image may be listed once for each query",
+            code="duplicate-image",
         )
 
 
-def _check_order(path: Path, answers: _Answers) -> None:
-    """Refuse scores that say another order than the ranks: evaluators go by score, so one of them is a mistake."""
-    ranked = answers[np.lexsort((answers["rank"], answers["query"]))]
+def _check_order(path: Path, entries: _RunLines) -> None:
+    """Refuse scores that contradict the ranks: evaluators sort by score, so one of them is a mistake."""
+    ranked = entries[np.lexsort((entries["rank"], entries["query"]))]
     upper, lower = ranked[:-1], ranked[1:]
     wrong = (upper["query"] == lower["query"]) & (upper["rank"] < lower["rank"]) & (upper["score"] < lower["score"])
     if wrong.any():
@@ -138,44 +142,45 @@ def _check_order(path: Path, answers: _Answers) -> None:
         raise DataError(
             f"{path}, line {lower['line'][at]}: score {lower['score'][at]:g} at rank {lower['rank'][at]} is above "
             f"score {upper['score'][at]:g} at rank {upper['rank'][at]} (line {upper['line'][at]}); a larger score is "
-            "better, so write minus the distance where these are distances"
+            "better, so write minus the distance where these are distances",
+            code="bad-run-file",
         )
-    if len(answers) > 1 and (answers["score"] == answers["score"][0]).all():
-        raise DataError(f"{path}: all scores are {answers['score'][0]:g}; answers are ordered by score, not by rank")
+    if len(entries) > 1 and (entries["score"] == entries["score"][0]).all():
+        raise DataError(
+            f"{path}: all scores are {entries['score'][0]:g}; results are ordered by score, not by rank",
+            code="bad-run-file",
+        )
 
 
-def _ranked(answers: _Answers, benchmark: Benchmark) -> tuple[Ranking, tuple[str, ...]]:
-    """Order the answers of each query, without its own photograph, to the depth that is scored."""
-    own = answers["image"] == benchmark.own_rows[answers["query"]]
-    kept = answers[~own]
-    kept = kept[np.lexsort((kept["image"], -kept["score"], kept["query"]))]
-    tied = (kept["query"][1:] == kept["query"][:-1]) & (kept["score"][1:] == kept["score"][:-1])
-    per_query = np.bincount(kept["query"], minlength=len(benchmark.queries))
-    place = np.arange(len(kept)) - np.repeat(np.cumsum(per_query) - per_query, per_query)
-    best, place = kept[place < benchmark.top_k], place[place < benchmark.top_k]
+def _ranked(entries: _RunLines, benchmark: Benchmark) -> tuple[Ranking, tuple[str, ...]]:
+    """Order the results of each query, without the query image itself, to the depth that is scored."""
+    own = entries["image"] == benchmark.own_rows[entries["query"]]
+    others = entries[~own]
+    others = others[np.lexsort((others["image"], -others["score"], others["query"]))]
+    tied = (others["query"][1:] == others["query"][:-1]) & (others["score"][1:] == others["score"][:-1])
+    counts_by_query = np.bincount(others["query"], minlength=len(benchmark.queries))
+    place = np.arange(len(others)) - np.repeat(np.cumsum(counts_by_query) - counts_by_query, counts_by_query)
+    best, place = others[place < benchmark.top_k], place[place < benchmark.top_k]
     rows = np.full((len(benchmark.queries), benchmark.top_k), MISSING, np.int64)
     scores = np.full(rows.shape, -np.inf, np.float32)
     rows[best["query"], place] = best["image"]
     scores[best["query"], place] = np.clip(best["score"], -1e38, 1e38)
-    scores = np.where(rows == MISSING, np.float32(-np.inf), strictly_falling(scores))
+    scores = np.where(rows == MISSING, np.float32(-np.inf), strictly_decreasing(scores))
     counts = {
-        "queries have no answer and score 0": int((per_query == 0).sum()),
-        "answers are the query's own photograph and were left out": int(own.sum()),
-        f"answers lie below depth {benchmark.top_k} and were left out": len(kept) - len(best),
-        "answers tie with the one above; the lower gallery row comes first": int(tied.sum()),
+        "queries have no results and score 0": int((counts_by_query == 0).sum()),
+        "results are the query image itself and were excluded": int(own.sum()),
+        f"results are beyond depth {benchmark.top_k} and were left out": len(others) - len(best),
+        "results tie with the one above; the lower gallery row comes first": int(tied.sum()),
     }
     return Ranking(rows, scores), tuple(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _blank(benchmark: Benchmark, cell: Cell, content: str) -> Result:
-    """All of the result that does not depend on the answers."""
+    """All of the result that does not depend on the ranking."""
     return Result(
         status="ok",
         dataset=Dataset.of(benchmark),
-        method=cell.method,
-        variant=",".join(filter(None, ("imported", cell.variant))),
-        scale="unknown",
-        seed=cell.seed,
+        **of_cell(cell),
         inputs=hashlib.sha256(f"{content} {benchmark.fingerprint}".encode()).hexdigest(),
         recipe=RecipeUsed(text=_RECIPE, hash=hashlib.sha256(_RECIPE.encode()).hexdigest()),
         environment={"irbench": VERSION},

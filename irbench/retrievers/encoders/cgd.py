@@ -1,9 +1,9 @@
-"""CGD: several global descriptors of one map, learnt together (arXiv 1903.10663). Recipe: methods/cgd.toml.
+"""CGD: several global descriptors of one feature map, trained together (arXiv 1903.10663). Recipe: methods/cgd.toml.
 
-The authors published no training code; what the paper leaves open follows leftthomas/CGD. One down-sampling is removed,
-the one before the third stage of blocks, so that 224 pixels make a map of 14 x 14.
+The authors published no training code; what the paper leaves open follows leftthomas/CGD. The down-sampling before the
+ResNet's third stage is removed, so that 224 pixels make a map of 14 x 14.
 
-Shape letters: B images, T cells of the map, C channels, D dimensions of the vector.
+Shape letters: B images, T positions of the map, C channels, D dimensions of the vector.
 """
 
 from dataclasses import dataclass
@@ -33,32 +33,32 @@ _POWERS = {"S": 1.0, "G": 3.0, "M": torch.inf}  # SPoC, GeM, MAC: (mean of x^p)^
 class Config(TrainingConfig):
     """Schema of methods/cgd.toml."""
 
-    # S (mean), M (maximum) and G (power mean); the first one is classified too
+    # S (mean), M (maximum) and G (power mean); the first one is also classified
     descriptors: Annotated[str, Field(pattern="^[SMG]+$")] = "SG"
     dim: PositiveInt = 1536  # of the whole vector
     margin: NonNegativeFloat = 0.1  # of the triplets
     temperature: PositiveFloat = 0.5  # of the classification
     label_smoothing: Part = 0.1
-    frozen_statistics: bool = True  # batch norms keep the means and variances that they came with
+    frozen_statistics: bool = True  # batch norms keep their pretrained means and variances
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.descriptors and self.dim % len(self.descriptors):
-            raise ValueError(f'dim = {self.dim} is not divided by the letters of descriptors = "{self.descriptors}"')
+            raise ValueError(f'dim = {self.dim} is not a multiple of the length of descriptors = "{self.descriptors}"')
 
 
 class CgdEncoder(TrainedEncoder[Config]):
-    """The descriptors side by side, as a unit vector."""
+    """The concatenated descriptors, as a unit vector; cosine similarity."""
 
     unit = True
 
     @property
     def view(self) -> View:
-        """The whole picture: crops are for training only."""
+        """The whole image: crops are for training only."""
         return View(self.config.image_size, self.config.fit)
 
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> "DescriptorLearning":
-        """Train by ranking and by classification."""
+        """Train by ranking and by classification; `classes` [N] are the classes of the training images."""
         return DescriptorLearning(network, classes, self.config)
 
 
@@ -78,7 +78,7 @@ class DescriptorLearning(EncoderTask):
         self.triplets = TripletMarginLoss(margin=config.margin, reducer=MeanReducer())
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Triplet loss plus classification loss of the batch."""
+        """Return triplet loss plus classification loss of the batch."""
         target = self.target(rows)
         pooled = self.features.pooled(images)
         logits = self.classifier(pooled[0]).float() / self.config.temperature
@@ -90,7 +90,7 @@ class DescriptorLearning(EncoderTask):
 
 
 class CombinedDescriptors(nn.Module):
-    """Pictures [B,3,S,S] to unit vectors [B,D]: each descriptor projected and scaled to length one, then joined."""
+    """Images [B,3,S,S] to unit vectors [B,D]: each descriptor projected and normalised, then concatenated."""
 
     def __init__(self, network: VisionNetwork, config: Config) -> None:
         super().__init__()
@@ -103,16 +103,16 @@ class CombinedDescriptors(nn.Module):
         self.frozen_statistics = config.frozen_statistics
 
     def forward(self, images: Tensor) -> Tensor:
-        """Unit vectors [B,D] of pictures [B,3,S,S]."""
+        """Return unit vectors [B,D] of images [B,3,S,S]."""
         return self.joined(self.pooled(images))
 
     def pooled(self, images: Tensor) -> list[Tensor]:
-        """The raw descriptors [B,C] of pictures [B,3,S,S]."""
+        """Return the raw descriptors, each [B,C], of images [B,3,S,S]."""
         cells = self.network(images).float()  # [B,T,C]
         return [power_mean(cells, power) for power in self.powers]
 
     def joined(self, pooled: list[Tensor]) -> Tensor:
-        """One unit vector [B,D] of the raw descriptors [B,C]."""
+        """Return unit vectors [B,D] of the raw descriptors, each [B,C]."""
         parts = [
             functional.normalize(branch(descriptor).float(), dim=1)
             for branch, descriptor in zip(self.branches, pooled, strict=True)
@@ -120,7 +120,7 @@ class CombinedDescriptors(nn.Module):
         return functional.normalize(torch.cat(parts, dim=1), dim=1)
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's signature
-        """Set the mode of training; the network's statistics may stand still in it."""
+        """Set training mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)
         if self.frozen_statistics:
             for module in self.network.modules():
@@ -130,18 +130,18 @@ class CombinedDescriptors(nn.Module):
 
 
 def power_mean(cells: Tensor, power: float) -> Tensor:
-    """(mean of x^p)^(1/p) over the cells of maps [B,T,C] that are not negative, as after a ReLU: [B,C]."""
+    """Return (mean of x^p)^(1/p) [B,C] over the positions of non-negative maps [B,T,C], as after a ReLU."""
     if power == 1:
         return cells.mean(dim=1)
     if power == torch.inf:
         return cells.amax(dim=1)
-    return cells.clamp(min=1e-6).pow(power).mean(dim=1).pow(1 / power)  # the root has no slope at zero
+    return cells.clamp(min=1e-6).pow(power).mean(dim=1).pow(1 / power)  # the root has no gradient at zero
 
 
 def _keep_third_stage_wide(backbone: Any, name: str) -> None:
-    """Take the down-sampling out of a ResNet's third stage of blocks (leftthomas/CGD:resnet.py)."""
+    """Remove the down-sampling of a ResNet's third stage (leftthomas/CGD:resnet.py)."""
     if not hasattr(backbone, "layer3"):
-        raise RecipeError(f'backbone = "{name}": CGD is built on a ResNet')
+        raise RecipeError(f'backbone = "{name}": CGD is built on a ResNet', code="wrong-backbone")
     first = backbone.layer3[0]
     for module in first.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,7 +1,7 @@
 """FT-CLIP: an encoder fine-tuned on the data set's classes. Recipe: methods/ft-clip.toml.
 
-The paper says only that it is fine-tuned from CLIP on the target data set. irbench's choice is cross-entropy over a
-linear layer on the feature, the way the published code's unused `vit_classify` has it
+The paper states only that it is fine-tuned from CLIP on the target data set. irbench's choice is cross-entropy of a
+linear layer on the feature, like the unused `vit_classify` of the published code
 (yakt00/IRGen:model/tokenizer.py:13-33).
 """
 
@@ -26,15 +26,15 @@ class Config(TrainingConfig):
 
 
 class FtClipEncoder(TrainedEncoder[Config]):
-    """The feature of a network trained to tell the classes apart; Euclidean distance."""
+    """The feature of a network trained to classify; Euclidean distance."""
 
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> "Classification":
-        """Train by classification; the feature below the classifier is what is searched."""
+        """Train by classification; `classes` [N] are the classes of the training images."""
         return Classification(network, classes, self.config.label_smoothing)
 
 
 class Classification(EncoderTask):
-    """Cross-entropy on a linear layer over the feature."""
+    """Cross-entropy of a linear layer on the feature."""
 
     name = "ft-clip"
 
@@ -46,6 +46,6 @@ class Classification(EncoderTask):
         self.classes = torch.from_numpy(classes)
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Cross-entropy of the batch."""
+        """Return the mean cross-entropy of the batch, in nats."""
         logits = self.module(images)
         return functional.cross_entropy(logits.float(), self.target(rows), label_smoothing=self.label_smoothing)

@@ -1,10 +1,10 @@
-"""IRT_R: a Vision Transformer trained on pairs, its vectors spread evenly. Recipe: methods/irt-r.toml.
+"""IRT_R: a Vision Transformer trained with a contrastive loss and KoLeo (arXiv 2102.05644). Recipe: methods/irt-r.toml.
 
-arXiv 2102.05644. The loss is contrastive, over the pairs of a batch and over pairs with a memory of the images seen
-last, plus KoLeo. There is no official code; what the paper leaves open follows jhgan00/image-retrieval-transformers,
-but for one point: an image is never its own positive, neither in the batch nor in the memory.
+The contrastive loss is over the pairs of a batch, and over pairs with a memory of the images seen last. There is no
+official code; what the paper leaves open follows jhgan00/image-retrieval-transformers, except that an image is never
+its own positive, neither in the batch nor in the memory.
 
-Shape letters: B images, M remembered images, D dimensions.
+Shape letters: B images, M images in the memory, D dimensions.
 """
 
 import copy
@@ -21,31 +21,31 @@ from irbench.config.fields import Part, Share
 from irbench.networks.backbones import Featurizer, VisionNetwork
 from irbench.retrievers.network_encoder import EncoderTask, TrainedEncoder
 from irbench.training.config import TrainingConfig
-from irbench.training.losses import contrastive, koleo
+from irbench.training.losses import PairLoss, koleo
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
     """Schema of methods/irt-r.toml."""
 
-    margin: float = 0.5  # beta: pairs of two classes whose cosine is lower are left alone
+    margin: float = 0.5  # beta: negative pairs whose cosine is lower have no loss
     spread: NonNegativeFloat = 0.7  # lambda, the weight of KoLeo
-    memory_ratio: Share = 1.0  # images in the memory, as a share of the training set
-    momentum: Part = 0.0  # of the slow copy of the network that fills the memory; 0: the network itself does
+    memory_ratio: Share = 1.0  # size of the memory, as a share of the training set
+    momentum: Part = 0.0  # of the moving average of the network that fills the memory; 0: the network itself does
 
 
 class IrtREncoder(TrainedEncoder[Config]):
-    """The class token, or a convolutional network's mean token, as a unit vector."""
+    """The class token, or the mean token of a convolutional network, as a unit vector; cosine similarity."""
 
     unit = True
 
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> "PairLearning":
-        """Train on pairs of images of one class and of two."""
+        """Train on positive and negative pairs; `classes` [N] are the classes of the training images."""
         return PairLearning(network, classes, self.config)
 
 
 class PairLearning(EncoderTask):
-    """Contrastive learning with a memory, and KoLeo. The memory is part of the module, so that it outlives a kill."""
+    """Contrastive loss with a memory, and KoLeo. The memory is part of the module, so that checkpoints contain it."""
 
     name = "irt-r"
 
@@ -53,6 +53,7 @@ class PairLearning(EncoderTask):
         self.backbone, self.config = network, config
         self.classes = torch.from_numpy(classes)
         self.features = Featurizer(network, UnitLength())
+        self.pair_loss = PairLoss(config.margin)
         self.memory = Memory(max(1, round(config.memory_ratio * len(classes))), network.dim)
         self.module = nn.ModuleList([self.features, self.memory])
         self.slow = copy.deepcopy(self.features).requires_grad_(requires_grad=False) if config.momentum else None
@@ -60,15 +61,15 @@ class PairLearning(EncoderTask):
             self.module.append(self.slow)
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Contrastive loss within the batch and against the memory, plus KoLeo."""
+        """Return the contrastive loss within the batch and with the memory, plus KoLeo."""
         vectors = self.features(images)  # [B,D]
-        self.memory.add(self._remembered(images, vectors), rows)
+        self.memory.add(self._memory_vectors(images, vectors), rows)
         with torch.autocast(images.device.type, enabled=False):
-            memory = self._contrastive(vectors, rows, self.memory.vectors, self.memory.rows)
-            return self._within(vectors, rows) + memory
+            across = self._contrastive(vectors, rows, self.memory.vectors, self.memory.rows)
+            return self._within(vectors, rows) + across
 
     def validation_loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """The part of the loss within the batch: the memory is for what is learnt from."""
+        """Return the loss within the batch alone: the memory holds training images."""
         with torch.autocast(images.device.type, enabled=False):
             return self._within(self.features(images), rows)
 
@@ -78,16 +79,18 @@ class PairLearning(EncoderTask):
     def _contrastive(self, vectors: Tensor, rows: Tensor, others: Tensor, other_rows: Tensor) -> Tensor:
         positive = self.target(rows)[:, None] == self.target(other_rows)  # [B,M]
         counted = (rows[:, None] != other_rows) & (other_rows != EMPTY)
-        return contrastive(vectors @ others.T, positive, counted, self.config.margin)
+        loss: Tensor = self.pair_loss(vectors, others, positive=positive, counted=counted)
+        return loss
 
     @torch.no_grad()
-    def _remembered(self, images: Tensor, vectors: Tensor) -> Tensor:
+    def _memory_vectors(self, images: Tensor, vectors: Tensor) -> Tensor:
+        """Return the vectors [B,D] for the memory: those of the moving average, where there is one."""
         if self.slow is None:
             return vectors
         for slow, fast in zip(self.slow.parameters(), self.features.parameters(), strict=True):
             slow.lerp_(fast, 1 - self.config.momentum)
-        remembered: Tensor = self.slow(images)
-        return remembered
+        slow_vectors: Tensor = self.slow(images)
+        return slow_vectors
 
 
 class UnitLength(nn.Module):
@@ -98,11 +101,15 @@ class UnitLength(nn.Module):
         return functional.normalize(vectors.float(), dim=1)
 
 
-EMPTY = -1  # the row of a place in the memory that nothing was put into yet
+EMPTY = -1  # the row of a place in the memory that is not filled yet
 
 
 class Memory(nn.Module):
-    """The vectors [M,D] of the images seen last, and their rows [M] in the training set (arXiv 1912.06798)."""
+    """A ring buffer of the vectors [M,D] of the images seen last, and their rows [M] (arXiv 1912.06798).
+
+    Not pytorch-metric-learning's CrossBatchMemory, which stores labels and so cannot exclude an image's own older
+    copies, pairs an image with itself where another network fills it, and whose place in the ring no checkpoint has.
+    """
 
     vectors: Tensor
     rows: Tensor
@@ -115,7 +122,7 @@ class Memory(nn.Module):
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))  # where the next image goes
 
     def add(self, vectors: Tensor, rows: Tensor) -> None:
-        """Put in the images of a batch, over the oldest ones."""
+        """Replace the oldest images by those of a batch, vectors [B,D] and their training rows [B]."""
         size = len(self.rows)
         vectors, rows = vectors.detach()[-size:], rows[-size:]
         places = (self.place + torch.arange(len(rows), device=rows.device)) % size

@@ -1,7 +1,7 @@
-"""Encoders as they were published, nothing trained. Recipes: methods/clip.toml, methods/res101-img.toml.
+"""Published encoders, used without training. Recipes: methods/clip.toml, methods/res101-img.toml.
 
-Each sees pictures the way that its authors evaluated it: CLIP the central square, reduced to 224 pixels; ResNet-101
-the central 224 of 256 pixels. Pictures are reduced bicubically, for ResNet-101 as well, which was evaluated bilinearly.
+Images are preprocessed as in the authors' evaluation: for CLIP the central square resized to 224 pixels, for ResNet-101
+the central 224 of 256 pixels. Resizing is bicubic, for ResNet-101 as well, which was evaluated with bilinear resizing.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from irbench.runtime.machine import Runtime
 class Config(NetworkConfig):
     """Schema of methods/clip.toml and methods/res101-img.toml."""
 
-    projected: bool = False  # through the network's last layer: CLIP's into the space that it shares with text
-    cosine: bool = False  # vectors of length one, so that distance orders as the cosine does; else as they are
+    projected: bool = False  # by the network's last layer; CLIP's projects into the space shared with text
+    cosine: bool = False  # scale vectors to length one, so that distances order as cosines do
 
 
 class OffTheShelfEncoder:
@@ -32,14 +32,14 @@ class OffTheShelfEncoder:
 
     @cached_property
     def network(self) -> PublishedNetwork:
-        """The network, loaded when first asked for."""
+        """The network, loaded on first use."""
         config = self.config
         network = PublishedNetwork(config, weights=self.runtime.weights, projected=config.projected)
         self.runtime.cast_weights(network)
         return network.to(self.runtime.device).eval()
 
     def encode(self, images: ImageSet) -> Embeddings:
-        """Return the features E[N,D] of the images."""
+        """Return the features [N,D] of the images."""
         view = View(self.config.resize_size, self.config.fit)
         vectors = Embeddings(
             run_network(self.network, images, view, image_size=self.config.image_size, runtime=self.runtime)
@@ -47,5 +47,5 @@ class OffTheShelfEncoder:
         return vectors.unit() if self.config.cosine else vectors
 
     def describe(self) -> Description:
-        """Tell the network and its bytes."""
+        """Describe the network and its bytes."""
         return describe_network(self.network, self.network)

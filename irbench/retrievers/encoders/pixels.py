@@ -1,4 +1,4 @@
-"""The floor: an image is its own embedding. Recipe: methods/pixels.toml."""
+"""The simplest baseline: an image's pixels are its embedding. Recipe: methods/pixels.toml."""
 
 from dataclasses import dataclass
 
@@ -17,22 +17,22 @@ from irbench.runtime.machine import Runtime
 class Config:
     """Schema of methods/pixels.toml."""
 
-    image_size: PositiveInt = 32  # the image is reduced to side by side pixels
+    image_size: PositiveInt = 32  # S: images are resized to S x S pixels
     fit: Fit = "center-crop"
 
 
 class PixelEncoder:
-    """Grey values of the reduced image, as a vector; Euclidean distance."""
+    """Grey values of the resized image, as a vector; Euclidean distance."""
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self.config, self.runtime = config, runtime
 
     def encode(self, images: ImageSet) -> Embeddings:
-        """Return E[N, side²] in 0 … 1."""
-        pictures = pixels(images, View(self.config.image_size, self.config.fit), self.runtime)
-        colour = pictures[np.arange(len(images))]
+        """Return the grey values [N,S·S] in 0 … 1."""
+        images_uint8 = pixels(images, View(self.config.image_size, self.config.fit), self.runtime)
+        colour = images_uint8[np.arange(len(images))]
         return Embeddings(colour.mean(axis=3, dtype=np.float32).reshape(len(images), -1) / 255)
 
     def describe(self) -> Description:
-        """There is no network."""
+        """Describe the encoder; there is no network."""
         return Description(backbone=Backbone(name="none", weights="none", parameters=0))

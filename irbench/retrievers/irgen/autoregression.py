@@ -1,4 +1,4 @@
-"""The encoder-decoder and how it learns (section 3.2): from an image, write the identifier of an image like it.
+"""The training of the encoder-decoder (section 3.2): from an image, predict the identifier of an image of its class.
 
 Shape letters: B images, N training images, M codes.
 """
@@ -16,42 +16,51 @@ from irbench.training.loop import Task
 
 
 class Targets:
-    """For each training image the identifiers of its class; those drawn are of its nearest neighbours x2."""
+    """For each training image the identifiers of its class; a drawn one is that of its nearest neighbour x2 (eq. 5)."""
 
     def __init__(self, identifiers: Identifiers, labels: NDArray[np.int64], device: str) -> None:
         _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
         by_class = identifiers.codes[np.argsort(labels, kind="stable")]
         self._codes = torch.from_numpy(by_class).to(device)  # [N,M] class by class
-        self._first = torch.from_numpy((sizes.cumsum() - sizes)[classes]).to(device)  # [N] where the row's class begins
-        self._size = torch.from_numpy(sizes[classes]).to(device)
+        self._first = torch.from_numpy((sizes.cumsum() - sizes)[classes]).to(device)  # [N] start of the image's class
+        self._size = torch.from_numpy(sizes[classes]).to(device)  # [N] images of the class
 
-    def draw(self, rows: Tensor, times: int) -> Tensor:
-        """Codes [B·times,M] of images of the same classes as `rows` [B], each itself not excluded, as published."""
-        rows = rows.repeat_interleave(times)
+    def draw(self, rows: Tensor, targets_per_image: int) -> Tensor:
+        """Draw codes [B·targets_per_image,M] of images of the classes of `rows` [B], with replacement.
+
+        An image may be its own target, as in the published code.
+        """
+        rows = rows.repeat_interleave(targets_per_image)
         size = self._size[rows]
         place = (torch.rand(len(rows), device=rows.device) * size).long().clamp(max=size - 1)
         return self._codes[self._first[rows] + place]
 
 
 class Autoregression(Task):
-    """Equation 5: cross-entropy of each code of a partner's identifier, given the image and the codes before it.
+    """Equation 5: cross-entropy of each code of a target's identifier, given the image and the codes before it.
 
-    `times` targets are drawn for an image each time it is seen; the image is encoded once for all of them.
+    `targets_per_image` targets are drawn each time that an image is seen; it is encoded once for all of them.
     """
 
     name = "irgen"
     backbone: VisionNetwork
 
     def __init__(
-        self, network: VisionNetwork, decoder: Decoder, targets: Targets, *, times: int, label_smoothing: float
+        self,
+        network: VisionNetwork,
+        decoder: Decoder,
+        targets: Targets,
+        *,
+        targets_per_image: int,
+        label_smoothing: float,
     ) -> None:
         self.backbone, self.decoder, self.targets = network, decoder, targets
-        self.times, self.label_smoothing = times, label_smoothing
+        self.targets_per_image, self.label_smoothing = targets_per_image, label_smoothing
         self.module = nn.ModuleList([network, decoder])
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Cross-entropy of the batch."""
-        codes = self.targets.draw(rows, self.times)
-        tokens = self.backbone(images).repeat_interleave(self.times, dim=0)
-        logits = self.decoder(tokens, codes)
+        """Return the mean cross-entropy, in nats a code, of images [B,3,S,S] that are training `rows` [B]."""
+        codes = self.targets.draw(rows, self.targets_per_image)
+        tokens = self.backbone(images).repeat_interleave(self.targets_per_image, dim=0)
+        logits = self.decoder(tokens, codes)  # [B·targets_per_image,M,L]
         return functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), label_smoothing=self.label_smoothing)

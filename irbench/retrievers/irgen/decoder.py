@@ -1,9 +1,10 @@
-"""The decoder (section 3.2): a transformer that writes an identifier, code by code, looking at an image's tokens.
+"""The decoder (section 3.2): a transformer that generates an identifier code by code, attending to an image's tokens.
 
-Each block is causal self-attention, cross-attention to the image and an MLP, all with the norm before and the
-residual around. One embedding of the L codes and one output layer serve every position.
+Each block is causal self-attention, cross-attention to the image and an MLP, with pre-norm and residual connections.
+All positions share one embedding of the L codes and one output layer.
 
-Shape letters: B images, T image tokens, M codes, L codebook size, K beam_size, H heads, E width of a head, D = H·E.
+Shape letters: B images, T image tokens, M codes, L codebook size, K beam size, H heads, E dimensions of a head,
+D = H·E.
 """
 
 from dataclasses import dataclass
@@ -14,44 +15,52 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Residual = Literal["stream", "normalised"]
+KeysValues = tuple[Tensor, Tensor]  # [B,H,T,E] each
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """The size of a decoder, and what its blocks add to."""
+    """The sizes of a decoder."""
 
-    memory_dim: int  # dimensions of the image's tokens
+    memory_dim: int  # dimensions of an image token
     num_codebooks: int  # M
     codebook_size: int  # L
-    num_layers: int  # blocks
+    num_layers: int
     width: int  # D
     num_heads: int  # H
-    residual: Residual = "stream"  # or what the published blocks add to (yakt00/IRGen:model/model.py:166-174)
+    # what a block adds to: the residual stream, or its normalised copy as published (yakt00/IRGen:model/model.py:166)
+    residual: Residual = "stream"
 
 
 @dataclass
-class Cache:
-    """What the blocks keep while beams are extended. Row b·K + k of K beams a query is beam k of query b."""
+class KVCache:
+    """Keys and values of one decoding. Beam k of image b is row b·K + k of `codes`."""
 
-    image: list[tuple[Tensor, Tensor]]  # each block's keys and values of the image, [B,H,T,E]: one copy for all beams
-    past: Tensor  # each block's keys and values of the codes so far, [depth,rows,2,H,M,E]
-    beam_size: int = 1  # K as of now
+    image: list[KeysValues]  # for each layer, of the image tokens: one copy for all beams of an image
+    codes: Tensor  # [layers, rows, 2, H, M, E], of the codes generated so far
+    beam_size: int = 1  # K at the current position
 
-    def reorder(self, parents: Tensor, generated: int) -> None:
-        """Keep, for each beam of [B,K'], what its parent has kept of the `generated` codes."""
-        rows = (parents + self.beam_size * torch.arange(len(parents), device=parents.device)[:, None]).flatten()
-        for past in self.past[..., :generated, :]:  # block by block: no more than one is there twice
-            past[: len(rows)] = past.index_select(0, rows)
+    def reorder(self, parents: Tensor, length: int) -> None:
+        """Give each beam of [B,K'] the first `length` keys and values of its parent, in place."""
+        rows = _rows(torch.arange(len(parents), device=parents.device), parents, self.beam_size)
+        for layer in self.codes[..., :length, :]:  # one layer at a time: the copy stays small
+            layer[: len(rows)] = layer.index_select(0, rows)
         self.beam_size = parents.shape[1]
 
-    def select(self, queries: Tensor, parents: Tensor, generated: int) -> "Cache":
-        """Return a cache of its own for beams of some `queries` [B'], which go on from `parents` [B',K']."""
-        rows = (parents + self.beam_size * queries[:, None]).flatten()
-        depth, most, *shape = self.past.shape
-        past = self.past.new_empty(depth, most // len(self.image[0][0]) * len(queries), *shape)
-        past[:, : len(rows), ..., :generated, :] = self.past[..., :generated, :].index_select(1, rows)
-        image = [(keys[queries], values[queries]) for keys, values in self.image]
-        return Cache(image, past, beam_size=parents.shape[1])
+    def select(self, images: Tensor, parents: Tensor, length: int) -> "KVCache":
+        """Return a new cache for `images` [B'] alone, whose beams continue `parents` [B',K'] of `length` codes."""
+        rows = _rows(images, parents, self.beam_size)
+        num_layers, capacity, *shape = self.codes.shape
+        per_image = capacity // len(self.image[0][0])
+        codes = self.codes.new_empty(num_layers, per_image * len(images), *shape)
+        codes[:, : len(rows), ..., :length, :] = self.codes[..., :length, :].index_select(1, rows)
+        image = [(keys[images], values[images]) for keys, values in self.image]
+        return KVCache(image, codes, beam_size=parents.shape[1])
+
+
+def _rows(images: Tensor, parents: Tensor, beam_size: int) -> Tensor:
+    """Rows [B·K] of beams `parents` [B,K] of `images` [B]."""
+    return (parents + beam_size * images[:, None]).flatten()
 
 
 class Decoder(nn.Module):
@@ -59,53 +68,61 @@ class Decoder(nn.Module):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
+        D = config.width
         self.config = config
-        self.memory = nn.Linear(config.memory_dim, config.width) if config.memory_dim != config.width else nn.Identity()
-        self.start = nn.Parameter(0.02 * torch.randn(1, 1, config.width))
-        self.code = nn.Embedding(config.codebook_size, config.width)
-        self.position = nn.Parameter(0.02 * torch.randn(config.num_codebooks, config.width))
-        self._blocks = [Block(config) for _ in range(config.num_layers)]
+        self.memory_proj = nn.Linear(config.memory_dim, D) if config.memory_dim != D else nn.Identity()
+        self.bos = nn.Parameter(0.02 * torch.randn(1, 1, D))  # stands before the first code
+        self.code_embedding = nn.Embedding(config.codebook_size, D)
+        self.position_embedding = nn.Parameter(0.02 * torch.randn(config.num_codebooks, D))
+        self._blocks = [Block(config) for _ in range(config.num_layers)]  # typed; ModuleList yields plain modules
         self.blocks = nn.ModuleList(self._blocks)
-        self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, config.codebook_size)
+        self.norm = nn.LayerNorm(D)
+        self.head = nn.Linear(D, config.codebook_size)
         self.apply(_initialize)
 
     def forward(self, tokens: Tensor, codes: Tensor) -> Tensor:
-        """Logits [B,M,L] for each code of identifiers [B,M], given tokens [B,T,memory_dim] and the codes before it."""
-        memory = self.memory(tokens)
-        start = self.start.expand(len(codes), 1, -1)
-        x = torch.cat([start, self.code(codes[:, :-1])], dim=1) + self.position[: codes.shape[1]]
+        """Return logits [B,M,L] of each code of identifiers [B,M], given tokens [B,T,memory_dim] and the codes before.
+
+        All positions are computed at once (teacher forcing), in float32 whatever the precision of the layers.
+        """
+        memory = self.memory_proj(tokens)  # [B,T,D]
+        bos = self.bos.expand(len(codes), 1, -1)
+        # inputs are shifted by one: position m sees bos and codes 1 … m-1
+        x = torch.cat([bos, self.code_embedding(codes[:, :-1])], dim=1) + self.position_embedding[: codes.shape[1]]
         for block in self._blocks:
             x = block(x, memory)
-        logits: Tensor = self.head(self.norm(x))
-        return logits.float()
+        return self._logits(x)
 
-    def prefill(self, tokens: Tensor, beam_size: int) -> Cache:
-        """Read the images [B,T,memory_dim] once: what `decode_step` needs of them for up to `beam_size` beams."""
-        memory = self.memory(tokens)
+    def prefill(self, tokens: Tensor, beam_size: int) -> KVCache:
+        """Return a cache for images' tokens [B,T,memory_dim], with room for `beam_size` beams of each image."""
+        memory = self.memory_proj(tokens)  # [B,T,D]
         image = [block.cross_attn.keys_values(memory) for block in self._blocks]
         B, H, _, E = image[0][0].shape
-        return Cache(
-            image, image[0][0].new_empty(self.config.num_layers, B * beam_size, 2, H, self.config.num_codebooks, E)
-        )
+        shape = (self.config.num_layers, B * beam_size, 2, H, self.config.num_codebooks, E)
+        return KVCache(image, image[0][0].new_empty(shape))
 
-    def decode_step(self, cache: Cache, codes: Tensor | None, position: int) -> Tensor:
-        """Logits [B,K,L] for the code at `position`, after the latest codes [B,K] of each beam (None at the start)."""
-        x = self.start.expand(len(cache.image[0][0]), 1, -1) if codes is None else self.code(codes)
-        x = x + self.position[position]
-        for block, image, past in zip(self._blocks, cache.image, cache.past[..., : position + 1, :], strict=True):
+    def decode_step(self, cache: KVCache, codes: Tensor | None, position: int) -> Tensor:
+        """Return logits [B,K,L] of the code at `position`; `codes` [B,K] are each beam's previous ones, None at 0."""
+        B = len(cache.image[0][0])
+        x = self.bos.expand(B, 1, -1) if codes is None else self.code_embedding(codes)  # [B,K,D]
+        x = x + self.position_embedding[position]
+        layers = zip(self._blocks, cache.image, cache.codes[..., : position + 1, :], strict=True)
+        for block, image, past in layers:
             x = block.decode_step(x, image, past)
+        return self._logits(x)
+
+    def cache_bytes(self, num_tokens: int, beam_size: int) -> int:
+        """Return the bytes of a float32 cache for one image of `num_tokens` tokens."""
+        config = self.config
+        return 4 * config.num_layers * 2 * config.width * (num_tokens + beam_size * config.num_codebooks)
+
+    def _logits(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.norm(x))
         return logits.float()
-
-    def cache_bytes(self, tokens: int, beam_size: int) -> int:
-        """Bytes of a cache for one image of so many tokens, in float32."""
-        s = self.config
-        return 4 * s.num_layers * 2 * s.width * (tokens + beam_size * s.num_codebooks)
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention, MLP: each is added to the stream, or to the normalised stream that it reads."""
+    """Self-attention, cross-attention and MLP, each with its norm before and a residual connection around."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -117,70 +134,71 @@ class Block(nn.Module):
         self._adds_to_normalised = config.residual == "normalised"
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """All M positions at once: x [B,M,D], memory [B,T,D]."""
-        x, h = self._split(x, 0)
+        """Return x [B,M,D] after the block, for all M positions at once; memory is [B,T,D]."""
+        x, h = self._pre_norm(x, 0)
         x = x + self.self_attn(h, self.self_attn.keys_values(h), causal=True)
-        x, h = self._split(x, 1)
+        x, h = self._pre_norm(x, 1)
         x = x + self.cross_attn(h, self.cross_attn.keys_values(memory))
-        x, h = self._split(x, 2)
+        x, h = self._pre_norm(x, 2)
         return x + self.mlp(h)
 
-    def decode_step(self, x: Tensor, image: tuple[Tensor, Tensor], past: Tensor) -> Tensor:
-        """One more position of K beams: x [B,K,D]. Beams are the rows of one attention to the image."""
-        x, h = self._split(x, 0)
+    def decode_step(self, x: Tensor, image: KeysValues, past: Tensor) -> Tensor:
+        """Return x [B,K,D] after the block, for one position. All beams of an image share one cross-attention to it."""
+        x, h = self._pre_norm(x, 0)
         x = x + self.self_attn.decode_step(h, past)
-        x, h = self._split(x, 1)
+        x, h = self._pre_norm(x, 1)
         x = x + self.cross_attn(h, image)
-        x, h = self._split(x, 2)
+        x, h = self._pre_norm(x, 2)
         return x + self.mlp(h)
 
-    def _split(self, x: Tensor, branch: int) -> tuple[Tensor, Tensor]:
-        """Return what a branch is added to, and what it reads."""
+    def _pre_norm(self, x: Tensor, branch: int) -> tuple[Tensor, Tensor]:
+        """Return the tensor that a branch adds its output to, and the normalised one that it reads."""
         h = self.norms[branch](x)
         return (h if self._adds_to_normalised else x), h
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose keys and values are made apart from its queries, so that they can be kept."""
+    """Multi-head attention whose keys and values are computed apart from the queries, so that they can be cached."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
-        self.num_heads = heads
+        self.num_heads = num_heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], *, causal: bool = False) -> Tensor:
-        """Attend from x [B,Q,D] to keys and values [B,H,T,E]."""
+    def forward(self, x: Tensor, keys_values: KeysValues, *, causal: bool = False) -> Tensor:
+        """Attend from x [B,Q,D] to keys and values [B,H,T,E]; return [B,Q,D]."""
         keys, values = keys_values
-        y = functional.scaled_dot_product_attention(self._split(self.query(x)), keys, values, is_causal=causal)
-        attended: Tensor = self.out(y.transpose(1, 2).flatten(2))  # [B,H,Q,E] -> [B,Q,D]
+        query = self._split_heads(self.query(x))
+        y = functional.scaled_dot_product_attention(query, keys, values, is_causal=causal)  # [B,H,Q,E]
+        attended: Tensor = self.out(y.transpose(1, 2).flatten(2))  # [B,Q,D]
         return attended
 
-    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [B,H,T,E] of x [B,T,D]."""
+    def keys_values(self, x: Tensor) -> KeysValues:
+        """Return keys and values [B,H,T,E] of x [B,T,D]."""
         keys, values = self.key_value(x).chunk(2, dim=-1)
-        return self._split(keys), self._split(values)
+        return self._split_heads(keys), self._split_heads(values)
 
     def decode_step(self, x: Tensor, past: Tensor) -> Tensor:
-        """Attend from the newest code of each beam, x [B,K,D], to that beam's own past [rows,2,H,m+1,E].
+        """Attend from the newest code of each beam, x [B,K,D], to that beam's codes so far.
 
-        The last place of the past is the newest code's, and is filled here.
+        `past` [rows,2,H,m+1,E] is a view of the cache; its last position, the newest code's, is written here.
         """
         B, K, D = x.shape
         past = past[: B * K]
-        past[..., -1, :] = self.key_value(x).view(past.shape[:-2] + past.shape[-1:])
+        past[..., -1, :] = self.key_value(x).view(past.shape[:-2] + past.shape[-1:])  # [B·K,2,H,E]
         keys, values = past.unbind(1)  # [B·K,H,m+1,E]
         query = self.query(x).view(B * K, self.num_heads, 1, -1)
         attended: Tensor = self.out(functional.scaled_dot_product_attention(query, keys, values).view(B, K, D))
         return attended
 
-    def _split(self, x: Tensor) -> Tensor:
+    def _split_heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)  # [B,Q,D] -> [B,H,Q,E]
 
 
 def _initialize(module: nn.Module) -> None:
-    """Xavier, as the published code has it (yakt00/IRGen:model/model.py)."""
+    """Initialize as the published code does (yakt00/IRGen:model/model.py): Xavier for matrices, zero biases."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)

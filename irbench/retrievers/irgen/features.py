@@ -1,4 +1,4 @@
-"""Features of whole splits, computed once and kept in the store."""
+"""Features of whole splits, computed once and cached in the store."""
 
 import hashlib
 from pathlib import Path
@@ -18,15 +18,15 @@ from irbench.runtime.timer import caches_bypassed
 
 
 def features(network: VisionNetwork, images: ImageSet, config: NetworkConfig, runtime: Runtime) -> NDArray[np.float32]:
-    """Return the network's features [N,D] of the middle squares, computed anew."""
+    """Compute the network's features [N,D] of the center crops of the images."""
     view = View(config.resize_size, config.fit)
     return run_network(Featurizer(network), images, view, image_size=config.image_size, runtime=runtime)
 
 
-def kept_features(
+def cached_features(
     network: VisionNetwork, images: ImageSet, config: NetworkConfig, runtime: Runtime
 ) -> NDArray[np.float32]:
-    """Return the same from the store where it is there; while a live clock runs nothing is remembered."""
+    """Return the features [N,D] from the store; computed on a miss, and under a timer that bypasses caches."""
     if caches_bypassed():
         return features(network, images, config, runtime)
     facts = {
@@ -45,7 +45,7 @@ def kept_features(
 
 
 def _digest(network: VisionNetwork) -> str:
-    """SHA-256 of the name and the weights."""
+    """Return the SHA-256 of the network's name and weights."""
     digest = hashlib.sha256(network.name.encode())
     for name, value in network.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())

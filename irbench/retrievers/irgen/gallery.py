@@ -1,6 +1,6 @@
-"""The images that a generative retriever can answer with: their identifiers, their features, and the trie of both.
+"""The gallery of a generative retriever: identifiers, features, and the trie of the images that are present.
 
-Shape letters: N images, M codes in an identifier, D dimensions of a feature, B queries, K answers.
+Shape letters: N images, M codes, D dimensions of a feature, B queries, K results.
 """
 
 from dataclasses import dataclass, replace
@@ -19,20 +19,20 @@ from irbench.retrievers.irgen.trie import Trie
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Gallery:
-    """N images in the order in which they came. One that was removed keeps its row, which is never answered."""
+    """N images in the order in which they were added. A removed image keeps its row, which is never returned."""
 
     identifiers: Identifiers
-    features: NDArray[np.float32] | None  # [N,D] where answers are compared by similarity
-    rows: Rows  # that are present
+    features: NDArray[np.float32] | None  # [N,D] where results are ordered by similarity
+    rows: Rows  # of the images that are present
 
     @classmethod
     def of(cls, identifiers: Identifiers, features: NDArray[np.float32] | None) -> "Gallery":
-        """A gallery from which nothing has been removed."""
+        """Return a gallery with all images present."""
         return cls(identifiers=identifiers, features=features, rows=Rows.first(len(identifiers)))
 
     @cached_property
     def trie(self) -> Trie:
-        """The identifiers of the images that are present; its rows are those of the gallery."""
+        """The trie of the images that are present; its rows are those of the gallery."""
         if self.rows.whole:
             return Trie.build(self.identifiers)
         present = self.rows.numbers
@@ -41,14 +41,21 @@ class Gallery:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that answering reads; the table of identifiers, kept for changes of the gallery, is not among them."""
+        """Bytes that a search reads; not the table of identifiers, which is for updates of the gallery."""
         return self.trie.nbytes + (0 if self.features is None else self.features.nbytes)
 
     def with_more(self, identifiers: Identifiers, features: NDArray[np.float32] | None) -> "Gallery":
-        """Return the gallery with more images after those that are there."""
+        """Return the gallery with more images after the present ones.
+
+        Raises `ContractError` if their identifiers have another length or codebook size.
+        """
         old = self.identifiers
         if (identifiers.num_codebooks, identifiers.codebook_size) != (old.num_codebooks, old.codebook_size):
-            raise ContractError("the identifiers of images that are added are not of the gallery's kind")
+            raise ContractError(
+                f"identifiers of {identifiers.num_codebooks} codes of {identifiers.codebook_size} cannot be added to "
+                f"a gallery with identifiers of {old.num_codebooks} codes of {old.codebook_size}",
+                code="wrong-shape",
+            )
         return Gallery(
             identifiers=Identifiers(np.concatenate([old.codes, identifiers.codes]), old.codebook_size),
             features=None if self.features is None or features is None else np.concatenate([self.features, features]),
@@ -71,26 +78,26 @@ class Gallery:
         return Identifiers(self.identifiers.codes[present[nearest[:, 0]]], self.identifiers.codebook_size)
 
     def distances(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Squared distances [B,K] of features [B,D] to those of gallery `rows` [B,K]; infinite where a row is -1."""
+        """Return squared distances [B,K] of features [B,D] to those of gallery `rows` [B,K]; infinite for row -1."""
         out = np.empty(rows.shape, np.float32)
-        asked, some_row = np.ascontiguousarray(features), np.maximum(rows, 0)
-        arrays = (faiss.swig_ptr(array) for array in (out, asked, self._all_features, some_row))
+        queries, some_row = np.ascontiguousarray(features), np.maximum(rows, 0)
+        arrays = (faiss.swig_ptr(array) for array in (out, queries, self._all_features, some_row))
         faiss.fvec_L2sqr_by_idx(*arrays, features.shape[1], *rows.shape)  # type: ignore[attr-defined]  # from SWIG
         return np.where(rows == MISSING, np.inf, out)
 
     @property
     def _all_features(self) -> NDArray[np.float32]:
         if self.features is None:
-            raise ContractError("this gallery was made without features")
+            raise ContractError("this gallery was made without features", code="no-features")
         return self.features
 
 
 def by_similarity(found: Ranking, distances: NDArray[np.float32], *, within: bool, rerank: int) -> Ranking:
-    """Return the answers in another order: `within` an identifier, and then the best `rerank`, the nearest first.
+    """Reorder results by distance, nearest first: `within` each identifier, and then the best `rerank` of all.
 
-    Answers that have one score are those of one identifier; `distances` [B,K] are infinite where one is missing. No
-    single number orders all answers then, neither a log-probability nor a distance, so that scores are minus the place
-    in the order: 0 for the best, then -1, -2 ….
+    Results of one identifier are those of equal score. `distances` [B,K] are infinite for missing results. No single
+    number orders all results afterwards, neither a log-probability nor a distance, so that the scores are minus the
+    rank: 0 for the best, then -1, -2 ….
     """
     rows, scores = found.rows, found.scores
     if within:

@@ -1,6 +1,6 @@
 """Residual quantisation: a vector as a sum of M codebook entries (equations 1 and 2).
 
-Shape letters: B vectors, N training vectors, D dimensions, M codebooks, L entries.
+Shape letters: B vectors, N training vectors, D dimensions, M codebooks, L entries of a codebook.
 """
 
 import faiss
@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-_BATCH = 1024  # features that are quantised at once
+_BATCH = 1024  # features that are quantised at a time
 
 
 class ResidualQuantizer(nn.Module):
-    """M codebooks of L entries; each quantises what the ones before it left over."""
+    """M codebooks of L entries; each quantises the residual of the ones before it."""
 
     codebooks: Tensor  # [M,L,D]
 
@@ -23,7 +23,7 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes [B,M] of features [B,D], and the sums of the entries up to each code [B,M,D]."""
+        """Return codes [B,M] of features [B,D], and the sums [B,M,D] of the entries up to each code."""
         residual, codes, sums = features.float(), [], []
         for codebook in self.codebooks:
             nearest = torch.cdist(residual, codebook, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
@@ -33,19 +33,19 @@ class ResidualQuantizer(nn.Module):
         return torch.stack(codes, dim=1), torch.stack(sums, dim=1)
 
     def codes(self, features: Tensor) -> Tensor:
-        """Codes [N,M] of features [N,D], batch by batch: distances take batch * L * D floats."""
+        """Return codes [N,M] of features [N,D], batch by batch: distances take batch * L * D floats."""
         batches = torch.split(features, _BATCH)
         return torch.cat([self(batch.to(self.codebooks.device))[0] for batch in batches])
 
     @torch.no_grad()
     def sums(self, codes: Tensor) -> Tensor:
-        """The sums [B,M,D] of the entries up to each of codes [B,M]."""
+        """Return the sums [B,M,D] of the entries up to each of codes [B,M]."""
         levels = torch.arange(codes.shape[1], device=codes.device)
         return self.codebooks[levels, codes].cumsum(dim=1)
 
     @torch.no_grad()
     def fit(self, features: Tensor, seed: int) -> None:
-        """Set the codebooks by k-means on features [N,D], each on the residuals of the ones before it."""
+        """Set the codebooks by k-means on features [N,D], each on the residuals of the ones before it (equation 2)."""
         residual = features.detach().float().cpu().numpy()
         for level in range(len(self.codebooks)):
             centroids, residual = _kmeans(residual, self.codebooks.shape[1], seed + level)
@@ -55,9 +55,9 @@ class ResidualQuantizer(nn.Module):
 def _kmeans(
     vectors: NDArray[np.float32], codebook_size: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return centroids [L,D] and what is left of each vector [N,D].
+    """Return centroids [L,D] and the residual of each vector [N,D].
 
-    With fewer vectors than entries, the spare entries lie too far away to be anyone's nearest.
+    With fewer vectors than entries, the spare entries lie too far away to be the nearest one of any vector.
     """
     k = min(codebook_size, len(vectors))
     vectors = np.ascontiguousarray(vectors)

@@ -1,9 +1,9 @@
-"""A slow decoder, written to be plainly right: the oracle of beam search, and what `irbench bench beam` compares with.
+"""A slow decoder, written to be plainly right: the oracle of beam search, and the baseline of `irbench bench beam`.
 
-It does what the published code does (yakt00/IRGen:model/IRGen.py): every beam has a copy of the image's tokens and
-makes keys and values of it anew, the whole prefix is read again for every code, all beam_size are there from the start,
-and the trie is dictionaries. It leaves out two things of it: projecting queries, keys and values where only one of
-the three is needed, and multiplying probabilities, which are zero before long, instead of adding their logarithms.
+It works as the published code does (yakt00/IRGen:model/IRGen.py): every beam has its own copy of the image's tokens
+and projects them to keys and values again, the whole prefix is computed again for every code, all beams exist from the
+start, and the trie is nested dictionaries. It differs in two points: queries, keys and values are projected only where
+they are used, and log-probabilities are added instead of probabilities multiplied, which soon underflow to zero.
 """
 
 from heapq import nlargest
@@ -15,37 +15,37 @@ from irbench.retrievers.irgen.branching import NEVER
 from irbench.retrievers.irgen.decoder import Decoder
 from irbench.retrievers.irgen.trie import Trie
 
-Node = dict[int, "Node"]  # from a code to the node it leads to
-Beam = tuple[float, list[int]]  # a score, and the codes that have it
+Node = dict[int, "Node"]  # children by code
+Beam = tuple[float, list[int]]  # score and codes of a prefix
 
 
 class ReferenceSearch:
-    """Beam search without a cache, one query after another where the trie is concerned."""
+    """Beam search without a cache; the trie is walked one query after another."""
 
     def __init__(self, trie: Trie, device: str) -> None:
         self._root, self._leaf = _dictionaries(trie)
         self._length, self._device = len(trie.levels), device
 
     def __call__(self, decoder: Decoder, tokens: Tensor, beam_size: int) -> tuple[Tensor, Tensor]:
-        """As `BeamSearch`; always [B,`beam_size`], where fewer leaves were found with leaf 0."""
+        """Return leaves and scores as `BeamSearch` does; always [B,`beam_size`], filled up with leaf 0 and -inf."""
         copies = tokens.repeat_interleave(beam_size, dim=0)  # [B·K,T,D]
         found: list[list[Beam]] = [[(0.0, [])] for _ in tokens]
         for position in range(self._length):
-            beams_and_copies = [query + query[:1] * (beam_size - len(query)) for query in found]
-            prefixes = [[*codes, 0] for query in beams_and_copies for _, codes in query]  # 0 is not looked at
+            filled = [beams + beams[:1] * (beam_size - len(beams)) for beams in found]
+            prefixes = [[*codes, 0] for beams in filled for _, codes in beams]  # the decoder ignores the last code
             logits = decoder(copies, torch.tensor(prefixes, device=self._device))[:, position]
             logp = logits.log_softmax(dim=-1).view(len(tokens), beam_size, -1).tolist()
-            found = [self._extended(query, logp[row], beam_size) for row, query in enumerate(found)]
-        return self._answers(found, beam_size)
+            found = [self._extended(beams, logp[row], beam_size) for row, beams in enumerate(found)]
+        return self._leaves(found, beam_size)
 
-    def _extended(self, beam_size: list[Beam], logp: list[list[float]], most: int) -> list[Beam]:
+    def _extended(self, beams: list[Beam], logp: list[list[float]], beam_size: int) -> list[Beam]:
         """Return the best children of one query's beams, best first."""
         children = [
             (score + logp[number][code], [*codes, code])
-            for number, (score, codes) in enumerate(beam_size)
+            for number, (score, codes) in enumerate(beams)
             for code in self._node(codes)
         ]
-        return nlargest(most, children, key=lambda child: child[0])
+        return nlargest(beam_size, children, key=lambda child: child[0])
 
     def _node(self, codes: list[int]) -> Node:
         node = self._root
@@ -53,11 +53,11 @@ class ReferenceSearch:
             node = node[code]
         return node
 
-    def _answers(self, found: list[list[Beam]], beam_size: int) -> tuple[Tensor, Tensor]:
+    def _leaves(self, found: list[list[Beam]], beam_size: int) -> tuple[Tensor, Tensor]:
         leaves = torch.zeros(len(found), beam_size, dtype=torch.long)
         scores = torch.full((len(found), beam_size), NEVER)
-        for row, query in enumerate(found):
-            for place, (score, codes) in enumerate(query):
+        for row, beams in enumerate(found):
+            for place, (score, codes) in enumerate(beams):
                 leaves[row, place], scores[row, place] = self._leaf[tuple(codes)], score
         return leaves.to(self._device), scores.to(self._device)
 

@@ -1,4 +1,4 @@
-"""IRGen as a retriever: identifiers for the gallery, a decoder that writes them. Recipe: methods/irgen.toml."""
+"""IRGen as a retriever: identifiers of the gallery, and a decoder that generates them. Recipe: methods/irgen.toml."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,25 +16,24 @@ from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
 from irbench.core.ranking import Ranking
 from irbench.data.pixels import View, pixels
-from irbench.networks.backbones import centre, sent
+from irbench.networks.backbones import center_crop, to_device
 from irbench.protocols import Components, Trainable
 from irbench.retrievers.irgen.autoregression import Autoregression, Targets
-from irbench.retrievers.irgen.beam import BeamSearch
+from irbench.retrievers.irgen.beam import BeamSearch, generate
 from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.exact import ExactSearch, Found, Misses, misses
-from irbench.retrievers.irgen.features import kept_features
+from irbench.retrievers.irgen.features import cached_features
 from irbench.retrievers.irgen.gallery import Gallery, by_similarity
 from irbench.retrievers.irgen.start import StartConfig, starting_network
-from irbench.retrievers.irgen.unconstrained import generate_unconstrained
 from irbench.runtime.code import code_digest
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 from irbench.runtime.timer import caches_bypassed, span, subspan
 from irbench.training.loop import train
 
-Find = BeamSearch | ExactSearch
-_FINDS: Mapping[str, type[Find]] = {"beam": BeamSearch, "exact": ExactSearch}
-_COMPARED = 512  # queries, at most, for which beam search is held against exact search
+Search = BeamSearch | ExactSearch
+_SEARCHES: Mapping[str, type[Search]] = {"beam": BeamSearch, "exact": ExactSearch}
+_COMPARED = 512  # queries, at most, for which beam search is compared with exact search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,37 +47,35 @@ class Config(StartConfig):
     num_layers: PositiveInt = 12  # blocks of the decoder
     width: PositiveInt = 768
     num_heads: PositiveInt = 12
-    targets_per_image: PositiveInt = (
-        1  # images of its class whose identifiers an image is to write, each time it is seen
-    )
+    targets_per_image: PositiveInt = 1  # identifiers of its class that an image is trained on, each time it is seen
     label_smoothing: Part = 0.0
-    residual: Literal["stream", "normalised"] = "stream"  # what each part of a block of the decoder is added to
+    residual: Literal["stream", "normalised"] = "stream"  # what a block of the decoder adds to: see DecoderConfig
     beam_size: PositiveInt = 30
     search_batch: PositiveInt = 64  # queries that are decoded at once
-    decode: Literal["beam", "exact"] = "beam"  # exact: as many identifiers as there are beams, and none missed
-    # Beyond the paper. Similarity is the distance of features, those of the network that the decoder looks through:
-    # a query's are there already, the gallery's are computed and kept with the index.
+    decode: Literal["beam", "exact"] = "beam"  # exact: the `beam_size` most probable identifiers
+    # Beyond the paper. Similarity is the distance of features of the decoder's own network: a query's are computed
+    # anyway, the gallery's are stored with the index.
     within: Literal["gallery", "similarity"] = "gallery"  # the order of images that share an identifier
-    rerank: NonNegativeInt = 0  # so many of the best answers are put in order of similarity
+    rerank: NonNegativeInt = 0  # this many results are reordered by similarity
     unseen: Literal["encode", "nearest", "generate"] = "encode"  # an added image's identifier: see IrgenRetriever
 
     @property
     def compares(self) -> bool:
-        """Are answers ordered by similarity, within an identifier or across?"""
+        """Are results ordered by similarity, within an identifier or across?"""
         return self.within == "similarity" or self.rerank > 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % self.num_heads:
-            raise ValueError(f"width = {self.width} is not divided by num_heads = {self.num_heads}")
+            raise ValueError(f"width = {self.width} is not a multiple of num_heads = {self.num_heads}")
 
 
 class IrgenRetriever:
-    """Writes the identifiers of gallery images for a query image, under a trie of those that exist.
+    """Generates identifiers of gallery images for a query image, constrained by a trie of those that exist.
 
-    The identifier of an image that is added, which training has not seen, is its own ("encode", as the paper does: the
-    decoder has never written it), that of the image "nearest" to it by similarity, or the best one of those in the
-    trie that the decoder would "generate" for it. An identifier of the last two kinds is one that the decoder knows.
+    An image that is added after training gets, as `unseen` says, its own identifier ("encode", as in the paper, though
+    the decoder was not trained to generate it), that of the "nearest" image by similarity, or the most probable one in
+    the trie that the decoder would "generate" for it. The last two are identifiers that the decoder was trained on.
     """
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
@@ -86,16 +83,16 @@ class IrgenRetriever:
         self.identifier = components.identifier()
         self._task: Autoregression | None = None
         self._training: dict[str, dict[str, object]] = {}
-        self._held: Gallery | None = None
+        self._indexed: Gallery | None = None
         self._misses: Misses | None = None
 
     def train(self, images: ImageSet) -> None:
-        """Train the identifier, then the encoder-decoder on pairs of one class."""
+        """Train the identifier, then the encoder-decoder on pairs of images of one class."""
         if isinstance(self.identifier, Trainable):
             self.identifier.train(images)
         identifiers = self.identifier.encode(images)
         start = starting_network(self.config, self.runtime, self.components, images)
-        shape = DecoderConfig(
+        decoder_config = DecoderConfig(
             memory_dim=start.network.dim,
             num_codebooks=identifiers.num_codebooks,
             codebook_size=identifiers.codebook_size,
@@ -107,38 +104,38 @@ class IrgenRetriever:
         targets = Targets(identifiers, images.labels, self.runtime.device)
         task = Autoregression(
             start.network,
-            Decoder(shape),
+            Decoder(decoder_config),
             targets,
-            times=self.config.targets_per_image,
+            targets_per_image=self.config.targets_per_image,
             label_smoothing=self.config.label_smoothing,
         )
-        also = [start.origin, identifiers.digest, asdict(shape), code_digest(starting_network)]
+        also = [start.origin, identifiers.digest, asdict(decoder_config), code_digest(starting_network)]
         trained = train(task, images, self.config, self.runtime, also=also)
         self._task, self._training = task, {**start.training, **trained.training}
 
     def index(self, gallery: ImageSet) -> None:
-        """Give every gallery image its identifier and build the trie."""
+        """Compute the identifier of every gallery image and build the trie."""
         self.runtime.cast_weights(self._trained.module)
         with span("encode"):
             identifiers, features = self.identifier.encode(gallery), self._features(gallery)
-        self._hold(Gallery.of(identifiers, features))
+        self._use(Gallery.of(identifiers, features))
 
     def add(self, images: ImageSet) -> None:
-        """Give more images identifiers, as `unseen` says, and build the trie again; nothing is trained."""
+        """Add images, with identifiers as `unseen` says, and rebuild the trie; no network is trained."""
         with span("encode"):
             features = self._features(images)
             identifiers = self._identify(images, features)
-        self._hold(self._gallery.with_more(identifiers, features))
+        self._use(self._gallery.with_more(identifiers, features))
 
     def remove(self, rows: NDArray[np.int64]) -> None:
-        """Build the trie again without these rows; an identifier that no image has any more is not written again."""
-        self._hold(self._gallery.without(rows))
+        """Rebuild the trie without these rows; an identifier without images is not generated any more."""
+        self._use(self._gallery.without(rows))
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
-        """Write the best identifiers for each query; their images are the answers."""
+        """Generate the best identifiers for each query and return the ranking [Q,k] of their images."""
         if self.config.decode == "exact" and not caches_bypassed():
-            self._misses = self._compared(queries)
-        return Ranking.stack([self._answer(pictures, k) for pictures in self._batches(queries)])
+            self._misses = self._compare(queries)
+        return Ranking.stack([self._search_batch(images, k) for images in self._batches(queries)])
 
     def identifiers(self) -> Identifiers:
         """Return the identifiers codes[N,M] of the gallery, those of removed rows included."""
@@ -146,31 +143,31 @@ class IrgenRetriever:
 
     @torch.inference_mode()
     def generate(self, queries: ImageSet) -> NDArray[np.int64]:
-        """Return for each query the codes [Q,K,M] that the decoder writes with no trie to hold it, best first."""
-        written = []
-        for pictures in self._batches(queries):
+        """Return the codes [Q,K,M] of the most probable sequences of each query without a trie, best first."""
+        generated = []
+        for images in self._batches(queries):
             with self.runtime.autocast():
-                tokens = self._tokens(pictures)
+                tokens = self._tokens(images)
                 with span("search"):
-                    codes = generate_unconstrained(self._trained.decoder, tokens, self.config.beam_size)
-                    written.append(codes.cpu().numpy())
-        return np.concatenate(written)
+                    codes = generate(self._trained.decoder, tokens, self.config.beam_size)
+                    generated.append(codes.cpu().numpy())
+        return np.concatenate(generated)
 
     def describe(self) -> Description:
-        """The encoder-decoder, the identifiers, and how they are used."""
-        task, trie, wish = self._trained, self._gallery.trie, self.config
-        images = np.diff(trie.first_row)
+        """Describe the encoder-decoder, the identifiers, and the settings of the search."""
+        task, trie, config = self._trained, self._gallery.trie, self.config
+        per_leaf = np.diff(trie.first_row)  # images
         identifier: dict[str, Any] = dict(self.identifier.describe().details)
         details: dict[str, Any] = {
             "training": {**identifier.pop("training", {}), **self._training},
             **identifier,
-            "beam_size": wish.beam_size,
-            "decode": wish.decode,
-            "within": wish.within,
-            "rerank": wish.rerank,
-            "unseen": wish.unseen,
-            "images_per_identifier_max": int(images.max()),
-            "images_sharing_an_identifier": int(images[images > 1].sum()),
+            "beam_size": config.beam_size,
+            "decode": config.decode,
+            "within": config.within,
+            "rerank": config.rerank,
+            "unseen": config.unseen,
+            "images_per_identifier_max": int(per_leaf.max()),
+            "images_sharing_an_identifier": int(per_leaf[per_leaf > 1].sum()),
         }
         if self._misses:
             details["beam_misses"] = asdict(self._misses)
@@ -181,64 +178,66 @@ class IrgenRetriever:
             details=details,
         )
 
-    def _hold(self, gallery: Gallery) -> None:
-        """Answer from this gallery from now on."""
+    def _use(self, gallery: Gallery) -> None:
+        """Build the search structure of a gallery and search that gallery from now on."""
         with span("build"):
-            self._held = gallery
-            self._find: Find = _FINDS[self.config.decode](gallery.trie, self.runtime.device)
+            self._indexed = gallery
+            self._search: Search = _SEARCHES[self.config.decode](gallery.trie, self.runtime.device)
 
     def _features(self, images: ImageSet) -> NDArray[np.float32] | None:
-        """Return the features [N,D] of the decoder's own network, if answers or identifiers depend on them."""
+        """Return the features [N,D] of the decoder's own network, if results or identifiers depend on them."""
         if not self.config.compares and self.config.unseen != "nearest":
             return None
-        return kept_features(self._trained.backbone, images, self.config, self.runtime)
+        return cached_features(self._trained.backbone, images, self.config, self.runtime)
 
     def _identify(self, images: ImageSet, features: NDArray[np.float32] | None) -> Identifiers:
-        """Return the identifiers of images that training has not seen."""
+        """Return identifiers of images that are added after training."""
         if self.config.unseen == "encode":
             return self.identifier.encode(images)
         if features is not None and self.config.unseen == "nearest":
             return self._gallery.of_nearest(features)
-        best = [self._leaves(self._tokens(pictures), 1)[0][:, 0] for pictures in self._batches(images)]
+        best = [self._leaves(self._tokens(batch), 1)[0][:, 0] for batch in self._batches(images)]
         return self._gallery.of_leaves(np.concatenate(best))
 
     def _batches(self, images: ImageSet) -> Iterator[torch.Tensor]:
-        """Yield the pictures [B,H,H,3] that are decoded at once."""
-        pictures = pixels(images, View(self.config.resize_size, self.config.fit), self.runtime)
+        """Yield batches of uint8 images [B,H,H,3]."""
+        images_uint8 = pixels(images, View(self.config.resize_size, self.config.fit), self.runtime)
         starts = range(0, len(images), self.config.search_batch)
         for start in track(starts, "generate", total=len(starts)):
             rows = np.arange(start, min(start + self.config.search_batch, len(images)))
             with span("encode"):
-                batch = torch.from_numpy(pictures[rows])
+                batch = torch.from_numpy(images_uint8[rows])
             yield batch
 
     @torch.inference_mode()
-    def _tokens(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Tokens [B,T,D] of pictures [B,H,H,3]."""
+    def _tokens(self, images_uint8: torch.Tensor) -> torch.Tensor:
+        """Return tokens [B,T,D] of images [B,H,H,3]."""
         with span("encode"), self.runtime.autocast():
-            return self._trained.backbone(centre(sent(pictures, self.runtime.device), self.config.image_size))
+            return self._trained.backbone(
+                center_crop(to_device(images_uint8, self.runtime.device), self.config.image_size)
+            )
 
     @torch.inference_mode()
-    def _leaves(self, tokens: torch.Tensor, beam_size: int, find: Find | None = None) -> Found:
-        """The best leaves [B,K] of the trie for tokens [B,T,D], and their scores."""
+    def _leaves(self, tokens: torch.Tensor, beam_size: int, search: Search | None = None) -> Found:
+        """Return the best leaves [B,K] of the trie for tokens [B,T,D], and their scores [B,K]."""
         with self.runtime.autocast():
-            leaves, scores = (find or self._find)(self._trained.decoder, tokens, beam_size)
+            leaves, scores = (search or self._search)(self._trained.decoder, tokens, beam_size)
         return leaves.cpu().numpy(), scores.cpu().numpy()
 
-    def _compared(self, queries: ImageSet) -> Misses:
-        """Tell how often beam search misses what exact search finds, for an even spread of the queries."""
+    def _compare(self, queries: ImageSet) -> Misses:
+        """Return how often beam search misses what exact search finds, on an even sample of the queries."""
         count = min(len(queries), _COMPARED)
         beam_search = BeamSearch(self._gallery.trie, self.runtime.device)
         by_beam, exact = [], []
-        for pictures in self._batches(queries.take(np.arange(count) * len(queries) // count)):
-            tokens = self._tokens(pictures)
+        for images in self._batches(queries.take(np.arange(count) * len(queries) // count)):
+            tokens = self._tokens(images)
             by_beam.append(self._leaves(tokens, self.config.beam_size, beam_search))
             exact.append(self._leaves(tokens, self.config.beam_size))
         return misses(_joined(by_beam), _joined(exact))
 
-    def _answer(self, pictures: torch.Tensor, k: int) -> Ranking:
-        """Answer the queries whose pictures are [B,H,H,3]."""
-        tokens = self._tokens(pictures)
+    def _search_batch(self, images_uint8: torch.Tensor, k: int) -> Ranking:
+        """Return the ranking [B,k] of query images [B,H,H,3]."""
+        tokens = self._tokens(images_uint8)
         with span("search"):
             leaves, scores = self._leaves(tokens, self.config.beam_size)
             with subspan("lookup"):
@@ -246,14 +245,14 @@ class IrgenRetriever:
             return self._reordered(found, tokens).cut(k) if self.config.compares else found
 
     def _depth(self, k: int) -> int:
-        """Return how many answers have to be gathered for the best `k`: whole identifiers, where these are ordered."""
+        """Return how many images to collect for the best `k`: whole identifiers, where their images are ordered."""
         depth = max(k, self.config.rerank)
         if self.config.within == "similarity":
             depth += int(np.diff(self._gallery.trie.first_row).max()) - 1
         return depth
 
     def _reordered(self, found: Ranking, tokens: torch.Tensor) -> Ranking:
-        """Order the answers by how near their features are to the query's."""
+        """Order a ranking by the distance of features, those of the queries computed from tokens [B,T,D]."""
         with torch.inference_mode():
             features = self._trained.backbone.feature(tokens).cpu().numpy()
         distances = self._gallery.distances(features, found.rows)
@@ -263,17 +262,17 @@ class IrgenRetriever:
     @property
     def _trained(self) -> Autoregression:
         if self._task is None:
-            raise ContractError("IrgenRetriever was asked before it was trained")
+            raise ContractError("IrgenRetriever was used before it was trained", code="not-trained")
         return self._task
 
     @property
     def _gallery(self) -> Gallery:
-        if self._held is None:
-            raise ContractError("IrgenRetriever was asked before it had indexed a gallery")
-        return self._held
+        if self._indexed is None:
+            raise ContractError("IrgenRetriever was used before it had indexed a gallery", code="not-indexed")
+        return self._indexed
 
 
 def _joined(found: Sequence[Found]) -> Found:
-    """Join what was found for batches of queries, one after the other."""
+    """Concatenate the leaves and scores of batches of queries."""
     leaves, scores = zip(*found, strict=True)
     return np.concatenate(leaves), np.concatenate(scores)

@@ -1,7 +1,7 @@
-"""Where the networks of IRGen start from.
+"""The initial weights of IRGen's networks.
 
-The paper starts both the tokenizer's and the decoder's network from CLIP. Where nothing pretrained is to be had,
-`start = "ft-clip"` starts them from the encoder that was trained on the same images, which is then trained first.
+The paper starts the tokenizer's and the decoder's network from CLIP. Where no pretrained weights are at hand,
+`start = "ft-clip"` starts both from the encoder of that method, which is trained on the same images first.
 """
 
 from dataclasses import dataclass
@@ -20,30 +20,36 @@ from irbench.training.sharing import SharesNetwork
 class StartConfig(TrainingConfig):
     """The recipe of a network that may start from another method's."""
 
-    start: str = "weights"  # the backbone's own weights (or nothing), or the name of a method that trains an encoder
+    start: str = "weights"  # "weights": as `backbone` says; else the name of a method that trains an encoder
 
 
 class Start(NamedTuple):
-    """A network that is ready to learn."""
+    """A network before its training."""
 
     network: VisionNetwork
-    origin: str  # what it started from, for the key of what it learns
-    training: dict[str, dict[str, object]]  # how it learnt what it starts from: see TrainedModel.training
+    origin: str  # of its weights: part of the key of what is trained from it
+    training: dict[str, dict[str, object]]  # of the method that it starts from: see TrainedModel.training
 
 
 def starting_network(config: StartConfig, runtime: Runtime, components: Components, images: ImageSet) -> Start:
-    """Return the network that is to learn on `images`."""
+    """Return the network to train on `images`.
+
+    Raises `RecipeError` if `start` names a method without a network, or with another backbone than the recipe's.
+    """
     seed_everything(runtime.seed)
     if config.start == "weights":
         network = VisionNetwork(config, weights=runtime.weights)
         return Start(network, network.weights, {})
     encoder = components.trained_encoder(config.start, images)
     if not isinstance(encoder, SharesNetwork):
-        raise RecipeError(f'start = "{config.start}": this method trains no network that another could start from')
+        raise RecipeError(
+            f'start = "{config.start}": this method trains no network that another could start from', code="no-network"
+        )
     network, trained = encoder.network, encoder.trained_model
-    seed_everything(runtime.seed)  # whatever training it, or not training it again, has drawn
+    seed_everything(runtime.seed)  # the state of the generators must not depend on whether the encoder was cached
     if network.name != config.backbone:
         raise RecipeError(
-            f'start = "{config.start}": its network is {network.name}, but backbone = "{config.backbone}"'
+            f'start = "{config.start}": its network is {network.name}, but backbone = "{config.backbone}"',
+            code="wrong-backbone",
         )
     return Start(network, trained.content, trained.training)

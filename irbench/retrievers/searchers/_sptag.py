@@ -60,14 +60,16 @@ def library() -> ctypes.CDLL:
     """Load the engine with its functions declared, or tell what is missing."""
     spec = find_spec("sptag")  # does not import it
     if spec is None or spec.origin is None:
-        raise MissingLibrary("SPANN needs the package sptag (Linux on x86-64): pip install sptag")
+        raise MissingLibrary("SPANN needs the package sptag (Linux on x86-64): pip install sptag", code="no-library")
     folder = Path(spec.origin).parent
     try:
         with silenced(STDOUT):
             ctypes.CDLL(str(folder / "libSPTAGLib.so"), mode=ctypes.RTLD_GLOBAL)  # the next one finds its names there
             engine = ctypes.CDLL(str(folder / "libCSHARPSPTAG.so"))
     except OSError as error:
-        raise MissingLibrary(f"SPANN's engine does not load ({error}): apt-get install {_SYSTEM_PACKAGES}") from error
+        raise MissingLibrary(
+            f"SPANN's engine does not load ({error}): apt-get install {_SYSTEM_PACKAGES}", code="no-library"
+        ) from error
     for name, (result, *arguments) in _SIGNATURES.items():
         function = getattr(engine, f"CSharp_{name}")
         function.restype, function.argtypes = result, arguments
@@ -98,7 +100,8 @@ def build(vectors: NDArray[np.float32], sections: Sections, *, seed: int, folder
         last = child.stdout.decode(errors="replace").strip().rpartition("\n")[2]
         raise IrbenchError(
             f"SPANN's engine could not index {len(vectors)} vectors of {vectors.shape[1]} dimensions (exit status "
-            f"{child.returncode}, last words: {last!r}): change methods/search/spann.toml, or use another searcher"
+            f"{child.returncode}, last words: {last!r}): change methods/search/spann.toml, or use another searcher",
+            code="engine-failed",
         )
 
 
@@ -129,7 +132,10 @@ class Index:
         with silenced(STDOUT):
             self._index = self._engine.CSharp_AnnIndex_Load(str(self._folder).encode())
         if not self._index:
-            raise IrbenchError(f"SPANN's engine cannot read the index that it wrote to {folder}: is the disk full?")
+            raise IrbenchError(
+                f"SPANN's engine cannot read the index that it wrote to {folder}: is the disk full?",
+                code="engine-failed",
+            )
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return rows [Q,k], -1 for no answer, and squared distances [Q,k]."""

@@ -15,10 +15,11 @@ from pydantic import Field, PositiveInt
 from irbench.core.cell import Overrides
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
+from irbench.core.promises import Promises
 from irbench.core.ranking import Ranking
 from irbench.core.rows import Rows
 from irbench.retrievers.searchers import _faiss
-from irbench.retrievers.searchers._answers import as_gallery, as_more, as_queries, as_ranking
+from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
 
 _VECTORS_PER_CELL = 39  # below this Faiss calls a cell's centre badly trained; the paper's own nlist are just above
@@ -43,10 +44,11 @@ class IvfPqSearcher:
     Dimensions are filled up with zeros to a multiple of `subspaces`; distances stay the same.
     """
 
+    promises = Promises(recall=0.4)  # 32 bits for a vector, one cell visited
+
     _index: Any  # faiss.IndexIVFPQ in host memory
     _on_gpu: Any  # its copy on the GPU, or None
     _device: str
-    _dim: int
     _rows: Rows
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
@@ -56,7 +58,7 @@ class IvfPqSearcher:
     def build(self, gallery: Embeddings) -> None:
         """Train both quantisers on the gallery, as far as its size allows, and add every row."""
         faiss = _faiss.library()
-        vectors = self._padded(as_gallery(gallery))
+        vectors = self._padded(gallery.array)
         size, dim = vectors.shape
         nlist = min(self.config.nlist, max(1, size // _VECTORS_PER_CELL))
         bits = min(self.config.bits, max(1, size.bit_length() - 1))
@@ -67,12 +69,12 @@ class IvfPqSearcher:
         index.train(np.resize(vectors, (max(size, 2**bits), dim)))  # a lone image is its own second centroid
         index.add(vectors)
         index.nprobe = min(self.config.nprobe, nlist)
-        self._index, self._dim, self._rows = index, gallery.dim, Rows.first(size)
+        self._index, self._rows = index, Rows.first(size)
         self._copy_to_gpu(faiss, vectors[:1])
 
     def add(self, vectors: Embeddings) -> None:
         """Quantise more vectors with the quantisers as they were trained."""
-        padded = self._padded(as_more(vectors, self._dim))
+        padded = self._padded(vectors.array)
         rows = self._rows.with_more(len(vectors))
         self._index.add_with_ids(padded, rows.numbers[len(self._rows) :])
         self._rows = rows
@@ -100,11 +102,10 @@ class IvfPqSearcher:
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return up to `k` gallery rows of the visited cells, scored by the distance to their quantised vectors."""
-        asked = self._padded(as_queries(queries, self._dim))
-        width = min(k, self._index.ntotal)
-        index = self._index if self._on_gpu is None or width > _GPU_LIMIT else self._on_gpu
-        distances, rows = index.search(asked, width)
-        return as_ranking(rows, distances, k)
+        asked = self._padded(queries.array)
+        index = self._index if self._on_gpu is None or k > _GPU_LIMIT else self._on_gpu
+        distances, rows = index.search(asked, k)
+        return by_distance(rows, distances, k)
 
     def _padded(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % self.config.subspaces)))

@@ -15,10 +15,11 @@ from pydantic import NonNegativeInt
 
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
+from irbench.core.promises import Promises
 from irbench.core.ranking import Ranking
 from irbench.core.rows import Rows
 from irbench.retrievers.searchers import _faiss
-from irbench.retrievers.searchers._answers import as_gallery, as_more, as_queries, as_ranking
+from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
 
 _GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
@@ -36,6 +37,8 @@ class Config:
 class LinearSearcher:
     """Exact nearest neighbours; equal distances by lower row, whatever the batch and the device."""
 
+    promises = Promises(recall=1.0, exact_scores=True)
+
     _flat: Any  # faiss.IndexFlatL2 in host memory
     _index: Any  # what proposes candidates: `_flat`, or its copy on the GPU
     _vectors: NDArray[np.float32]  # [N,D], a view of the index's own storage
@@ -48,14 +51,13 @@ class LinearSearcher:
     def build(self, gallery: Embeddings) -> None:
         """Copy the gallery into the index; building again starts afresh."""
         faiss = _faiss.library()
-        vectors = as_gallery(gallery)
         self._flat = faiss.IndexFlatL2(gallery.dim)
-        self._flat.add(vectors)
+        self._flat.add(gallery.array)
         self._hold(Rows.first(len(gallery)))
 
     def add(self, vectors: Embeddings) -> None:
         """Copy more vectors into the index."""
-        self._flat.add(as_more(vectors, self._flat.d))
+        self._flat.add(vectors.array)
         self._hold(self._rows.with_more(len(vectors)))
 
     def remove(self, rows: NDArray[np.int64]) -> None:
@@ -83,13 +85,12 @@ class LinearSearcher:
 
     def _search(self, queries: Embeddings, k: int) -> Ranking:
         """Return the `k` nearest places of the index."""
-        asked = as_queries(queries, self._vectors.shape[1])
-        size = len(self._vectors)
+        asked, size = queries.array, len(self._vectors)
         width = min(size, k + self.config.spare, _GPU_LIMIT if self._on_gpu else size)
         proposed, rows = self._index.search(asked, width)
         distances = self._distances(asked, rows)
-        ranking = as_ranking(rows, distances, k)
-        doubtful = self._doubtful(asked, proposed, distances, -ranking.scores[:, min(k, size) - 1])
+        ranking = by_distance(rows, distances, k)
+        doubtful = self._doubtful(asked, proposed, distances, -ranking.scores[:, -1])
         if not doubtful.any():
             return ranking
         found, scores = ranking.rows.copy(), ranking.scores.copy()
@@ -121,7 +122,7 @@ class LinearSearcher:
     def _scan(self, queries: NDArray[np.float32], k: int) -> Ranking:
         """Compare with the whole gallery."""
         every_row = np.tile(np.arange(len(self._vectors)), (len(queries), 1))
-        return as_ranking(every_row, self._distances(queries, every_row), k)
+        return by_distance(every_row, self._distances(queries, every_row), k)
 
     def _distances(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Squared distances [Q,C] of each query to its own `rows` [Q,C], from differences."""

@@ -18,9 +18,10 @@ from irbench.core.cell import Overrides
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import MissingLibrary
+from irbench.core.promises import Promises
 from irbench.core.ranking import MISSING, Ranking
-from irbench.retrievers.searchers._answers import as_gallery, as_queries, as_ranking
 from irbench.retrievers.searchers._quiet import STDERR, silenced
+from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
 
 _CENTROIDS = 16  # of each block of a quantised vector: fewer images cannot train them
@@ -46,8 +47,9 @@ class Config:
 class ScannSearcher:
     """ScaNN on the CPU, its answers scored by exact distances. The library draws from fixed seeds of its own."""
 
+    promises = Promises(recall=0.95, exact_scores=True)
+
     _index: Any
-    _dim: int
     _details: dict[str, object]
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
@@ -56,12 +58,11 @@ class ScannSearcher:
 
     def build(self, gallery: Embeddings) -> None:
         """Train and fill the index."""
-        builder = library().builder(as_gallery(gallery), 1, "squared_l2")
+        builder = library().builder(gallery.array, 1, "squared_l2")
         builder.set_n_training_threads(1)  # sums over vectors are then always taken in one order
         stages = self._add_tree(builder, len(gallery)) + self._add_scoring(builder, len(gallery))
         with silenced(STDERR):
             self._index = builder.build()
-        self._dim = gallery.dim
         self._details = {"index": ", ".join(stages)}
 
     def _add_tree(self, builder: Any, size: int) -> list[str]:
@@ -86,11 +87,9 @@ class ScannSearcher:
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return up to `k` gallery rows by exact distance, out of those that the quantised vectors proposed."""
-        asked = as_queries(queries, self._dim)
-        width = min(k, self._index.size())
-        rows, distances = self._index.search_batched_parallel(asked, width, max(width, self.config.reorder))
+        rows, distances = self._index.search_batched_parallel(queries.array, k, max(k, self.config.reorder))
         found = np.where(np.isnan(distances), MISSING, rows.astype(np.int64))  # leaves may hold fewer than k
-        return as_ranking(found, distances, k)
+        return by_distance(found, distances, k)
 
     def describe(self) -> Description:
         """Tell the stages of the index, and its bytes as ScaNN writes it to disk, the vectors included."""
@@ -105,4 +104,6 @@ def library() -> Any:
     try:
         return import_module("scann.scann_ops.py.scann_ops_pybind")
     except (ImportError, OSError) as error:
-        raise MissingLibrary(f"this search needs ScaNN ({error}): pip install scann (Linux, macOS on ARM)") from error
+        raise MissingLibrary(
+            f"this search needs ScaNN ({error}): pip install scann (Linux, macOS on ARM)", code="no-library"
+        ) from error

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from irbench.core.cell import Overrides
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
+from irbench.core.promises import Promises
 from irbench.core.ranking import Ranking
 from irbench.retrievers.searchers import _sptag
-from irbench.retrievers.searchers._answers import as_gallery, as_queries, as_ranking
+from irbench.retrievers.searchers._ranking import by_distance
 from irbench.retrievers.searchers.linear import Config as LinearConfig
 from irbench.retrievers.searchers.linear import LinearSearcher
 from irbench.runtime.machine import Runtime
@@ -78,6 +79,8 @@ class Config:
 class SpannSearcher:
     """SPANN with its lists in a temporary folder, or an exact scan of a gallery that is too small for it."""
 
+    promises = Promises(recall=0.95, exact_scores=True)
+
     _index: _sptag.Index | None  # None: scanned
     _scan: LinearSearcher
 
@@ -90,9 +93,8 @@ class SpannSearcher:
     def build(self, gallery: Embeddings) -> None:
         """Index the gallery; what an earlier build left on disk is removed."""
         _sptag.library()
-        vectors = as_gallery(gallery)
         self._resources.close()
-        self._size, self._dim = vectors.shape
+        vectors = gallery.array
         self._index = None
         if _distinct(vectors, _FEWEST) < _FEWEST:
             self._scan = LinearSearcher(LinearConfig(), self.runtime)
@@ -100,15 +102,15 @@ class SpannSearcher:
             return
         folder = Path(tempfile.mkdtemp(prefix="irbench-spann-"))
         self._resources.callback(shutil.rmtree, folder, ignore_errors=True)
-        _sptag.build(vectors, self._sections(), seed=self.runtime.seed, folder=folder)
+        _sptag.build(vectors, self._sections(gallery.dim), seed=self.runtime.seed, folder=folder)
         self._index = _sptag.Index(folder)
         self._resources.callback(self._index.close)
 
-    def _sections(self) -> _sptag.Sections:
+    def _sections(self, dim: int) -> _sptag.Sections:
         """The recipe's values by the engine's own names."""
         common = {"isExecute": "true", "NumberOfThreads": str(self.config.threads or os.cpu_count())}
         # the engine counts pages, in which a vector of 768 dimensions takes six times the room of one of SIFT's
-        pages = str(math.ceil(self.config.posting_vectors * (_ROW + self._dim * _FLOAT) / _PAGE))
+        pages = str(math.ceil(self.config.posting_vectors * (_ROW + dim * _FLOAT) / _PAGE))
         sections = {
             "Base": {"IndexAlgoType": "BKT", "DistCalcMethod": "L2"},
             "SelectHead": common | {"SelectHeadType": "BKT", "TreeNumber": "1"},
@@ -125,8 +127,8 @@ class SpannSearcher:
         """Return up to `k` gallery rows out of the lists that the query reads, by exact distance."""
         if self._index is None:
             return self._scan.search(queries, k)
-        rows, distances = self._index.search(as_queries(queries, self._dim), min(k, self._size))
-        return as_ranking(rows, distances, k)
+        rows, distances = self._index.search(queries.array, k)
+        return by_distance(rows, distances, k)
 
     def describe(self) -> Description:
         """Tell the kind of index, and the bytes of its files."""

@@ -107,7 +107,7 @@ def test_a_fetch_that_breaks_off_goes_on(published, site):
     _, data = published("places365")
     big = "/train_256_places365standard.tar"
     site.serve(big, site.content[big], breaks_off(5000), status(500))
-    with pytest.raises(DataError, match=r"5,000 of .* bytes are kept.*Its page: http"):
+    with pytest.raises(DataError, match=r"5,000 of .* bytes are stored.*Its page: http"):
         run("places365", data)
     with pytest.raises(DataError, match="places365 not found"):
         datasets.load("places365", data=data)
@@ -123,7 +123,7 @@ def test_a_web_page_in_place_of_an_archive(call, published, site):
     site.serve("/CUB_200_2011.tgz", b"", sends(b"<html>Sign in</html>"))
     code, out, err = call("data", "fetch", "cub200", "--data", str(data), "--accept-license")
     assert (code, out) == (2, "")
-    assert "answers with a web page" in err
+    assert "returns a web page" in err
     assert "Traceback" not in err
     assert content(data) == {}
 
@@ -228,10 +228,10 @@ def test_an_archive_with_other_content(published, site, monkeypatch):
     archives, data = published("inshop")
     put_by_hand("inshop", archives, data)
     (data / "inshop" / "downloads" / "img.zip").write_bytes(official.zip_({"pictures/1.jpg": b"1"}))
-    with pytest.raises(DataError, match=r"img\.zip holds no Img/img: is it another archive of that name"):
+    with pytest.raises(DataError, match=r"img\.zip contains no Img/img: is it another archive of that name"):
         run("inshop", data)
     (data / "inshop" / "downloads" / "img.zip").write_bytes(official.zip_({"img/1.jpg": b"1", "../../2.jpg": b"2"}))
-    with pytest.raises(DataError, match=r"img\.zip is refused, and nothing of it kept: '../../2\.jpg' leads out"):
+    with pytest.raises(DataError, match=r"img\.zip is refused, and none of it unpacked: '../../2\.jpg' leads out"):
         run("inshop", data)
     assert content(data) == {}
 
@@ -252,7 +252,7 @@ def test_there_is_nothing_to_fetch_of_what_is_ones_own_or_comes_with_a_library(c
     official.unpacked({"photos/a/1.jpg": b""}, tmp_path)
     with pytest.raises(UsageError, match="photos is a folder or list of your own"):
         fetch.plan(datasets.find(tmp_path / "photos"), tmp_path)
-    assert call("data", "fetch", "digits")[:2] == (0, "digits needs nothing: the images come with scikit-learn\n")
+    assert call("data", "fetch", "digits")[:2] == (0, "digits needs no files: the images come with scikit-learn\n")
     assert "did you mean 'cub200'" in call("data", "fetch", "cub20")[2]
 
 

@@ -59,7 +59,7 @@ def test_what_was_published_arrives_in_the_end(site, tmp_path, answers):
 def test_only_the_rest_is_asked_for_and_by_the_next_call_too(site, tmp_path, monkeypatch):
     file = published(site.serve("/a.tgz", CONTENT, s.breaks_off(100_000), s.status(503)))
     with pytest.raises(
-        DataError, match=r"answers 503.*100,000 of 300,000 bytes are kept, and the same command goes on"
+        DataError, match=r"responds 503.*100,000 of 300,000 bytes are stored, and the same command continues"
     ):
         download(file, tmp_path)
     assert files(tmp_path) == ["a.tgz.part", "a.tgz.part.version"]
@@ -92,17 +92,17 @@ def test_a_part_that_is_longer_than_the_file_is_dropped(site, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (s.status(404), r"answers 404 Not Found\. It may have moved"),
-        (s.status(403), "answers 403"),
-        (s.sends(PAGE), r"answers with a web page in place of a\.tgz"),
-        (s.sends(PAGE, "application/octet-stream"), r"answers with a web page in place of a\.tgz"),
+        (s.status(404), r"responds 404 Not Found\. It may have moved"),
+        (s.status(403), "responds 403"),
+        (s.sends(PAGE), r"returns a web page instead of a\.tgz"),
+        (s.sends(PAGE, "application/octet-stream"), r"returns a web page instead of a\.tgz"),
         (s.states_length(200_000), "offers 200,000 bytes, and 300,000 are published"),
         (s.states_length(400_000), "offers 400,000 bytes, and 300,000 are published"),
         (s.sends(CONTENT + b"more", "application/x-tar"), "sends more than the 300,000 bytes that are published"),
         (s.sends(OTHER, "application/x-tar"), "was fetched whole and is not what was published; it has been deleted"),
         (s.status(302, Location="/a.tgz"), "302"),
         (s.status(302, Location="file:///etc/hostname"), "302"),
-        (s.status(500), "the server answers 500 Internal Server Error; try again later"),
+        (s.status(500), "the server responds 500 Internal Server Error; try again later"),
         (s.breaks_off(0), "broke off after 0 of 300,000 bytes"),
     ],
 )
@@ -144,7 +144,7 @@ def test_without_a_network_it_is_said_within_seconds(tmp_path, monkeypatch):
 
 def test_a_full_disk_keeps_what_is_there(site, tmp_path, monkeypatch):
     (tmp_path / "a.tgz.part").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match=r"a\.tgz\.part: No space left on device; what is there is kept"):
+    with pytest.raises(StoreError, match=r"a\.tgz\.part: No space left on device; the partial file is stored"):
         download(published(site.serve("/a.tgz", CONTENT)), tmp_path)
 
 

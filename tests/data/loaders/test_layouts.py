@@ -155,7 +155,7 @@ def test_matlab_files_with_other_content(tmp_path):
         ({"x": 1}, "no variable 'annotations'"),
         ({"annotations": 3}, "no field 'class' in it; is it the file without labels"),
         ({"annotations": table(fname=["1.jpg", "2.jpg"])}, "no field 'class'"),
-        ({"annotations": table(**{"class": ["car", "bus"]})}, "field 'class' holds something that is not a number"),
+        ({"annotations": table(**{"class": ["car", "bus"]})}, "field 'class' has a value that is not a number"),
         ({"annotations": table(**{"class": [1, 197]})}, "row 1: label 197 is not between 1 and 196"),
     ):
         savemat(path, content)
@@ -198,7 +198,7 @@ def test_inshop(tmp_path):
 
 def test_inshop_broken(tmp_path):
     inshop(tmp_path / "a", count=52712)
-    with pytest.raises(DataError, match="says 52,712 images, and it lists 4"):
+    with pytest.raises(DataError, match="states 52,712 images, and it lists 4"):
         datasets.load("inshop", data=tmp_path / "a")
     inshop(tmp_path / "b", rows=[*INSHOP[:3], (*INSHOP[3][:2], "test")])
     with pytest.raises(DataError, match="image 4: evaluation status 'test'"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cells import fields_of
 
 from irbench.core.description import Backbone
 from irbench.metrics import retrieval
@@ -24,7 +25,7 @@ class Shelf:
     """Results on disk, as `irbench run` leaves them."""
 
     def __init__(self, root: Path) -> None:
-        self.kept = Artefacts(root / "results", root / "work", root / "data")
+        self.artefacts = Artefacts(root / "results", root / "work", root / "data")
         self.judged: dict[tuple[str, int], Judged] = {}
 
     def put(self, method: str = "m", *, seed: int = 0, answers: bool = True, times: float = 1.0, **changes) -> Result:
@@ -50,19 +51,19 @@ class Shelf:
             "environment": {"cpu": "x", "cores": 2},
             "created": "",
         }
-        result = Result(**(facts | changes))
+        result = Result(**(facts | fields_of(changes)))
         if result.status != "ok":
             result = replace(result, metrics={}, cost=Cost())
         elif answers:
-            folder = result.path(self.kept.results).parent
+            folder = result.path(self.artefacts.results).parent
             result = replace(result, hits=hits.save({"": judged}, folder, seed=seed))
             self.judged[result.cell, seed] = judged
-        files.write(result, self.kept.results)
+        files.write(result, self.artefacts.results)
         return result
 
     @property
     def all(self) -> list[Result]:
-        found, problems = files.read_all(self.kept.results)
+        found, problems = files.read_all(self.artefacts.results)
         assert problems == []
         return found
 

@@ -1,4 +1,4 @@
-"""What is drawn is what was measured: read from the figure, held against plain loops over the answers."""
+"""What is drawn is what was measured: read from the figure, and compared with plain loops over the hits."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from irbench.core.errors import UsageError
-from irbench.report.figures import Wishes, draw
+from irbench.report.figures import FigureOptions, draw
 from irbench.results import files, hits
 
 
@@ -35,7 +35,7 @@ def test_precision_and_recall_are_those_of_a_plain_loop_over_the_answers(shelf):
     shelf.put("a")
     for seed in (0, 1):
         shelf.put("b", search="linear", seed=seed)
-    (axes,) = draw("pr", shelf.all, shelf.kept).axes
+    (axes,) = draw("pr", shelf.all, shelf.artefacts).axes
     for label, seeds in (("a", (0,)), ("b+linear", (0, 1))):
         drawn = line(axes, label)
         judged = [shelf.judged[label, seed] for seed in seeds]
@@ -45,10 +45,10 @@ def test_precision_and_recall_are_those_of_a_plain_loop_over_the_answers(shelf):
 
 def test_precision_stands_at_every_k_with_the_stored_interval_and_below_what_the_gallery_allows(shelf):
     result = shelf.put("a")
-    (axes,) = draw("precision", shelf.all, shelf.kept).axes
+    (axes,) = draw("precision", shelf.all, shelf.artefacts).axes
     drawn = line(axes, "a")
     assert list(drawn.get_xdata()) == list(range(1, 11))  # 10 is the largest K that a result states
-    ceiling = line(axes, "the most possible")
+    ceiling = line(axes, "upper bound")
     assert list(ceiling.get_ydata()) == [1.0] * 10
     corners = axes.collections[0].get_paths()[0].vertices
     for k in (1, 5, 10):
@@ -56,9 +56,9 @@ def test_precision_stands_at_every_k_with_the_stored_interval_and_below_what_the
         assert drawn.get_ydata()[k - 1] == pytest.approx(stored.mean)
         heights = corners[corners[:, 0] == k][:, 1]
         assert (heights.min(), heights.max()) == pytest.approx(stored.ci95)
-    deeper = draw("precision", shelf.all, shelf.kept, Wishes(k=50)).axes[0]
+    deeper = draw("precision", shelf.all, shelf.artefacts, FigureOptions(k=50)).axes[0]
     allowed = np.mean([min(n, 20) / 20 for n in shelf.judged["a", 0].positives])
-    assert line(deeper, "the most possible").get_ydata()[-1] == pytest.approx(allowed)
+    assert line(deeper, "upper bound").get_ydata()[-1] == pytest.approx(allowed)
 
 
 def test_published_precision_stands_beside_the_same_method_at_the_papers_scale_and_protocol_only(shelf):
@@ -66,7 +66,7 @@ def test_published_precision_stands_beside_the_same_method_at_the_papers_scale_a
 
     def published(*, paper=True, **changes):
         shelf.put("irgen", **({"dataset": facts, "scale": "paper"} | changes))
-        figure = draw("precision", shelf.all, shelf.kept, Wishes(datasets=["cub200"], paper=paper))
+        figure = draw("precision", shelf.all, shelf.artefacts, FigureOptions(datasets=["cub200"], paper=paper))
         found = [one for axes in figure.axes for one in axes.lines if one.get_label() == "irgen, published"]
         assert bool(found) == ("hollow: published" in everything(figure))
         return found
@@ -82,7 +82,7 @@ def test_published_precision_stands_beside_the_same_method_at_the_papers_scale_a
 def test_mrr_and_its_deviation_over_seeds(shelf):
     for seed in (0, 1, 2):
         shelf.put("a", seed=seed)
-    (axes,) = draw("mrr", shelf.all, shelf.kept).axes
+    (axes,) = draw("mrr", shelf.all, shelf.artefacts).axes
     values = np.array([[mrr(shelf.judged["a", seed], k) for k in (1, 2, 4, 8)] for seed in (0, 1, 2)])
     assert axes.containers[0].lines[0].get_ydata() == pytest.approx(values.mean(axis=0))
     bars = axes.containers[0].lines[2][0].get_segments()
@@ -93,34 +93,34 @@ def test_a_method_that_stops_answering_has_a_curve_that_stops(shelf):
     shelf.put("a")
     judged = shelf.judged["a", 0]
     judged.hits[:, 12:] = False
-    from irbench.report.figures.curves import Answered
+    from irbench.report.figures.curves import Scored
     from irbench.report.figures.selection import select
 
     group = select(shelf.all).panels[0].groups[0]
-    assert Answered(group, (judged,)).reach == 12
+    assert Scored(group, (judged,)).reach == 12
 
 
 def test_a_curve_that_hides_behind_another_one_is_named(shelf):
     seen = shelf.put("a", seed=0)
     shelf.put("b")
     same = replace(seen, method="c")
-    kept = hits.save({"": shelf.judged["a", 0]}, same.path(shelf.kept.results).parent, seed=0)
-    files.write(replace(same, hits=kept), shelf.kept.results)
+    kept = hits.save({"": shelf.judged["a", 0]}, same.path(shelf.artefacts.results).parent, seed=0)
+    files.write(replace(same, hits=kept), shelf.artefacts.results)
     for kind in ("pr", "precision"):
-        words = everything(draw(kind, shelf.all, shelf.kept)).replace("\n", " ")
-        assert "toy: right at the same ranks, and so one curve: a, c" in words
-    assert "one curve" not in everything(draw("mrr", shelf.all, shelf.kept))  # there they stand side by side
+        words = everything(draw(kind, shelf.all, shelf.artefacts)).replace("\n", " ")
+        assert "toy: hits at the same ranks, one curve: a, c" in words
+    assert "one curve" not in everything(draw("mrr", shelf.all, shelf.artefacts))  # there they stand side by side
 
 
 def test_what_is_missing_is_named_and_nothing_to_draw_is_an_error(shelf):
     shelf.put("lost", answers=False)
-    with pytest.raises(UsageError, match=r"toy, seed 0: which answers were right .*: lost"):
-        draw("pr", shelf.all, shelf.kept)
+    with pytest.raises(UsageError, match=r"toy, seed 0: hits are stored neither .*: lost"):
+        draw("pr", shelf.all, shelf.artefacts)
     shelf.put("a")
     shelf.put("b", status="skipped", reason="no weights")
-    told = everything(draw("pr", shelf.all, shelf.kept))
-    assert "kept neither beside the result nor in --work: lost" in told
+    told = everything(draw("pr", shelf.all, shelf.artefacts))
+    assert "stored neither beside the result nor in --work: lost" in told
     assert "b (seed 0): skipped: no weights" in told
     assert "trained from scratch" in told
     with pytest.raises(UsageError, match="no results to draw"):
-        draw("pr", [], shelf.kept)
+        draw("pr", [], shelf.artefacts)

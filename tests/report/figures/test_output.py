@@ -19,7 +19,7 @@ KINDS = ("pr", "mrr", "precision", "throughput", "pareto")
 def test_an_svg_is_whole_and_needs_nothing_from_elsewhere(shelf, kind):
     shelf.put("a")
     shelf.put("b", status="skipped", reason='<script>alert("$x$")</script> & id="stolen"')
-    text = svg(draw(kind, shelf.all, shelf.kept))
+    text = svg(draw(kind, shelf.all, shelf.artefacts))
     root = ET.fromstring(text)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert root[0].text == root.find("{http://www.w3.org/2000/svg}title").text != ""
@@ -35,7 +35,7 @@ def test_an_svg_is_whole_and_needs_nothing_from_elsewhere(shelf, kind):
 
 def test_two_figures_share_no_id_in_a_page(shelf):
     shelf.put("a")
-    pages = [svg(draw(kind, shelf.all, shelf.kept)) for kind in KINDS]
+    pages = [svg(draw(kind, shelf.all, shelf.artefacts)) for kind in KINDS]
     ids = [set(re.findall(r'\bid="([^"]*)"', page)) for page in pages]
     assert ids[0].isdisjoint(ids[1])
     assert ids[1].isdisjoint(ids[2])
@@ -44,7 +44,7 @@ def test_two_figures_share_no_id_in_a_page(shelf):
 @pytest.mark.parametrize("form", ["svg", "png", "pdf"])
 def test_a_file_is_the_same_in_every_run(shelf, tmp_path, form):
     shelf.put("a")
-    save(draw("mrr", shelf.all, shelf.kept), tmp_path / f"here.{form}")
+    save(draw("mrr", shelf.all, shelf.artefacts), tmp_path / f"here.{form}")
     code = (
         "import sys; from pathlib import Path; from irbench.results.artefacts import Artefacts;"
         "from irbench.results.files import read_all;"
@@ -63,15 +63,15 @@ def test_the_command_draws_what_it_is_asked_for(shelf, tmp_path, form, begins):
     for kind in KINDS if form == "svg" else KINDS[:1]:
         out = tmp_path / "new" / f"{kind}.{form}"
         asked = CliRunner().invoke(
-            app, ["plot", kind, "-m", "a", "--results", str(shelf.kept.results), "--out", str(out)]
+            app, ["plot", kind, "-m", "a", "--results", str(shelf.artefacts.results), "--out", str(out)]
         )
         assert (asked.exit_code, asked.stdout.strip()) == (0, str(out))
         assert out.read_bytes().startswith(begins)
         assert form != "svg" or "b+linear" not in out.read_text()
-    broken = shelf.kept.results / "toy" / "c" / "seed0.json"
+    broken = shelf.artefacts.results / "toy" / "c" / "seed0.json"
     broken.parent.mkdir()
     broken.write_text("{")
-    again = CliRunner().invoke(app, ["plot", "pr", "--results", str(shelf.kept.results), "--out", str(out)])
+    again = CliRunner().invoke(app, ["plot", "pr", "--results", str(shelf.artefacts.results), "--out", str(out)])
     assert again.exit_code == 1  # drawn, without the damaged one, which is named
     assert str(broken) in again.stderr
 
@@ -79,5 +79,5 @@ def test_the_command_draws_what_it_is_asked_for(shelf, tmp_path, form, begins):
 def test_another_ending_is_refused(shelf, tmp_path):
     shelf.put("a")
     with pytest.raises(UsageError, match=r"\.svg, \.png or \.pdf"):
-        save(draw("mrr", shelf.all, shelf.kept), tmp_path / "x.jpg")
+        save(draw("mrr", shelf.all, shelf.artefacts), tmp_path / "x.jpg")
     assert not (tmp_path / "x.jpg").exists()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from irbench.core.errors import UsageError
-from irbench.report.figures import Wishes, draw
+from irbench.report.figures import FigureOptions, draw
 from irbench.report.figures.labels import place_labels
 from irbench.report.figures.pareto import dominated
 from irbench.report.figures.sheet import style
@@ -46,7 +46,7 @@ def test_pareto_draws_what_was_measured_and_fades_what_is_beaten(shelf):
     quick = shelf.put("a", search="linear")
     slow = [shelf.put("b", seed=seed, times=4.0 + seed, metrics=quick.metrics) for seed in (0, 1, 2)]
     shelf.put("c", status="failed", reason="no luck")
-    figure = draw("pareto", shelf.all, shelf.kept)
+    figure = draw("pareto", shelf.all, shelf.artefacts)
     (axes,) = figure.axes
     assert axes.get_ylabel() == "precision@10"
     found = marks(axes)
@@ -54,26 +54,26 @@ def test_pareto_draws_what_was_measured_and_fades_what_is_beaten(shelf):
     assert found["a+linear"] == pytest.approx((1000, best, 1))
     assert found["b"] == pytest.approx((np.median([r.cost.queries_per_s for r in slow]), best, 0.3))
     assert "c (seed 0): failed: no luck" in everything(figure)
-    by_time = marks(draw("pareto", shelf.all, shelf.kept, Wishes(by="latency", k=5)).axes[0])
+    by_time = marks(draw("pareto", shelf.all, shelf.artefacts, FigureOptions(by="latency", k=5)).axes[0])
     assert by_time["a+linear"] == pytest.approx((6.0, quick.metrics["precision@5"].mean, 1))
     with pytest.raises(UsageError, match="precision@7"):
-        draw("pareto", shelf.all, shelf.kept, Wishes(k=7))
+        draw("pareto", shelf.all, shelf.artefacts, FigureOptions(k=7))
 
 
 def test_settings_are_points_of_one_curve_in_their_order_and_others_stay_out_unless_asked(shelf):
     shelf.put("w", retriever={"beam_size": 30}, times=1.0)
     for beams, times in ((1, 3.0), (10, 5.0), (2, 4.0)):  # as if time told nothing
         shelf.put("w", variant=f"beam_size-{beams}", times=times)
-    for variant in ("hkm", "num_codebooks-2", "incremental"):
+    for variant in ("hkm", "num_codebooks-2"):
         shelf.put("w", variant=variant)
     shelf.put("f", search="ivfpq", variant="nprobe-4", retriever={"nprobe": 4})
-    (axes,) = draw("pareto", shelf.all, shelf.kept).axes
+    (axes,) = draw("pareto", shelf.all, shelf.artefacts).axes
     curve = next(line for line in axes.lines if line.get_label() == "w")
     assert curve.get_xdata() == pytest.approx([1000 / times for times in (3, 4, 5, 1)])
     assert set(marks(axes)) == {"w", "w@beam_size-1", "w@beam_size-2", "w@beam_size-10", "f+ivfpq@nprobe-4"}
-    asked = draw("pareto", shelf.all, shelf.kept, Wishes(methods=("w@hkm", "f")))
+    asked = draw("pareto", shelf.all, shelf.artefacts, FigureOptions(methods=("w@hkm", "f")))
     assert set(marks(asked.axes[0])) == {"w@hkm", "f+ivfpq@nprobe-4"}
-    bars = draw("throughput", shelf.all, shelf.kept).axes[0]
+    bars = draw("throughput", shelf.all, shelf.artefacts).axes[0]
     assert [label.get_text() for label in bars.get_yticklabels()] == [f"w, beam_size {n}" for n in (1, 2, 10, 30)]
 
 
@@ -89,13 +89,13 @@ def test_a_curve_joins_points_that_differ_in_one_number_and_no_others(shelf):
     }
     for variant, times in settings.items():
         shelf.put("w", variant=variant, times=times)
-    (axes,) = draw("pareto", shelf.all, shelf.kept, Wishes(methods=("w", "w@*"))).axes
+    (axes,) = draw("pareto", shelf.all, shelf.artefacts, FigureOptions(methods=("w", "w@*"))).axes
     assert len(marks(axes)) == 1 + len(settings)
     joined = [[round(1000 / rate, 6) for rate in line.get_xdata()] for line in axes.lines if line.get_label() == "w"]
     assert sorted(joined) == [[1, 3], [2, 1]]
     for leaves, times in (("0.1", 2.5), ("0.5", 1.5), ("0.02", 3.5)):  # beside a second setting, the same for all
         shelf.put("f", search="scann", variant=f"tree_from-0,leaves_searched-{leaves}", times=times)
-    (axes,) = draw("pareto", shelf.all, shelf.kept, Wishes(methods=("f",))).axes
+    (axes,) = draw("pareto", shelf.all, shelf.artefacts, FigureOptions(methods=("f",))).axes
     (curve,) = [line for line in axes.lines if line.get_label() == "f+scann"]
     assert [round(1000 / rate, 6) for rate in curve.get_xdata()] == [3.5, 2.5, 1.5]
 
@@ -132,7 +132,7 @@ def test_bars_are_as_long_as_the_times_also_one_far_beyond_the_others(shelf):
     shelf.put("a", cost=Cost(query_ms=TIMES))
     shelf.put("b", cost=Cost(query_ms=QueryTimes(batch=1, encode_p50=900.0, search_p50=90.0, total_p50=1000.0)))
     shelf.put("c", cost=Cost())
-    figure = draw("throughput", shelf.all, shelf.kept)
+    figure = draw("throughput", shelf.all, shelf.artefacts)
     (axes,) = figure.axes
     assert axes.get_xlim()[1] < 100
     lengths = {(bars.get_label(), row): bar.get_width() for row in (0, 1) for bars in axes.containers
@@ -141,14 +141,14 @@ def test_bars_are_as_long_as_the_times_also_one_far_beyond_the_others(shelf):
     assert sum(length for (_, row), length in lengths.items() if row == 0) == pytest.approx(15)
     assert sum(length for (_, row), length in lengths.items() if row == 1) == pytest.approx(1000)
     assert [text.get_text() for text in axes.texts[1:]] == ["15 ms", "1,000 ms →"]
-    assert "not timed so: c" in everything(figure)
+    assert "no such timings: c" in everything(figure)
 
 
 def test_a_seed_that_was_timed_in_less_detail_does_not_thin_the_parts(shelf):
     shelf.put("a", cost=Cost(query_ms=TIMES))
     for seed in (1, 2):
         shelf.put("a", seed=seed, cost=Cost(query_ms=QueryTimes(batch=1, search_p50=10.0, total_p50=15.0)))
-    figure = draw("throughput", shelf.all, shelf.kept)
+    figure = draw("throughput", shelf.all, shelf.artefacts)
     assert max(bar.get_width() for bar in figure.axes[0].patches) == 7.0
     assert "a: 2 seeds that were timed in less detail" in everything(figure)
 
@@ -158,20 +158,20 @@ def test_machines_are_never_on_one_axis(shelf):
     shelf.put("a", seed=1, environment={"gpu": "H", "cores": 16})
     shelf.put("b", environment={"gpu": "H", "cores": 16, "concurrent_load": 9.0})
     for kind in ("throughput", "pareto"):
-        figure = draw(kind, shelf.all, shelf.kept)
+        figure = draw(kind, shelf.all, shelf.artefacts)
         assert len(figure.axes) == 2
-        assert "perhaps too long: b (seed 0)" in everything(figure).replace("\n", " ")
-    figure = draw("mrr", shelf.all, shelf.kept)
+        assert "timings of b (seed 0) unreliable" in everything(figure).replace("\n", " ")
+    figure = draw("mrr", shelf.all, shelf.artefacts)
     assert len(figure.axes) == 1
-    assert "others used" not in everything(figure)
+    assert "unreliable" not in everything(figure)
 
 
 def test_the_papers_times_stand_beside_its_own_size_only(shelf):
     shelf.put("irgen", retriever={"beam_size": 30}, cost=Cost(query_ms=TIMES))
-    small = draw("throughput", shelf.all, shelf.kept)
+    small = draw("throughput", shelf.all, shelf.artefacts)
     assert "The paper states 70 ms with 10 beams, 190 ms with 30 beams" in everything(small)
     assert not small.axes[0].lines
     shelf.put("irgen", scale="paper", retriever={"beam_size": 30}, cost=Cost(query_ms=TIMES))
-    (published,) = draw("throughput", shelf.all, shelf.kept).axes[0].lines
+    (published,) = draw("throughput", shelf.all, shelf.artefacts).axes[0].lines
     assert published.get_xdata() == pytest.approx([190])
-    assert not draw("throughput", shelf.all, shelf.kept, Wishes(paper=False)).axes[0].lines
+    assert not draw("throughput", shelf.all, shelf.artefacts, FigureOptions(paper=False)).axes[0].lines

@@ -41,6 +41,14 @@ def test_other_recipes_and_networks_are_curves_of_their_own(shelf):
     assert any("several recipes or networks" in note for note in panel.notes)
 
 
+def test_two_precisions_are_curves_of_their_own(shelf):
+    for seed, precision in enumerate(("fp32", "bf16", "bf16")):
+        shelf.put("a", seed=seed, environment={"precision": precision})
+    (panel,) = select(shelf.all).panels
+    assert sorted(labels(panel)) == ["a (bf16)", "a (fp32)"]
+    assert "bf16 and fp32" in panel.subtitle
+
+
 def test_a_scale_is_no_variant_and_two_scales_are_curves_of_their_own(shelf):
     shelf.put("w", variant="small", scale="small")
     shelf.put("w", variant="small,beam_size-1", scale="small")
@@ -55,15 +63,15 @@ def test_a_scale_is_no_variant_and_two_scales_are_curves_of_their_own(shelf):
     assert [group.results[0].scale for group in one.groups] == ["small"]
 
 
-def test_shortened_results_and_galleries_that_grew_are_told_of(shelf):
+def test_shortened_results_and_incremental_galleries_are_reported(shelf):
     facts = shelf.put("a").dataset
     shelf.put("b", variant="epochs-1", shortened={"epochs": 1})
     shelf.put("a", variant="incremental", dataset=replace(facts, incremental=9, fingerprint="0" * 64))
     chosen = select(shelf.all)
     assert [labels(panel) for panel in chosen.panels] == [["a"]]
     assert chosen.notes == (
-        "1 shortened results, which saw a part of the data or of the training, are left out",
-        "toy-incremental: the gallery grew after training; --dataset draws it",
+        "1 shortened results (partial evaluation or training) are left out: --shortened shows them",
+        "toy-incremental: incremental gallery; --dataset draws it",
     )
     (grown,) = select(shelf.all, datasets=["toy-incremental"]).panels
     assert (grown.title, labels(grown)) == ("toy-incremental", ["a"])
@@ -81,8 +89,8 @@ def test_wishes_choose_cells_and_a_wrong_one_is_told(shelf):
         ("w@*",): ["w@beam_size-1", "w@hkm"],
         (): ["a+linear", "a+scann", "w"],
     }
-    for wishes, expected in chosen.items():
-        (panel,) = select(shelf.all, methods=wishes).panels
+    for options, expected in chosen.items():
+        (panel,) = select(shelf.all, methods=options).panels
         assert labels(panel) == expected
     for wish in ("b", "w@hkn", "b*"):
         with pytest.raises(UsageError, match="no results of method"):

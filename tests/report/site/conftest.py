@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cells import fields_of
 from PIL import Image
 
 from irbench.core.benchmark import Benchmark, ImageSet
@@ -38,11 +39,11 @@ class World:
 
     root: Path
     benchmark: Benchmark
-    kept: Artefacts
+    artefacts: Artefacts
 
     @property
     def all(self) -> list[Result]:
-        found, problems = files.read_all(self.kept.results)
+        found, problems = files.read_all(self.artefacts.results)
         assert problems == []
         return found
 
@@ -62,6 +63,7 @@ class World:
             "dataset": Dataset.of(self.benchmark),
             "method": method,
             "identifier": "semantic" if codes else None,
+            "default_identifier": "semantic" if codes else None,
             "scale": "tiny",
             "seed": seed,
             "inputs": "",
@@ -74,29 +76,29 @@ class World:
             "environment": {"cpu": HOSTILE, "cores": 2, "commit": "abc"},
             "created": "2026-01-01T00:00:00+00:00",
         }
-        result = Result(**(facts | changes))
+        result = Result(**(facts | fields_of(changes)))
         if result.status == "ok":
-            folder = result.path(self.kept.results).parent
+            folder = result.path(self.artefacts.results).parent
             judged = retrieval.judgements(ranking, self.benchmark)
             result = replace(
                 result,
-                ranking=rankings.save_ranking(ranking, self.kept.work / "rankings", identifiers),
+                ranking=rankings.save_ranking(ranking, self.artefacts.work / "rankings", identifiers),
                 hits=hits.save(judged, folder, seed=seed),
             )
             result = scored(result, judged, Scope.of(self.benchmark))
-        files.write(result, self.kept.results)
+        files.write(result, self.artefacts.results)
         return result
 
-    def report(self, out: Path | None = None, kept: Artefacts | None = None) -> Path:
+    def report(self, out: Path | None = None, artefacts: Artefacts | None = None) -> Path:
         """Write the report of all results; return its folder."""
         out = out or self.root / "site"
-        write(self.all, kept or self.kept, hits.reader(self.kept.results), out)
+        write(self.all, artefacts or self.artefacts, hits.reader(self.artefacts.results), out)
         return out
 
 
 def _colours(images: ImageSet) -> np.ndarray:
     source = Source(images)
-    return np.array([np.asarray(source.picture(row)).reshape(-1, 3).mean(0) / 255 for row in range(len(source))])
+    return np.array([np.asarray(source.image(row)).reshape(-1, 3).mean(0) / 255 for row in range(len(source))])
 
 
 def make_world(root: Path) -> World:

@@ -65,7 +65,7 @@ def test_every_page_loads_without_a_word_in_the_console_and_fits_a_phone(visit, 
 
 def test_a_table_is_sorted_by_a_click_with_gaps_last(visit, made):
     browser = visit(made.page("data"))
-    table = browser.find_element(By.CSS_SELECTOR, "#price table")
+    table = browser.find_element(By.CSS_SELECTOR, "#cost table")
     head = next(th for th in table.find_elements(By.TAG_NAME, "th") if th.text.startswith("total ms"))
     column = browser.execute_script("return arguments[0].cellIndex", head)
 
@@ -87,7 +87,7 @@ def test_a_table_is_sorted_by_a_click_with_gaps_last(visit, made):
 def test_rows_are_filtered_by_words(visit, made):
     browser = visit("made.html")
     assert len([one for one in texts(browser, "#made tbody tr") if one]) == len(made.all)
-    browser.find_element(By.CSS_SELECTOR, "input[type=search]").send_keys("writer beams")
+    browser.find_element(By.CSS_SELECTOR, "input[type=search]").send_keys("writer beam_size")
     left = [one for one in texts(browser, "#made tbody tr") if one]
     assert len(left) == 1
     assert "writer@beam_size-1" in left[0]
@@ -106,7 +106,7 @@ def test_the_explorer_compares_any_two_methods(visit, made):
     browser = visit(made.page("explore"))
     choose(browser, "a", "exact+linear")
     choose(browser, "b", "writer@beam_size-1")
-    found = [made.kept.judged(result)[""].hits_in(8) for result in made.all
+    found = [made.artefacts.judged(result)[""].hits_in(8) for result in made.all
              if result.cell in ("exact+linear", "writer@beam_size-1")]  # fmt: skip
     assert counts(browser) == {
         "all": len(found[0]),
@@ -120,8 +120,8 @@ def test_the_explorer_compares_any_two_methods(visit, made):
     assert len(won) == (found[0] > found[1]).sum() > 0
     for query in won:
         first, second = query.find_elements(By.CSS_SELECTOR, ".line")
-        assert len(first.find_elements(By.CSS_SELECTOR, ".right")) > len(
-            second.find_elements(By.CSS_SELECTOR, ".right")
+        assert len(first.find_elements(By.CSS_SELECTOR, ".relevant")) > len(
+            second.find_elements(By.CSS_SELECTOR, ".relevant")
         )
         assert "exact+linear" in first.text
         assert "✓" in first.text
@@ -132,7 +132,7 @@ def test_a_choice_can_be_linked_to_and_shows_the_identifiers(visit, made):
     labels = [Select(browser.find_element(By.NAME, name)).first_selected_option.text for name in "ab"]
     assert labels == ["exact+linear", "writer"]
     result = next(result for result in made.all if result.cell == "writer")
-    codes, rows = made.kept.codes(result), made.kept.ranking(result).rows
+    codes, rows = made.artefacts.codes(result), made.artefacts.ranking(result).rows
     query = browser.find_element(By.CSS_SELECTOR, ".query")
     row = int(query.text.split("query ")[1].split()[0])
     paths = [one.text for one in query.find_elements(By.CSS_SELECTOR, ".path")]

@@ -1,4 +1,4 @@
-"""What the explorer says of every answer, held against the benchmark itself; which queries it shows."""
+"""The explorer shows what ranking and benchmark say; which queries it shows."""
 
 import io
 
@@ -12,29 +12,29 @@ from irbench.core.ranking import MISSING
 from irbench.data.decode import View, fit
 from irbench.data.sources import Source
 from irbench.report.figures.selection import select
-from irbench.report.site.explorer import ANSWERS, choose, explore
+from irbench.report.site.explorer import SHOWN, choose, explore
 from irbench.report.site.sheet import COLUMNS, make_sheet
 
 
 @pytest.fixture
 def explorer(world):
     (panel,) = select(world.all, methods=("*",)).panels
-    return explore(panel, world.kept)
+    return explore(panel, world.artefacts)
 
 
-def test_every_answer_is_what_the_ranking_says(world, explorer):
+def test_every_result_is_what_the_ranking_says(world, explorer):
     document, benchmark = explorer.document(), world.benchmark
     for method, one in zip(document["methods"], explorer.contenders, strict=True):
         result = one.group.results[0]
-        ranking, codes = world.kept.ranking(result), world.kept.codes(result)
+        ranking, codes = world.artefacts.ranking(result), world.artefacts.codes(result)
         for query, line in zip(document["queries"], method["lines"], strict=True):
             assert query["id"] == benchmark.queries.ids[query["row"]].replace("\udcff", r"\udcff")
-            rows = [row for row in ranking.rows[query["row"], :ANSWERS].tolist() if row != MISSING]
-            assert [answer["row"] for answer in line] == rows
-            for answer in line:
-                assert answer["right"] == (benchmark.gallery.labels[answer["row"]] == query["label"])
-                assert answer.get("path") == (None if codes is None else " ".join(map(str, codes[answer["row"]])))
-            assert int(method["found"][query["place"]], 36) == sum(answer["right"] for answer in line)
+            rows = [row for row in ranking.rows[query["row"], :SHOWN].tolist() if row != MISSING]
+            assert [shown["row"] for shown in line] == rows
+            for shown in line:
+                assert shown["relevant"] == (benchmark.gallery.labels[shown["row"]] == query["label"])
+                assert shown.get("path") == (None if codes is None else " ".join(map(str, codes[shown["row"]])))
+            assert int(method["hits"][query["place"]], 36) == sum(shown["relevant"] for shown in line)
 
 
 def test_every_tile_shows_its_picture(world, explorer):
@@ -54,7 +54,7 @@ def test_a_writer_and_the_best_of_the_others_come_first(explorer):
 
 
 def test_a_sheet_that_is_too_large_is_a_bug():
-    with pytest.raises(ValueError, match="find place"):
+    with pytest.raises(ValueError, match="fit"):
         make_sheet([])
 
 

@@ -90,7 +90,7 @@ def test_numbers_gaps_recipes_and_commands_are_told(made):
     assert f"{100 * best.metrics['precision@2'].mean:.1f}" in text[made.page("data")]
     assert "failed: no wheel for" in text["made.html"]
     assert "irbench run --method writer --dataset PATH --seed 1" in text["made.html"]
-    assert "irbench ablate beam --method writer" in text["made.html"]
+    assert "irbench run --method writer --set beam_size=1" in text["made.html"]
     assert "2 seeds" in text["index.html"]
     assert "# <script>" in text["methods/writer.html"]  # the recipe
 
@@ -103,24 +103,24 @@ def test_the_same_results_make_the_same_pages(made, tmp_path):
 
 
 def test_without_the_work_folder_the_marks_remain_and_the_reason_is_told(world, tmp_path):
-    site = world.report(kept=replace(world.kept, work=tmp_path / "none"))
+    site = world.report(artefacts=replace(world.artefacts, work=tmp_path / "none"))
     assert not list(site.rglob("*.webp"))
     text = " ".join(pages(site)[world.page("explore")].text)
-    assert "marks without pictures for any method" in text
+    assert "no images for any method" in text
     assert text.count("✓") > 8
 
 
 def test_without_the_data_there_are_no_pictures_but_a_reason(world, tmp_path):
-    site = world.report(kept=replace(world.kept, own=(), data=tmp_path / "none"))
+    site = world.report(artefacts=replace(world.artefacts, own=(), data=tmp_path / "none"))
     assert not list(site.rglob("*.webp"))
-    assert "no pictures: " in " ".join(pages(site)[world.page("explore")].text)
+    assert "no images: " in " ".join(pages(site)[world.page("explore")].text)
 
 
 def test_a_data_set_on_which_nothing_ended_well_has_its_page_and_reasons(empty_world):
     world = empty_world
     world.put("broken", search="linear", status="skipped", reason="nothing to load")
     found = pages(world.report())
-    assert "No run of a method as its recipe says has ended here" in " ".join(found["index.html"].text)
+    assert "No run of an unmodified recipe succeeded here" in " ".join(found["index.html"].text)
     assert "nothing to load" in " ".join(found["made.html"].text)
     assert world.page("data") in found
     assert world.page("explore") not in found
@@ -144,7 +144,7 @@ def test_nothing_else_is_replaced(world):
     with pytest.raises(UsageError, match="is a file"):
         world.report(site / "thesis.tex")
     with pytest.raises(UsageError, match="no results to report on"):
-        write([], world.kept, hits.reader(world.kept.results), world.root / "other")
+        write([], world.artefacts, hits.reader(world.artefacts.results), world.root / "other")
 
 
 def test_a_report_that_cannot_be_made_leaves_the_earlier_one(world, monkeypatch):
@@ -173,13 +173,13 @@ def test_an_earlier_report_is_put_back_where_the_new_one_cannot_take_its_place(w
 
 
 def test_the_command_writes_it_and_names_what_cannot_be_read(world, call):
-    bad = world.kept.results / world.benchmark.name / "writer" / "seed9.json"
+    bad = world.artefacts.results / world.benchmark.name / "writer" / "seed9.json"
     bad.write_text("{")
     folders = (
         "--results",
-        str(world.kept.results),
+        str(world.artefacts.results),
         "--work",
-        str(world.kept.work),
+        str(world.artefacts.work),
         "--dataset",
         str(world.root / "photos"),
     )
@@ -191,7 +191,7 @@ def test_the_command_writes_it_and_names_what_cannot_be_read(world, call):
     assert list(Path("pages").rglob("*.webp"))  # the data set of one's own was found by its path
 
 
-def test_the_health_of_identifiers_stands_on_the_page_of_its_method(empty_world):
+def test_the_diagnostics_of_identifiers_are_on_the_page_of_their_method(empty_world):
     gallery = empty_world.benchmark.gallery
     numbers = Identifiers(np.arange(len(gallery))[:, None], len(gallery))  # each image its own: nothing is shared
     asked = replace(empty_world.benchmark, train=gallery)

@@ -143,7 +143,7 @@ def test_without_single_queries_intervals_decide_and_it_is_said(folders):
     assert (found["a"].verdict, found["b"].verdict) == ("worse", "same")
     assert {change.p for change in found["a"].quality} == {None}
     assert "means and intervals only" in found["b"].notes[0]
-    assert "and the 95 % intervals do not overlap" in as_text(list(found.values()), Limits())
+    assert "95 % confidence intervals do not overlap" in as_text(list(found.values()), Limits())
 
 
 def with_times(ms: float, cpu: str = "x", load: float = 3.0, others: float | None = None):
@@ -180,7 +180,7 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
     }  # fmt: skip
     assert "another machine" in found["elsewhere"].notes[0]
     for method in ("busy", "beside", "was-beside"):
-        assert "others used the machine" in found[method].notes[0]
+        assert "other programs used the CPU" in found[method].notes[0]
     assert folders.compare(slower=2.2)["slow"].verdict == "same"
 
 
@@ -222,10 +222,10 @@ def test_what_ended_badly_is_missing_or_was_asked_otherwise_is_named(folders):
     text = as_text(list(found.values()), Limits(), width=200)
     for words in (
         "fails on toy: seed 0 failed: ValueError: no",
-        "mended on toy: seed 0 was failed and runs now",
+        "mended on toy: seed 0 was failed and now succeeds",
         "missing on toy: gone",
         "seeds on toy: not run again: seed 1",
-        "asked on toy: another question: fingerprint ffffffff, now 00000000",
+        "asked on toy: other data: fingerprint ffffffff, now 00000000",
         "recipe on toy: recipe changed: -epochs = 3; +epochs = 4",
         "made on toy: network changed: n (hub), now n (file)",
         "torch 2.11, now 2.12",
@@ -277,7 +277,7 @@ def check(monkeypatch, capsys):
 def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, tmp_path, check):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "irbench.runtime.machine.ConcurrentLoad.cores", lambda _: 0.0
+        "irbench.runtime.environment.ConcurrentLoad.cores", lambda _: 0.0
     )  # times of a busy machine are not compared
     (cell,) = cells(Request(methods=("pixels+linear",)))
 
@@ -320,7 +320,7 @@ def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, t
     [
         ("nowhere", (), "no results in nowhere to check"),
         ("after", ("--dataset", "digits"), "no results in after to check"),
-        ("after", (), "no results in stored to hold them against"),
+        ("after", (), "no results in stored to compare with"),
     ],
 )
 def test_nothing_to_compare_is_no_pass(monkeypatch, folders, tmp_path, check, folder, options, message):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cells import fields_of
 
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
@@ -41,7 +42,7 @@ def make(judged: Judged | None = None, **changes) -> Result:
         values = {name: retrieval.per_query({"": judged}, name) for name in NAMES}
         bounds = intervals(values, resamples=50)
         facts["metrics"] = {n: Estimate(mean=float(v.mean()), ci95=bounds[n]) for n, v in values.items()}
-    return Result(**(facts | changes))
+    return Result(**(facts | fields_of(changes)))
 
 
 def draw(rng: np.random.Generator, *, positives: int, quality: float, depth: int = 40, again: bool = False) -> Judged:

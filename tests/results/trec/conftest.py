@@ -75,6 +75,7 @@ def stored(benchmark, ranking, tmp_path) -> Result:
         method="m",
         search="s",
         scale="tiny",
+        default_scale="tiny",
         seed=0,
         inputs="",
         recipe=RecipeUsed(text="", hash=""),

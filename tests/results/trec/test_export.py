@@ -16,7 +16,7 @@ from pyarrow.parquet import read_table
 from irbench.metrics import retrieval
 from irbench.results.artefacts import Artefacts
 from irbench.results.trec import entries
-from irbench.results.trec.entries import name, rows_by_name, strictly_falling
+from irbench.results.trec.entries import name, rows_by_name, strictly_decreasing
 from irbench.results.trec.export import export
 
 # irbench's name, trec_eval's, ir-measures'
@@ -142,7 +142,7 @@ SCORES = arrays(
 @given(SCORES | SCORES.map(np.round))
 def test_scores_fall_and_move_no_further_than_they_must(scores):
     scores = -np.sort(-scores, axis=1)
-    fallen = strictly_falling(scores)
+    fallen = strictly_decreasing(scores)
     assert np.isfinite(fallen).all()
     assert (np.diff(fallen, axis=1) < 0).all()
     for mine, was in zip(fallen, scores, strict=True):

@@ -1,7 +1,8 @@
-"""A run file from elsewhere scores as its answers deserve, and what is wrong with one is told by file and line."""
+"""An imported run file has the scores of its ranking; what is wrong with one is reported by file and line."""
 
 import csv
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,12 @@ from irbench.results.trec.trec import TrecFormat
 
 
 def cell(**changes) -> Cell:
-    return Cell(**({"method": "theirs", "dataset": "toy", "scale": "", "default_scale": ""} | changes))
+    return Cell(
+        **(
+            {"method": "theirs", "dataset": "toy", "scale": "unknown", "default_scale": "unknown", "origin": "imported"}
+            | changes
+        )
+    )
 
 
 @pytest.fixture
@@ -42,7 +48,7 @@ def test_what_was_exported_scores_as_before(run, benchmark, ranking, stored, tmp
     assert (again.rows == ranking.rows).all()
     kept = hits.load(done.result.hits, done.path.parent)[""]
     assert (kept.hits == retrieval.judgements(ranking, benchmark)[""].hits).all()
-    assert any(note.startswith("2 queries have no answer") for note in done.notes)
+    assert any(note.startswith("2 queries have no results") for note in done.notes)
 
 
 def test_it_stands_in_the_same_tables_with_nothing_made_up(run, benchmark, stored, tmp_path):
@@ -58,8 +64,8 @@ def test_it_stands_in_the_same_tables_with_nothing_made_up(run, benchmark, store
     assert rows["theirs@imported"].scale == "unknown"
     assert [c.value for c in rows["theirs@imported"].cells] == [c.value for c in rows["m+s"].cells]
     assert "—" in next(line for line in render(table(found, "latency"), "text").splitlines() if "imported" in line)
-    other = cell(protocol="metric-learning", crop="bbox")
-    again = import_run(run["trec"], benchmark, other, format="trec", work=tmp_path / "work", root=root)
+    other = replace(benchmark, protocol="metric-learning", crop="bbox")
+    again = import_run(run["trec"], other, cell(), format="trec", work=tmp_path / "work", root=root)
     assert again.result.variant == "imported,crop-bbox,metric-learning"
 
 
@@ -71,7 +77,7 @@ def test_order_is_by_score_and_one_s_own_photograph_never_counts(run, benchmark,
     run["trec"].write_text("\n".join(lines), encoding="utf-8")
     read, notes = read_ranking(run["trec"], benchmark)
     assert (read.rows == ranking.rows).all()
-    assert any(note.startswith(f"{len(own)} answers are the query's own photograph") for note in notes)
+    assert any(note.startswith(f"{len(own)} results are the query image itself") for note in notes)
 
 
 def test_scores_are_told_apart_in_double_precision_and_ties_go_to_the_lower_row(benchmark, tmp_path):
@@ -82,17 +88,17 @@ def test_scores_are_told_apart_in_double_precision_and_ties_go_to_the_lower_row(
     path.write_text("".join(f"{asked}\tQ0  {ids[row]} 0 {score!r} x\n\n" for row, score in scores.items()))
     ranking, notes = read_ranking(path, benchmark)
     assert ranking.rows[-1, :7].tolist() == [4, 9, 3, 7, 50, 51, -1]
-    assert "1 answers tie with the one above; the lower gallery row comes first" in notes
+    assert "1 results tie with the one above; the lower gallery row comes first" in notes
     deep = tmp_path / "deep.txt"
     deep.write_text("".join(f"{asked} Q0 {id_} 0 {-row} x\n" for row, id_ in enumerate(ids)))
     ranking, notes = read_ranking(deep, benchmark)
     assert ranking.rows[-1].tolist() == list(range(50))
-    assert "10 answers lie below depth 50 and were left out" in notes
+    assert "10 results are beyond depth 50 and were left out" in notes
 
 
 GOOD = "ü Q0 gallery/1 1 0.5 x\n"
 BAD = [
-    (GOOD + "ü Q0 gallery/1 2 0.4 x\n", r"run\.txt, line 2: gallery/1 is answered to ü a second time, after line 1"),
+    (GOOD + "ü Q0 gallery/1 2 0.4 x\n", r"run\.txt, line 2: gallery/1 is listed for ü a second time, after line 1"),
     (GOOD + "u Q0 gallery/2 2 0.4 x\n", r"line 2: 'u' is not among the 24 queries of toy"),
     (GOOD + "ü Q0 gallery/99 2 0.4 x\n", r"line 2: 'gallery/99' .* 60 gallery images of toy; did you mean 'gallery/\d"),
     (GOOD + "ü Q0 a b.png 2 0.4 x\n", r"line 2: 7 columns, .* has 6: .* %20"),
@@ -101,9 +107,9 @@ BAD = [
     ("ü Q0 gallery/1 1 -inf x\n", r"line 1: rank and score are '1 -inf'"),
     ("ü Q0 gallery/1 first 0.5 x\n", r"line 1: rank and score are 'first 0.5'"),
     (GOOD + "ü Q0 gallery/2 2 0.7 x\n", r"line 2: score 0.7 at rank 2 is above score 0.5 at rank 1 \(line 1\).*minus"),
-    (GOOD + "ü Q0 gallery/2 2 0.5 x\n", r"all scores are 0.5; answers are ordered by score, not by rank"),
+    (GOOD + "ü Q0 gallery/2 2 0.5 x\n", r"all scores are 0.5; results are ordered by score, not by rank"),
     (b"\xfc Q0 gallery/1 1 0.5 x\n", r"line 1: not UTF-8"),
-    ("", r"no answers"),
+    ("", r"no results"),
 ]
 
 

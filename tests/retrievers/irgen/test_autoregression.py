@@ -1,4 +1,4 @@
-"""The pairs that IRGen learns from: an image, and the identifier of an image of its class."""
+"""The pairs that IRGen is trained on: an image, and the identifier of an image of its class."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen.autoregression import Targets
 
 
-def test_partners_are_drawn_evenly_from_the_whole_class_and_from_no_other() -> None:
+def test_targets_are_drawn_evenly_from_the_whole_class_and_from_no_other() -> None:
     labels = np.array([5, 2, 5, 9, 2, 5])
     codes = np.arange(6)[:, None].repeat(2, axis=1)  # an image's codes are its row
     targets = Targets(Identifiers(codes, 6), labels, "cpu")

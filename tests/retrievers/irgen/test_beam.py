@@ -1,5 +1,7 @@
 """Beam search against the scoring of every identifier, one by one, in float64."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,8 @@ from hypothesis import strategies as st
 
 from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen import beam
-from irbench.retrievers.irgen.beam import BeamSearch
-from irbench.retrievers.irgen.branching import Branching, FullBranching, branchings
+from irbench.retrievers.irgen.beam import BeamSearch, generate
+from irbench.retrievers.irgen.branching import DenseBranching, SparseBranching, branchings
 from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.reference import ReferenceSearch
 from irbench.retrievers.irgen.trie import Trie
@@ -17,10 +19,10 @@ from irbench.retrievers.irgen.trie import Trie
 
 def decoder(num_codebooks: int, codebook_size: int, seed: int) -> Decoder:
     torch.manual_seed(seed)
-    shape = DecoderConfig(
+    config = DecoderConfig(
         memory_dim=6, num_codebooks=num_codebooks, codebook_size=codebook_size, num_layers=2, width=8, num_heads=2
     )
-    made = Decoder(shape).eval()
+    made = Decoder(config).eval()
     with torch.no_grad():  # trained models are sure of themselves: logits far apart are the hard case for sums
         made.head.weight *= 8
     return made
@@ -109,6 +111,32 @@ def test_a_beam_is_that_of_the_slow_decoder_without_cache_or_arrays(problem, bea
     assert (expected[:, leaves.shape[1] :] == -torch.inf).all()
 
 
+@pytest.mark.parametrize(("num_codebooks", "codebook_size"), [(3, 5), (1, 7), (4, 1)])
+def test_without_a_trie_a_beam_for_every_sequence_orders_all_of_them(num_codebooks: int, codebook_size: int) -> None:
+    model = decoder(num_codebooks, codebook_size, seed=4)
+    tokens = torch.from_numpy(np.random.default_rng(4).normal(size=(3, 5, 6)).astype(np.float32))
+    every = np.array(list(product(range(codebook_size), repeat=num_codebooks)))
+    with torch.no_grad():
+        codes = generate(model, tokens, len(every) + 2).numpy()
+    expected = score_every_identifier(model, tokens, every)
+    place = (codes * codebook_size ** np.arange(num_codebooks)[::-1]).sum(axis=2)  # in `every`
+    assert [sorted(row) for row in place.tolist()] == [list(range(len(every)))] * len(tokens)
+    assert (np.diff(np.take_along_axis(expected, place, axis=1)) <= 1e-4).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(problems(), st.integers(1, 9), st.booleans())
+def test_without_a_trie_beams_are_those_of_the_trie_of_all_sequences(problem, beam_size: int, one_by_one: bool) -> None:
+    ids, seed, tokens = problem
+    every = np.array(list(product(range(ids.codebook_size), repeat=ids.num_codebooks)))
+    model = decoder(ids.num_codebooks, ids.codebook_size, seed)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beam, "MEMORY", 0 if one_by_one else 2**31)
+        codes = generate(model, tokens, beam_size)
+        leaves, _ = BeamSearch(Trie.build(Identifiers(every, ids.codebook_size)), "cpu")(model, tokens, beam_size)
+    assert (codes == torch.from_numpy(every)[leaves]).all()
+
+
 def test_codes_that_leave_no_choice_are_scored_and_change_no_order() -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 5, (40, 12))
@@ -125,7 +153,7 @@ def test_a_level_that_is_nearly_full_offers_what_any_other_level_does() -> None:
     rng = np.random.default_rng(0)
     ids = Identifiers(rng.integers(0, 8, (90, 4)), 8)
     trie = Trie.build(ids)
-    assert {type(level) for level in branchings(trie, "cpu")} == {Branching, FullBranching}
+    assert {type(level) for level in branchings(trie, "cpu")} == {DenseBranching, SparseBranching}
     for level, branching in zip(trie.levels, branchings(trie, "cpu"), strict=True):
         nodes, logp = torch.arange(branching.nodes)[None], torch.randn(1, branching.nodes, 8)
         offered = branching.logp(nodes, logp)

@@ -15,7 +15,7 @@ BOTH = pytest.mark.parametrize("residual", ["stream", "normalised"])
 
 def decoder(num_codebooks: int, codebook_size: int, seed: int, residual: Residual = "stream") -> Decoder:
     torch.manual_seed(seed)
-    shape = DecoderConfig(
+    config = DecoderConfig(
         memory_dim=6,
         num_codebooks=num_codebooks,
         codebook_size=codebook_size,
@@ -24,7 +24,7 @@ def decoder(num_codebooks: int, codebook_size: int, seed: int, residual: Residua
         num_heads=2,
         residual=residual,
     )
-    return Decoder(shape).eval()
+    return Decoder(config).eval()
 
 
 @BOTH
@@ -76,14 +76,14 @@ def test_a_block_adds_to_the_stream_as_in_the_paper_or_to_the_normalised_stream_
     block = Block(config).eval()
     x, memory = torch.randn(2, 4, 8), torch.randn(2, 3, 8)
 
-    def itself(h: Tensor) -> Tensor:
+    def self_attn(h: Tensor) -> Tensor:
         return block.self_attn(h, block.self_attn.keys_values(h), causal=True)
 
     def cross(h: Tensor) -> Tensor:
         return block.cross_attn(h, block.cross_attn.keys_values(memory))
 
     expected = x
-    for norm, branch in zip(block.norms, (itself, cross, block.mlp), strict=True):
+    for norm, branch in zip(block.norms, (self_attn, cross, block.mlp), strict=True):
         if residual == "normalised":
             expected = norm(expected)
             expected = expected + branch(expected)

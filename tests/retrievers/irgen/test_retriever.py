@@ -15,7 +15,7 @@ from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data.pixels import View, pixels
-from irbench.networks.backbones import Featurizer, centre
+from irbench.networks.backbones import Featurizer, center_crop
 from irbench.protocols import Generative, SupportsUpdates
 from irbench.retrievers.irgen.gallery import by_similarity
 from irbench.retrievers.irgen.retriever import Config, IrgenRetriever
@@ -130,7 +130,9 @@ def features(retriever: IrgenRetriever, images: ImageSet) -> np.ndarray:
     pictures = pixels(images, View(32, "center-crop"), retriever.runtime)
     module = Featurizer(retriever._trained.backbone)
     with torch.inference_mode():
-        return np.concatenate([module(centre(torch.from_numpy(pictures[[row]]), 32)) for row in range(len(images))])
+        return np.concatenate(
+            [module(center_crop(torch.from_numpy(pictures[[row]]), 32)) for row in range(len(images))]
+        )
 
 
 @pytest.mark.parametrize("order", ORDERS[1:], ids=str)
@@ -201,7 +203,7 @@ def test_without_a_trie_the_best_sequences_are_those_of_the_whole_table(make: An
     pictures = pixels(images, View(32, "center-crop"), retriever.runtime)
     for query in range(40):
         with torch.inference_mode():
-            tokens = retriever._trained.backbone(centre(torch.from_numpy(pictures[[query]]), 32))
+            tokens = retriever._trained.backbone(center_crop(torch.from_numpy(pictures[[query]]), 32))
             logp = retriever._trained.decoder(tokens.expand(len(every), -1, -1), every).log_softmax(-1)
         score = logp.gather(-1, every[..., None]).sum((1, 2))
         expected = score.sort(descending=True).values
@@ -218,7 +220,7 @@ def mislead(retriever: IrgenRetriever, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         retriever._trained.decoder.head.weight.normal_(std=0.3, generator=random)
-        retriever._trained.decoder.code.weight.normal_(std=2.0, generator=random)
+        retriever._trained.decoder.code_embedding.weight.normal_(std=2.0, generator=random)
 
 
 def test_exact_decoding_finds_the_best_of_all_and_tells_what_beams_miss(make: Any, images: ImageSet) -> None:

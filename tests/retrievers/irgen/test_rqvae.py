@@ -1,4 +1,4 @@
-"""The autoencoder: it learns to reconstruct, uses its codebook, and a kill changes nothing of what it learns."""
+"""The autoencoder: it reconstructs, uses its codebook, and trains the same model when it is killed and resumed."""
 
 import json
 from dataclasses import replace
@@ -114,6 +114,6 @@ def test_it_learns_to_reconstruct_and_uses_its_codebook_whatever_the_labels(runt
     assert (first[0] == first[1:]).mean() > (first[0] == codes[10:]).mean()
 
 
-def test_a_side_that_cannot_be_halved_so_often_is_told():
-    with pytest.raises(Exception, match="side = 18 cannot be halved 2 times"):
+def test_an_image_size_that_cannot_be_halved_so_often_is_refused():
+    with pytest.raises(Exception, match="image_size = 18"):
         config(image_size=18, resize_size=18)

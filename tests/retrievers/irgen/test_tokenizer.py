@@ -9,7 +9,7 @@ from torch.nn.functional import log_softmax
 
 from irbench.networks.backbones import VisionNetwork
 from irbench.retrievers.irgen import features
-from irbench.retrievers.irgen.identifiers.semantic import Config, SemanticTokenizer, Tokenization
+from irbench.retrievers.irgen.identifiers.semantic import Config, SemanticIdentifier, Tokenization
 from irbench.runtime.machine import seed_everything
 from irbench.runtime.timer import Timer
 
@@ -26,12 +26,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def task(encoded=None, **changes):
+def task(features_=None, **changes):
     seed_everything(0)
     config = Config(**{**TINY, **changes})
     network = VisionNetwork(config).eval()
-    given = np.random.default_rng(1).normal(size=(40, network.dim)).astype(np.float32) if encoded is None else encoded
-    made = Tokenization(network, CLASSES, config, 0, lambda *, keep: given)
+    given = (
+        np.random.default_rng(1).normal(size=(40, network.dim)).astype(np.float32) if features_ is None else features_
+    )
+    made = Tokenization(network, CLASSES, config, 0, lambda *, cache: given)
     made.start()
     return made
 
@@ -52,7 +54,7 @@ def test_the_loss_is_that_of_equation_3(classifiers, codebooks):
     for vector, row in zip(vectors, rows.tolist(), strict=True):
         label, residual = (
             CLASSES[row],
-            vector if codebooks == "seen" else torch.from_numpy(made.encoded(keep=False))[row],
+            vector if codebooks == "seen" else torch.from_numpy(made.encode(cache=False))[row],
         )
         total, loss = torch.zeros_like(vector), -log_likelihood(made.on_feature, vector, label)
         for level, book in enumerate(made.quantizer.codebooks):
@@ -107,12 +109,12 @@ def passes(monkeypatch):
 
 def test_every_split_is_encoded_once_after_the_training(runtime, images, passes):
     some = replace(images.take(np.arange(5)), name="gallery")
-    tokenizer = SemanticTokenizer(Config(**TINY), runtime, None)
+    tokenizer = SemanticIdentifier(Config(**TINY), runtime, None)
     tokenizer.train(images)
     assert passes == [40, 40]  # the first codebooks, and the last
     codes = tokenizer.encode(images).codes
     assert passes == [40, 40]
-    again = SemanticTokenizer(Config(**TINY), runtime, None)
+    again = SemanticIdentifier(Config(**TINY), runtime, None)
     again.train(images)
     np.testing.assert_array_equal(again.encode(images).codes, codes)
     np.testing.assert_array_equal(again.encode(some).codes, codes[:5])
@@ -123,7 +125,7 @@ def test_every_split_is_encoded_once_after_the_training(runtime, images, passes)
     told = again.describe().details["training"]["tokenizer"]
     assert len(told["loss"]) == 2
     assert told["seconds"] > 0
-    other = SemanticTokenizer(Config(**{**TINY, "lr": 2e-3}), runtime, None)
+    other = SemanticIdentifier(Config(**{**TINY, "lr": 2e-3}), runtime, None)
     other.train(images)
     other.encode(some)
     assert passes[4:] == [40, 40, 5]  # another training, another network

@@ -1,9 +1,9 @@
 "use strict";
-// Two methods' answers to the same queries. `explorer` (from the data set's own script) holds everything.
+// Two methods' results for the same queries. `explorer` (from the data set's own script) holds the data.
 
 const COLUMNS = 64; // tiles in a row of the sheet
 const STEP = 20; // queries that are added at a time
-const SIGN = { right: "✓", wrong: "✗", none: "" };
+const SIGN = { relevant: "✓", other: "✗", none: "" };
 
 const form = document.getElementById("choices");
 const list = document.getElementById("queries");
@@ -25,8 +25,8 @@ function tile(number, label) {
   return made;
 }
 
-function answer(known) {
-  const kind = known.missing ? "none" : known.right ? "right" : "wrong";
+function retrieved(known) {
+  const kind = known.missing ? "none" : known.relevant ? "relevant" : "other";
   const made = element("li", kind);
   if (known.tile != null) {
     made.append(tile(known.tile, `gallery image ${known.row}, class ${known.label}`));
@@ -40,7 +40,7 @@ function answer(known) {
 function line(method, index) {
   const swatch = element("i", "swatch");
   swatch.style.setProperty("--c", method.color);
-  const found = element("ol", "found", ...method.lines[index].map(answer));
+  const found = element("ol", "found", ...method.lines[index].map(retrieved));
   return element("div", "line", element("span", "who", swatch, method.name), found);
 }
 
@@ -52,15 +52,15 @@ function query(known, index, pair) {
   return element("article", "query", head, ...lines);
 }
 
-// how two methods stand on a query: by their right answers among those shown
+// which of two methods wins a query: by their hits among the results that are shown
 function standing(a, b) {
   if (a === b) return a === 0 ? "fail" : "tie";
   return a > b ? "a" : "b";
 }
 
 function standings(pair) {
-  const [a, b] = pair.map((method) => [...method.found].map((digit) => parseInt(digit, 36)));
-  return a.map((found, place) => standing(found, b[place]));
+  const [a, b] = pair.map((method) => [...method.hits].map((digit) => parseInt(digit, 36)));
+  return a.map((hits, place) => standing(hits, b[place]));
 }
 
 let waiting = []; // queries that match and are not drawn yet
@@ -73,26 +73,26 @@ function draw() {
 }
 
 function update() {
-  const wish = new FormData(form);
-  chosen = [wish.get("a"), wish.get("b")].map((at) => explorer.methods[Number(at)]);
+  const choice = new FormData(form);
+  chosen = [choice.get("a"), choice.get("b")].map((at) => explorer.methods[Number(at)]);
   const all = standings(chosen);
   for (const output of form.querySelectorAll("output")) {
     const kind = output.dataset.count;
     output.value = kind === "all" ? all.length : all.filter((one) => one === kind).length;
   }
-  const show = wish.get("show");
+  const show = choice.get("show");
   waiting = explorer.queries.map((_, index) => index);
   if (show !== "all") waiting = waiting.filter((index) => all[explorer.queries[index].place] === show);
   list.replaceChildren();
-  if (!waiting.length) list.append(element("p", "gap", "None of the queries that are shown here is of this kind."));
+  if (!waiting.length) list.append(element("p", "gap", "None of the queries shown here is of this kind."));
   draw();
-  history.replaceState(null, "", `#a=${wish.get("a")}&b=${wish.get("b")}&show=${show}`);
+  history.replaceState(null, "", `#a=${choice.get("a")}&b=${choice.get("b")}&show=${show}`);
 }
 
 // a link to a choice: explore/digits.html#a=0&b=4&show=b
 function restore() {
-  const asked = new URLSearchParams(location.hash.slice(1));
-  for (const [name, value] of asked) {
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  for (const [name, value] of wanted) {
     const field = form.elements[name];
     if (field && [...(field.options ?? field)].some((one) => one.value === value)) field.value = value;
   }

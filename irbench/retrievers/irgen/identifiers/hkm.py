@@ -1,10 +1,10 @@
 """Identifiers by hierarchical k-means (HKM) on an encoder's features. Recipes: methods/identifier/hkm*.toml.
 
-The recursion of DSI as NCI published it (solidsea98/Neural-Corpus-Indexer-NCI:Data_process/NQ_dataset/kmeans): all
-images are clustered into K; a cluster of at most c = K images is enumerated in order, a cluster of one gets no
-further code, a larger one is clustered again. The paper builds HKM-100, -200 and -500 with it on the features of
-FT-CLIP (section 4.2). It does not say what c is; with c < K a cluster could be too small for k-means, so c = K.
-Identifiers are padded to the longest with a symbol of their own, K.
+The recursion is that of DSI as published for NCI (solidsea98/Neural-Corpus-Indexer-NCI:Data_process/NQ_dataset/kmeans):
+all images are clustered into K; the images of a cluster of at most c = K are enumerated in order, a cluster of one gets
+no further code, and a larger one is clustered again. The paper builds HKM-100, -200 and -500 with it on the features of
+FT-CLIP (section 4.2). It does not state c; with c < K a cluster could be too small for k-means, so c = K. Identifiers
+are padded to the longest one with a symbol of its own, K.
 
 Shape letters: N training images, D dimensions, M codes, K clusters.
 """
@@ -37,24 +37,26 @@ class Config:
     """Schema of methods/identifier/hkm*.toml. The defaults are NCI's."""
 
     clusters: Annotated[int, Field(ge=2)]  # K, of every node; also c, the size up to which a cluster is enumerated
-    features: str = "ft-clip"  # the method whose encoder's vectors are clustered
-    starts: PositiveInt = 100  # k-means++ starts, of which the best is kept
+    features: str = "ft-clip"  # method whose encoder's vectors are clustered
+    starts: PositiveInt = 100  # k-means++ initialisations, of which the best is used
     iterations: PositiveInt = 300
     tolerance: NonNegativeFloat = 1e-7
-    mini_batch: PositiveInt = 1000  # the root, and clusters of so many images, are clustered in batches of this size
+    mini_batch: PositiveInt = (
+        1000  # batch size of mini-batch k-means, used for the root and for clusters of at least this size
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A cluster that was clustered again. The root has an empty prefix."""
+    """An inner node: a cluster that is clustered again. The root has an empty prefix."""
 
     prefix: tuple[int, ...]
-    codes: NDArray[np.int64]  # [children] of the clusters below it that have images
+    codes: NDArray[np.int64]  # [children] of the non-empty clusters below it
     centroids: NDArray[np.float32]  # [children,D]
 
 
 class HierarchicalIdentifier:
-    """The path of an image through a tree of k-means clusters, and its number within the last one."""
+    """The path of an image through a tree of k-means clusters, and its number within the last cluster."""
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
         self.config, self.runtime, self.components = config, runtime, components
@@ -62,7 +64,7 @@ class HierarchicalIdentifier:
         self._rows: dict[str, int] = {}
 
     def train(self, images: ImageSet) -> None:
-        """Train the encoder and cluster what it makes of the images."""
+        """Train the encoder and cluster its vectors of the images."""
         self._encoder = self.components.encoder(self.config.features)
         if isinstance(self._encoder, Trainable):
             self._encoder.train(images)
@@ -83,30 +85,28 @@ class HierarchicalIdentifier:
         self._rows = {id_: row for row, id_ in enumerate(images.ids)}
 
     def encode(self, images: ImageSet) -> Identifiers:
-        """Return the codes [N,M]: of a training image its own, of another those of the nearest one in its cluster."""
+        """Return the codes [N,M]; an image outside the training set gets those of the nearest one in its cluster."""
         rows = np.array([self._rows.get(id_, -1) for id_ in images.ids])
         if (new := np.flatnonzero(rows < 0)).size:
             rows[new] = self._trained.nearest(self._encoder.encode(images.take(new)).array)
         return Identifiers(self._trained.codes[rows], self.config.clusters + 1)
 
     def describe(self) -> Description:
-        """Tell the encoder's network, and the bytes of the tree beside it."""
-        tree, of_encoder = self._trained, self._encoder.describe()
+        """Describe the encoder's network, and the tree, which counts as part of the model."""
+        tree, encoder = self._trained, self._encoder.describe()
         details = {
             "num_codebooks": tree.codes.shape[1],
             "codebook_size": self.config.clusters + 1,
             "clusters": self.config.clusters,
         }
-        if "training" in of_encoder.details:
-            details["training"] = of_encoder.details["training"]
-        return Description(
-            backbone=of_encoder.backbone, model_bytes=of_encoder.model_bytes + tree.nbytes, details=details
-        )
+        if "training" in encoder.details:
+            details["training"] = encoder.details["training"]
+        return Description(backbone=encoder.backbone, model_bytes=encoder.model_bytes + tree.nbytes, details=details)
 
     @property
     def _trained(self) -> "Tree":
         if self._tree is None:
-            raise ContractError("HierarchicalIdentifier was used before it was trained")
+            raise ContractError("HierarchicalIdentifier was used before it was trained", code="not-trained")
         return self._tree
 
 
@@ -119,24 +119,24 @@ class Tree:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what new images are compared with."""
+        """Bytes of the arrays that new images are compared with."""
         return self.vectors.nbytes + self.codes.nbytes + sum(node.centroids.nbytes for node in self._nodes.values())
 
     def nearest(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Training row [B] for each of vectors [B,D]: the nearest one of the cluster to which the centroids lead."""
+        """Return the training rows [B] nearest to vectors [B,D] within the clusters to which the centroids lead."""
         found = np.empty(len(vectors), np.int64)
-        # prefix of a node, the vectors that came there, and the training rows below it
-        waiting: list[tuple[tuple[int, ...], NDArray[np.int64], NDArray[np.int64]]]
-        waiting = [((), np.arange(len(vectors)), np.arange(len(self.vectors)))]
-        while waiting:
-            prefix, asked, members = waiting.pop()
+        # prefix of a node, the vectors that were routed to it, and the training rows below it
+        pending: list[tuple[tuple[int, ...], NDArray[np.int64], NDArray[np.int64]]]
+        pending = [((), np.arange(len(vectors)), np.arange(len(self.vectors)))]
+        while pending:
+            prefix, routed, members = pending.pop()
             node = self._nodes.get(prefix)
             if node is None:
-                found[asked] = members[_nearest(vectors[asked], self.vectors[members])]
+                found[routed] = members[_nearest(vectors[routed], self.vectors[members])]
                 continue
-            child = node.codes[_nearest(vectors[asked], node.centroids)]
+            child = node.codes[_nearest(vectors[routed], node.centroids)]
             below = self.codes[members, len(prefix)]
-            waiting += [((*prefix, int(c)), asked[child == c], members[below == c]) for c in np.unique(child)]
+            pending += [((*prefix, int(c)), routed[child == c], members[below == c]) for c in np.unique(child)]
         return found
 
 
@@ -144,9 +144,9 @@ def cluster(vectors: NDArray[np.float32], config: Config, seed: int) -> tuple[li
     """Return the nodes of the tree over vectors [N,D], and the padded identifiers [N,M]."""
     nodes: list[Node] = []
     codes = np.full((len(vectors), 1), config.clusters, np.int64)
-    waiting: list[tuple[tuple[int, ...], NDArray[np.int64]]] = [((), np.arange(len(vectors)))]
-    while waiting:
-        prefix, members = waiting.pop()
+    pending: list[tuple[tuple[int, ...], NDArray[np.int64]]] = [((), np.arange(len(vectors)))]
+    while pending:
+        prefix, members = pending.pop()
         if prefix and len(members) == 1:
             continue
         depth = len(prefix)
@@ -157,16 +157,16 @@ def cluster(vectors: NDArray[np.float32], config: Config, seed: int) -> tuple[li
             continue
         node, codes[members, depth] = _split(prefix, vectors[members], config, seed)
         nodes.append(node)
-        waiting += [((*prefix, int(c)), members[codes[members, depth] == c]) for c in node.codes]
+        pending += [((*prefix, int(c)), members[codes[members, depth] == c]) for c in node.codes]
     return nodes, codes
 
 
 def _split(
     prefix: tuple[int, ...], vectors: NDArray[np.float32], config: Config, seed: int
 ) -> tuple[Node, NDArray[np.int64]]:
-    """Return the node of a cluster's vectors [n,D], and the code [n] of the cluster below it to which each belongs.
+    """Return the node of a cluster's vectors [n,D], and the code [n] of the child to which each belongs.
 
-    Vectors that k-means leaves together, because they are equal, are dealt out in order: nothing else would end.
+    Vectors that k-means cannot separate, because they are equal, are divided in order, or the recursion would not end.
     """
     centroids, labels = _kmeans(vectors, config, seed, root=not prefix)
     codes = np.unique(labels)
@@ -180,8 +180,8 @@ def _split(
 def _kmeans(
     vectors: NDArray[np.float32], config: Config, seed: int, *, root: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Centroids [K,D] and the nearest one [n] of each of vectors [n,D]; one thread, so that sums repeat to the bit."""
-    usual: dict[str, Any] = {
+    """Return centroids [K,D] and labels [n] of vectors [n,D]; in one thread, so that sums repeat to the bit."""
+    common: dict[str, Any] = {
         "n_clusters": min(config.clusters, len(vectors)),
         "n_init": config.starts,
         "max_iter": config.iterations,
@@ -189,23 +189,23 @@ def _kmeans(
         "random_state": seed,
     }
     if root or len(vectors) >= config.mini_batch:
-        model = MiniBatchKMeans(batch_size=config.mini_batch, max_no_improvement=20, **usual)
+        model = MiniBatchKMeans(batch_size=config.mini_batch, max_no_improvement=20, **common)
     else:
-        model = KMeans(**usual)
+        model = KMeans(**common)
     with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different vectors than clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than clusters
         labels = model.fit_predict(vectors)
     return model.cluster_centers_, labels
 
 
 def _nearest(vectors: NDArray[np.float32], among: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Row [B] among [n,D] nearest to each of vectors [B,D]."""
+    """Return the row [B] of `among` [n,D] nearest to each of vectors [B,D]."""
     lengths = np.square(among).sum(axis=1)
     parts = (vectors[start : start + _AT_ONCE] for start in range(0, len(vectors), _AT_ONCE))
     return np.concatenate([(lengths - 2 * part @ among.T).argmin(axis=1) for part in parts])
 
 
-_AT_ONCE = 4096  # vectors whose distances are held at once
+_AT_ONCE = 4096  # vectors whose distances are computed at a time
 
 
 def _save(folder: Path, nodes: list[Node], codes: NDArray[np.int64]) -> None:

@@ -1,15 +1,15 @@
 """Identifiers from an autoencoder of pixels with a residual-quantised code map. Recipe: methods/identifier/rqvae.toml.
 
 RQ-VAE (kakaobrain/rq-vae-transformer, configs/imagenet256/stage1) as the paper's Table 3 uses it: the code map of
-8 x 8 x 4, read row by row and at each place from the first code to the last, is an identifier of 256 codes. Nothing
-in it was trained to tell classes apart.
+8 x 8 x 4, read row by row and at each position from the first quantizer to the last, is an identifier of 256 codes. The
+training uses no labels.
 
-It differs from the published one: the reconstruction is judged by its squared error alone, without the perceptual
-term (LPIPS), which needs a pretrained network of its own, and without the adversarial one; so its pictures are
-blurred. Each code's commitment is to its own residual, as vector-quantize-pytorch has it, not to the sum of entries.
+It differs from the published one: the reconstruction loss is the squared error alone, without the perceptual term
+(LPIPS), which needs a pretrained network of its own, and without the adversarial one, so that reconstructions are
+blurred. Each code's commitment is to its own residual, as in vector-quantize-pytorch, not to the sum of entries.
 
-Shape letters: B images, S side in pixels, D dimensions of a place of the code map, P places, Q quantizers,
-M = P·Q codes.
+Shape letters: B images, S image size in pixels, s size of the code map, D dimensions of a position of the code map,
+P = s·s positions, Q quantizers, M = P·Q codes, C channels.
 """
 
 import math
@@ -29,7 +29,7 @@ from irbench.core.description import Backbone, Description
 from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
 from irbench.data.pixels import View
-from irbench.networks.backbones import NOTHING, run_network
+from irbench.networks.backbones import FROM_SCRATCH, run_network
 from irbench.protocols import Components
 from irbench.runtime.machine import Runtime, seed_everything
 from irbench.training.config import TrainingConfig
@@ -40,27 +40,36 @@ from irbench.training.loop import Task, TrainedModel, train
 class Config(TrainingConfig):
     """Schema of methods/identifier/rqvae.toml."""
 
-    backbone: Literal["autoencoder"] = "autoencoder"  # always its own, from scratch
+    backbone: Literal["autoencoder"] = "autoencoder"  # the only choice: trained from scratch
     backbone_lr: NonNegativeFloat = 1.0
     channels: Annotated[int, Field(gt=0, multiple_of=4)] = 128  # of the widest map
-    multipliers: tuple[PositiveInt, ...] = (1, 1, 2, 2, 4, 4)  # channels at each width, which is halved between them
-    blocks: PositiveInt = 2  # residual blocks at each width
-    attention: bool = True  # between the places of the narrowest map
+    multipliers: tuple[PositiveInt, ...] = (
+        1,
+        1,
+        2,
+        2,
+        4,
+        4,
+    )  # of `channels` at each resolution; each halves the one before
+    blocks: PositiveInt = 2  # residual blocks at each resolution
+    attention: bool = True  # self-attention at the lowest resolution
     dim: PositiveInt = 256  # D
-    codebook_size: PositiveInt = 256  # L, one codebook for all depths
-    num_quantizers: PositiveInt = 4  # codes at each place
-    decay: Part = 0.99  # of the running means that the codebook is made of
+    codebook_size: PositiveInt = 256  # L, one codebook shared by all quantizers
+    num_quantizers: PositiveInt = 4  # Q, codes at each position
+    decay: Part = 0.99  # of the moving averages that are the codebook entries
     commitment_weight: NonNegativeFloat = 0.25
-    dead_below: NonNegativeInt = 1  # an entry that fewer vectors (a running mean) chose is set to one of the batch
+    dead_below: NonNegativeInt = (
+        1  # entries chosen by fewer vectors (a moving average) are replaced by vectors of the batch
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.image_size % 2 ** (len(self.multipliers) - 1):
-            raise ValueError(f"side = {self.image_size} cannot be halved {len(self.multipliers) - 1} times")
+            raise ValueError(f"image_size = {self.image_size} cannot be halved {len(self.multipliers) - 1} times")
 
     @property
-    def places(self) -> int:
-        """P, of the code map."""
+    def positions(self) -> int:
+        """P, the positions of the code map."""
         return (self.image_size >> (len(self.multipliers) - 1)) ** 2
 
 
@@ -73,7 +82,7 @@ class RqVaeIdentifier:
         self._trained_model: TrainedModel | None = None
 
     def train(self, images: ImageSet) -> None:
-        """Learn to reconstruct the images; labels are not looked at."""
+        """Train to reconstruct the images; labels are not used."""
         seed_everything(self.runtime.seed)
         task = Reconstruction(self.config, device=self.runtime.device)
         self._trained_model = train(task, images, self.config, self.runtime)
@@ -86,27 +95,27 @@ class RqVaeIdentifier:
         return Identifiers(codes.astype(np.int64), self.config.codebook_size)
 
     def describe(self) -> Description:
-        """Tell the autoencoder and its bytes; only its first half is needed to encode."""
+        """Describe the autoencoder and its bytes, though encoding needs only its first half."""
         parameters = sum(p.numel() for p in self._trained.module.parameters())
         details: dict[str, object] = {
-            "num_codebooks": self.config.places * self.config.num_quantizers,
+            "num_codebooks": self.config.positions * self.config.num_quantizers,
             "codebook_size": self.config.codebook_size,
         }
         if self._trained_model is not None:
             details["training"] = self._trained_model.training
-        backbone = Backbone(name="convolutional autoencoder", weights=NOTHING, parameters=parameters)
-        kept = parameters + self.config.codebook_size * self.config.dim
-        return Description(backbone=backbone, model_bytes=4 * kept, details=details)
+        backbone = Backbone(name="convolutional autoencoder", weights=FROM_SCRATCH, parameters=parameters)
+        numbers = parameters + self.config.codebook_size * self.config.dim
+        return Description(backbone=backbone, model_bytes=4 * numbers, details=details)
 
     @property
     def _trained(self) -> "Reconstruction":
         if self._task is None:
-            raise ContractError("RqVaeIdentifier was used before it was trained")
+            raise ContractError("RqVaeIdentifier was used before it was trained", code="not-trained")
         return self._task
 
 
 class Reconstruction(Task):
-    """Squared error of the reconstruction, and the commitment of the code map to the codebook."""
+    """The squared error of the reconstruction, plus the commitment of the code map to the codebook."""
 
     name = "rqvae"
 
@@ -122,64 +131,64 @@ class Reconstruction(Task):
             commitment_weight=config.commitment_weight,
             kmeans_init=True,
             threshold_ema_dead_code=config.dead_below,
-            rotation_trick=False,  # a plain straight-through gradient
+            rotation_trick=False,  # plain straight-through gradients
         )
         self.backbone = self.encoder
         self.module = nn.ModuleList([self.encoder, self.quantizer, self.decoder])
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:  # noqa: ARG002 -- needs no labels
-        """Mean squared error of pictures in -1 … 1, plus the commitment."""
-        pictures = scaled(images)
-        quantized, _, commitment = self.quantize(self.encoder(pictures))
-        return functional.mse_loss(self.decoder(quantized).float(), pictures) + commitment.mean()
+        """Return the mean squared error of images in -1 … 1, plus the commitment."""
+        inputs = scaled(images)
+        quantized, _, commitment = self.quantize(self.encoder(inputs))
+        return functional.mse_loss(self.decoder(quantized).float(), inputs) + commitment.mean()
 
     def quantize(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantised maps [B,D,s,s] of maps [B,D,s,s], codes [B,P,Q] and the commitment of each depth, in float32.
+        """Return quantised maps [B,D,s,s] of maps [B,D,s,s], codes [B,P,Q] and the commitment [Q] of each quantizer.
 
-        bfloat16 would tell near entries of a codebook no more apart.
+        In float32: in bfloat16 the distances to close codebook entries would be equal.
         """
         with torch.autocast(self.device, enabled=False):
-            places = maps.float().flatten(2).transpose(1, 2)  # [B,P,D]
-            quantized, codes, commitment = self.quantizer(places)
+            vectors = maps.float().flatten(2).transpose(1, 2)  # [B,P,D]
+            quantized, codes, commitment = self.quantizer(vectors)
         return quantized.transpose(1, 2).reshape(maps.shape), codes, commitment
 
 
 class Coder(nn.Module):
-    """A trained autoencoder as a function from pictures to codes."""
+    """A trained autoencoder as a function from images to codes."""
 
     def __init__(self, task: Reconstruction) -> None:
         super().__init__()
         self.task, self.module = task, task.module
 
     def forward(self, images: Tensor) -> Tensor:
-        """Codes [B,M] of pictures [B,3,S,S], floats from 0 to 255."""
+        """Return codes [B,M] of float32 images [B,3,S,S] in 0 … 255."""
         return self.task.quantize(self.task.encoder(scaled(images)))[1].flatten(1)
 
 
 def scaled(images: Tensor) -> Tensor:
-    """Pictures in -1 … 1, channel by channel in memory: group norms are slow in the other order."""
+    """Scale images to -1 … 1, contiguous by channel: group norms are slow on channels-last memory."""
     return (images / 127.5 - 1).contiguous()
 
 
 def make_encoder(config: Config) -> nn.Sequential:
-    """Return the network from pictures [B,3,S,S] to code maps [B,D,s,s]."""
+    """Return the network from images [B,3,S,S] to code maps [B,D,s,s]."""
     widths = [config.channels * m for m in config.multipliers]
     layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1)]
-    for here, below in zip(widths, [*widths[1:], None], strict=True):
-        layers += [Residual(here) for _ in range(config.blocks)]
-        if below is not None:
-            layers += [nn.Conv2d(here, below, 3, stride=2, padding=1)]
+    for width, following in zip(widths, [*widths[1:], None], strict=True):
+        layers += [Residual(width) for _ in range(config.blocks)]
+        if following is not None:
+            layers += [nn.Conv2d(width, following, 3, stride=2, padding=1)]
     return nn.Sequential(*layers, *_middle(widths[-1], config), *_last(widths[-1], config.dim))
 
 
 def make_decoder(config: Config) -> nn.Sequential:
-    """Return the network from quantised maps [B,D,s,s] to pictures [B,3,S,S] in -1 … 1."""
+    """Return the network from quantised maps [B,D,s,s] to images [B,3,S,S] in -1 … 1."""
     widths = [config.channels * m for m in config.multipliers[::-1]]
     layers: list[nn.Module] = [nn.Conv2d(config.dim, widths[0], 3, padding=1), *_middle(widths[0], config)]
-    for here, above in zip(widths, [*widths[1:], None], strict=True):
-        layers += [Residual(here) for _ in range(config.blocks)]
-        if above is not None:
-            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(here, above, 3, padding=1)]
+    for width, following in zip(widths, [*widths[1:], None], strict=True):
+        layers += [Residual(width) for _ in range(config.blocks)]
+        if following is not None:
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, following, 3, padding=1)]
     return nn.Sequential(*layers, *_last(widths[-1], 3))
 
 
@@ -196,7 +205,7 @@ def _norm(width: int) -> nn.GroupNorm:
 
 
 class Residual(nn.Module):
-    """Two convolutions, each after a norm, and a way around them."""
+    """Two convolutions, each after a norm, with a residual connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -206,12 +215,12 @@ class Residual(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps [B,C,s,s]."""
+        """Return maps [B,C,s,s] of maps of that shape."""
         return x + self.layers(x)
 
 
 class SelfAttention(nn.Module):
-    """Every place of a map looks at all others, with one head."""
+    """Single-head attention between the positions of a map."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -220,7 +229,7 @@ class SelfAttention(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps [B,C,s,s]."""
+        """Return maps [B,C,s,s] of maps of that shape."""
         query, key, value = self.query_key_value(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, dim=-1)
         y = functional.scaled_dot_product_attention(query, key, value)  # [B,P,C]
         return x + self.out(y.transpose(1, 2).reshape(x.shape))

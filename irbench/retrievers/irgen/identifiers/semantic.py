@@ -1,14 +1,14 @@
 """The semantic tokenizer (section 3.1, equations 1-4). Recipe: methods/identifier/semantic.toml.
 
-A network is trained to classify its feature, and every prefix of the feature's residual quantisation; so images of
-one class come to share their first codes. Codebooks and network take turns: the codebooks are set by k-means between
-epochs and stand still within an epoch.
+A network is trained to classify its feature, and every prefix of the feature's residual quantisation, so that images
+of one class come to share their first codes. Network and codebooks are optimised alternately: the codebooks are set by
+k-means between epochs and are constant within an epoch.
 
-Where the paper is silent: the codebooks are set on the features that the epoch before has seen, and an image's codes
-follow its feature. With `codebooks = "encoded"`, as in the published code, all images are encoded once more between
-epochs for that, and their codes stand still too. The published weights of both terms are 1e-7 (their key is unused),
-the commitment a mean over dimensions, here a sum; prefixes share a classifier there, while compiled files that came
-with it still have one for each, as is usual here.
+Where the paper leaves it open, the codebooks are fitted to the features computed during the previous epoch, and an
+image's codes follow its current feature. With `codebooks = "encoded"`, as in the published code, all images are encoded
+again between epochs for that, and their codes are constant within an epoch too. In the published code both weights are
+1e-7 (the option for them is unused), the commitment is a mean over dimensions, here a sum, and the prefixes share one
+classifier, though compiled files published with it still have one for each, which is the default here.
 
 Shape letters: B images, N training images, D dimensions, M codes.
 """
@@ -30,7 +30,7 @@ from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
 from irbench.networks.backbones import VisionNetwork
 from irbench.protocols import Components
-from irbench.retrievers.irgen.features import features, kept_features
+from irbench.retrievers.irgen.features import cached_features, features
 from irbench.retrievers.irgen.quantizer import ResidualQuantizer
 from irbench.retrievers.irgen.start import StartConfig, starting_network
 from irbench.runtime.machine import Runtime
@@ -46,11 +46,11 @@ class Config(StartConfig):
     prefix_weight: NonNegativeFloat = 1.0  # lambda 1, of the classification of prefixes
     commitment_weight: NonNegativeFloat = 1.0  # lambda 2, of the distance between the feature and its prefixes
     prefix_classifiers: Literal["own", "shared"] = "own"
-    codebooks: Literal["seen", "encoded"] = "seen"  # what they are set on between epochs: see above
+    codebooks: Literal["seen", "encoded"] = "seen"  # the features that they are fitted to: see above
 
 
-class SemanticTokenizer:
-    """Codes of the residual quantisation of a feature that was trained to be quantised."""
+class SemanticIdentifier:
+    """Codes of the residual quantisation of a feature that is trained for it."""
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
         self.config, self.runtime, self.components = config, runtime, components
@@ -58,53 +58,53 @@ class SemanticTokenizer:
         self._training: dict[str, dict[str, object]] = {}
 
     def train(self, images: ImageSet) -> None:
-        """Train network and codebooks in turns."""
+        """Train network and codebooks alternately."""
         start = starting_network(self.config, self.runtime, self.components, images)
         classes = np.unique(images.labels, return_inverse=True)[1]
 
-        def encoded(*, keep: bool) -> NDArray[np.float32]:
-            return (kept_features if keep else features)(start.network, images, self.config, self.runtime)
+        def encode(*, cache: bool) -> NDArray[np.float32]:
+            return (cached_features if cache else features)(start.network, images, self.config, self.runtime)
 
-        task = Tokenization(start.network, classes, self.config, self.runtime.seed, encoded)
+        task = Tokenization(start.network, classes, self.config, self.runtime.seed, encode)
         trained = train(task, images, self.config, self.runtime, also=start.origin)
         self._task, self._training = task, {**start.training, **trained.training}
 
     def encode(self, images: ImageSet) -> Identifiers:
         """Return the codes [N,M] of the images; `train` comes first."""
         quantizer = self._trained.quantizer
-        vectors = torch.from_numpy(kept_features(self._trained.backbone, images, self.config, self.runtime))
+        vectors = torch.from_numpy(cached_features(self._trained.backbone, images, self.config, self.runtime))
         return Identifiers(quantizer.codes(vectors).cpu().numpy(), self.config.codebook_size)
 
     def describe(self) -> Description:
-        """Tell the network and its bytes, the codebooks included, and how they trained."""
+        """Describe the network, its bytes with those of the codebooks, and the training."""
         task = self._trained
-        kept = sum(p.numel() for p in task.backbone.parameters()) + task.quantizer.codebooks.numel()
+        numbers = sum(p.numel() for p in task.backbone.parameters()) + task.quantizer.codebooks.numel()
         details = {
             "num_codebooks": self.config.num_codebooks,
             "codebook_size": self.config.codebook_size,
             "training": self._training,
         }
-        return Description(backbone=task.backbone.facts(), model_bytes=4 * kept, details=details)
+        return Description(backbone=task.backbone.facts(), model_bytes=4 * numbers, details=details)
 
     @property
     def _trained(self) -> "Tokenization":
         if self._task is None:
-            raise ContractError("SemanticTokenizer was used before it was trained")
+            raise ContractError("SemanticIdentifier was used before it was trained", code="not-trained")
         return self._task
 
 
-_SAMPLE = 256  # features for each entry of a codebook; k-means looks at no more of them
+_SAMPLE = 256  # features for each codebook entry that k-means uses; it would drop the rest
 
 
-class Encoded(Protocol):
-    """Returns the features [N,D] of the whole training set, without augmentation, as the network is now."""
+class Encode(Protocol):
+    """Returns the features [N,D] of the whole training set by the current network, without augmentation."""
 
-    def __call__(self, *, keep: bool) -> NDArray[np.float32]:
-        """Keep them in the store, if they are to be asked for again."""
+    def __call__(self, *, cache: bool) -> NDArray[np.float32]:
+        """Return the features; with `cache` they are stored for later use."""
 
 
 class Tokenization(Task):
-    """Equation 3 as a training task. The first and the last codebooks are made of what `encoded` returns."""
+    """Equation 3 as a training task. The first and last codebooks are fitted to the features that `encode` returns."""
 
     name = "tokenizer"
     backbone: VisionNetwork
@@ -115,11 +115,11 @@ class Tokenization(Task):
         classes: NDArray[np.int64],
         config: Config,
         seed: int,
-        encoded: Encoded,
+        encode: Encode,
     ) -> None:
-        self.backbone, self.config, self.seed, self.encoded = network, config, seed, encoded
+        self.backbone, self.config, self.seed, self.encode = network, config, seed, encode
         self.classes = torch.from_numpy(classes)
-        self.seen: list[Tensor] = []  # features [B,D] of the last batches of this epoch
+        self.seen: list[Tensor] = []  # features [B,D] of the latest batches of this epoch
         outputs = int(classes.max()) + 1
         heads = config.num_codebooks if config.prefix_classifiers == "own" else 1
         self.quantizer = ResidualQuantizer(config.num_codebooks, config.codebook_size, network.dim)
@@ -130,7 +130,7 @@ class Tokenization(Task):
             self.module.register_buffer("codes", torch.zeros(len(classes), config.num_codebooks, dtype=torch.int64))
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Equation 3: classification of the feature and of its M prefixes, and the commitment to the prefixes."""
+        """Return equation 3: cross-entropy of the feature and of its M prefixes, and the commitment to the prefixes."""
         target = self.target(rows)
         feature = self.backbone.feature(self.backbone(images))  # [B,D]
         prefixes = self._prefixes(feature, rows)  # [B,M,D]
@@ -144,29 +144,29 @@ class Tokenization(Task):
         )
 
     def start(self) -> None:
-        """The first codebooks are those of the network's features before it learns."""
-        self._set_codebooks(torch.from_numpy(self.encoded(keep=False)))
+        """Fit the first codebooks to the features of the initial network."""
+        self._set_codebooks(torch.from_numpy(self.encode(cache=False)))
 
     def end_epoch(self) -> None:
-        """Set the codebooks on the features that this epoch has seen, or on those of all images as they are now."""
+        """Fit the codebooks to the features of this epoch's batches, or to new ones of all images."""
         encoded = self.config.codebooks == "encoded"
-        self._set_codebooks(torch.from_numpy(self.encoded(keep=False)) if encoded else torch.cat(self.seen))
+        self._set_codebooks(torch.from_numpy(self.encode(cache=False)) if encoded else torch.cat(self.seen))
         self.seen.clear()
 
     def finish(self) -> None:
-        """Set the codebooks on the features as they are in the end, without augmentation."""
-        self._set_codebooks(torch.from_numpy(self.encoded(keep=True)))
+        """Fit the last codebooks to the features of the trained network, without augmentation."""
+        self._set_codebooks(torch.from_numpy(self.encode(cache=True)))
 
     def state(self) -> Mapping[str, Tensor]:
-        """The features that the running epoch has seen so far."""
+        """Return the features of this epoch's batches so far."""
         return {"seen": torch.cat(self.seen)} if self.seen else {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take them up again."""
+        """Restore them."""
         self.seen = [seen.to(self.quantizer.codebooks.device) for seen in state.values()]
 
     def _prefixes(self, feature: Tensor, rows: Tensor) -> Tensor:
-        """Prefix sums [B,M,D] of the feature as it is, or of its image's codes as they were set before this epoch."""
+        """Return prefix sums [B,M,D] of the current features, or of the codes that were set before this epoch."""
         if self.config.codebooks == "encoded":
             return self.quantizer.sums(self.module.get_buffer("codes")[rows])
         if self.module.training:
@@ -175,14 +175,14 @@ class Tokenization(Task):
         return sums
 
     def _on_prefixes(self, through: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of every prefix, mean over the batch, summed over the prefixes."""
+        """Return the cross-entropy of the prefixes, mean over the batch and summed over the prefixes."""
         M = through.shape[1]
         heads = [*self.on_prefix] * (M // len(self.on_prefix))
         logits = torch.stack([head(prefix) for head, prefix in zip(heads, through.unbind(1), strict=True)], dim=1)
         return M * functional.cross_entropy(logits.flatten(0, 1).float(), target.repeat_interleave(M))
 
     def _remember(self, feature: Tensor) -> None:
-        """Keep as many features as k-means looks at, the newest."""
+        """Append features, and drop the oldest ones beyond the number that k-means uses."""
         self.seen.append(feature)
         surplus = sum(map(len, self.seen)) - max(_SAMPLE * self.config.codebook_size, len(feature))
         while surplus >= len(self.seen[0]):

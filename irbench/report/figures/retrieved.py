@@ -1,9 +1,10 @@
-"""What was found: the paper's Figures 7 to 9, a query's picture and each method's first answers, right and wrong.
+"""Retrieved images: the paper's Figures 7 to 9, a query and the first results of each method.
 
-A right answer has a blue-green border and a tick, a wrong one a broken vermilion border and a cross. All pictures are
-one image, so that a page of some hundred of them stays small.
+A relevant result has a blue-green border and a tick, another one a dashed vermilion border and a cross. All images
+are one image, so that a page of some hundred of them stays small.
 """
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,41 +26,43 @@ from irbench.report.figures.sheet import Words, sheet
 from irbench.report.palette import FAINT, INK, MUTED, PAPER, RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
 from irbench.results.artefacts import Artefacts
 
-_K, _QUERIES, _MOST = 8, 3, 40  # answers, queries unasked, and queries or answers at most
-_SIDE, _GAP = 72, 12  # pixels of a picture, and between two
+_K, _QUERIES, _MOST = 8, 3, 40  # results, queries by default, and queries or results at most
+_SIDE, _GAP = 72, 12  # pixels of a image, and between two
 _STEP = _SIDE + _GAP
 _INCH = 118  # pixels in an inch of the figure
-_NAME = 1.5  # inches for the names of methods
-_ALONE = "Answers to the queries with the fewest right ones"
+_NAME, _LETTERS = 1.5, 18  # inches for the names of methods, and letters of a line of them
+_ALONE = "Results of the queries with the fewest relevant ones"
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """The answers of one result to all queries."""
+    """What one result of a run retrieved for all queries."""
 
     group: Group
     ranking: Ranking
-    right: NDArray[np.bool_]  # [Q,K]
+    relevant: NDArray[np.bool_]  # [Q,K]
 
 
-def answers(selection: Selection, kept: Artefacts, *, queries: Sequence[int], k: int | None) -> Figure:
-    """Draw the first `k` answers to these queries, by default to those over which the methods disagree most."""
+def retrieved(selection: Selection, artefacts: Artefacts, *, queries: Sequence[int], k: int | None) -> Figure:
+    """Draw the first `k` results of these queries, by default those on which the methods disagree most."""
     if len(selection.panels) > 1:
         names = ", ".join(panel.title for panel in selection.panels)
-        raise UsageError(f"answers are drawn of one data set: --dataset chooses one of {names}")
+        raise UsageError(
+            f"retrieved images are drawn of one data set: --dataset chooses one of {names}", code="several-datasets"
+        )
     (panel,) = selection.panels
     count = min(k or _K, _MOST)
-    benchmark = kept.benchmark(panel.groups[0].results[0])
-    shown, gaps = _find(panel, kept, benchmark, count)
-    rows = _check_rows(queries, benchmark) or disagreed([one.right for one in shown], benchmark.queries.labels)
+    benchmark = artefacts.benchmark(panel.groups[0].results[0])
+    shown, gaps = _find(panel, artefacts, benchmark, count)
+    rows = _check_rows(queries, benchmark) or disagreed([one.relevant for one in shown], benchmark.queries.labels)
     words = Words(
-        title="Answers" if queries else _ALONE if len(shown) == 1 else "Answers where methods disagree",
+        title="Retrieved images" if queries else _ALONE if len(shown) == 1 else "Results where methods disagree",
         heads=[(panel.title, panel.subtitle)],
         legend={
             f"{RIGHT_SIGN} same class as the query": Patch(facecolor=PAPER, edgecolor=RIGHT, linewidth=2.2),
             f"{WRONG_SIGN} another class": Patch(facecolor=PAPER, edgecolor=WRONG, linewidth=2.2, linestyle="--"),
         },
-        notes=[*_seeds(shown), *gaps, *selection.told],
+        notes=[*_seeds(shown), *gaps, *selection.footnotes],
     )
     canvas = _Canvas(benchmark, shown, rows, count)
     width = _NAME + canvas.width / _INCH
@@ -68,12 +71,12 @@ def answers(selection: Selection, kept: Artefacts, *, queries: Sequence[int], k:
     return figure
 
 
-def disagreed(right: Sequence[NDArray[np.bool_]], labels: NDArray[np.int64], count: int = _QUERIES) -> list[int]:
-    """Return the queries, of different classes, whose right answers vary most from method to method.
+def disagreed(relevant: Sequence[NDArray[np.bool_]], labels: NDArray[np.int64], count: int = _QUERIES) -> list[int]:
+    """Return the queries, of different classes, whose number of relevant results varies most from method to method.
 
-    Where none does, those with the fewest right answers.
+    Where none does, those with the fewest relevant results.
     """
-    found = np.array([one.sum(axis=1) for one in right])  # [methods,Q]
+    found = np.array([one.sum(axis=1) for one in relevant])  # [methods,Q]
     order = np.lexsort((found.sum(axis=0), -found.std(axis=0))).tolist()
     chosen: dict[int, int] = {}
     for row in order:
@@ -81,21 +84,22 @@ def disagreed(right: Sequence[NDArray[np.bool_]], labels: NDArray[np.int64], cou
     return list(chosen.values())[:count]
 
 
-def _find(panel: Panel, kept: Artefacts, benchmark: Benchmark, count: int) -> tuple[list[Shown], list[str]]:
-    """Return the answers of each group's first seed; those that are not here are told of."""
+def _find(panel: Panel, artefacts: Artefacts, benchmark: Benchmark, count: int) -> tuple[list[Shown], list[str]]:
+    """Return the results of each group's first seed, and notes on those that are not stored here."""
     shown, gaps = [], []
-    labels = np.append(benchmark.gallery.labels, -1)  # row -1, a missing answer, is of no class
+    labels = np.append(benchmark.gallery.labels, -1)  # row -1, a missing result, is of no class
     for group in panel.groups:
         try:
-            ranking = kept.ranking(group.results[0]).cut(count)
+            ranking = artefacts.ranking(group.results[0]).cut(count)
         except IrbenchError as error:
             gaps.append(f"{group.label}: {error}")
             continue
         shown.append(Shown(group, ranking, labels[ranking.rows] == benchmark.queries.labels[:, None]))
     if not shown:
         raise StoreError(
-            f"no ranking of {panel.title} is in {kept.work / 'rankings'}: pictures of answers need the work folder of "
-            f"the run (--work), and the data (--data); {gaps[0]}"
+            f"no ranking of {panel.title} is in {artefacts.work / 'rankings'}: retrieved images need the work "
+            f"folder of the run (--work) and the data (--data); {gaps[0]}",
+            code="no-ranking",
         )
     return shown, gaps
 
@@ -103,20 +107,22 @@ def _find(panel: Panel, kept: Artefacts, benchmark: Benchmark, count: int) -> tu
 def _check_rows(queries: Sequence[int], benchmark: Benchmark) -> list[int]:
     for row in queries:
         if row >= len(benchmark.queries):
-            raise UsageError(f"--query {row}: {benchmark.name} has queries 0 to {len(benchmark.queries) - 1}")
+            raise UsageError(
+                f"--query {row}: {benchmark.name} has queries 0 to {len(benchmark.queries) - 1}", code="bad-value"
+            )
     if len(queries) > _MOST:
-        raise UsageError(f"{len(queries)} queries in one figure: at most {_MOST} can be read")
+        raise UsageError(f"{len(queries)} queries in one figure: at most {_MOST} can be read", code="bad-value")
     return list(dict.fromkeys(queries))
 
 
 def _seeds(shown: Sequence[Shown]) -> list[str]:
     seeds = sorted({one.group.results[0].seed for one in shown})
-    return [f"Answers of seed {', '.join(map(str, seeds))}."]
+    return [f"Results of seed {', '.join(map(str, seeds))}."]
 
 
 @dataclass(frozen=True, eq=False)
 class _Canvas:
-    """Where each picture stands, in pixels from the upper left: a block for each query, a row for each method."""
+    """The place of each image, in pixels from the upper left: a block for each query, a row for each method."""
 
     benchmark: Benchmark
     shown: Sequence[Shown]
@@ -125,7 +131,7 @@ class _Canvas:
 
     @property
     def width(self) -> int:
-        """Pixels for the query, a space, and the answers."""
+        """Pixels for the query, a space, and the results."""
         return (self.count + 1) * _STEP + 3 * _GAP
 
     @property
@@ -139,7 +145,7 @@ class _Canvas:
         return self.block * len(self.rows)
 
     def draw(self, axes: Axes) -> None:
-        """Draw all blocks; then nothing of the axes but what lies on them is seen."""
+        """Draw all blocks on axes without frame and ticks."""
         ground = np.full((self.height, self.width, 3), 255, np.uint8)
         queries, gallery = Source(self.benchmark.queries), Source(self.benchmark.gallery)
         for place, row in enumerate(self.rows):
@@ -148,12 +154,12 @@ class _Canvas:
             _text(axes, (0, top - 6), f"query {row}: {self.benchmark.queries.ids[row][-70:]}", va="bottom")
             for line, one in enumerate(self.shown):
                 y = top + line * _STEP
-                _text(axes, (-_GAP, y + _SIDE / 2), one.group.label, ha="right", va="center")
+                _text(axes, (-_GAP, y + _SIDE / 2), textwrap.fill(one.group.label, _LETTERS), ha="right", va="center")
                 for rank, found in enumerate(one.ranking.rows[row].tolist()):
                     at = (_STEP + 3 * _GAP + rank * _STEP, y)
                     if found != MISSING:
                         _paste(ground, gallery, found, at)
-                    _border(axes, at, missing=found == MISSING, right=bool(one.right[row, rank]))
+                    _border(axes, at, missing=found == MISSING, relevant=bool(one.relevant[row, rank]))
         axes.imshow(ground, interpolation="none", extent=(0, self.width, self.height, 0), zorder=0)
         axes.set(xlim=(0, self.width), ylim=(self.height, 0))
         axes.axis("off")
@@ -164,26 +170,26 @@ def _paste(ground: NDArray[np.uint8], source: Source, row: int, at: tuple[int, i
     ground[y : y + _SIDE, x : x + _SIDE] = _square(source.seen(row))
 
 
-def _square(picture: Image.Image) -> NDArray[np.uint8]:
-    """The picture as [S,S,3]; a tiny one keeps its pixels, which a smooth enlargement would only blur."""
-    if max(picture.size) <= _SIDE // 2:
-        times = _SIDE // max(picture.size)
-        picture = picture.resize((times * picture.width, times * picture.height), Image.Resampling.NEAREST)
-    return fit(picture, View(_SIDE))
+def _square(image: Image.Image) -> NDArray[np.uint8]:
+    """The image as [S,S,3]; a tiny one keeps its pixels, which a smooth enlargement would only blur."""
+    if max(image.size) <= _SIDE // 2:
+        times = _SIDE // max(image.size)
+        image = image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
+    return fit(image, View(_SIDE))
 
 
-def _border(axes: Axes, at: tuple[int, int], *, missing: bool, right: bool) -> None:
+def _border(axes: Axes, at: tuple[int, int], *, missing: bool, relevant: bool) -> None:
     x, y = at
     if missing:
         axes.add_patch(Rectangle(at, _SIDE, _SIDE, facecolor=PAPER, edgecolor=FAINT, linewidth=1, label="missing"))
-        _text(axes, (x + _SIDE / 2, y + _SIDE / 2), "no\nanswer", ha="center", va="center", color=MUTED, fontsize=7)
+        _text(axes, (x + _SIDE / 2, y + _SIDE / 2), "no\nresult", ha="center", va="center", color=MUTED, fontsize=7)
         return
-    color, sign, style, name = (RIGHT, RIGHT_SIGN, "-", "right") if right else (WRONG, WRONG_SIGN, "--", "wrong")
+    color, sign, style, name = (RIGHT, RIGHT_SIGN, "-", "relevant") if relevant else (WRONG, WRONG_SIGN, "--", "other")
     axes.add_patch(Rectangle(at, _SIDE, _SIDE, fill=False, edgecolor=color, linewidth=2.2, linestyle=style, label=name))
     badge = {"boxstyle": "square,pad=0.15", "facecolor": color, "edgecolor": "none"}
     _text(axes, (x + _SIDE - 2, y + _SIDE - 3), sign, ha="right", va="bottom", color=PAPER, fontsize=6.5, bbox=badge)
 
 
 def _text(axes: Axes, at: tuple[float, float], text: str, **style: Any) -> None:
-    usual: dict[str, Any] = {"fontsize": 8.5, "color": INK}
-    axes.text(*at, text, **(usual | style))
+    defaults: dict[str, Any] = {"fontsize": 8.5, "color": INK}
+    axes.text(*at, text, **(defaults | style))

@@ -1,4 +1,4 @@
-"""Pictures of answers: each is the gallery's, and its border says what a comparison of labels says."""
+"""Retrieved images: each is the gallery's, and its border says what a comparison of labels says."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ from irbench.core.errors import StoreError, UsageError
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data import datasets
 from irbench.data.sources import Source
-from irbench.report.figures import Wishes, draw, svg
-from irbench.report.figures.answers import disagreed
+from irbench.report.figures import FigureOptions, draw, svg
+from irbench.report.figures.retrieved import disagreed
 from irbench.report.palette import RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
 from irbench.results import files, rankings
 from irbench.results.schema import Dataset
@@ -36,9 +36,9 @@ def answered(shelf, digits):
         rows[method] = np.array([rng.permutation(len(digits.gallery))[:12] for _ in range(len(digits.queries))])
         rows[method][5, 3:] = MISSING
         scores = np.where(rows[method] == MISSING, -np.inf, -np.arange(12.0)).astype(np.float32)
-        kept = rankings.save_ranking(Ranking(rows[method], scores), shelf.kept.work / "rankings")
+        kept = rankings.save_ranking(Ranking(rows[method], scores), shelf.artefacts.work / "rankings")
         made = shelf.put(method, dataset=Dataset.of(digits))
-        files.write(replace(made, ranking=kept), shelf.kept.results)
+        files.write(replace(made, ranking=kept), shelf.artefacts.results)
     return rows
 
 
@@ -47,8 +47,8 @@ def squares(axes):
     return {(round(patch.get_x()), round(patch.get_y())): patch for patch in axes.patches}
 
 
-def test_each_answer_is_the_gallerys_picture_with_the_border_of_its_label(shelf, digits, answered):
-    (axes,) = draw("answers", shelf.all, shelf.kept, Wishes(queries=(5, 700), k=6)).axes
+def test_each_result_is_the_gallerys_picture_with_the_border_of_its_label(shelf, digits, answered):
+    (axes,) = draw("retrieved", shelf.all, shelf.artefacts, FigureOptions(queries=(5, 700), k=6)).axes
     (image,) = axes.images
     ground, borders = np.asarray(image.get_array()), squares(axes)
     gallery, queries = Source(digits.gallery), Source(digits.queries)
@@ -70,10 +70,10 @@ def test_each_answer_is_the_gallerys_picture_with_the_border_of_its_label(shelf,
                 assert np.array_equal(seen, np.asarray(gallery.seen(int(row))))
                 assert to_hex(border.get_edgecolor()).upper() == (RIGHT if right else WRONG)
                 assert signs[x + SIDE - 2, top + SIDE - 3] == (RIGHT_SIGN if right else WRONG_SIGN)
-    titles = {("a",): "with the fewest right ones", ("a", "b"): "where methods disagree"}
+    titles = {("a",): "with the fewest relevant ones", ("a", "b"): "where methods disagree"}
     for methods, title in titles.items():
-        assert draw("answers", shelf.all, shelf.kept, Wishes(methods=methods)).get_label().endswith(title)
-    words = svg(draw("answers", shelf.all, shelf.kept, Wishes(queries=(5,))))
+        assert draw("retrieved", shelf.all, shelf.artefacts, FigureOptions(methods=methods)).get_label().endswith(title)
+    words = svg(draw("retrieved", shelf.all, shelf.artefacts, FigureOptions(queries=(5,))))
     assert f"query 5: {digits.queries.ids[5]}" in words
 
 
@@ -91,19 +91,19 @@ def test_the_queries_shown_are_those_of_different_classes_on_which_methods_diffe
 
 def test_what_cannot_be_shown_is_told(shelf, digits, answered):
     with pytest.raises(UsageError, match="has queries 0 to 897"):
-        draw("answers", shelf.all, shelf.kept, Wishes(queries=(898,)))
+        draw("retrieved", shelf.all, shelf.artefacts, FigureOptions(queries=(898,)))
     with pytest.raises(UsageError, match="at most 40"):
-        draw("answers", shelf.all, shelf.kept, Wishes(queries=tuple(range(41))))
-    elsewhere = replace(shelf.kept, work=shelf.kept.work / "nothing")
+        draw("retrieved", shelf.all, shelf.artefacts, FigureOptions(queries=tuple(range(41))))
+    elsewhere = replace(shelf.artefacts, work=shelf.artefacts.work / "nothing")
     with pytest.raises(StoreError, match="need the work folder"):
-        draw("answers", shelf.all, elsewhere)
+        draw("retrieved", shelf.all, elsewhere)
     shelf.put("c", dataset=Dataset.of(digits))
     words = " ".join(
         text.get_text()
-        for text in draw("answers", shelf.all, shelf.kept).findobj(lambda artist: hasattr(artist, "get_text"))
+        for text in draw("retrieved", shelf.all, shelf.artefacts).findobj(lambda artist: hasattr(artist, "get_text"))
     )
     assert "c: " in words
     assert "without a ranking" in words
     shelf.put("a")
     with pytest.raises(UsageError, match="--dataset chooses one of digits, toy"):
-        draw("answers", shelf.all, shelf.kept)
+        draw("retrieved", shelf.all, shelf.artefacts)

@@ -1,0 +1,150 @@
+"""`irbench run`, `ablate` and `query`: what trains, indexes and searches."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from irbench.cli import options as o
+from irbench.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from irbench.experiments.plan import Request
+    from irbench.experiments.run import Experiment
+
+app = typer.Typer()
+Searches = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--search",
+        help="Search index, or a Python file with one; repeatable.",
+        autocompletion=o.names_of("methods/search"),
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(o.MethodOptions):
+    """What completes an encoder, and how its gallery comes about."""
+
+    search: Searches = None
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Add half of the gallery after training (the paper's Table 6).")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(o.RunOptions, SearchOptions):
+    """The options of `irbench run`."""
+
+    def request(self) -> "Request":
+        """Return which cells are asked for."""
+        return replace(super().request(), searches=tuple(self.search or ()), incremental=self.incremental)
+
+
+@app.command()
+@o.command(RunOptions)
+def run(options: RunOptions) -> None:
+    """Evaluate retrievers on data sets; without options, the quick grid on scikit-learn's digits."""
+    from irbench.experiments.plan import experiments
+
+    carry_out(experiments(options.request(), options.settings(options.results)), options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblateOptions(o.RunOptions):
+    """The options of `irbench ablate`."""
+
+    what: Annotated[str, typer.Argument(help="identifier, length, beam, fresh or index.", show_default=False)]
+
+
+@app.command()
+@o.command(AblateOptions)
+def ablate(options: AblateOptions) -> None:
+    """Vary one thing: identifiers, their length, beam size, an incremental gallery (fresh), or index settings."""
+    from irbench.experiments.ablations import ABLATIONS, ablation_cells
+    from irbench.experiments.run import Experiment
+
+    cells = ablation_cells(options.what, options.request())
+    settings = options.settings(options.results)
+    carry_out([Experiment(cell, settings) for cell in cells], options, tables=ABLATIONS[options.what].tables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryOptions(o.MachineOptions, o.OverrideOptions, o.ProtocolOptions):
+    """The options of `irbench query`."""
+
+    images: Annotated[list[Path], typer.Argument(help="Image files to search with.", show_default=False)]
+    method: Annotated[str, typer.Option("--method", "-m", help="Method, or method+search.")] = "irgen"
+    search: Annotated[str | None, typer.Option("--search", help="Search index.")] = None
+    identifier: Annotated[str | None, typer.Option("--identifier", help="Kind of identifier (irgen).")] = None
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set whose gallery is searched.")] = "digits"
+    k: Annotated[int, typer.Option("-k", min=1, help="Results per query image.")] = 5
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the training.")] = 0
+    as_json: o.AsJson = False
+
+    def request(self) -> "Request":
+        """Return which cell is asked for."""
+        from irbench.experiments.plan import Request
+
+        return Request(
+            methods=(self.method,),
+            searches=(self.search,) if self.search else (),
+            identifiers=(self.identifier,) if self.identifier else (),
+            datasets=(self.dataset,),
+            seeds=(self.seed,),
+            scale=self.scale,
+            crop=self.crop,
+            protocol=self.protocol,
+            overrides=self.pairs(),
+        )
+
+
+@app.command()
+@o.command(QueryOptions)
+def query(options: QueryOptions) -> None:
+    """Search a data set's gallery with images of your own; a retriever that is not trained yet is trained first."""
+    from irbench.cli.console import print_retrieved
+    from irbench.experiments.plan import experiments
+    from irbench.experiments.query import search
+
+    (experiment,) = experiments(options.request(), options.settings(options.work))
+    with interruptible():
+        found = search(experiment, options.images, options.k)
+    print_retrieved(found, as_json=options.as_json)
+
+
+def carry_out(
+    experiments: "Sequence[Experiment]", options: o.RunOptions, *, tables: Sequence[str] = ("precision",)
+) -> NoReturn:
+    """Run the cells that are due, print their tables, and exit with the worst of their exit codes."""
+    from irbench.cli.console import Console, conclude
+    from irbench.experiments import grid
+
+    if not experiments:
+        raise UsageError("nothing to run", code="nothing-to-run")
+    with interruptible():
+        outcomes = grid.run(
+            experiments, Console(), force=options.force, timeout=options.timeout, dry_run=options.dry_run
+        )
+    conclude(experiments, outcomes, tables=tables, as_json=options.as_json)
+    raise typer.Exit(max((outcome.exit_code for outcome in outcomes.values()), default=0))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM end a run the way Ctrl-C does: what is finished stays, and the same command goes on from there."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("\ninterrupted; finished cells are stored, and the same command continues from there", err=True)
+        raise typer.Exit(130) from None

@@ -1,0 +1,90 @@
+"""Carries out cells: what is stored already is reused, the rest is run."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from irbench.experiments.executors import Outcome, run_apart
+from irbench.experiments.run import Experiment, check_writable
+from irbench.results import files
+from irbench.results.schema import Result
+
+
+class Watcher(Protocol):
+    """Is notified of how a run goes on."""
+
+    def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """The results of some cells are stored and reused, the others are due."""
+
+    def rescored(self, experiments: Sequence[Experiment]) -> None:
+        """The scores of stored results were computed again, by code that has changed since."""
+
+    def started(self, experiment: Experiment) -> None:
+        """A cell has begun."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A cell has ended."""
+
+
+class Silent:
+    """A watcher that is notified and does nothing."""
+
+    def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
+        """Do nothing."""
+
+    def rescored(self, experiments: Sequence[Experiment]) -> None:
+        """Do nothing."""
+
+    def started(self, experiment: Experiment) -> None:
+        """Do nothing."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Do nothing."""
+
+
+def run_here(experiment: Experiment, *, force: bool = False) -> Result:
+    """Return the stored result of an experiment, or run it in this process, where what it raises can be caught."""
+    _check([experiment])
+    stored = None if force else experiment.stored()
+    if stored is not None:
+        experiment.rescore()
+        return stored
+    result = experiment.run()
+    files.write(result, experiment.settings.results)
+    return result
+
+
+def run(
+    experiments: Sequence[Experiment],
+    watcher: Watcher,
+    *,
+    force: bool = False,
+    timeout: float | None = None,
+    dry_run: bool = False,
+) -> dict[Experiment, Outcome]:
+    """Run the experiments whose results are not stored yet, or all with `force`; return how these ended.
+
+    What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
+    """
+    _check(experiments, writes=not dry_run)
+    stored = [] if force else [experiment for experiment in experiments if experiment.stored() is not None]
+    due = [experiment for experiment in experiments if experiment not in stored]
+    watcher.planned(stored, due)
+    outcomes: dict[Experiment, Outcome] = {}
+    if dry_run:
+        return outcomes
+    if rescored := [experiment for experiment in stored if experiment.rescore()]:
+        watcher.rescored(rescored)
+    for experiment in due:
+        watcher.started(experiment)
+        outcomes[experiment] = run_apart(experiment, timeout)
+        watcher.ended(outcomes[experiment])
+    return outcomes
+
+
+def _check(experiments: Sequence[Experiment], *, writes: bool = True) -> None:
+    """Find what is wrong with a request before anything is computed."""
+    for experiment in experiments:
+        experiment.check()
+    if writes and experiments:
+        check_writable(experiments[0].settings.results, "--results")
+        check_writable(experiments[0].settings.work, "--work")

@@ -1,0 +1,251 @@
+"""Methods and searchers without a recipe: live Python objects, arrays of vectors, and Python files that hold one."""
+
+import ast
+import hashlib
+import re
+import sys
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from irbench.core.benchmark import Benchmark
+from irbench.core.errors import RecipeError, UsageError
+from irbench.experiments.build import Builder
+from irbench.protocols import Encoder, Retriever, Searcher
+
+_KINDS = {"retriever": {"index", "search"}, "searcher": {"build", "search"}, "encoder": {"encode"}}
+
+
+@dataclass(frozen=True)
+class PythonFile:
+    """A Python file that holds one encoder, searcher or retriever; a plain value that can cross into another process.
+
+    It is what the file assigns to `method`, or else an instance of the one class that the file defines with the
+    methods of such an object, made without arguments.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name, as a method's name."""
+        return legal_name(self.path.stem)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def check(self) -> None:
+        """Find what is wrong with the file without running it."""
+        _ = self._tree
+
+    @cached_property
+    def _tree(self) -> ast.Module:
+        try:
+            return ast.parse(self.path.read_bytes(), str(self.path))
+        except OSError as error:
+            raise UsageError(f"{self.path}: {error.strerror}", code="no-such-file") from None
+        except (SyntaxError, ValueError) as error:
+            raise RecipeError(f"{self.path}: {error}", code="bad-python-file") from None
+
+    @cached_property
+    def kind(self) -> str:
+        """The kind of its object as far as the text tells: that of its class; "encoder" where no class is seen."""
+        kinds = [_kind_of_class(node) for node in self._tree.body if isinstance(node, ast.ClassDef)]
+        return next((kind for kind in kinds if kind), "encoder")
+
+    def load(self) -> Any:
+        """Run the file and return its object."""
+        name = f"irbench_file_{self.digest[:16]}"
+        if name not in sys.modules:
+            spec = spec_from_file_location(name, self.path)
+            if spec is None or spec.loader is None:
+                raise RecipeError(f"{self.path}: not a Python file", code="bad-python-file")
+            module = module_from_spec(spec)
+            sys.modules[name] = module
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+        return self._found(vars(sys.modules[name]), name)
+
+    def _found(self, names: dict[str, Any], module: str) -> Any:
+        if "method" in names:
+            return names["method"]
+        own = [one for one in names.values() if isinstance(one, type) and one.__module__ == module]
+        fit = [one for one in own if kind_of(one) and not one.__name__.startswith("_")]
+        if len(fit) != 1:
+            raise RecipeError(
+                f"{self.path}: {len(fit)} classes have encode, build and search, or index and search; assign the "
+                "object that is meant to `method`",
+                code="bad-python-file",
+            )
+        return fit[0]()
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """A method under the name that it is to have in results; None leaves it to the object."""
+
+    object: Any
+    name: str | None
+
+    @classmethod
+    def of(cls, method: Any, name: str | None = None) -> Any:
+        """Return a recipe's name as it is, and anything else with its name."""
+        return method if isinstance(method, str) and not method.endswith(".py") else cls(method, name)
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """What stands in place of the recipes of a cell's method, search and data set; None where there is a recipe."""
+
+    method: Any = None
+    search: Any = None
+    benchmark: Benchmark | None = None
+
+    @property
+    def in_method(self) -> bool:
+        """Is the method, or its search, not made from a recipe?"""
+        return self.method is not None or self.search is not None
+
+    @property
+    def empty(self) -> bool:
+        """Is everything made from recipes?"""
+        return not self.in_method and self.benchmark is None
+
+    @property
+    def portable(self) -> bool:
+        """Can the cell be run in another process? Live objects cannot."""
+        return all(one is None or isinstance(one, PythonFile) for one in (self.method, self.search))
+
+    @cached_property
+    def loaded(self) -> "Objects":
+        """The same with the objects of Python files, which are run for it."""
+        loaded = [one.load() if isinstance(one, PythonFile) else one for one in (self.method, self.search)]
+        return replace(self, method=loaded[0], search=loaded[1])
+
+    @cached_property
+    def identity(self) -> list[str]:
+        """What tells these objects from others; of a live object nothing does, so it is never equal to another."""
+        return [_identity(one) for one in (self.method, self.search) if one is not None]
+
+    def check(self) -> None:
+        """Find what is wrong with Python files without running them."""
+        for one in (self.method, self.search):
+            if isinstance(one, PythonFile):
+                one.check()
+
+
+@dataclass(frozen=True)
+class ObjectBuilder(Builder):
+    """The components of a cell some of which are objects; the others are built from their recipes."""
+
+    objects: Objects
+    benchmark: Benchmark
+
+    def retriever(self) -> Retriever:
+        """Return the cell's retriever: the object, or an encoder and a searcher as one."""
+        from irbench.retrievers.adapters import as_retriever
+        from irbench.retrievers.dense import Config, DenseRetriever
+
+        method = self.objects.loaded.method
+        if method is None:
+            return super().retriever()
+        if kind_of(method) == "retriever":
+            return as_retriever(method)
+        return DenseRetriever(Config(), self.runtime, self)
+
+    def encoder(self, method: str | None = None) -> Encoder:
+        """Return the object as an encoder, or the encoder of recipe `method`."""
+        from irbench.retrievers.adapters import GivenVectors, as_encoder
+
+        own = self.objects.loaded.method
+        if method is not None or own is None:
+            return super().encoder(method)
+        if is_vectors(own):
+            return GivenVectors(own[0], own[1], self.benchmark)
+        if kind_of(own) != "encoder":
+            raise UsageError(
+                f"{type(own).__name__} is no method: it needs encode(images), or index(images) and search(images, k)",
+                code="not-a-method",
+            )
+        return as_encoder(own)
+
+    def searcher(self) -> Searcher:
+        """Return the object as a searcher, or the cell's searcher by its recipe."""
+        from irbench.retrievers.adapters import as_searcher
+
+        own = self.objects.loaded.search
+        if own is None:
+            return super().searcher()
+        if kind_of(own) != "searcher":
+            raise UsageError(
+                f"{type(own).__name__} is no searcher: it needs build(vectors) and search(vectors, k)",
+                code="not-a-searcher",
+            )
+        return as_searcher(own)
+
+    def classes(self) -> list[type]:
+        """Return the classes of what is no object; objects have an identity of their own."""
+        from irbench.retrievers import adapters
+        from irbench.retrievers.dense import DenseRetriever
+
+        if self.objects.method is None:
+            return super().classes()
+        return [DenseRetriever, adapters.EncoderAdapter, *self.component_classes()]
+
+    def recipes(self) -> list[Any]:
+        """Return the recipes of what is no object."""
+        method = self.cell.method if self.objects.method is None else None
+        search = self.cell.search if self.objects.search is None else None
+        return replace(self, cell=replace(self.cell, search=search)).named_recipes(method)
+
+
+def kind_of(one: Any) -> str:
+    """Return "retriever", "searcher" or "encoder" by the methods of an object or a class; empty for anything else."""
+    has = {name for names in _KINDS.values() for name in names if callable(getattr(one, name, None))}
+    return next((kind for kind, needed in _KINDS.items() if needed <= has), "")
+
+
+def _kind_of_class(node: ast.ClassDef) -> str:
+    has = {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+    return next((kind for kind, needed in _KINDS.items() if needed <= has), "")
+
+
+def is_vectors(one: Any) -> bool:
+    """Is it a pair of arrays (query_vectors, gallery_vectors)?"""
+    return isinstance(one, tuple | list) and len(one) == 2 and all(hasattr(array, "__array__") for array in one)
+
+
+def name_of(one: Any) -> str:
+    """Return what an object is called in results: its `name`, or its class's; "vectors" for a pair of arrays."""
+    if isinstance(one, PythonFile):
+        return one.name
+    if is_vectors(one):
+        return "vectors"
+    own = getattr(one, "name", None)
+    return legal_name(own if isinstance(own, str) and own else type(one).__name__)
+
+
+def legal_name(text: str) -> str:
+    """Return the text with everything that cannot be part of a file name replaced."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._=,") or "method"
+
+
+def _identity(one: Any) -> str:
+    if isinstance(one, PythonFile):
+        return one.digest
+    if is_vectors(one):
+        digest = hashlib.sha256()
+        for array in map(np.ascontiguousarray, one):
+            digest.update(f"{array.shape} {array.dtype}".encode() + array.tobytes())
+        return digest.hexdigest()
+    return uuid4().hex

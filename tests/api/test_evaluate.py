@@ -1,0 +1,207 @@
+"""The Python front door: recipes, files, arrays and live objects are scored, timed and stored alike."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import irbench
+from irbench import evaluate
+from irbench.experiments import latency
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, and time little."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(latency, "SINGLES", 2)
+    monkeypatch.setattr(latency, "BATCHED", 64)
+
+
+@pytest.fixture(scope="module")
+def digits() -> irbench.Benchmark:
+    return irbench.load_dataset("digits")
+
+
+def grey(images: irbench.ImageSet) -> np.ndarray:
+    """[N,64] the grey values of digits, at the size at which they were scanned."""
+    return images.arrays[:, ::1, ::1, 0].reshape(len(images), -1).astype(np.float32)
+
+
+class Grey:
+    """An encoder of one's own, as short as it can be."""
+
+    def encode(self, images):
+        return np.stack([np.asarray(image)[:, :, 0].ravel() for image in images])
+
+
+class Backwards:
+    """A searcher of one's own: exact search by a plain loop, rows in the order of a full sort."""
+
+    def build(self, gallery):
+        self.gallery = gallery.array
+
+    def search(self, queries, k):
+        distances = ((queries.array[:, None] - self.gallery[None]) ** 2).sum(-1)
+        rows = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        return irbench.Ranking.from_topk(rows, -np.take_along_axis(distances, rows, 1))
+
+
+class Chance:
+    """A retriever of one's own, which ranks the gallery at random."""
+
+    def index(self, gallery):
+        self.size = len(gallery)
+
+    def search(self, queries, k):
+        rng = np.random.default_rng(0)
+        rows = np.stack([rng.permutation(self.size)[:k] for _ in range(len(queries))])
+        return irbench.Ranking.from_topk(rows, -np.tile(np.arange(rows.shape[1]), (len(rows), 1)))
+
+
+def test_an_encoder_arrays_and_a_searcher_of_ones_own_score_alike(digits) -> None:
+    vectors = grey(digits.queries), grey(digits.gallery)
+    mine = irbench.evaluate(Grey(), digits, progress=False)
+    given = irbench.evaluate(vectors, digits, progress=False)
+    looped = irbench.evaluate(Grey(), digits, search=Backwards(), name="looped", progress=False)
+    assert (mine.cell, given.cell, looped.cell) == ("Grey+linear", "vectors+linear", "looped+Backwards")
+    assert mine.metrics == given.metrics == looped.metrics
+    assert {one.origin for one in (mine, given, looped)} == {"object"}
+    assert "no recipe" in mine.recipe.text
+    assert mine.cost.query_ms.total_p50 > 0
+    assert [one.cell for one in irbench.load_results("runs/results")] == [mine.cell, looped.cell, given.cell]
+
+
+def test_scores_per_query_agree_with_the_result(digits) -> None:
+    searcher = Backwards()
+    searcher.build(irbench.Embeddings(grey(digits.gallery)))
+    ranking = searcher.search(irbench.Embeddings(grey(digits.queries)), 100)
+    scores = irbench.score(ranking, digits, ["precision@10", "map@100"])
+    assert scores.values["precision@10"].shape == (898,)
+    result = irbench.evaluate((grey(digits.queries), grey(digits.gallery)), digits, progress=False)
+    for name, mean in scores.means.items():
+        assert result.metrics[name].mean == mean
+
+
+def test_a_query_in_the_gallery_is_taken_out_before_scoring(digits) -> None:
+    again = replace(digits, queries=replace(digits.gallery, name="queries"))
+    vectors = grey(again.gallery)
+    result = irbench.evaluate((vectors, vectors), again, progress=False)
+    searcher = Backwards()
+    searcher.build(irbench.Embeddings(vectors))
+    ranking = searcher.search(irbench.Embeddings(vectors), 101)
+    assert (ranking.rows[:, 0] == np.arange(899)).mean() > 0.99
+    assert irbench.score(ranking, again, "precision@1").means["precision@1"] == result.metrics["precision@1"].mean < 1
+
+
+def test_a_retriever_of_ones_own_is_scored_as_any_other(digits) -> None:
+    result = irbench.evaluate(Chance(), digits, progress=False)
+    assert result.cell == "Chance"
+    assert result.metrics["precision@10"].mean == pytest.approx(0.1, abs=0.03)
+
+
+def test_results_become_frames_and_tables(digits) -> None:
+    results = irbench.run([Grey(), Chance()], [digits], search=["linear", Backwards()], max_queries=40, progress=False)
+    wide = results.to_dataframe(wide=True)
+    assert list(wide["method"]) == ["Grey", "Grey", "Chance"]
+    assert list(wide["search"])[:2] == ["linear", "Backwards"]
+    tidy = results.to_dataframe()
+    assert len(tidy) == sum(len(one.metrics) for one in results)
+    row = tidy[(tidy["method"] == "Chance") & (tidy["metric"] == "precision@1")].iloc[0]
+    assert row["value"] == results[2].metrics["precision@1"].mean
+    assert row["ci_low"] <= row["value"] <= row["ci_high"]
+    assert "Grey+Backwards" in results.table("precision")
+    assert len(json.loads(results.table("precision", format="json"))) > 0
+    assert len(results[:2]) == 2
+
+
+WRONG = {
+    "not-vectors": {"method": type("Flat", (), {"encode": lambda self, images: np.zeros(len(images))})()},
+    "not-a-method": {"method": object()},
+    "not-a-searcher": {"method": Grey(), "search": Grey()},
+    "name-taken": {"method": Grey(), "name": "irgen"},
+    "unknown-key": {"method": Grey(), "set": {"nprobe": 3}},
+    "no-such-file": {"method": "./absent.py"},
+    "unknown-option": {"method": Grey(), "max_querys": 3},
+}
+
+
+@pytest.mark.parametrize("code", WRONG)
+def test_what_cannot_be_evaluated_is_an_error_with_a_code(code, digits) -> None:
+    with pytest.raises(irbench.IrbenchError) as raised:
+        irbench.evaluate(dataset=digits, progress=False, **WRONG[code])
+    assert raised.value.code == code
+
+
+def test_wrong_vectors_are_refused_by_shape_and_kind(digits) -> None:
+    good = grey(digits.queries), grey(digits.gallery)
+    for bad in (
+        (good[0][1:], good[1]),
+        (good[0], good[1][:, :9]),
+        (good[0].astype(str), good[1]),
+        (good[0] * np.nan, good[1]),
+    ):
+        with pytest.raises(irbench.IrbenchError):
+            irbench.evaluate(bad, digits, progress=False)
+    assert not list(Path("runs/results").rglob("*.json"))
+
+
+def test_arrays_are_known_again_and_live_objects_are_not(digits, monkeypatch) -> None:
+    vectors = grey(digits.queries), grey(digits.gallery)
+    first, mine = (irbench.evaluate(one, digits, progress=False) for one in (vectors, Grey()))
+    assert irbench.evaluate(vectors, digits, progress=False).created == first.created
+    assert irbench.evaluate(tuple(vectors), digits, progress=False).inputs == first.inputs
+    assert irbench.evaluate(Grey(), digits, progress=False).inputs != mine.inputs
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in irbench.__all__:
+        assert getattr(irbench, name).__doc__ or name == "__version__"
+    with pytest.raises(AttributeError):
+        _ = irbench.nothing_like_it
+
+
+def test_a_plain_script_runs_a_recipe_without_a_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import irbench\n"
+        "made = irbench.evaluate('pixels+linear', 'digits', max_queries=20, progress=False)\n"
+        "print(made.metrics['precision@10'].mean)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0.8
+    assert done.stderr == ""
+
+
+def test_a_python_file_is_a_method_of_the_command_line(irbench, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n\n\nclass Mine:\n    def encode(self, images):\n"
+        "        return np.stack([np.asarray(image)[:, :, 0].ravel() for image in images])\n"
+    )
+    done = irbench(
+        "run", "--method", "./mine.py", "--search", "ivfpq", "--set", "nprobe=2", "--max-queries", "30", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(done.stdout)["results"]
+    assert (result["method"], result["search"], result["origin"]) == ("mine", "ivfpq", "object")
+    assert result["overrides"] == {"nprobe": 2}
+    same = evaluate(Grey(), search="ivfpq", max_queries=30, set={"nprobe": 2}, progress=False)
+    assert result["metrics"]["precision@10"]["mean"] == same.metrics["precision@10"].mean
+
+
+def test_the_example_of_the_docs_runs_as_it_stands(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "python-api.md").read_text()
+    example = text.partition("<!-- test: example -->")[2].partition("```python\n")[2].partition("```")[0]
+    assert 0 < len(example.strip().splitlines()) <= 10
+    assert example in (ROOT / "README.md").read_text()
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "precision@10" in done.stdout
+    assert len(irbench.load_results("runs/results")) == 2

@@ -1,0 +1,133 @@
+"""Discovery: what registers a class, what does not, and which mistakes are reported how."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from irbench.config import discovery
+from irbench.config.registry import ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS
+from irbench.core.errors import RecipeError, UsageError
+
+PLAIN = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Config:
+    dims: int = 3
+
+class OwnSearcher:
+    pass
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Write a file of searchers into a folder of one's own."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "methods" / "search"
+    folder.mkdir(parents=True)
+
+    def written(name: str, code: str) -> Path:
+        (folder / name).write_text(code)
+        return folder / name
+
+    return written
+
+
+def test_everything_that_ships_is_found_by_its_place() -> None:
+    assert list(SEARCHERS) == ["ivfpq", "linear", "scann", "spann"]
+    assert list(ENCODERS) == ["cgd", "ft-clip", "irt-r", "off-the-shelf", "pixels"]
+    assert list(IDENTIFIERS) == ["hkm", "random", "rqvae", "semantic"]
+    assert list(RETRIEVERS) == ["dense", "irgen"]
+    assert list(LOADERS) == [
+        "cars196", "csv", "cub200", "digits", "folders", "imagenet", "inshop", "omniglot", "places365",
+    ]  # fmt: skip
+    for registry in (SEARCHERS, ENCODERS, IDENTIFIERS, RETRIEVERS, LOADERS):
+        for name in registry:
+            assert registry.load(name).__module__ == registry.schema(name).__module__ == registry[name].module
+
+
+def test_listing_imports_nothing(write) -> None:
+    write("loud.py", "raise SystemExit('imported')\n" + PLAIN)
+    code = """
+import sys
+from irbench.config.registry import *
+print([*SEARCHERS, *ENCODERS, *IDENTIFIERS, *RETRIEVERS, *LOADERS].count("loud"))
+print([name for name in sys.modules if name in ("torch", "faiss") or name.startswith(("irbench.retr", "irbench.data"))])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["1", "[]"]
+
+
+def test_an_own_file_has_a_module_of_its_own_that_is_read_again_when_edited(write) -> None:
+    path = write("two_words.py", PLAIN)
+    first = SEARCHERS.load("two-words")
+    assert SEARCHERS.load("two-words") is first
+    assert sys.modules[first.__module__].__file__ == str(path)
+    assert SEARCHERS.schema("two-words")().dims == 3
+    write("two_words.py", PLAIN.replace("3", "4"))
+    assert SEARCHERS.schema("two-words")().dims == 4
+    assert SEARCHERS.load("two-words") is not first
+
+
+def test_an_own_file_is_found_in_the_folder_that_the_environment_names(write, monkeypatch, tmp_path) -> None:
+    write("mine.py", PLAIN)
+    monkeypatch.chdir("/")
+    assert "mine" not in SEARCHERS
+    monkeypatch.setenv("IRBENCH_RECIPES", str(tmp_path))
+    assert SEARCHERS.load("mine").__name__ == "OwnSearcher"
+    monkeypatch.chdir(tmp_path)  # one folder by two ways is no second registration
+    assert SEARCHERS.load("mine").__name__ == "OwnSearcher"
+
+
+def test_helpers_are_no_entries(write) -> None:
+    write("_mine.py", PLAIN)
+    write("tools.py", PLAIN.replace("OwnSearcher", "_OwnSearcher"))
+    write("others.py", PLAIN.replace("OwnSearcher", "OwnEncoder"))
+    write("imports.py", "from irbench.retrievers.searchers.linear import LinearSearcher")
+    write("broken.py", "def :")
+    assert list(SEARCHERS) == ["ivfpq", "linear", "scann", "spann"]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        (PLAIN + "\nclass OtherSearcher:\n    pass\n", RecipeError, r"mine\.py has 2 .*OwnSearcher, OtherSearcher"),
+        ("class Config:\n    pass\n", RecipeError, r"mine\.py has no public class whose name ends in Searcher"),
+        ("def :\n", RecipeError, r"mine\.py, line 1"),
+        ("class OwnSearcher:\n    pass\ndel OwnSearcher\n", RecipeError, "has no class OwnSearcher"),
+    ],
+)
+def test_a_file_without_exactly_one_class_is_reported(write, code, error, message) -> None:
+    write("mine.py", code)
+    with pytest.raises(error, match=message):
+        SEARCHERS.load("mine")
+
+
+@pytest.mark.parametrize("config", ["", "Config = 3", "class Config:\n    pass"])
+def test_a_module_without_a_schema_is_reported(write, config) -> None:
+    write("mine.py", f"class OwnSearcher:\n    pass\n{config}\n")
+    with pytest.raises(RecipeError, match=r"mine\.py has no dataclass Config"):
+        SEARCHERS.schema("mine")
+
+
+def test_an_unknown_name_is_reported_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown searcher 'linaer'; did you mean 'linear'"):
+        SEARCHERS.load("linaer")
+
+
+def test_a_name_registered_twice_is_reported_with_both_places(write, monkeypatch) -> None:
+    own = write("scann.py", PLAIN)
+    with pytest.raises(UsageError, match="'scann' is registered twice") as error:
+        SEARCHERS.load("scann")
+    assert str(own) in str(error.value)
+    assert "irbench/retrievers/searchers/scann.py" in str(error.value)
+    thief = EntryPoint("linear", "thief:Searcher", "irbench.searchers")
+    monkeypatch.setattr(discovery, "entry_points", lambda group: [thief])
+    discovery._entry_points.cache_clear()
+    with pytest.raises(UsageError, match=r"'linear' is registered twice: .*linear\.py and thief:Searcher"):
+        SEARCHERS.load("linear")
+    discovery._entry_points.cache_clear()

@@ -1,0 +1,45 @@
+"""Searchers next to each other: libraries that are missing, and what is lost on real images."""
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from irbench.config import recipes
+from irbench.config.registry import SEARCHERS
+from irbench.core.embeddings import Embeddings
+from irbench.core.errors import MissingLibrary
+from irbench.retrievers.searchers import _sptag
+from irbench.runtime.machine import Runtime
+
+LIBRARY = {"linear": "faiss", "ivfpq": "faiss", "scann": "scann.scann_ops.py.scann_ops_pybind", "spann": "sptag"}
+
+
+def make(name: str, runtime: Runtime, dataset: str = "none") -> Any:
+    recipe = recipes.find("methods/search", name)
+    return SEARCHERS.load(name)(recipe.config(SEARCHERS.schema(name), scale="tiny", dataset=dataset), runtime)
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_a_missing_library_is_named_with_its_install_line(
+    name: str, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, LIBRARY[name], None)
+    monkeypatch.setattr(_sptag, "library", _sptag.library.__wrapped__)
+    with pytest.raises(MissingLibrary, match="pip install"):
+        make(name, runtime).build(Embeddings(np.ones((300, 4), np.float32)))
+
+
+@pytest.mark.parametrize("rival", ["scann", "spann"])
+def test_digits_lose_at_most_a_hundredth_of_precision(rival: str, runtime: Runtime) -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    gallery, queries = Embeddings(pixels[::2]), Embeddings(pixels[1::2])
+
+    def precision(searcher: str) -> float:
+        built = make(searcher, runtime, "digits")
+        built.build(gallery)
+        return float((labels[::2][built.search(queries, 100).rows[:, 0]] == labels[1::2]).mean())
+
+    assert precision(rival) >= precision("linear") - 0.01

@@ -1,0 +1,77 @@
+"""SPANN where it searches everything, and its engine: files, noise, and a crash."""
+
+import gc
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from irbench.config import recipes
+from irbench.core.embeddings import Embeddings
+from irbench.core.errors import IrbenchError, MissingLibrary
+from irbench.retrievers.searchers.spann import Config, SpannSearcher
+from irbench.runtime.machine import Runtime
+from irbench.testing import toys
+
+
+def make(runtime: Runtime, **changes: Any) -> Any:
+    config = recipes.find("methods/search", "spann").config(Config, scale="tiny", dataset="none", **changes)
+    return SpannSearcher(config, runtime)
+
+
+def test_reading_every_list_equals_exact_search(runtime: Runtime) -> None:
+    gallery, queries = toys.vectors(2000, seed=1), toys.vectors(60, seed=2)
+    searcher = make(runtime, search_heads=2000, max_check=100_000, posting_vectors=2000)
+    searcher.build(Embeddings(gallery))
+    found = searcher.search(Embeddings(queries), 50)
+    assert "heads" in searcher.describe().details
+    assert np.array_equal(found.rows, toys.nearest(queries, gallery, 50))
+    distances = np.take_along_axis(toys.squared_distances(queries, gallery), found.rows, 1)
+    np.testing.assert_allclose(-found.scores, distances, rtol=1e-4)
+
+
+def test_a_gallery_with_few_distinct_vectors_is_scanned(runtime: Runtime) -> None:
+    searcher = make(runtime)
+    searcher.build(Embeddings(np.full((400, 8), 0.1, np.float32)))
+    assert searcher.search(Embeddings(np.zeros((2, 8), np.float32)), 3).rows.tolist() == [[0, 1, 2], [0, 1, 2]]
+
+
+def test_an_engine_that_does_not_load_is_named_with_its_system_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from irbench.retrievers.searchers import _sptag
+
+    (tmp_path / "libSPTAGLib.so").write_text("not a library")
+    spec = spec_from_file_location("sptag", tmp_path / "__init__.py")
+    monkeypatch.setattr(_sptag, "find_spec", lambda _: spec)
+    with pytest.raises(MissingLibrary, match="apt-get install libnuma1"):
+        _sptag.library.__wrapped__()
+
+
+def test_spann_removes_its_folder(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    searcher = make(runtime)
+    searcher.build(Embeddings(toys.vectors(400, seed=1)))
+    searcher.build(Embeddings(toys.vectors(500, seed=1)))
+    (folder,) = tmp_path.glob("irbench-spann-*")
+    assert sum(path.stat().st_size for path in (folder / "index").rglob("*") if path.is_file()) == (
+        searcher.describe().index_bytes
+    )
+    del searcher
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_spann_keeps_quiet(runtime: Runtime, capfd: pytest.CaptureFixture[str]) -> None:
+    searcher = make(runtime)
+    searcher.build(Embeddings(toys.vectors(400, seed=1)))
+    searcher.search(Embeddings(toys.vectors(5, seed=2)), 5)
+    assert capfd.readouterr().out == ""
+
+
+def test_spann_reports_an_engine_that_dies(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("irbench.retrievers.searchers.spann._FEWEST", 1)  # ten vectors crash the engine
+    with pytest.raises(IrbenchError, match="10 vectors of 8 dimensions"):
+        make(runtime).build(Embeddings(np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32)))
