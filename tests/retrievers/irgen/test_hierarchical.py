@@ -1,5 +1,6 @@
 """The published recursion, transcribed plainly, on the partitions that k-means made; what must hold of any tree."""
 
+import json
 from collections import defaultdict
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.retrievers.irgen.identifiers import hkm as hierarchical
 from irbench.retrievers.irgen.identifiers.hkm import Config, HierarchicalIdentifier, Tree, cluster
+from irbench.runtime.code import code_digest
 
 
 def blobs(seed, size, dim=3, spread=0.5):
@@ -150,3 +152,9 @@ def test_training_images_are_known_again_by_name_and_the_fit_is_made_once(runtim
             other.train(images)
     with pytest.raises(TypeError):
         again.train(replace(images, arrays=images.arrays // 2))
+
+
+def test_a_stored_tree_is_keyed_by_the_code_of_its_class(runtime, images):
+    HierarchicalIdentifier(config(3), runtime, Components()).train(images)
+    (entry,) = runtime.store.root.glob("clusters/*/entry.json")
+    assert json.loads(entry.read_text())["key"]["hkm"]["code"] == code_digest(HierarchicalIdentifier)
