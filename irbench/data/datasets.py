@@ -124,8 +124,8 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     """Return data set `name` (or the images at a path) as a benchmark.
 
     `incremental` excludes half of the gallery from training, see `make_incremental`. `max_queries` limits the
-    evaluation to an even sample of the queries. With `files_must_exist` false, listed images that are missing raise an error when
-    they are decoded, not here. Raises `UsageError` for a bad option, `DataError` for missing or broken data.
+    evaluation to an even sample of the queries. With `files_must_exist` false, listed images that are missing raise an
+    error when they are decoded, not here. Raises `UsageError` for a bad option, `DataError` for missing or broken data.
     """
     check_choice("--crop", crop, CROPS)
     check_choice("--protocol", protocol, PROTOCOLS)
