@@ -148,10 +148,10 @@ def most_hits(groups: Iterable[Bits], max_k: int) -> NDArray[np.int64]:
 
 def _with(most: NDArray[np.int64], size: int, hits: int) -> NDArray[np.int64]:
     """Return the most hits where a group of this size and so many hits may be taken whole."""
-    taken = most.copy()
+    best = most.copy()
     if 0 < size < len(most):
-        taken[size:] = np.maximum(most[size:], most[:-size] + hits)
-    return taken
+        best[size:] = np.maximum(most[size:], most[:-size] + hits)
+    return best
 
 
 def _prefixes(identifiers: Identifiers) -> NDArray[np.int64]:

@@ -1,1 +1,1 @@
-"""How networks learn here: one loop, its schedule, the augmentation on the device and the losses."""
+"""The training of networks: one loop, its schedule, the augmentation on the device and the losses."""

@@ -16,7 +16,7 @@ class TrainingConfig(NetworkConfig):
     The defaults are those of the paper's own networks (appendix A), or of the published code where it gives none.
     """
 
-    answering: ClassVar[frozenset[str]] = frozenset()  # keys that are read after training only
+    inference_keys: ClassVar[frozenset[str]] = frozenset()  # of the recipe: no part of a trained model's key
 
     epochs: PositiveInt
     batch: PositiveInt = 64

@@ -106,7 +106,7 @@ def train(
     images_uint8 = pixels(images, View(config.resize_size, config.fit), runtime)
     facts = {
         "task": task.name,
-        "config": {key: value for key, value in asdict(config).items() if key not in config.answering},
+        "config": {key: value for key, value in asdict(config).items() if key not in config.inference_keys},
         "images": [images.fingerprint, images_uint8.content, images.mirror],
         "runtime": [runtime.seed, runtime.device, runtime.precision],
         "code": code_digest(type(task), Task),

@@ -132,7 +132,7 @@ def test_patience_lets_what_takes_a_moment_be_repeated_often_and_without_it_once
     assert len(repeated(lambda: time.sleep(0.06), runtime, 5.0)) == 9
 
 
-def test_encode_tells_what_share_of_the_machine_is_used(runtime: Runtime) -> None:
+def test_encode_reports_what_share_of_the_machine_is_used(runtime: Runtime) -> None:
     plan = encode.Plan(backbone="test_vit", image_size=64, batches=(1, 3), patience=0)
     model = encode.Model(plan, runtime)
     points = list(encode.measure(model, plan, RATES))

@@ -54,7 +54,7 @@ def test_own_rows_are_removed_by_identity_wherever_they_rank(answers, data):
         ([3, 4], [1.0, 0.0], "one shape"),
     ],
 )
-def test_a_plug_in_that_breaks_the_contract_is_told_how(rows, scores, message):
+def test_a_plug_in_that_breaks_the_contract_is_reported_how(rows, scores, message):
     with pytest.raises(ContractError, match=message):
         Ranking(np.array(rows), np.array(scores, np.float32))
 

@@ -74,7 +74,7 @@ def test_labels_become_dense_and_the_training_classes_come_first(labels, random)
 
 
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=30))
-def test_metric_learning_asks_for_unseen_classes(labels):
+def test_metric_learning_queries_unseen_classes(labels):
     labels = np.array(labels)
     every = np.arange(len(labels))
     whole = Split(train=every, gallery=every, queries=every)
@@ -89,7 +89,7 @@ def test_metric_learning_asks_for_unseen_classes(labels):
     assert 0 <= len(set(labels[split.gallery])) - len(set(labels[split.train])) <= 1
 
 
-def test_metric_learning_takes_a_photograph_of_several_splits_once(tmp_path):
+def test_metric_learning_takes_an_image_of_several_splits_once(tmp_path):
     text = "path,label,split\na.png,x,train\n./a.png,x,gallery\nb.png,y,train\nb.png,y,gallery\nc.png,y,query\n"
     (tmp_path / "mine.csv").write_text(text)
     apart = datasets.load(tmp_path / "mine.csv", protocol="metric-learning", files_must_exist=False)
@@ -103,14 +103,14 @@ def test_metric_learning_takes_a_photograph_of_several_splits_once(tmp_path):
         datasets.load(tmp_path / "mine.csv", protocol="metric-learning", files_must_exist=False)
 
 
-def test_metric_learning_never_answers_with_the_query_itself():
+def test_metric_learning_never_retrieves_the_query_itself():
     benchmark = datasets.load("digits", protocol="metric-learning")
     assert benchmark.own_rows.tolist() == list(range(len(benchmark.gallery)))
     assert not set(benchmark.train.labels) & set(benchmark.gallery.labels)
     assert benchmark.fingerprint != digits().fingerprint
 
 
-def test_half_of_every_class_is_kept_to_be_added_later():
+def test_half_of_every_class_is_left_out_to_be_added_later():
     whole, fresh = digits(), datasets.load("digits", incremental=True)
     old, new = fresh.old_gallery, fresh.new_gallery
     assert (old.ids + new.ids, set(fresh.gallery.ids)) == (fresh.gallery.ids, set(whole.gallery.ids))
@@ -217,7 +217,7 @@ def test_own_images_never_take_the_name_of_another_data_set(tmp_path, monkeypatc
         datasets.load("cars196")
 
 
-def test_a_layout_that_reads_nothing_is_an_error_not_an_empty_benchmark(tmp_path):
+def test_a_loader_that_finds_no_images_is_an_error_not_an_empty_benchmark(tmp_path):
     class Empty:
         marker, shape = "", "nothing"
 

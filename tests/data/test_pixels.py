@@ -103,7 +103,7 @@ def animation() -> bytes:
         "bmp",
     ],
 )
-def test_each_kind_of_picture_becomes_rgb_by_a_fixed_rule(data, colour):
+def test_each_kind_of_image_becomes_rgb_by_a_fixed_rule(data, colour):
     image = decode(data)
     assert image.mode == "RGB"
     assert np.abs(np.subtract(shades(image), colour)).max() <= 1
@@ -140,7 +140,7 @@ def test_a_very_long_strip_costs_nothing():
     assert fit(Image.new("RGB", (1, 10_000), "red"), View(224)).tolist() == np.full((224, 224, 3), (255, 0, 0)).tolist()
 
 
-def test_stretch_shows_all_of_the_picture():
+def test_squash_shows_all_of_the_image():
     image = Image.new("RGB", (300, 100), "blue")
     image.paste("red", (0, 0, 90, 100))
     stretched, covered = fit(image, View(32, "squash")), fit(image, View(32))
@@ -178,7 +178,7 @@ def test_a_file_that_is_cut_short_is_an_error(kind, tenth):
     ],
     ids=["empty", "byte", "pdf", "eps", "svg", "fits", "tiff", "ppm", "huge", "long", "zero"],
 )
-def test_what_is_no_picture_is_refused(data):
+def test_what_is_no_image_is_refused(data):
     with pytest.raises(DataError):
         decode(data)
 
@@ -192,7 +192,7 @@ def test_more_pixels_than_allowed_are_refused_from_the_header(size):
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, len(JPEG) - 1), st.binary(min_size=1, max_size=8))
-def test_bytes_changed_anywhere_give_a_picture_or_a_clear_error(place, noise):
+def test_bytes_changed_anywhere_give_an_image_or_a_clear_error(place, noise):
     try:
         assert decode(JPEG[:place] + noise + JPEG[place + len(noise) :]).mode == "RGB"
     except DataError as error:
@@ -233,7 +233,7 @@ def test_a_bad_image_stops_the_decoding_with_its_name(tmp_path, runtime):
 
 @settings(max_examples=20, deadline=None)
 @given(bad=st.sets(st.integers(0, 9), max_size=9))
-def test_skipping_keeps_pictures_and_labels_together(tmp_path_factory, bad):
+def test_skipping_keeps_images_and_labels_together(tmp_path_factory, bad):
     from irbench.runtime.cache import Store
     from irbench.runtime.machine import Runtime
 
@@ -320,7 +320,7 @@ def test_every_way_of_decoding_equals_a_plain_loop(tmp_path, runtime, monkeypatc
     assert (runtime.store.root / "pixels").exists() == (way in {"stored", "stored again", "zip"})
 
 
-def test_content_follows_the_photographs_and_nothing_else(tmp_path, runtime):
+def test_content_follows_the_files_and_nothing_else(tmp_path, runtime):
     images = written(tmp_path / "images", 300)
     first = pixels(images, View(8), runtime).content
     relabelled = ImageSet(name="train", ids=images.ids, labels=images.labels // 2, root=images.root)
@@ -344,7 +344,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path, runtime, monkeypatch):
     assert not [path for path in (runtime.store.root / "pixels").iterdir() if path.is_dir()]
 
 
-def test_a_damaged_archive_is_told_by_the_image_in_it(tmp_path, runtime):
+def test_a_damaged_archive_is_reported_by_the_image_in_it(tmp_path, runtime):
     with zipfile.ZipFile(tmp_path / "pack.zip", "w") as archive:
         archive.writestr("a.png", encoded(photograph()))
     data = bytearray((tmp_path / "pack.zip").read_bytes())

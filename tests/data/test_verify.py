@@ -116,16 +116,16 @@ def test_copies_are_known_by_their_pixels_and_not_by_their_names(birds):
     assert len(look(birds, expected=SIX).duplicates) == 2
 
 
-def test_boxes_count_where_they_are_asked_for(birds):
+def test_boxes_count_where_they_are_requested(birds):
     (birds / "bounding_boxes.txt").write_text("".join(f"{n} 1 1 {8 * n} 8\n" for n in range(1, 7)))
     assert look(birds).problems == []
     assert look(birds).notes == ["5 boxes do not fit their images: --crop bbox cannot be used"]
     found = look(birds, crop="bbox")
     assert found.problems == ["boxes that do not fit their images: 5"]
-    assert "does not fit a picture of 12 x 10 pixels" in found.boxes[B]
+    assert "does not fit an image of 12 x 10 pixels" in found.boxes[B]
     (birds / "bounding_boxes.txt").unlink()
-    assert "bounding_boxes.txt, which is not there" in look(birds).notes[0]
-    assert "bounding_boxes.txt, which is not there" in look(birds, crop="bbox").problems[0]
+    assert "bounding_boxes.txt, which is missing" in look(birds).notes[0]
+    assert "bounding_boxes.txt, which is missing" in look(birds, crop="bbox").problems[0]
     with pytest.raises(UsageError, match="digits has no boxes"):
         verify(datasets.find("digits"), birds, crop="bbox")
 
@@ -145,7 +145,7 @@ def test_lists_that_contradict_themselves(tmp_path):
         assert any(problem in one for one in found.problems), found.problems
 
 
-def test_ones_own_images_may_leave_some_unlisted_and_some_unanswered(tmp_path):
+def test_ones_own_images_may_leave_some_unlisted_and_some_without_positives(tmp_path):
     for n, name in enumerate("abcd"):
         (tmp_path / f"{name}.jpg").write_bytes(official.picture(n))
     (tmp_path / "mine.csv").write_text("path,label,split\na.jpg,x,gallery\nb.jpg,x,query\nc.jpg,y,query\n")

@@ -122,7 +122,7 @@ def test_the_least_loss_is_that_of_a_decoder_that_knows_how_common_each_code_is(
     assert found == pytest.approx(sum(loss * share for loss, share in losses) / size, abs=1e-12)
 
 
-def test_no_least_loss_is_told_where_training_has_other_images_than_the_gallery():
+def test_no_entropy_lower_bound_is_reported_where_training_has_other_images_than_the_gallery():
     other = replace(benchmark(LABELS, [0]), train=images("train", [0, 1]))
     assert "entropy_lower_bound" not in diagnostics.report(Identifiers(CODES, 4), other)
 
@@ -137,7 +137,7 @@ def test_the_share_of_valid_beams_is_that_of_sequences_found_in_the_table(length
     assert diagnostics.valid_rate(written, identifiers) == pytest.approx(expected)
 
 
-def test_what_does_not_fit_is_told():
+def test_what_does_not_fit_is_reported():
     identifiers = Identifiers(CODES, 4)
     with pytest.raises(ContractError, match="6 identifiers for a gallery of 2 images"):
         diagnostics.report(identifiers, benchmark([0, 1], [0]))
@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_told():
         diagnostics.valid_rate(np.zeros((1, 1, 3), np.int64), identifiers)
 
 
-def test_queries_without_a_right_answer_are_left_out_and_a_sample_is_spread_over_all():
+def test_queries_without_positives_are_left_out_and_a_sample_is_spread_over_all():
     asked = benchmark([0, 0, 1], [0, 2], ks=(1, 2))
     found = diagnostics.report(Identifiers(np.arange(3)[:, None], 3), asked)
     assert found["oracle_precision"] == {"precision@1": 1.0, "precision@2": 1.0}

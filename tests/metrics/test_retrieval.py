@@ -82,7 +82,7 @@ def test_by_hand(hit_ranks, n, name, expected):
     assert score_one(hit_ranks, n, name, depth=10 if name != "precision@20" else 20) == pytest.approx(expected)
 
 
-def test_fewer_answers_than_k_are_misses_even_where_the_ranking_is_narrow():
+def test_fewer_results_than_k_are_misses_even_where_the_ranking_is_narrow():
     bench = benchmark([1, 1, 0], [1], ks=(10,))
     scores = retrieval.score(ranking([0, 1, 2]), bench, ["precision@10", "map@10", "precision_irgen@10", "mrr@10"])
     assert scores.means == pytest.approx({"precision@10": 0.2, "map@10": 1, "precision_irgen@10": 1, "mrr@10": 1})
@@ -199,7 +199,7 @@ def test_a_name_reads_back(metric):
         ("r_precision@5", "has no K"),
     ],
 )
-def test_a_wrong_name_is_told(name, message):
+def test_a_wrong_name_is_reported(name, message):
     with pytest.raises(UsageError, match=message):
         retrieval.parse(name)
 

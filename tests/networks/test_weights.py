@@ -1,4 +1,4 @@
-"""Pretrained weights: from a file, from the hub's cache, or told to be missing at once; nothing runs on reading one."""
+"""Pretrained weights: from a file, from the hub's cache, or reported missing at once; reading one runs no code."""
 
 import pickle
 import shutil
@@ -134,7 +134,7 @@ def test_a_file_gives_the_features_of_the_network_it_was_saved_from(tmp_path, na
 
 
 @torch.no_grad()
-def test_a_whole_clip_under_openais_names_is_taken_for_its_picture_tower(tmp_path, runtime, images):
+def test_a_whole_clip_under_openais_names_is_read_for_its_image_tower(tmp_path, runtime, images):
     theirs = source("vit_micro_clip_32.test")
     theirs.head.bias.zero_()  # OpenAI's projection has none
     saved(theirs, tmp_path / "clip.safetensors", as_openai_names_it)
@@ -162,7 +162,7 @@ def without(name):
         (lambda state: {"blocks.0.attn": torch.zeros(2)}, "Missing key"),
     ],
 )
-def test_an_array_that_is_missing_or_has_another_shape_is_told_in_one_line(tmp_path, change, message):
+def test_an_array_that_is_missing_or_has_another_shape_is_reported_in_one_line(tmp_path, change, message):
     file = saved(source("test_resnet"), tmp_path / "w.safetensors", change)
     with pytest.raises(MissingWeights, match=r"w\.safetensors.* timm model test_resnet") as error:
         VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k", image_size=64), weights=file)
@@ -185,7 +185,7 @@ def test_other_formats_are_refused_unopened(tmp_path, capsys, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04", pickle.dumps(Bomb()), b"PK\x03\x04", bytes(100)])
-def test_a_damaged_or_disguised_file_is_told(tmp_path, capsys, content):
+def test_a_damaged_or_disguised_file_is_reported(tmp_path, capsys, content):
     file = tmp_path / "w.safetensors"
     file.write_bytes(content)
     with pytest.raises(MissingWeights, match=r"w\.safetensors.* timm model test_resnet"):
@@ -193,7 +193,7 @@ def test_a_damaged_or_disguised_file_is_told(tmp_path, capsys, content):
     assert capsys.readouterr().out == ""
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(MissingWeights, match=r"no such file.*test_vit"):
         find_weights("test_vit", tmp_path / "none.safetensors")
 
@@ -202,7 +202,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     ("name", "message"),
     [("resnt101", "did you mean 'resnet101'"), ("resnet101.nope", "tv_in1k"), ("hf-hub:someone/x", "no model of timm")],
 )
-def test_an_unknown_backbone_is_told(name, message):
+def test_an_unknown_backbone_is_reported(name, message):
     with pytest.raises(RecipeError, match=message):
         VisionNetwork(NetworkConfig(backbone=name))
 
@@ -265,7 +265,7 @@ def test_without_a_network_the_message_comes_at_once_and_says_what_to_do(cache, 
     assert len(message) < 700
 
 
-def test_a_repository_that_has_no_such_file_is_asked_for_the_next(tmp_path, cache, monkeypatch):
+def test_a_repository_that_has_no_such_file_is_requested_the_next(tmp_path, cache, monkeypatch):
     file, asked = saved(source("test_resnet"), tmp_path / "w.safetensors"), []
 
     def metadata(url, timeout):

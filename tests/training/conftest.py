@@ -1,4 +1,4 @@
-"""Small networks learn on one thread here: on a busy second core their many small steps wait for each other."""
+"""Small networks train on one thread here: on a busy second core their many small steps wait for each other."""
 
 import pytest
 import torch

@@ -14,12 +14,12 @@ PLAIN = TrainingConfig(backbone="test_resnet", epochs=1, lr=1.0, image_size=5, r
 
 
 @pytest.fixture
-def pictures():
+def images_uint8():
     return torch.randint(256, (64, 8, 8, 3), generator=Generator().manual_seed(0), dtype=torch.uint8)
 
 
-def see(pictures, config=PLAIN, seed=0, *, mirror=True):
-    return augment(pictures, config, Generator().manual_seed(seed), mirror=mirror)
+def see(images_uint8, config=PLAIN, seed=0, *, mirror=True):
+    return augment(images_uint8, config, Generator().manual_seed(seed), mirror=mirror)
 
 
 def places(picture, square):
@@ -32,11 +32,11 @@ def places(picture, square):
 
 @pytest.mark.parametrize("mirror", [True, False])
 @pytest.mark.parametrize("wanted", [True, False])
-def test_every_crop_is_a_square_of_its_own_picture(pictures, mirror, wanted):
-    seen = see(pictures, replace(PLAIN, mirror=wanted), mirror=mirror)
+def test_every_crop_is_a_square_of_its_own_image(images_uint8, mirror, wanted):
+    seen = see(images_uint8, replace(PLAIN, mirror=wanted), mirror=mirror)
     assert seen.shape == (64, 3, 5, 5)
     assert seen.is_contiguous(memory_format=torch.channels_last)  # as the network wants it: nothing is moved for that
-    found = [places(picture, square) for picture, square in zip(pictures, seen, strict=True)]
+    found = [places(picture, square) for picture, square in zip(images_uint8, seen, strict=True)]
     assert all(len(plain) + len(flipped) == 1 for plain, flipped in found)
     flips = sum(len(flipped) for _, flipped in found)
     assert 16 < flips < 48 if mirror and wanted else flips == 0
@@ -45,22 +45,22 @@ def test_every_crop_is_a_square_of_its_own_picture(pictures, mirror, wanted):
     assert len(corners) > 10  # rows and columns are drawn apart
 
 
-def test_a_picture_of_the_side_that_is_seen_is_left_whole(pictures):
+def test_an_image_of_the_input_size_is_left_whole(images_uint8):
     config = replace(PLAIN, image_size=8, mirror=False)
-    assert see(pictures, config).equal(to_float(pictures))
+    assert see(images_uint8, config).equal(to_float(images_uint8))
 
 
 @pytest.mark.parametrize("config", [PLAIN, replace(PLAIN, rotate=20.0, zoom=0.2, shift=0.1)])
-def test_chance_is_the_generators_alone(pictures, config):
-    first = see(pictures, config)
+def test_chance_is_the_generators_alone(images_uint8, config):
+    first = see(images_uint8, config)
     torch.manual_seed(99)
-    assert see(pictures, config).equal(first)
-    assert not see(pictures, config, seed=1).equal(first)
+    assert see(images_uint8, config).equal(first)
+    assert not see(images_uint8, config, seed=1).equal(first)
 
 
-def test_turning_scaling_and_moving_stay_in_range_and_keep_a_plain_picture_plain(pictures):
+def test_turning_scaling_and_moving_stay_in_range_and_keep_a_plain_image_plain(images_uint8):
     config = replace(PLAIN, rotate=30.0, zoom=0.3, shift=0.2)
-    seen = see(pictures, config)
+    seen = see(images_uint8, config)
     assert seen.shape == (64, 3, 5, 5)
     assert seen.min() >= 0
     assert seen.max() <= 255.01
@@ -77,6 +77,6 @@ def test_a_shift_moves_by_the_share_of_the_side_that_it_says():
     assert 7 < centres.abs().max() <= 8.01
 
 
-def test_the_centre_is_what_is_seen_without_chance(pictures):
-    assert center_crop(pictures, 6).equal(to_float(pictures)[:, :, 1:7, 1:7])
-    assert center_crop(pictures, 5).equal(to_float(pictures)[:, :, 1:6, 1:6])
+def test_without_chance_the_center_crop_is_seen(images_uint8):
+    assert center_crop(images_uint8, 6).equal(to_float(images_uint8)[:, :, 1:7, 1:7])
+    assert center_crop(images_uint8, 5).equal(to_float(images_uint8)[:, :, 1:6, 1:6])

@@ -116,7 +116,7 @@ PUBLISHED = {"codebooks": "encoded", "prefix_classifiers": "shared"}
 
 
 @pytest.mark.parametrize(("event", "tokens"), [(5, {}), (7, PUBLISHED | JUDGED)])
-def test_killed_at_any_moment_and_started_again_it_learns_the_same(images, tmp_path, event, tokens):
+def test_killed_at_any_moment_and_started_again_it_trains_the_same_model(images, tmp_path, event, tokens):
     assert lives(tmp_path / "unbroken", images, tokens, 0, 1e9) == 1
     assert lives(tmp_path / "broken", images, tokens, event, 0.0) > 5
     expected, found = outcome(tmp_path / "unbroken"), outcome(tmp_path / "broken")

@@ -53,7 +53,7 @@ def model(runtime):
 
 
 @pytest.mark.parametrize("kept", [1, 3])
-def test_a_training_killed_after_any_step_goes_on_to_the_same_model(
+def test_a_training_killed_after_any_step_resumes_to_the_same_model(
     encoder, kept, runtime, images, tmp_path, monkeypatch
 ):
     unbroken = replace(runtime, store=type(runtime.store)(tmp_path / "unbroken"))
@@ -116,7 +116,7 @@ class Recording(Task):
         nn.init.constant_(self.module.weight, 7.0)
 
 
-def test_the_order_of_events_and_what_is_kept(runtime, images, config):
+def test_the_order_of_events_and_what_is_stored(runtime, images, config):
     task = Recording()
     trained = train(task, images, config, runtime)
     batches = ["step"] * round(40 / 16)
@@ -130,7 +130,7 @@ def test_the_order_of_events_and_what_is_kept(runtime, images, config):
 
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_told_and_nothing_is_kept(runtime, images, config, factor):
+def test_a_loss_that_is_no_number_is_reported_and_nothing_is_stored(runtime, images, config, factor):
     with pytest.raises(RecipeError, match="training of recording diverged in epoch 1; lower lr"):
         train(Recording(factor), images, config, runtime)
     assert not [path for path in (runtime.store.root / "model").iterdir() if path.is_dir() and path.suffix == ""]
@@ -163,7 +163,7 @@ def test_batches_by_class_hold_so_many_images_of_each(runtime, images, config, p
         assert np.unique(images.labels[rows], return_counts=True)[1].tolist() == [each] * classes
 
 
-def test_more_images_of_a_class_than_a_batch_holds_are_told(runtime, images, config):
+def test_more_images_of_a_class_than_a_batch_holds_are_reported(runtime, images, config):
     with pytest.raises(RecipeError, match=r"per_class = 17.* batch = 16"):
         feed(images, replace(config, per_class=17), runtime)
 

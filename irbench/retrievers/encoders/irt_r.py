@@ -69,7 +69,7 @@ class PairLearning(EncoderTask):
             return self._within(vectors, rows) + across
 
     def validation_loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Return the loss within the batch alone: the memory holds training images."""
+        """Return the loss within the batch alone: the memory is of training images."""
         with torch.autocast(images.device.type, enabled=False):
             return self._within(self.features(images), rows)
 

@@ -45,7 +45,7 @@ class Branching(ABC):
 
 
 class UnconstrainedBranching(Branching):
-    """Every code may follow every prefix. A node is the last code: prefixes are not told apart."""
+    """Every code may follow every prefix. A node is the last code; prefixes are not distinguished."""
 
     def __init__(self, codebook_size: int) -> None:
         self.slots = codebook_size

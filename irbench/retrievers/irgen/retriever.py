@@ -40,7 +40,7 @@ _COMPARED = 512  # queries, at most, for which beam search is compared with exac
 class Config(StartConfig):
     """Schema of methods/irgen.toml."""
 
-    answering: ClassVar[frozenset[str]] = frozenset(
+    inference_keys: ClassVar[frozenset[str]] = frozenset(
         {"beam_size", "search_batch", "decode", "within", "rerank", "unseen"}
     )
 

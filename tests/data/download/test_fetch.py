@@ -87,7 +87,7 @@ def test_what_only_people_can_get_is_described(call, name):
     assert not Path("here").exists()
 
 
-def test_a_file_put_by_hand_is_checked_and_the_others_asked_for(published):
+def test_a_file_put_by_hand_is_checked_and_the_others_requested(published):
     archives, data = published("cars196")
     put_by_hand("cars196", archives, data)
     downloads = data / "cars196" / "downloads"

@@ -56,7 +56,7 @@ def test_what_was_published_arrives_in_the_end(site, tmp_path, answers):
     assert files(tmp_path) == ["a.tgz"]
 
 
-def test_only_the_rest_is_asked_for_and_by_the_next_call_too(site, tmp_path, monkeypatch):
+def test_only_the_rest_is_requested_and_by_the_next_call_too(site, tmp_path, monkeypatch):
     file = published(site.serve("/a.tgz", CONTENT, s.breaks_off(100_000), s.status(503)))
     with pytest.raises(
         DataError, match=r"responds 503.*100,000 of 300,000 bytes are stored, and the same command continues"

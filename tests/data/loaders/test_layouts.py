@@ -90,7 +90,7 @@ def test_cub200_broken(tmp_path, file, text, message):
 
 
 @pytest.mark.parametrize("file", ["image_class_labels.txt", "train_test_split.txt", "classes.txt"])
-def test_a_missing_list_is_told_by_name(tmp_path, file):
+def test_a_missing_list_is_reported_by_name(tmp_path, file):
     tree(tmp_path, CUB)
     (tmp_path / file).unlink()
     with pytest.raises(DataError, match=f"{file} is missing. What is needed: .*https://"):

@@ -81,7 +81,7 @@ def test_with_a_beam_for_every_identifier_the_search_is_exact(problem, spare: in
 
 @settings(max_examples=20, deadline=None)
 @given(problems(), st.integers(1, 8))
-def test_a_narrow_beam_answers_only_identifiers_that_exist_and_none_twice(problem, beam_size: int) -> None:
+def test_a_narrow_beam_finds_only_identifiers_that_exist_and_none_twice(problem, beam_size: int) -> None:
     ids, seed, tokens = problem
     trie = Trie.build(ids)
     model = decoder(ids.num_codebooks, ids.codebook_size, seed)
@@ -168,7 +168,7 @@ def test_a_level_that_is_nearly_full_offers_what_any_other_level_does() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_gives_the_answers_of_the_cpu() -> None:
+def test_a_gpu_gives_the_results_of_the_cpu() -> None:
     rng = np.random.default_rng(0)
     trie, model = Trie.build(Identifiers(rng.integers(0, 16, (600, 4)), 16)), decoder(4, 16, seed=1)
     tokens = torch.from_numpy(rng.normal(size=(9, 5, 6)).astype(np.float32))

@@ -53,7 +53,7 @@ def test_a_code_is_never_influenced_by_the_codes_after_it() -> None:
 
 
 @torch.no_grad()
-def test_matrices_that_are_held_in_bfloat16_compute_what_autocast_does(tmp_path: Path) -> None:
+def test_matrices_that_are_stored_in_bfloat16_compute_what_autocast_does(tmp_path: Path) -> None:
     runtime = Runtime(store=Store(tmp_path), precision="bf16")
     model, tokens, codes = decoder(4, 7, seed=1), torch.randn(2, 3, 6), torch.randint(0, 7, (2, 4))
     with runtime.autocast():

@@ -1,4 +1,4 @@
-"""A gallery that grows and shrinks, against one that was indexed at once; orders of answers against a plain sort."""
+"""A gallery that grows and shrinks, against one that was indexed at once; orders of results against a plain sort."""
 
 from dataclasses import replace
 from typing import Any
@@ -40,7 +40,7 @@ CONFIG = Config(
 
 
 class ByNumber:
-    """An identifier that nothing has to be trained for: an image's codes are drawn from its number."""
+    """An identifier that needs no training: an image's codes are drawn from its number."""
 
     def encode(self, images: ImageSet) -> Identifiers:
         numbers = [int(id_.removesuffix(".png")) for id_ in images.ids]
@@ -63,7 +63,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Runtime:
 
 @pytest.fixture
 def make(images: ImageSet, runtime: Runtime) -> Any:
-    """Build retrievers that have learnt the same on the first 30 images, and answer as `changes` of the recipe say."""
+    """Build retrievers that are trained alike on the first 30 images, and search as `changes` of the recipe say."""
 
     def made(**changes: Any) -> IrgenRetriever:
         retriever = IrgenRetriever(replace(CONFIG, **changes), runtime, Components())  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def features(retriever: IrgenRetriever, images: ImageSet) -> np.ndarray:
 
 
 @pytest.mark.parametrize("order", ORDERS[1:], ids=str)
-def test_answers_are_in_the_order_of_a_plain_sort(make: Any, images: ImageSet, order: dict[str, Any]) -> None:
+def test_results_are_in_the_order_of_a_plain_sort(make: Any, images: ImageSet, order: dict[str, Any]) -> None:
     plain, ordered = make(), make(**order)
     for retriever in (plain, ordered):
         retriever.index(images)
@@ -156,7 +156,7 @@ def test_answers_are_in_the_order_of_a_plain_sort(make: Any, images: ImageSet, o
     assert changed > 20  # else this would show nothing
 
 
-def test_more_candidates_are_gathered_than_are_answered(make: Any, images: ImageSet) -> None:
+def test_more_candidates_are_gathered_than_are_returned(make: Any, images: ImageSet) -> None:
     retriever = make(rerank=30)
     retriever.index(images)
     assert np.array_equal(retriever.search(images, 3).rows, retriever.search(images, 30).rows[:, :3])
@@ -223,7 +223,7 @@ def mislead(retriever: IrgenRetriever, seed: int) -> None:
         retriever._trained.decoder.code_embedding.weight.normal_(std=2.0, generator=random)
 
 
-def test_exact_decoding_finds_the_best_of_all_and_tells_what_beams_miss(make: Any, images: ImageSet) -> None:
+def test_exact_decoding_finds_the_best_of_all_and_reports_what_beams_miss(make: Any, images: ImageSet) -> None:
     everything, exact, beam = make(beam_size=CODES**LENGTH), make(beam_size=1, decode="exact"), make(beam_size=1)
     for seed in (0, 6):  # by the second of these most beams are misled
         for retriever in (everything, exact, beam):

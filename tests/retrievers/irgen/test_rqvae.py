@@ -40,7 +40,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("kept", [1, 3])
-def test_a_training_killed_after_an_epoch_goes_on_to_the_same_model(kept, runtime, images, tmp_path, monkeypatch):
+def test_a_training_killed_after_an_epoch_resumes_to_the_same_model(kept, runtime, images, tmp_path, monkeypatch):
     unbroken = replace(runtime, store=type(runtime.store)(tmp_path / "unbroken"))
     whole = RqVaeIdentifier(config(), unbroken, None)
     whole.train(images)
@@ -103,7 +103,7 @@ def test_codes_are_the_nearest_entries_of_what_the_earlier_ones_left_place_by_pl
         assert found.codes[row].tolist() == expected
 
 
-def test_it_learns_to_reconstruct_and_uses_its_codebook_whatever_the_labels(runtime, images):
+def test_it_is_trained_to_reconstruct_and_uses_its_codebook_whatever_the_labels(runtime, images):
     identifier = RqVaeIdentifier(config(epochs=40), runtime, None)
     identifier.train(images)
     _, losses = trained_model(runtime)

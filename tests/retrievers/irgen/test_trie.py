@@ -1,4 +1,4 @@
-"""The trie against a table of tuples: every prefix, every leaf, every answer."""
+"""The trie against a table of tuples: every prefix, every leaf, every ranking."""
 
 import numpy as np
 import pytest
