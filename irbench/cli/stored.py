@@ -123,15 +123,9 @@ def check(
     made, broken = _chosen(results, dataset, seed)
     known, damaged = _chosen(baseline, dataset, seed)
     if not made:
-        raise UsageError(
-            f"no results in {results} to check: irbench run makes some, --results names another folder",
-            code="no-results",
-        )
+        raise UsageError(f"no results in {results} to check; irbench run makes some, see --results", code="no-results")
     if not known and not update:
-        raise UsageError(
-            f"no results in {baseline} to compare with: --baseline names another folder, --update stores these",
-            code="no-results",
-        )
+        raise UsageError(f"no results in {baseline} to compare with; see --baseline, --update", code="no-results")
     old, new = (Artefacts(folder, work, data, tuple(dataset or ())) for folder in (baseline, results))
     limits = Limits(floor=floor / 100, slower=slower)
     compared = compare(pair_up(known, made), old, new, limits)
