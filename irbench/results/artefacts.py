@@ -69,19 +69,14 @@ class Artefacts:
 
     def judged(self, result: Result) -> Mapping[str, Judged]:
         """Return the judged ranking: from the stored hits, else by judging the stored ranking again."""
-        reason = "no hits are stored"
-        if result.hits is not None:
-            try:
-                return hits.load(result.hits, result.path(self.results).parent)
-            except StoreError as error:
-                reason = str(error)
+        try:
+            return hits.of(result, self.results)
+        except StoreError as error:
+            reason = str(error)
         try:
             return retrieval.judgements(self.ranking(result), self.benchmark(result))
         except IrbenchError as error:
-            where = result.path(self.results)
-            raise StoreError(
-                f"{where}: no scores of single queries: {reason}; and its ranking: {error}", code="no-hits"
-            ) from error
+            raise StoreError(f"{reason}; and its ranking: {error}", code="no-hits") from error
 
 
 _load = lru_cache(maxsize=4)(datasets.load)

@@ -12,7 +12,6 @@ NumPy's packing of rows, `positives`, the deflated little-endian int32 [Q'], and
 import hashlib
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -54,22 +53,31 @@ def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
         parts = [name.removeprefix("shape") for name in arrays if name.startswith("shape")]
         return {part: _unpack(arrays, part) for part in parts}
     except (SafetensorError, KeyError, ValueError, zlib.error) as error:
-        raise StoreError(f"{path}: does not say which answers were right: {error}", code="damaged-file") from error
+        raise StoreError(f"{path}: not the hits of a result: {error}", code="damaged-file") from error
 
 
 def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
-    """Return a function from a result to its judged ranking, read from the hits stored beside it below `root`."""
-
-    @cache
-    def read(stored: StoredHits, folder: Path) -> Mapping[str, Judged]:
-        return load(stored, folder)
+    """Return `of` for one folder, which reads each file once."""
+    known: dict[tuple[Path, str], Mapping[str, Judged]] = {}
 
     def judged(result: Result) -> Mapping[str, Judged]:
-        if result.hits is None:
-            raise StoreError(f"{result.path(root)}: which answers were right is not kept beside it", code="no-hits")
-        return read(result.hits, result.path(root).parent)
+        place = (result.path(root), result.hits.sha256 if result.hits else "")
+        if place not in known:
+            known[place] = of(result, root)
+        return known[place]
 
     return judged
+
+
+def of(result: Result, root: Path) -> Mapping[str, Judged]:
+    """Return the judged ranking of a result: the one way from a result to its hits, stored beside it below `root`.
+
+    Raises:
+        StoreError: it has none, or they are damaged.
+    """
+    if result.hits is None:
+        raise StoreError(f"{result.path(root)}: no hits are stored beside it", code="no-hits")
+    return load(result.hits, result.path(root).parent)
 
 
 def _pack(judged: Judged) -> _Arrays:

@@ -2,7 +2,7 @@
 
 A file says which schema it follows. One from a newer irbench is refused by name, and never written over; one that is
 damaged is named, and the others are read all the same. The rankings behind the numbers are kept beside the work
-files, so that a metric invented later needs no new run; which answers were right is kept beside the result itself.
+files, so that a metric invented later needs no new run; the hits are stored beside the result itself.
 """
 
 import re

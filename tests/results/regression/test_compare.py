@@ -354,4 +354,4 @@ def test_a_folder_without_hits_and_without_rankings_is_told(folders):
     folders.put(folders.before, make(judged), None)
     folders.put(folders.after, make(judged), judged)
     (note,) = folders.compare()["m"].notes
-    assert "none are kept beside it" in note
+    assert "before/toy/m/seed0.json" in note
