@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+import torch
 
 from irbench.core.description import Description
 from irbench.core.errors import Unavailable
@@ -29,7 +32,8 @@ class Contract(Generic[T]):
         """Check it. A library or weights that are missing here are no broken contract: `Unavailable` is passed on."""
         broken = f"{self.subject.name} breaks the contract '{self.name}'"
         try:
-            self.check(self.subject)
+            with _one_thread():
+                self.check(self.subject)
         except Unavailable:
             raise
         except AssertionError as error:
@@ -40,6 +44,17 @@ class Contract(Generic[T]):
     def __str__(self) -> str:
         """Return subject and contract in a line, as the name of a test."""
         return f"{self.subject.name}: {self.name}"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute with one thread: networks as small as these lose by a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def contracts(checks: Sequence[Check[T]], subject: Subject[T]) -> Iterator[Contract[T]]:

@@ -1,12 +1,10 @@
 """Every registered kind of identifier keeps the contracts, and every contract can be broken."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from irbench.config.registry import IDENTIFIERS
 from irbench.core.benchmark import ImageSet
@@ -15,15 +13,6 @@ from irbench.core.identifiers import Identifiers
 from irbench.protocols import Components
 from irbench.runtime.machine import Runtime
 from irbench.testing import Contract, check_identifier, identifier_contracts
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks of this size lose by a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(

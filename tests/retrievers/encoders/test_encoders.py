@@ -21,6 +21,15 @@ from irbench.testing.subjects import subject
 TRAINING = {"backbone": "test_resnet", "image_size": 32, "resize_size": 36, "epochs": 1, "batch": 16, "lr": 1e-3}
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks of this size lose by a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(params=["cgd", "ft-clip", "irt-r"])
 def name(request):
     return request.param
