@@ -33,6 +33,7 @@ _PRELOADED = [
     "irbench.retrievers.dense",
     "irbench.retrievers.irgen.retriever",
 ]
+_OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
 _GRACE = 5.0  # seconds between asking a process to end and ending it
 
 
@@ -51,7 +52,7 @@ def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
     if not experiment.portable:
         return attempt(experiment)
     receiver, sender = _context().Pipe(duplex=False)
-    process = _context().Process(target=_work, args=(experiment, sender))
+    process = _context().Process(target=_work, args=(experiment, sender, _Surroundings.here()))
     with _main_module_hidden():
         process.start()
     sender.close()
@@ -86,8 +87,29 @@ def _main_module_hidden() -> Iterator[None]:
         main.__dict__.update(hidden)
 
 
-def _work(experiment: Experiment, sender: "Connection[Outcome, None]") -> None:
+@dataclass(frozen=True)
+class _Surroundings:
+    """The folder and the settings of irbench in the environment, which may have changed since the server was started."""
+
+    folder: str
+    variables: dict[str, str]
+
+    @classmethod
+    def here(cls) -> "_Surroundings":
+        """Return those of this process."""
+        return cls(str(Path.cwd()), {name: value for name, value in os.environ.items() if name.startswith(_OWN)})
+
+    def enter(self) -> None:
+        """Make them those of this process."""
+        os.chdir(self.folder)
+        for name in [name for name in os.environ if name.startswith(_OWN)]:
+            del os.environ[name]
+        os.environ.update(self.variables)
+
+
+def _work(experiment: Experiment, sender: "Connection[Outcome, None]", surroundings: _Surroundings) -> None:
     """Run one experiment in this process and send back how it ended."""
+    surroundings.enter()
     os.setpgid(0, 0)  # so that what it starts can be ended with it
     os.dup2(2, 1)  # standard output belongs to the command; libraries may chatter on standard error
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -180,6 +180,20 @@ def test_a_plain_script_runs_a_recipe_without_a_main_guard(tmp_path: Path) -> No
     assert done.stderr == ""
 
 
+def test_a_cell_runs_where_its_caller_is_by_now(tmp_path: Path) -> None:
+    script = (
+        "import os, irbench\n"
+        "one = irbench.evaluate('pixels+linear', max_queries=20, progress=False)\n"
+        "os.mkdir('below')\n"
+        "os.chdir('below')\n"
+        "other = irbench.evaluate('pixels+linear', max_queries=20, progress=False)\n"
+        "assert other.inputs == one.inputs\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "below" / "runs" / "results").rglob("seed0.json"))) == 1
+
+
 def test_a_python_file_is_a_method_of_the_command_line(irbench, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import numpy as np\n\n\nclass Mine:\n    def encode(self, images):\n"
