@@ -64,8 +64,9 @@ def test_the_methods_that_are_named_are_the_ones_that_are_varied() -> None:
     found = ablation_cells("length", Request(methods=("irgen-as-published",)))
     assert {cell.method for cell in found} == {"irgen-as-published"}
     assert {cell.name for cell in ablation_cells("fresh", Request(methods=("pixels+linear",)))} == {"pixels+linear"}
-    with pytest.raises(UsageError, match="ablate beam: pixels writes no identifiers"):
+    with pytest.raises(UsageError) as raised:
         ablation_cells("beam", Request(methods=("pixels", "irgen")))
+    assert raised.value.code == "no-identifiers"
 
 
 def test_a_change_asked_for_gives_way_to_the_one_that_is_varied() -> None:
@@ -75,7 +76,8 @@ def test_a_change_asked_for_gives_way_to_the_one_that_is_varied() -> None:
 
 
 def test_options_of_generation_are_refused_where_nothing_is_generated() -> None:
-    with pytest.raises(UsageError, match="--rerank: none of pixels"):
+    with pytest.raises(UsageError) as raised:
         cells(Request(methods=("pixels",), overrides=(("rerank", 30),)))
+    assert raised.value.code == "unknown-key"
     with pytest.raises(UsageError, match="did you mean 'length'"):
         ablation_cells("lenght", Request())
