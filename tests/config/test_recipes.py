@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raising import raises
 from irbench.config import recipes
 from irbench.config.recipes import SCALES, IdentifierHead, MethodHead, SearchHead
 from irbench.config.registry import ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS
@@ -61,30 +62,29 @@ def test_later_tables_win_and_the_command_line_wins_over_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code", "named"),
     [
-        ("[params]\ncels = 1", "unknown key 'cels'; did you mean 'cells'"),
-        ("[params]\ncells = 1\n[at.small]\nshrae = 0.1", r"unknown key 'shrae' in \[at.small\]; did you mean 'share'"),
-        ("[params]\ncells = 1\n[on.cub200]\nzzz = 0.1", r"unknown key 'zzz' in \[on.cub200\]"),
-        ("[params]\ncells = 1\n[at.tinny]\ncells = 2", r"unknown scale \[at.tinny\]; did you mean 'tiny'"),
-        ("[params]\nshare = 1.0", "cells: "),
-        ('[params]\ncells = "1"', "cells: .*integer"),
-        ("[params]\ncells = 1.0", "cells: .*integer"),
-        ("[params]\ncells = true", "cells: .*integer"),
-        ("[params]\ncells = 1\nmirror = 1", "mirror: .*boolean"),
-        ("[params]\ncells = 1\nbetas = [0.1]", "betas"),
-        ("[params]\ncells = 1\nshare = nan", "share"),
-        ("[params]\ncells = 1\nstart = 2020-01-01", "start"),
-        ("[params]\ncells = 1\n[at]\ntiny = 3", r"\[at.tiny\] is a table"),
-        ("[params]\ncells = 1\n[on]\ndigits = 3", r"\[on.digits\] is a table"),
-        ("params = 3", r"\[params\] is a table"),
-        ("[params", "ivf.toml"),
+        ("[params]\ncels = 1", "unknown-key", ["'cels'", "'cells'"]),
+        ("[params]\ncells = 1\n[at.small]\nshrae = 0.1", "unknown-key", ["'shrae'", "[at.small]", "'share'"]),
+        ("[params]\ncells = 1\n[on.cub200]\nzzz = 0.1", "unknown-key", ["'zzz'", "[on.cub200]"]),
+        ("[params]\ncells = 1\n[at.tinny]\ncells = 2", "unknown-choice", ["[at.tinny]", "'tiny'"]),
+        ("[params]\nshare = 1.0", "bad-value", ["cells: ", "required"]),
+        ('[params]\ncells = "1"', "bad-value", ["cells: ", "integer"]),
+        ("[params]\ncells = 1.0", "bad-value", ["cells: ", "integer"]),
+        ("[params]\ncells = true", "bad-value", ["cells: ", "integer"]),
+        ("[params]\ncells = 1\nmirror = 1", "bad-value", ["mirror: ", "boolean"]),
+        ("[params]\ncells = 1\nbetas = [0.1]", "bad-value", ["betas"]),
+        ("[params]\ncells = 1\nshare = nan", "bad-value", ["share", "nan"]),
+        ("[params]\ncells = 1\nstart = 2020-01-01", "bad-value", ["start", "2020-01-01"]),
+        ("[params]\ncells = 1\n[at]\ntiny = 3", "bad-recipe", ["[at.tiny]"]),
+        ("[params]\ncells = 1\n[on]\ndigits = 3", "bad-recipe", ["[on.digits]"]),
+        ("params = 3", "bad-recipe", ["[params]"]),
+        ("[params", "bad-recipe", []),
     ],
 )
-def test_a_mistake_is_told_with_file_and_key(tmp_path, text, message):
-    with pytest.raises(RecipeError, match=message) as error:
+def test_a_mistake_is_told_with_file_and_key(tmp_path, text, code, named):
+    with raises(RecipeError, code, "ivf.toml", *named) as error:
         config(tmp_path, text)
-    assert "ivf.toml" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -93,14 +93,14 @@ def test_no_unknown_key_slips_through(tmp_path_factory, key):
     folder = tmp_path_factory.getbasetemp()
     if key not in Config.__dataclass_fields__:
         for text in (f"{key} = 1", f"[at.tiny]\n{key} = 1", f"[on.elsewhere]\n{key} = 1"):
-            with pytest.raises(RecipeError, match=f"unknown key '{key}'"):
+            with raises(RecipeError, "unknown-key", f"'{key}'"):
                 config(folder, f"[params]\ncells = 1\n{text}")
 
 
 def test_a_head_is_as_strict(tmp_path):
-    with pytest.raises(RecipeError, match="unknown key 'seracher'; did you mean 'searcher'"):
+    with raises(RecipeError, "unknown-key", "'seracher'", "'searcher'"):
         recipe(tmp_path, 'seracher = "x"\n[params]').head(SearchHead)
-    with pytest.raises(RecipeError, match=r"searcher: .*required"):
+    with raises(RecipeError, "bad-value", "searcher: ", "required"):
         recipe(tmp_path, "[params]").head(SearchHead)
     assert recipe(tmp_path, 'searcher = "x"\n[params]\ncells = 1').head(SearchHead) == SearchHead(searcher="x")
 
@@ -123,25 +123,25 @@ def test_the_users_own_folder_comes_first(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("family", "name", "message"),
+    ("family", "name", "named"),
     [
-        ("methods/search", "ivpq", r"unknown search 'ivpq'; did you mean 'ivfpq'\? \(irbench list searchers\)"),
-        ("methods", "irgn", "unknown method 'irgn'; did you mean 'irgen'"),
-        ("datasets", "cub", "unknown dataset 'cub'"),
-        ("methods", "search/linear", "unknown method"),
-        ("methods", "../datasets/digits", "unknown method"),
-        ("methods", "", "unknown method"),
-        ("methods", "nul\0", "unknown method"),
+        ("methods/search", "ivpq", ["search", "'ivpq'", "'ivfpq'", "irbench list searchers"]),
+        ("methods", "irgn", ["method", "'irgn'", "'irgen'"]),
+        ("datasets", "cub", ["dataset", "'cub'"]),
+        ("methods", "search/linear", ["method", "'search/linear'"]),
+        ("methods", "../datasets/digits", ["method", "'../datasets/digits'"]),
+        ("methods", "", ["method", "''"]),
+        ("methods", "nul\0", ["method", "'nul\0'"]),
     ],
 )
-def test_an_unknown_name_is_told(family, name, message):
-    with pytest.raises(UsageError, match=message):
+def test_an_unknown_name_is_told(family, name, named):
+    with raises(UsageError, "unknown-name", *named):
         recipes.find(family, name)
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(RecipeError, match=r"x\.toml"):
+    with raises(RecipeError, "bad-recipe", "x.toml"):
         recipes.read(tmp_path / "x.toml")
 
 
@@ -179,40 +179,40 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
 
 
 @pytest.mark.parametrize(
-    ("registry", "names", "change", "message"),
+    ("registry", "names", "change", "named"),
     [
-        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, "fit: .*'center-crop' or 'squash'"),
-        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"image_size": 0}, "image_size: .*greater than 0"),
-        (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"image_size": 9, "resize_size": 8}, "fits into resize_size = 8"),
-        (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, "drop_path: .*less than 1"),
-        (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, "optimizer: .*'adamw' or 'adam'"),
-        (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, "schedule: .*'cosine', 'step' or 'constant'"),
-        (ENCODERS, "ft-clip", {"epochs": 0}, "epochs: .*greater than 0"),
-        (ENCODERS, "ft-clip", {"batch": -1}, "batch: .*greater than 0"),
-        (ENCODERS, "ft-clip", {"lr": 0.0}, "lr: .*greater than 0"),
-        (ENCODERS, "ft-clip", {"warmup": 1.5}, "warmup: .*less than or equal to 1"),
-        (ENCODERS, "ft-clip", {"betas": [0.9, 1.0]}, r"betas\.1: .*less than 1"),
-        (ENCODERS, "cgd", {"descriptors": "SX"}, "descriptors: .*pattern"),
-        (ENCODERS, "cgd", {"descriptors": "SGM", "dim": 32}, "dim = 32 is not divided"),
-        (ENCODERS, "irt-r", {"memory_ratio": -0.1}, "memory_ratio: .*greater than or equal to 0"),
-        (IDENTIFIERS, "semantic", {"codebook_size": 0}, "codebook_size: .*greater than 0"),
-        (IDENTIFIERS, "semantic", {"num_codebooks": 0}, "num_codebooks: .*greater than 0"),
-        (RETRIEVERS, "irgen", {"beam_size": 0}, "beam_size: .*greater than 0"),
-        (RETRIEVERS, "irgen", {"width": 100, "num_heads": 12}, "width = 100 is not divided by num_heads = 12"),
-        (SEARCHERS, "linear", {"spare": -1}, "spare: .*greater than or equal to 0"),
-        (SEARCHERS, "ivfpq", {"subspaces": 0}, "subspaces: .*greater than 0"),
-        (SEARCHERS, "ivfpq", {"bits": 17}, "bits: .*less than or equal to 16"),
-        (SEARCHERS, "scann", {"leaves_searched": 5.0}, "leaves_searched: .*less than or equal to 1"),
-        (SEARCHERS, "spann", {"ratio": 1.5}, "ratio = 1.5"),
-        (SEARCHERS, "spann", {"replicas": 0}, "replicas = 0 is not greater than 0"),
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, ["fit: ", "'center-crop' or 'squash'"]),
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"image_size": 0}, ["image_size: ", "greater than 0"]),
+        (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"image_size": 9, "resize_size": 8}, ["image_size", "resize_size = 8"]),
+        (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, ["drop_path: ", "less than 1"]),
+        (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, ["optimizer: ", "'adamw' or 'adam'"]),
+        (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, ["schedule: ", "'cosine', 'step' or 'constant'"]),
+        (ENCODERS, "ft-clip", {"epochs": 0}, ["epochs: ", "greater than 0"]),
+        (ENCODERS, "ft-clip", {"batch": -1}, ["batch: ", "greater than 0"]),
+        (ENCODERS, "ft-clip", {"lr": 0.0}, ["lr: ", "greater than 0"]),
+        (ENCODERS, "ft-clip", {"warmup": 1.5}, ["warmup: ", "less than or equal to 1"]),
+        (ENCODERS, "ft-clip", {"betas": [0.9, 1.0]}, ["betas.1: ", "less than 1"]),
+        (ENCODERS, "cgd", {"descriptors": "SX"}, ["descriptors: ", "pattern"]),
+        (ENCODERS, "cgd", {"descriptors": "SGM", "dim": 32}, ["dim = 32"]),
+        (ENCODERS, "irt-r", {"memory_ratio": -0.1}, ["memory_ratio: ", "greater than or equal to 0"]),
+        (IDENTIFIERS, "semantic", {"codebook_size": 0}, ["codebook_size: ", "greater than 0"]),
+        (IDENTIFIERS, "semantic", {"num_codebooks": 0}, ["num_codebooks: ", "greater than 0"]),
+        (RETRIEVERS, "irgen", {"beam_size": 0}, ["beam_size: ", "greater than 0"]),
+        (RETRIEVERS, "irgen", {"width": 100, "num_heads": 12}, ["width = 100", "num_heads = 12"]),
+        (SEARCHERS, "linear", {"spare": -1}, ["spare: ", "greater than or equal to 0"]),
+        (SEARCHERS, "ivfpq", {"subspaces": 0}, ["subspaces: ", "greater than 0"]),
+        (SEARCHERS, "ivfpq", {"bits": 17}, ["bits: ", "less than or equal to 16"]),
+        (SEARCHERS, "scann", {"leaves_searched": 5.0}, ["leaves_searched: ", "less than or equal to 1"]),
+        (SEARCHERS, "spann", {"ratio": 1.5}, ["ratio = 1.5"]),
+        (SEARCHERS, "spann", {"replicas": 0}, ["replicas = 0"]),
     ],
 )
-def test_a_value_out_of_bounds_is_told_when_the_recipe_is_read(registry, names, change, message):
+def test_a_value_out_of_bounds_is_told_when_the_recipe_is_read(registry, names, change, named):
     family = {"searcher": "methods/search", "identifier": "methods/identifier"}.get(registry.kind, "methods")
     shipped = {"off-the-shelf": "clip"}
     for name in names.split():
         found = recipes.find(family, shipped.get(name, name))
-        with pytest.raises(RecipeError, match=rf"\.toml: .*{message}"):
+        with raises(RecipeError, "bad-value", ".toml", *named):
             found.config(registry.schema(name), scale="paper", dataset="elsewhere", **change)
 
 

@@ -126,7 +126,7 @@ def test_what_a_library_prints_stays_out_of_the_json(faulty: Callable) -> None:
 def test_nan_in_embeddings_is_one_message_that_names_the_row(faulty: Callable) -> None:
     done = faulty("run", "-m", "nan+linear")
     assert done.returncode == 2
-    assert "embedding of row 7 holds NaN" in done.stderr
+    assert "row 7 " in done.stderr
     assert "Traceback" not in done.stderr
 
 
