@@ -194,10 +194,10 @@ def test_a_name_reads_back(metric):
     [
         ("precison@10", "unknown-metric", "'precision'"),
         ("precision", "bad-metric-name", "'precision@10'"),
-        ("precision@0", "needs a K"),
-        ("map@ten", "needs a K"),
-        ("map@²", "needs a K"),
-        ("r_precision@5", "has no K"),
+        ("precision@0", "bad-metric-name", "'precision@10'"),
+        ("map@ten", "bad-metric-name", "'map@10'"),
+        ("map@²", "bad-metric-name", "'map@10'"),
+        ("r_precision@5", "bad-metric-name", "'r_precision'"),
     ],
 )
 def test_a_wrong_name_is_reported(name, code, named):

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from raising import raises
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import StoreError
 from irbench.core.ranking import Ranking
@@ -74,11 +75,11 @@ def test_damaged_missing_or_anothers_hits_are_refused(tmp_path):
     path = tmp_path / stored.file
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(StoreError, match="hash differs"):
+    with raises(StoreError, "wrong-hash", path):
         hits.load(stored, tmp_path)
     path.unlink()
-    with pytest.raises(StoreError, match="kept beside its result"):
+    with raises(StoreError, "unreadable-file", path):
         hits.load(stored, tmp_path)
     path.write_bytes(b"{}")
-    with pytest.raises(StoreError, match="does not say"):
+    with raises(StoreError, "damaged-file", path):
         hits.load(replace(stored, sha256="44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"), tmp_path)
