@@ -39,7 +39,8 @@ class Ranking:
             )
         if (missing[:, :-1] & ~missing[:, 1:]).any() or (scores[missing] != -np.inf).any():
             raise ContractError(
-                "missing results (-1, score -inf) are allowed at the end of a query's ranking only", code="misplaced-row"
+                "missing results (-1, score -inf) are allowed at the end of a query's ranking only",
+                code="misplaced-row",
             )
         tied = scores[:, :-1] == scores[:, 1:]
         out_of_order = (scores[:, :-1] < scores[:, 1:]) | (tied & (rows[:, :-1] > rows[:, 1:]) & ~missing[:, 1:])

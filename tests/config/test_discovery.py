@@ -6,8 +6,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-
 from raising import raises
+
 from irbench.config import discovery
 from irbench.config.registry import ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS
 from irbench.core.errors import RecipeError, UsageError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.config import recipes
 from irbench.config.recipes import SCALES, IdentifierHead, MethodHead, SearchHead
 from irbench.config.registry import ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS
@@ -183,7 +183,12 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
     [
         (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, ["fit: ", "'center-crop' or 'squash'"]),
         (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"image_size": 0}, ["image_size: ", "greater than 0"]),
-        (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"image_size": 9, "resize_size": 8}, ["image_size", "resize_size = 8"]),
+        (
+            ENCODERS,
+            "off-the-shelf ft-clip cgd irt-r",
+            {"image_size": 9, "resize_size": 8},
+            ["image_size", "resize_size = 8"],
+        ),
         (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, ["drop_path: ", "less than 1"]),
         (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, ["optimizer: ", "'adamw' or 'adam'"]),
         (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, ["schedule: ", "'cosine', 'step' or 'constant'"]),

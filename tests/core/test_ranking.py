@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.core.errors import ContractError
 from irbench.core.ranking import MISSING, Ranking
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.config import recipes
 from irbench.config.registry import LOADERS
 from irbench.core.errors import DataError, RecipeError, UsageError

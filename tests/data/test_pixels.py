@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
 from raising import raises
+
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, StoreError
 from irbench.data import pixels as module

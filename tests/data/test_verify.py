@@ -8,8 +8,8 @@ from pathlib import Path
 
 import official
 import pytest
-
 from raising import raises
+
 from irbench.core.errors import DataError, UsageError
 from irbench.data import datasets
 from irbench.data.download.published import Expected

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-
 from raising import raises
+
 from irbench.config import recipes
 from irbench.core.errors import UsageError
 from irbench.experiments.ablations import ABLATIONS, ablation_cells

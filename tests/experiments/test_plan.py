@@ -1,8 +1,8 @@
 """From a request to cells."""
 
 import pytest
-
 from raising import raises
+
 from irbench.core.cell import Cell
 from irbench.core.errors import UsageError
 from irbench.experiments.plan import GRIDS, PAPER_DATASETS, Request, cells
@@ -59,7 +59,11 @@ def test_cells_that_differ_in_anything_have_different_places() -> None:
     [
         (Request(methods=("irgen+linear",)), "no-search", ["irgen+linear"]),
         (Request(methods=("ft-clip",), searches=("faiss",)), "unknown-name", ["search", "'faiss'"]),
-        (Request(methods=("irgen",), identifiers=("semantc",)), "unknown-name", ["identifier", "'semantc'", "'semantic'"]),
+        (
+            Request(methods=("irgen",), identifiers=("semantc",)),
+            "unknown-name",
+            ["identifier", "'semantc'", "'semantic'"],
+        ),
     ],
 )
 def test_names_are_checked_before_anything_runs(request_: Request, code: str, named: list[str]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers

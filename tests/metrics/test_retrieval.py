@@ -7,8 +7,8 @@ import pytest
 import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.bench.metrics import by_loop
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import ContractError, UsageError

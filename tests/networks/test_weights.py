@@ -11,11 +11,11 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from raising import raises
 from safetensors.torch import save_file
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
-from raising import raises
 from irbench.core.errors import MissingWeights, RecipeError
 from irbench.networks.backbones import FROM_SCRATCH, NetworkConfig, PublishedNetwork, VisionNetwork
 from irbench.networks.weights import find_weights, load_network

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-
 from raising import raises
+
 from irbench.core.description import Backbone
 from irbench.core.errors import StoreError, UsageError
 from irbench.core.identifiers import Identifiers

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
 from raising import raises
+
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import StoreError
 from irbench.core.ranking import Ranking

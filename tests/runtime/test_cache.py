@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.core.errors import StoreError
 from irbench.runtime import cache
 from irbench.runtime.cache import Key, Store, write_atomically

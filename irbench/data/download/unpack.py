@@ -92,7 +92,8 @@ def unpack(archive: Path, folder: Path, packing: Packing, limits: Budget | None 
         ) from None
     except _IN_THE_WAY as error:
         raise DataError(
-            f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice", code="duplicate-member"
+            f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice",
+            code="duplicate-member",
         ) from None
     except OSError as error:
         if error.errno in (None, errno.EINVAL):  # from gzip and bz2, and from a seek to an impossible offset
@@ -169,7 +170,9 @@ def _check_zipped(member: ZipInfo, limits: Budget) -> None:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise DataError(f"{member.filename!r} is a link or a device", code="unsafe-archive")
     if member.flag_bits & 1:
-        raise DataError(f"{member.filename!r} is encrypted; get the archive without a password", code="encrypted-archive")
+        raise DataError(
+            f"{member.filename!r} is encrypted; get the archive without a password", code="encrypted-archive"
+        )
     limits.spend(member.file_size)
 
 

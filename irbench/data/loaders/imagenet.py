@@ -46,7 +46,8 @@ class ImagenetLoader:
         unknown = {name for name, _ in queries} - {name for name, _ in train}
         if unknown:
             raise DataError(
-                f"{root}: class {min(unknown)} is in val and not in train; both are needed whole", code="truncated-annotation"
+                f"{root}: class {min(unknown)} is in val and not in train; both are needed whole",
+                code="truncated-annotation",
             )
         rows = np.arange(len(ids))
         gallery = rows[: len(train)]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import official
 import pytest
+from raising import raises
 from serving import breaks_off, hangs, sends, status, whole
 
-from raising import raises
 from irbench.core.errors import DataError, StoreError, UsageError
 from irbench.data import datasets
 from irbench.data.download import fetch

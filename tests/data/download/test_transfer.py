@@ -9,8 +9,8 @@ import pytest
 import serving as s
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.config.recipes import build_config
 from irbench.core.errors import DataError, RecipeError, StoreError
 from irbench.data.download import transfer as d

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.core.errors import DataError, IrbenchError, StoreError
 from irbench.data.download.unpack import Budget, unpack
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from raising import raises
 from scipy.io import savemat
 
-from raising import raises
 from irbench.core.errors import DataError, IrbenchError
 from irbench.data import datasets
 
@@ -73,8 +73,18 @@ def test_cub200(tmp_path):
         ("images.txt", "1 001.A/a1.jpg\n1 001.A/a2.jpg\n", "duplicate-image", ["images.txt: ", "image 1 "]),
         ("images.txt", "1 001.A/a1.jpg\n2 001.A/a1.jpg\n3 002.B/b1.jpg\n4 002.B/b2.jpg\n", None, []),
         ("images.txt", "", "no-images", ["train"]),
-        ("image_class_labels.txt", "1 1\n2 1\n3 2\n4 3\n", "bad-label", ["image_class_labels.txt", "row 3", "label 3", "1 and 2"]),
-        ("image_class_labels.txt", "1 1\n2 99999999999999999999\n", "bad-annotation", ["image_class_labels.txt, line 2", "99999999999999999999"]),
+        (
+            "image_class_labels.txt",
+            "1 1\n2 1\n3 2\n4 3\n",
+            "bad-label",
+            ["image_class_labels.txt", "row 3", "label 3", "1 and 2"],
+        ),
+        (
+            "image_class_labels.txt",
+            "1 1\n2 99999999999999999999\n",
+            "bad-annotation",
+            ["image_class_labels.txt, line 2", "99999999999999999999"],
+        ),
         ("image_class_labels.txt", "1 1\n2 one\n", "bad-annotation", ["image_class_labels.txt, line 2", "2 one"]),
         ("image_class_labels.txt", "1 1\n2 1\n3 2\n", "truncated-annotation", ["image_class_labels.txt", "image 4 "]),
         ("train_test_split.txt", "1 1\n2 1\n3 1\n4 1\n", "no-images", ["queries"]),

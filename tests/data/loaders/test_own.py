@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from raising import raises
+
 from irbench.core.errors import DataError, IrbenchError, UsageError
 from irbench.data import datasets
 
