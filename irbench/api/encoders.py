@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from irbench.core.errors import UsageError
 from irbench.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ class TorchEncoder:
     """A PyTorch module as an encoder: [B,3,H,W] to one vector [B,D] for each image.
 
     Args:
-        module: the network; it is put into evaluation mode, and runs on the device that its parameters are on.
+        module: the network; it runs in evaluation mode, on the device and in the precision of its parameters.
         transform: from an RGB PIL image to a tensor [3,H,W], such as a pipeline of torchvision.transforms.v2.
         name: what it is called in results; by default the module's class.
         batch_size: images that run through the network at once.
@@ -25,6 +26,10 @@ class TorchEncoder:
     def __init__(
         self, module: Any, transform: Callable[[Any], Any], *, name: str | None = None, batch_size: int = 64
     ) -> None:
+        if not callable(transform):
+            raise UsageError("transform: a function from a PIL image to a tensor is needed", code="bad-value")
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size}: at least one image at a time", code="bad-value")
         self.module, self.transform, self.batch_size = module, transform, batch_size
         self.name = name or type(module).__name__
 
@@ -32,11 +37,15 @@ class TorchEncoder:
         """Return the vectors [N,D] of N images, flattened where the module returns more dimensions, as float32."""
         import torch
 
+        weight = next(iter(self.module.parameters()), torch.empty(0))
+        found, training = [], self.module.training
         self.module.eval()
-        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
-        found = []
-        with torch.inference_mode():
-            for start in track(range(0, len(images), self.batch_size), f"encode with {self.name}"):
-                batch = torch.stack([self.transform(image) for image in images[start : start + self.batch_size]])
-                found.append(self.module(batch.to(device)).float().flatten(1).cpu().numpy())
+        try:
+            with torch.inference_mode():
+                for start in track(range(0, len(images), self.batch_size), f"encode with {self.name}"):
+                    batch = torch.stack([self.transform(image) for image in images[start : start + self.batch_size]])
+                    vectors = self.module(batch.to(weight.device, weight.dtype))
+                    found.append(vectors.float().flatten(1).cpu().numpy())
+        finally:
+            self.module.train(training)
         return np.concatenate(found)

@@ -118,8 +118,9 @@ def run(  # noqa: PLR0913 -- each is an option of the command line
     Returns a result for each cell; one that failed, or was skipped, is among them with its status and reason. An
     `IrbenchError` (see its `code`) says what is wrong with the request as a whole, before anything is computed.
     """
-    named = tuple(map(Named.of, _several(methods)))
-    request = _request(named, _several(datasets), search, _several(identifiers), tuple(seeds), scale, options)
+    named = tuple(map(Named.of, _several(methods, "methods")))
+    several = _several(datasets, "datasets"), search, _several(identifiers, "identifiers"), tuple(seeds)
+    request = _request(named, *several, scale, options)
     planned = experiments(replace(request, grid=grid), _settings(data, device, options))
     with quiet(on=not progress):
         outcomes = grids.run(planned, grids.Silent(), force=force, timeout=timeout)
@@ -140,7 +141,8 @@ def load_dataset(
     Raises:
         IrbenchError: the data set is unknown, missing or broken.
     """
-    return data_sets.load(name, data=Path(data), crop=crop, protocol=protocol)
+    return data_sets.load(Path(name).expanduser() if str(name).startswith("~") else name, data=Path(data).expanduser(),
+                          crop=crop, protocol=protocol)  # fmt: skip
 
 
 def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) -> Scores:
@@ -159,6 +161,10 @@ def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) 
     Raises:
         IrbenchError: an unknown metric, or a ranking that is not of this benchmark.
     """
+    if not isinstance(ranking, Ranking):
+        raise UsageError(
+            f"a {type(ranking).__name__} is no Ranking; see irbench.Ranking.from_topk", code="not-a-ranking"
+        )
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     if len(ranking) == len(benchmark.queries):
         ranking = ranking.without(benchmark.own_rows)
@@ -174,9 +180,12 @@ def _request(  # noqa: PLR0913, PLR0917 -- all of what decides the cells
     scale: str | None,
     options: Options,
 ) -> Request:
+    overrides = options.get("set", {})
+    if not isinstance(overrides, Mapping):
+        raise UsageError(f"set={overrides!r}: a mapping of keys to values is needed", code="bad-override")
     return Request(
         methods=methods,
-        searches=_several(search),
+        searches=_several(search, "search"),
         identifiers=identifiers,
         datasets=datasets,
         seeds=seeds,
@@ -186,7 +195,7 @@ def _request(  # noqa: PLR0913, PLR0917 -- all of what decides the cells
         epochs=options.get("epochs"),
         max_queries=options.get("max_queries"),
         incremental=options.get("incremental", False),
-        overrides=tuple(options.get("set", {}).items()),
+        overrides=tuple(overrides.items()),
     )
 
 
@@ -196,26 +205,25 @@ def _settings(data: str | Path, device: str, options: Options) -> Settings:
         raise UsageError(f"unknown argument '{name}'{nearest(name, Options.__annotations__)}", code="unknown-option")
     weights = options.get("weights")
     return Settings(
-        data=Path(data),
-        work=Path(options.get("work", "runs/work")),
-        results=Path(options.get("results", "runs/results")),
+        data=Path(data).expanduser(),
+        work=Path(options.get("work", "runs/work")).expanduser(),
+        results=Path(options.get("results", "runs/results")).expanduser(),
         device=device,
         precision=options.get("precision", "auto"),
-        weights=None if weights is None else Path(weights),
+        weights=None if weights is None else Path(weights).expanduser(),
         on_bad_image=options.get("on_bad_image", "fail"),
     )
 
 
-def _several(given: Any) -> tuple[Any, ...]:
-    """Return one or several as several; a pair of arrays is one."""
+def _several(given: Any, what: str) -> tuple[Any, ...]:
+    """Return one or several as several, () for None; a pair of arrays is one. An empty list asks for nothing."""
     if given is None:
         return ()
-    return tuple(given) if isinstance(given, list | set) else _of_tuple(given)
-
-
-def _of_tuple(given: Any) -> tuple[Any, ...]:
-    several = isinstance(given, tuple) and all(isinstance(one, str | Path) for one in given)
-    return given if several else (given,)
+    texts = isinstance(given, tuple) and all(isinstance(one, str | Path) for one in given)
+    several = tuple(given) if isinstance(given, list | set) or texts else (given,)
+    if not several:
+        raise UsageError(f"{what} is empty: leave it out for the default", code="nothing-to-run")
+    return several
 
 
 def _stored(experiment: Experiment, outcomes: Mapping[Experiment, Outcome]) -> Result:

@@ -27,7 +27,7 @@ class Console:
         """Report what is stored already and what is left to do."""
         self._due = len(due)
         if stored:
-            _say(f"{_cells(len(stored))} stored already, nothing to compute there (--force runs them again)")
+            _say(f"{_cells(len(stored))} stored already and not run again (use --force to run everything)")
         if due:
             first = due[0].runtime
             _say(f"{_cells(len(due))} to run on {first.device} in {first.precision}:")

@@ -33,7 +33,7 @@ def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
 
 def _about_scores(recomputed: int, old: int) -> str:
     more = f"; {old} without stored hits show the scores of older code (irbench rescore)" if old else ""
-    return f"scores of {recomputed} results recomputed for this output, by metrics that have changed since{more}"
+    return f"scores recomputed for this output, of {recomputed} result(s), by metrics that have changed since{more}"
 
 
 def known_names(names: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:

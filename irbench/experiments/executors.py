@@ -89,7 +89,7 @@ def _main_module_hidden() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Surroundings:
-    """The folder and the settings of irbench in the environment, which may have changed since the server was started."""
+    """The folder, and irbench's variables of the environment: both may have changed since the server was started."""
 
     folder: str
     variables: dict[str, str]

@@ -18,6 +18,7 @@ from irbench.core.errors import RecipeError, UsageError
 from irbench.experiments.build import Builder
 from irbench.protocols import Encoder, Retriever, Searcher
 
+_LONGEST = 80  # characters of a name
 _KINDS = {"retriever": {"index", "search"}, "searcher": {"build", "search"}, "encoder": {"encode"}}
 
 
@@ -120,6 +121,10 @@ class Objects:
     def empty(self) -> bool:
         """Is everything made from recipes?"""
         return not self.in_method and self.benchmark is None
+
+    def same_as(self, other: "Objects") -> bool:
+        """Are these the very same objects?"""
+        return self.method is other.method and self.search is other.search and self.benchmark is other.benchmark
 
     @property
     def portable(self) -> bool:
@@ -236,8 +241,18 @@ def name_of(one: Any) -> str:
 
 
 def legal_name(text: str) -> str:
-    """Return the text with everything that cannot be part of a file name replaced."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._=,") or "method"
+    """Return the text with everything that cannot be part of a file name replaced, cut to 80 characters."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:_LONGEST].strip("-._") or "method"
+
+
+def given_name(name: Any) -> str:
+    """Return the name that was given to an object; one that would have to be changed is refused, not changed."""
+    if not isinstance(name, str) or legal_name(name) != name:
+        raise UsageError(
+            f"name={name!r}: use at most {_LONGEST} letters, digits and - _ . and begin and end with a letter or digit",
+            code="bad-file-name",
+        )
+    return name
 
 
 def _identity(one: Any) -> str:

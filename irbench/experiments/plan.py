@@ -14,7 +14,7 @@ from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice, nearest
 from irbench.data import datasets
 from irbench.experiments.build import dataset_of
-from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of, legal_name, name_of
+from irbench.experiments.objects import Named, Objects, PythonFile, given_name, is_vectors, kind_of, name_of
 from irbench.experiments.run import Experiment, Settings
 
 SEARCHES = ("linear", "ivfpq", "scann", "spann")
@@ -25,6 +25,7 @@ GRIDS = {
     "full": ("pixels+linear", *_PAPER),
     "paper": _PAPER,
 }
+_SEEDS = 2**63
 PAPER_DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
 
 
@@ -67,6 +68,7 @@ def experiments(request: Request, settings: Settings) -> list[Experiment]:
 def planned(request: Request) -> list[Planned]:
     """Return the cells of a request, data set by data set, with the objects that stand in place of recipes."""
     check_choice("--grid", request.grid, GRIDS)
+    _check_seeds(request.seeds)
     if request.scale is not None:
         check_choice("--scale", request.scale, recipes.SCALES)
     wanted = request.datasets or (PAPER_DATASETS if request.grid == "paper" else ("digits",))
@@ -79,6 +81,14 @@ def planned(request: Request) -> list[Planned]:
     if unused := {search.name for search in searches} - {cell.search for cell, _ in found}:
         raise UsageError(f"--search {', '.join(sorted(unused))}: none of {names} would use it", code="unused-option")
     return _with_overrides(_distinct(found), request.overrides)
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds:
+        raise UsageError("seeds is empty: give at least one", code="nothing-to-run")
+    for seed in seeds:
+        if not isinstance(seed, int) or not 0 <= seed < _SEEDS:
+            raise UsageError(f"seed {seed}: a whole number from 0 to 2^63 - 1 is needed", code="bad-value")
 
 
 def _methods_of_grid(request: Request) -> list[str]:
@@ -110,7 +120,7 @@ class _Method:
 def _method(asked: Any) -> _Method:
     asked, given = (asked.object, asked.name) if isinstance(asked, Named) else (asked, None)
     if (own := _object(asked)) is not None:
-        name = legal_name(given) if given else name_of(own)
+        name = name_of(own) if given is None else given_name(given)
         if name in recipes.names("methods"):
             raise UsageError(f"'{name}' is the name of a recipe: give the object another (name=…)", code="name-taken")
         kind = own.kind if isinstance(own, PythonFile) else "encoder" if is_vectors(own) else kind_of(own)
@@ -136,6 +146,10 @@ def _search(asked: Any) -> _Search:
 
 def _object(asked: Any) -> Any:
     """Return the object, or the Python file, that is asked for; None where it is a recipe's name."""
+    if asked is None or isinstance(asked, type):
+        raise UsageError(
+            f"{asked}: an object is needed, not {'None' if asked is None else 'a class'}", code="not-a-method"
+        )
     if isinstance(asked, str | Path) and str(asked).endswith(".py"):
         return PythonFile(Path(asked).resolve())
     return None if isinstance(asked, str) else asked
@@ -152,7 +166,7 @@ def _of_method(request: Request, method: _Method, searches: Sequence[_Search], d
         identifiers = request.identifiers or (method.identifier,)
         for named in identifiers:
             recipes.find("methods/identifier", str(named))
-    for search, identifier, seed in product(used, identifiers, request.seeds):
+    for search, identifier, seed in product(used, identifiers, dict.fromkeys(request.seeds)):
         objects = Objects(method.object, search.object if search else None, benchmark)
         cell = Cell(
             method=method.name,
@@ -185,7 +199,8 @@ def _distinct(found: Iterable[Planned]) -> list[Planned]:
     """Return each cell once; two objects under one name would write to one place."""
     known: dict[Cell, Objects | None] = {}
     for cell, objects in found:
-        if objects is not None and cell in known:
+        before = known.get(cell)
+        if objects is not None and before is not None and not objects.same_as(before):
             raise UsageError(f"two objects are called {cell.name}: give them names (name=…)", code="name-taken")
         known[cell] = objects
     return list(known.items())

@@ -33,6 +33,8 @@ _LEGAL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._=,-]*[A-Za-z0-9])?")
 
 Facts = dict[str, JsonValue]
 Count = Annotated[int, Field(ge=0)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # never a path
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(@[1-9][0-9]{0,8})?$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -97,7 +99,7 @@ class Estimate:
 class StoredRanking:
     """Where the ranking is stored: a file name within the folder of rankings, its hash, and the results per query."""
 
-    file: str
+    file: FileName
     sha256: Sha256
     k: Count
 
@@ -106,7 +108,7 @@ class StoredRanking:
 class StoredHits:
     """Where the hits are stored: a file beside the result (see `hits`), its hash, and the results per query."""
 
-    file: str
+    file: FileName
     sha256: Sha256
     k: Count
 
@@ -169,7 +171,7 @@ class Result:
     backbone: Backbone | None = None
     recipe: RecipeUsed
     retriever: Facts = field(default_factory=dict)  # what it reports of itself
-    metrics: dict[str, Estimate] = field(default_factory=dict)
+    metrics: dict[MetricName, Estimate] = field(default_factory=dict)
     scoring: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None  # version of the code that computed them
     ranking: StoredRanking | None = None
     hits: StoredHits | None = None

@@ -129,6 +129,9 @@ WRONG = {
     "unknown-key": {"method": Grey(), "set": {"nprobe": 3}},
     "no-such-file": {"method": "./absent.py"},
     "unknown-option": {"method": Grey(), "max_querys": 3},
+    "bad-file-name": {"method": Grey(), "name": "a+b"},
+    "bad-override": {"method": "pixels", "set": "image_size=4"},
+    "bad-value": {"method": "pixels", "seed": -1},
 }
 
 
@@ -137,6 +140,51 @@ def test_what_cannot_be_evaluated_is_an_error_with_a_code(code, digits) -> None:
     with pytest.raises(irbench.IrbenchError) as raised:
         irbench.evaluate(dataset=digits, progress=False, **WRONG[code])
     assert raised.value.code == code
+
+
+def test_nothing_is_not_taken_for_everything() -> None:
+    for nothing in ({"methods": []}, {"datasets": []}, {"seeds": ()}, {"search": []}):
+        with pytest.raises(irbench.IrbenchError) as raised:
+            irbench.run(**({"methods": ["pixels"]} | nothing))
+        assert raised.value.code == "nothing-to-run"
+    for wrong in (None, Grey):
+        with pytest.raises(irbench.IrbenchError) as raised:
+            irbench.evaluate(wrong)
+        assert raised.value.code == "not-a-method"
+
+
+def test_what_is_named_twice_runs_once_and_two_things_of_one_name_do_not(digits) -> None:
+    encoder = Grey()
+    twice = irbench.run([encoder, encoder], [digits], search=["linear", "linear"], seeds=(0, 0), progress=False)
+    assert {one.cell for one in twice} == {"Grey+linear"}
+    assert len(twice) == 1
+    with pytest.raises(irbench.IrbenchError) as raised:
+        irbench.run([Grey(), Grey()], [digits])
+    assert raised.value.code == "name-taken"
+
+
+def test_a_torch_module_is_left_as_it_was() -> None:
+    import torch
+
+    class Small(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 2, dtype=torch.float64)
+            self.drop = torch.nn.Dropout()
+
+        def forward(self, x):
+            return self.drop(self.layer(x))
+
+    encoder = irbench.TorchEncoder(Small(), torch.tensor, batch_size=2)
+    images = [[1.0, 2.0, 3.0, 4.0]] * 3
+    first, again = encoder.encode(images), encoder.encode(images)
+    np.testing.assert_array_equal(first, again)
+    assert (first.shape, first.dtype) == ((3, 2), np.float32)
+    assert encoder.module.training
+    for wrong in ({"transform": None}, {"transform": torch.tensor, "batch_size": 0}):
+        with pytest.raises(irbench.IrbenchError) as raised:
+            irbench.TorchEncoder(Small(), **wrong)
+        assert raised.value.code == "bad-value"
 
 
 def test_wrong_vectors_are_refused_by_shape_and_kind(digits) -> None:

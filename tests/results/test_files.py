@@ -146,6 +146,10 @@ def test_a_damaged_file_is_named_and_does_not_hide_the_rest(tmp_path):
         "nested": "[" * 100_000,
         "bytes": None,
         "wrong-type": json.dumps({"schema": 2, "status": 7}),
+        "metric-name": json.dumps(files.document(result())).replace("precision@1", "precision@abc"),
+        "hits-file": json.dumps(
+            files.document(result()) | {"hits": {"file": "a\0b", "sha256": "0" * 64, "k": 3}}, indent=1
+        ),
     }
     for name, text in broken.items():
         path = tmp_path / "digits" / name / "seed0.json"

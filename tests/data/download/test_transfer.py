@@ -125,7 +125,7 @@ def test_a_server_that_falls_silent_is_not_waited_for_for_ever(site, tmp_path, m
 def test_a_server_that_goes_round_in_circles_is_left_at_last(site, tmp_path, monkeypatch):
     monkeypatch.setattr(d, "_TRIES", 20)
     file = published(site.serve("/a.tgz", CONTENT, s.breaks_off(1)))
-    with raises(DataError, "transfer", file.url, 20):
+    with raises(DataError, "transfer", file.url, "20 times"):
         download(file, tmp_path)
 
 
