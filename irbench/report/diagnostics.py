@@ -54,7 +54,7 @@ def _figures(one: Examined, report: Mapping[str, Any]) -> Iterator[tuple[str, st
     for label, key, digits in (
         ("codes used", "codes_used", 0),
         ("entropy", "entropy_bits", 2),
-        ("cluster_purity", "cluster_purity", 3),
+        ("cluster purity", "cluster_purity", 3),
     ):
         for m in _positions(report["num_codebooks"]):
             yield f"{label} {m}", f"{report[key][m - 1]:.{digits}f}"

@@ -179,45 +179,40 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
 
 
 @pytest.mark.parametrize(
-    ("registry", "names", "change", "named"),
+    ("registry", "names", "change", "key"),
     [
-        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, ["fit: ", "'center-crop' or 'squash'"]),
-        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"image_size": 0}, ["image_size: ", "greater than 0"]),
-        (
-            ENCODERS,
-            "off-the-shelf ft-clip cgd irt-r",
-            {"image_size": 9, "resize_size": 8},
-            ["image_size", "resize_size = 8"],
-        ),
-        (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, ["drop_path: ", "less than 1"]),
-        (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, ["optimizer: ", "'adamw' or 'adam'"]),
-        (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, ["schedule: ", "'cosine', 'step' or 'constant'"]),
-        (ENCODERS, "ft-clip", {"epochs": 0}, ["epochs: ", "greater than 0"]),
-        (ENCODERS, "ft-clip", {"batch": -1}, ["batch: ", "greater than 0"]),
-        (ENCODERS, "ft-clip", {"lr": 0.0}, ["lr: ", "greater than 0"]),
-        (ENCODERS, "ft-clip", {"warmup": 1.5}, ["warmup: ", "less than or equal to 1"]),
-        (ENCODERS, "ft-clip", {"betas": [0.9, 1.0]}, ["betas.1: ", "less than 1"]),
-        (ENCODERS, "cgd", {"descriptors": "SX"}, ["descriptors: ", "pattern"]),
-        (ENCODERS, "cgd", {"descriptors": "SGM", "dim": 32}, ["dim = 32"]),
-        (ENCODERS, "irt-r", {"memory_ratio": -0.1}, ["memory_ratio: ", "greater than or equal to 0"]),
-        (IDENTIFIERS, "semantic", {"codebook_size": 0}, ["codebook_size: ", "greater than 0"]),
-        (IDENTIFIERS, "semantic", {"num_codebooks": 0}, ["num_codebooks: ", "greater than 0"]),
-        (RETRIEVERS, "irgen", {"beam_size": 0}, ["beam_size: ", "greater than 0"]),
-        (RETRIEVERS, "irgen", {"width": 100, "num_heads": 12}, ["width = 100", "num_heads = 12"]),
-        (SEARCHERS, "linear", {"spare": -1}, ["spare: ", "greater than or equal to 0"]),
-        (SEARCHERS, "ivfpq", {"subspaces": 0}, ["subspaces: ", "greater than 0"]),
-        (SEARCHERS, "ivfpq", {"bits": 17}, ["bits: ", "less than or equal to 16"]),
-        (SEARCHERS, "scann", {"leaves_searched": 5.0}, ["leaves_searched: ", "less than or equal to 1"]),
-        (SEARCHERS, "spann", {"ratio": 1.5}, ["ratio = 1.5"]),
-        (SEARCHERS, "spann", {"replicas": 0}, ["replicas = 0"]),
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"fit": "crop"}, "fit"),
+        (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"image_size": 0}, "image_size"),
+        (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"image_size": 9, "resize_size": 8}, "resize_size"),
+        (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, "drop_path"),
+        (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, "optimizer"),
+        (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, "schedule"),
+        (ENCODERS, "ft-clip", {"epochs": 0}, "epochs"),
+        (ENCODERS, "ft-clip", {"batch": -1}, "batch"),
+        (ENCODERS, "ft-clip", {"lr": 0.0}, "lr"),
+        (ENCODERS, "ft-clip", {"warmup": 1.5}, "warmup"),
+        (ENCODERS, "ft-clip", {"betas": [0.9, 1.0]}, "betas"),
+        (ENCODERS, "cgd", {"descriptors": "SX"}, "descriptors"),
+        (ENCODERS, "cgd", {"descriptors": "SGM", "dim": 32}, "dim"),
+        (ENCODERS, "irt-r", {"memory_ratio": -0.1}, "memory_ratio"),
+        (IDENTIFIERS, "semantic", {"codebook_size": 0}, "codebook_size"),
+        (IDENTIFIERS, "semantic", {"num_codebooks": 0}, "num_codebooks"),
+        (RETRIEVERS, "irgen", {"beam_size": 0}, "beam_size"),
+        (RETRIEVERS, "irgen", {"width": 100, "num_heads": 12}, "num_heads"),
+        (SEARCHERS, "linear", {"spare": -1}, "spare"),
+        (SEARCHERS, "ivfpq", {"subspaces": 0}, "subspaces"),
+        (SEARCHERS, "ivfpq", {"bits": 17}, "bits"),
+        (SEARCHERS, "scann", {"leaves_searched": 5.0}, "leaves_searched"),
+        (SEARCHERS, "spann", {"ratio": 1.5}, "ratio"),
+        (SEARCHERS, "spann", {"replicas": 0}, "replicas"),
     ],
 )
-def test_a_value_out_of_bounds_is_told_when_the_recipe_is_read(registry, names, change, named):
+def test_a_value_out_of_bounds_is_refused_when_the_recipe_is_read(registry, names, change, key):
     family = {"searcher": "methods/search", "identifier": "methods/identifier"}.get(registry.kind, "methods")
     shipped = {"off-the-shelf": "clip"}
     for name in names.split():
         found = recipes.find(family, shipped.get(name, name))
-        with raises(RecipeError, "bad-value", ".toml", *named):
+        with raises(RecipeError, "bad-value", ".toml: ", key):
             found.config(registry.schema(name), scale="paper", dataset="elsewhere", **change)
 
 

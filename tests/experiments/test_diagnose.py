@@ -46,16 +46,16 @@ def test_columns_are_kinds_and_rows_are_figures_aligned() -> None:
     table = lines[lines.index(head) : lines.index("", lines.index(head))]
     assert len({line.rstrip()[-1:] and len(line) for line in table}) == 1  # the last column ends where its name ends
     row = {line[: line.index("  ")]: line.split()[-2:] for line in table[1:]}
-    assert row["length x codes"] == ["x", "4"]
+    assert row["codebooks x size"] == ["x", "4"]
     assert row["cluster purity 2"] == ["1.000", "1.000"]
     assert row["cluster purity 16"] == ["16", "15.000"]  # the short one has no such row
     assert "cluster purity 9" not in row
-    assert row["best precision@10"] == ["0.250", "0.250"]
+    assert row["oracle precision@10"] == ["0.250", "0.250"]
     assert row["reached precision@1"] == ["—", "1.000"]
-    assert row["least loss"] == ["0.500", "0.500"]
+    assert row["entropy lower bound"] == ["0.500", "0.500"]
     assert row["loss reached"] == ["—", "0.750"]
-    assert row["left to learn"] == ["—", "5.000"]
-    assert row["valid when written freely"] == ["—", "0.500"]
+    assert row["loss above the bound"] == ["—", "5.000"]
+    assert row["valid-identifier rate"] == ["—", "0.500"]
     assert "other code or recipes than these: the stored decoder of long-name" in text
     assert "none: no weights" in text
 
