@@ -1,4 +1,4 @@
-"""What tests expect of errors: the stable code, and the values that the message has to name."""
+"""Assertions about errors: their class, their code, and the values that they name; never their sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from irbench.core.errors import IrbenchError
 
 
 @contextmanager
-def raises_code(code: str, *named: object) -> Iterator[None]:
-    """Expect an error of irbench with this code, whose message names these values."""
-    with pytest.raises(IrbenchError) as raised:
-        yield
+def raises(error: type[IrbenchError], code: str, *named: object) -> Iterator[pytest.ExceptionInfo[IrbenchError]]:
+    """Expect an error of this class and code, whose message names each of these files, keys, rows or numbers."""
+    with pytest.raises(error) as raised:
+        yield raised
     assert raised.value.code == code, str(raised.value)
     for value in named:
         assert str(value) in str(raised.value)

@@ -39,20 +39,21 @@ class Ranking:
             )
         if (missing[:, :-1] & ~missing[:, 1:]).any() or (scores[missing] != -np.inf).any():
             raise ContractError(
-                "missing results (-1, score -inf) are allowed at the end of a query's ranking only", code="bad-ranking"
+                "missing results (-1, score -inf) are allowed at the end of a query's ranking only",
+                code="misplaced-row",
             )
         tied = scores[:, :-1] == scores[:, 1:]
         out_of_order = (scores[:, :-1] < scores[:, 1:]) | (tied & (rows[:, :-1] > rows[:, 1:]) & ~missing[:, 1:])
         if out_of_order.any():
             raise ContractError(
                 f"query {int(out_of_order.any(1).argmax())}: results are not sorted by score, ties by row",
-                code="bad-ranking",
+                code="unsorted-ranking",
             )
         ordered = np.sort(rows, axis=1)
         repeated = (ordered[:, :-1] == ordered[:, 1:]) & (ordered[:, 1:] != MISSING)
         if repeated.any():
             raise ContractError(
-                f"query {int(repeated.any(1).argmax())}: the same gallery row is returned twice", code="bad-ranking"
+                f"query {int(repeated.any(1).argmax())}: the same gallery row is returned twice", code="repeated-row"
             )
 
     @classmethod

@@ -69,6 +69,6 @@ def read_stored(path: Path, sha256: str, place: str) -> bytes:
         raise StoreError(f"{path}: {error.strerror}; {place}", code="unreadable-file") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise StoreError(
-            f"{path}: not what was stored with the result: its hash differs; run the cell again", code="damaged-file"
+            f"{path}: not what was stored with the result: its hash differs; run the cell again", code="wrong-hash"
         )
     return content

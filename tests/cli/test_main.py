@@ -92,7 +92,7 @@ def test_a_recipe_key_that_does_not_exist_names_file_key_and_the_nearest_one(cal
     (tmp_path / "methods" / "search" / "mine.toml").write_text('searcher = "ivfpq"\n[params]\nnlists = 3\n')
     status, _, err = call("run", "--method", "pixels+mine")
     assert status == 2
-    assert "methods/search/mine.toml: unknown key 'nlists'; did you mean 'nlist'?" in err
+    assert all(part in err for part in ("[unknown-key]", "methods/search/mine.toml", "'nlists'", "'nlist'"))
 
 
 @pytest.mark.parametrize("option", ["--results", "--work"])
@@ -100,8 +100,7 @@ def test_an_unwritable_folder_is_found_before_anything_is_computed(call: Callabl
     (tmp_path / "file").write_text("in the way")
     status, _, err = call("run", "--method", "ft-clip", option, str(tmp_path / "file" / "folder"))
     assert status == 2
-    assert f"cannot write to {tmp_path}/file/folder" in err
-    assert option in err
+    assert all(part in err for part in ("[not-writable]", f"{tmp_path}/file/folder", option))
     assert "[1/1]" not in err
 
 
@@ -110,8 +109,7 @@ def test_a_csv_list_that_cannot_be_used_names_the_line(call: Callable, photos: P
     table.write_text("path,label,split\nphotos/dark/0.png,dark,gallery\nphotos/dark/1.png,dark,test\n")
     status, _, err = call("data", "info", str(table))
     assert status == 2
-    assert "test" in err
-    assert "list.csv" in err
+    assert all(part in err for part in ("[unknown-choice]", "list.csv, line 3", "'test'"))
 
 
 def test_an_empty_split_is_told(call: Callable, photos: Path) -> None:
@@ -119,7 +117,7 @@ def test_an_empty_split_is_told(call: Callable, photos: Path) -> None:
     table.write_text("path,label,split\nphotos/dark/0.png,dark,gallery\n")
     status, _, err = call("data", "info", str(table))
     assert status == 2
-    assert "the queries split has no images" in err
+    assert all(part in err for part in ("[no-images]", "queries"))
 
 
 @pytest.mark.data
@@ -130,7 +128,7 @@ def test_an_annotation_file_cut_short_is_told(call: Callable, shared_data: Path,
     annotations.write_bytes(annotations.read_bytes()[:100_000])
     status, _, err = call("data", "info", "cars196-holdout", "--data", str(tmp_path))
     assert status == 2
-    assert "cars_train_annos.mat" in err
+    assert all(part in err for part in ("[damaged-file]", "cars_train_annos.mat"))
     assert "Traceback" not in err
 
 

@@ -67,5 +67,5 @@ def test_a_wrong_key_in_its_recipe_names_the_nearest_one(irbench: Callable, plug
         recipe.write("[params]\nbin = 16\n")
     done = irbench("run", "-m", "brightness+linear")
     assert done.returncode == 2
-    assert "unknown key 'bin'; did you mean 'bins'?" in done.stderr
+    assert all(part in done.stderr for part in ("[unknown-key]", "brightness.toml", "'bin'", "'bins'"))
     assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raising import raises_code
+from raising import raises
 
 from irbench.config import recipes
 from irbench.config.recipes import SCALES, IdentifierHead, MethodHead, SearchHead
@@ -62,30 +62,29 @@ def test_later_tables_win_and_the_command_line_wins_over_all(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "code", "named"),
     [
-        ("[params]\ncels = 1", "unknown key 'cels'; did you mean 'cells'"),
-        ("[params]\ncells = 1\n[at.small]\nshrae = 0.1", r"unknown key 'shrae' in \[at.small\]; did you mean 'share'"),
-        ("[params]\ncells = 1\n[on.cub200]\nzzz = 0.1", r"unknown key 'zzz' in \[on.cub200\]"),
-        ("[params]\ncells = 1\n[at.tinny]\ncells = 2", r"unknown scale \[at.tinny\]; did you mean 'tiny'"),
-        ("[params]\nshare = 1.0", "cells: "),
-        ('[params]\ncells = "1"', "cells: .*integer"),
-        ("[params]\ncells = 1.0", "cells: .*integer"),
-        ("[params]\ncells = true", "cells: .*integer"),
-        ("[params]\ncells = 1\nmirror = 1", "mirror: .*boolean"),
-        ("[params]\ncells = 1\nbetas = [0.1]", "betas"),
-        ("[params]\ncells = 1\nshare = nan", "share"),
-        ("[params]\ncells = 1\nstart = 2020-01-01", "start"),
-        ("[params]\ncells = 1\n[at]\ntiny = 3", r"\[at.tiny\] is a table"),
-        ("[params]\ncells = 1\n[on]\ndigits = 3", r"\[on.digits\] is a table"),
-        ("params = 3", r"\[params\] is a table"),
-        ("[params", "ivf.toml"),
+        ("[params]\ncels = 1", "unknown-key", ["'cels'", "'cells'"]),
+        ("[params]\ncells = 1\n[at.small]\nshrae = 0.1", "unknown-key", ["'shrae'", "[at.small]", "'share'"]),
+        ("[params]\ncells = 1\n[on.cub200]\nzzz = 0.1", "unknown-key", ["'zzz'", "[on.cub200]"]),
+        ("[params]\ncells = 1\n[at.tinny]\ncells = 2", "unknown-choice", ["[at.tinny]", "'tiny'"]),
+        ("[params]\nshare = 1.0", "bad-value", ["cells: ", "required"]),
+        ('[params]\ncells = "1"', "bad-value", ["cells: ", "integer"]),
+        ("[params]\ncells = 1.0", "bad-value", ["cells: ", "integer"]),
+        ("[params]\ncells = true", "bad-value", ["cells: ", "integer"]),
+        ("[params]\ncells = 1\nmirror = 1", "bad-value", ["mirror: ", "boolean"]),
+        ("[params]\ncells = 1\nbetas = [0.1]", "bad-value", ["betas"]),
+        ("[params]\ncells = 1\nshare = nan", "bad-value", ["share", "nan"]),
+        ("[params]\ncells = 1\nstart = 2020-01-01", "bad-value", ["start", "2020-01-01"]),
+        ("[params]\ncells = 1\n[at]\ntiny = 3", "bad-recipe", ["[at.tiny]"]),
+        ("[params]\ncells = 1\n[on]\ndigits = 3", "bad-recipe", ["[on.digits]"]),
+        ("params = 3", "bad-recipe", ["[params]"]),
+        ("[params", "bad-recipe", []),
     ],
 )
-def test_a_mistake_is_told_with_file_and_key(tmp_path, text, message):
-    with pytest.raises(RecipeError, match=message) as error:
+def test_a_mistake_is_told_with_file_and_key(tmp_path, text, code, named):
+    with raises(RecipeError, code, "ivf.toml", *named) as error:
         config(tmp_path, text)
-    assert "ivf.toml" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -94,14 +93,14 @@ def test_no_unknown_key_slips_through(tmp_path_factory, key):
     folder = tmp_path_factory.getbasetemp()
     if key not in Config.__dataclass_fields__:
         for text in (f"{key} = 1", f"[at.tiny]\n{key} = 1", f"[on.elsewhere]\n{key} = 1"):
-            with pytest.raises(RecipeError, match=f"unknown key '{key}'"):
+            with raises(RecipeError, "unknown-key", f"'{key}'"):
                 config(folder, f"[params]\ncells = 1\n{text}")
 
 
 def test_a_head_is_as_strict(tmp_path):
-    with pytest.raises(RecipeError, match="unknown key 'seracher'; did you mean 'searcher'"):
+    with raises(RecipeError, "unknown-key", "'seracher'", "'searcher'"):
         recipe(tmp_path, 'seracher = "x"\n[params]').head(SearchHead)
-    with pytest.raises(RecipeError, match=r"searcher: .*required"):
+    with raises(RecipeError, "bad-value", "searcher: ", "required"):
         recipe(tmp_path, "[params]").head(SearchHead)
     assert recipe(tmp_path, 'searcher = "x"\n[params]\ncells = 1').head(SearchHead) == SearchHead(searcher="x")
 
@@ -124,25 +123,25 @@ def test_the_users_own_folder_comes_first(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("family", "name", "message"),
+    ("family", "name", "named"),
     [
-        ("methods/search", "ivpq", r"unknown search 'ivpq'; did you mean 'ivfpq'\? \(irbench list searchers\)"),
-        ("methods", "irgn", "unknown method 'irgn'; did you mean 'irgen'"),
-        ("datasets", "cub", "unknown dataset 'cub'"),
-        ("methods", "search/linear", "unknown method"),
-        ("methods", "../datasets/digits", "unknown method"),
-        ("methods", "", "unknown method"),
-        ("methods", "nul\0", "unknown method"),
+        ("methods/search", "ivpq", ["search", "'ivpq'", "'ivfpq'", "irbench list searchers"]),
+        ("methods", "irgn", ["method", "'irgn'", "'irgen'"]),
+        ("datasets", "cub", ["dataset", "'cub'"]),
+        ("methods", "search/linear", ["method", "'search/linear'"]),
+        ("methods", "../datasets/digits", ["method", "'../datasets/digits'"]),
+        ("methods", "", ["method", "''"]),
+        ("methods", "nul\0", ["method", "'nul\0'"]),
     ],
 )
-def test_an_unknown_name_is_told(family, name, message):
-    with pytest.raises(UsageError, match=message):
+def test_an_unknown_name_is_told(family, name, named):
+    with raises(UsageError, "unknown-name", *named):
         recipes.find(family, name)
 
 
 def test_a_file_that_is_no_text_is_told(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(RecipeError, match=r"x\.toml"):
+    with raises(RecipeError, "bad-recipe", "x.toml"):
         recipes.read(tmp_path / "x.toml")
 
 
@@ -213,7 +212,7 @@ def test_a_value_out_of_bounds_is_refused_when_the_recipe_is_read(registry, name
     shipped = {"off-the-shelf": "clip"}
     for name in names.split():
         found = recipes.find(family, shipped.get(name, name))
-        with raises_code("bad-value", ".toml: ", key):
+        with raises(RecipeError, "bad-value", ".toml: ", key):
             found.config(registry.schema(name), scale="paper", dataset="elsewhere", **change)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from raising import raises
 
 from irbench.config import recipes
 from irbench.core.errors import UsageError
@@ -45,7 +46,7 @@ def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point
         "nprobe", "reorder", "tree_from", "leaves_searched", "search_heads"}  # fmt: skip
     on_digits = ablation_cells("index", Request(methods=("ft-clip+ivfpq",), scale="small"))
     assert "small,nprobe-1" in {cell.variant for cell in on_digits}  # 5 are usual there, at every scale
-    with pytest.raises(UsageError, match="irgen searches no index"):
+    with raises(UsageError, "no-search", "irgen"):
         ablation_cells("index", Request(methods=("irgen",)))
 
 
@@ -64,9 +65,8 @@ def test_the_methods_that_are_named_are_the_ones_that_are_varied() -> None:
     found = ablation_cells("length", Request(methods=("irgen-as-published",)))
     assert {cell.method for cell in found} == {"irgen-as-published"}
     assert {cell.name for cell in ablation_cells("fresh", Request(methods=("pixels+linear",)))} == {"pixels+linear"}
-    with pytest.raises(UsageError) as raised:
+    with raises(UsageError, "no-identifiers", "ablate beam", "pixels"):
         ablation_cells("beam", Request(methods=("pixels", "irgen")))
-    assert raised.value.code == "no-identifiers"
 
 
 def test_a_change_asked_for_gives_way_to_the_one_that_is_varied() -> None:
@@ -76,8 +76,7 @@ def test_a_change_asked_for_gives_way_to_the_one_that_is_varied() -> None:
 
 
 def test_options_of_generation_are_refused_where_nothing_is_generated() -> None:
-    with pytest.raises(UsageError) as raised:
+    with raises(UsageError, "unknown-key", "rerank", "pixels"):
         cells(Request(methods=("pixels",), overrides=(("rerank", 30),)))
-    assert raised.value.code == "unknown-key"
-    with pytest.raises(UsageError, match="did you mean 'length'"):
+    with raises(UsageError, "unknown-choice", "'lenght'", "'length'"):
         ablation_cells("lenght", Request())

@@ -33,15 +33,16 @@ def test_answers_name_the_gallery_image_its_class_and_score(irbench, digits: lis
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "code", "named"),
     [
-        (["gone.png"], "gone.png: no such file"),
-        (["-m", "ft-clip", "--search", "linear", "--search", "scann", __file__], "one retriever answers"),
-        (["-m", "pixels", __file__], "not a JPEG, PNG"),
+        (["gone.png"], "no-such-file", "gone.png"),
+        (["-m", "ft-clip", "--search", "linaer", __file__], "unknown-name", "'linear'"),
+        (["-m", "pixels", __file__], "unreadable-image", __file__),
     ],
 )
-def test_what_cannot_be_asked_is_one_message(irbench, arguments: list[str], message: str) -> None:
+def test_what_cannot_be_asked_is_one_message(irbench, arguments: list[str], code: str, named: str) -> None:
     done = irbench("query", *arguments)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert f"[{code}]" in done.stderr
+    assert named in done.stderr
     assert "Traceback" not in done.stderr

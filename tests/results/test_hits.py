@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from raising import raises_code
+from raising import raises
 
 from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.core.errors import StoreError
 from irbench.core.ranking import Ranking
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
@@ -74,11 +75,11 @@ def test_damaged_missing_or_anothers_hits_are_refused(tmp_path):
     path = tmp_path / stored.file
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with raises_code("damaged-file", stored.file):
+    with raises(StoreError, "wrong-hash", path):
         hits.load(stored, tmp_path)
     path.unlink()
-    with raises_code("unreadable-file", stored.file):
+    with raises(StoreError, "unreadable-file", path):
         hits.load(stored, tmp_path)
     path.write_bytes(b"{}")
-    with raises_code("damaged-file", stored.file):
+    with raises(StoreError, "damaged-file", path):
         hits.load(replace(stored, sha256="44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"), tmp_path)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from raising import raises
 
 from irbench.core.errors import StoreError
 from irbench.runtime import cache
@@ -181,16 +182,16 @@ def test_four_processes_that_want_one_entry_make_it_once(tmp_path):
 
 def test_a_work_folder_that_cannot_be_written_is_the_users_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="--work"):
+    with raises(StoreError, "not-writable", tmp_path, "--work"):
         Store(tmp_path / "file").ensure(KEY, make, span="build")
-    with pytest.raises(StoreError, match="--work"):
+    with raises(StoreError, "not-writable", tmp_path, "--work"):
         Store(tmp_path / "file").scratch(KEY)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_the_users_error(tmp_path):
     (tmp_path / "pixels").mkdir(mode=0o500)
-    with pytest.raises(StoreError, match="--work"):
+    with raises(StoreError, "not-writable", tmp_path, "--work"):
         Store(tmp_path).ensure(KEY, make, span="build")
 
 
@@ -202,7 +203,7 @@ def fails(*_args, **_kwargs):
 def test_a_full_disk_is_the_users_error_and_leaves_no_entry(tmp_path, monkeypatch, step):
     with monkeypatch.context() as full:
         full.setattr(*{"fsync": (os, "fsync"), "mkdtemp": (cache.tempfile, "mkdtemp")}[step], fails)
-        with pytest.raises(StoreError, match=r"No space left.*--work"):
+        with raises(StoreError, "not-writable", tmp_path, "No space left", "--work"):
             Store(tmp_path).ensure(KEY, make, span="build")
     assert not [path for path in (tmp_path / "pixels").iterdir() if path.is_dir()]
     assert Store(tmp_path).ensure(KEY, make, span="build").seconds >= 0
@@ -249,7 +250,7 @@ def test_write_atomically_writes_what_it_is_given(tmp_path, content):
 
 
 def test_a_disk_that_fills_while_something_is_made_is_the_users_error(tmp_path):
-    with pytest.raises(StoreError, match="No space left"):
+    with raises(StoreError, "not-writable", tmp_path, "No space left"):
         Store(tmp_path).ensure(KEY, fails, span="build")
 
 

@@ -99,7 +99,7 @@ def _archive(file: RemoteFile, plan: Plan) -> Path:
     try:
         return download(file, plan.downloads)
     except DataError as error:
-        raise DataError(f"{error}. Its page: {plan.dataset.head.page}", code="transfer") from None
+        raise DataError(f"{error}. Its page: {plan.dataset.head.page}", code=error.code) from None
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def _receive(file: RemoteFile, part: _Part, show: Callable[[int], None]) -> None
             show(offset)
             while chunk := _read(response):
                 if not offset and _is_page(chunk):
-                    raise DataError(_page(file), code="transfer")
+                    raise DataError(_page(file), code="web-page")
                 offset += len(chunk)
                 if offset > file.bytes:
                     part.remove()
@@ -189,7 +189,7 @@ def _refusal(file: RemoteFile, part: _Part, error: HTTPError) -> Exception:
 def _offset(file: RemoteFile, part: _Part, response: http.client.HTTPResponse) -> int:
     """Return the offset at which the response continues; 0 if the server sends the file from its start."""
     if response.headers.get_content_type() == "text/html" and not file.name.endswith((".html", ".htm")):
-        raise DataError(_page(file), code="transfer")
+        raise DataError(_page(file), code="web-page")
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) != file.bytes:

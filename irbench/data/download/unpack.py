@@ -55,7 +55,7 @@ class Budget:
         self._members += 1
         for what, spent, limit in zip(("bytes", "members"), (self._size, self._members), self._limits, strict=True):
             if spent > limit:
-                raise DataError(f"it contains more than {limit:,} {what}", code="unsafe-archive")
+                raise DataError(f"it contains more than {limit:,} {what}", code="archive-too-large")
 
 
 class _Member(tarfile.TarInfo):
@@ -85,14 +85,15 @@ def unpack(archive: Path, folder: Path, packing: Packing, limits: Budget | None 
             with archive.open("rb") as content:
                 _untar(content, folder, limits, nested=packing == "tars", name=archive.name)
     except DataError as error:
-        raise DataError(f"{archive} is refused, and none of it unpacked: {error}", code="unsafe-archive") from None
+        raise DataError(f"{archive} is refused, and none of it unpacked: {error}", code=error.code) from None
     except _DAMAGE as error:
         raise DataError(
             f"{archive} is not a whole {packing.removesuffix('s')} archive: {error}; get it again", code="damaged-file"
         ) from None
     except _IN_THE_WAY as error:
         raise DataError(
-            f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice", code="unsafe-archive"
+            f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice",
+            code="duplicate-member",
         ) from None
     except OSError as error:
         if error.errno in (None, errno.EINVAL):  # from gzip and bz2, and from a seek to an impossible offset
@@ -140,7 +141,7 @@ def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None
         place.mkdir(parents=True, exist_ok=True)
         return
     if os.path.lexists(place):
-        raise DataError(f"it contains {member.name!r} twice", code="unsafe-archive")
+        raise DataError(f"it contains {member.name!r} twice", code="duplicate-member")
     content = tar.extractfile(member)
     if content is None:
         raise DataError(f"{member.name!r} is not a file", code="unsafe-archive")
@@ -169,7 +170,9 @@ def _check_zipped(member: ZipInfo, limits: Budget) -> None:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise DataError(f"{member.filename!r} is a link or a device", code="unsafe-archive")
     if member.flag_bits & 1:
-        raise DataError(f"{member.filename!r} is encrypted; get the archive without a password", code="unsafe-archive")
+        raise DataError(
+            f"{member.filename!r} is encrypted; get the archive without a password", code="encrypted-archive"
+        )
     limits.spend(member.file_size)
 
 

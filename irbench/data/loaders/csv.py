@@ -65,7 +65,7 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         if name not in names:
             raise DataError(
                 f"{path}: its first line has no column '{name}'{nearest(name, names)}; needed are {_NEEDED}",
-                code="bad-csv",
+                code="missing-column",
             )
 
 
@@ -77,9 +77,9 @@ def _checked(row: dict[str, str], where: str) -> dict[str, str]:
     row |= {name: row[name].strip() for name in _NEEDED}
     for name in _NEEDED:
         if not row[name] or "\0" in row[name]:
-            raise DataError(f"{where}: column '{name}' is empty or contains a zero byte", code="bad-csv")
+            raise DataError(f"{where}: column '{name}' is empty or contains a zero byte", code="empty-value")
     if row["split"] not in _SPLITS:
-        raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query", code="bad-csv")
+        raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query", code="unknown-choice")
     return row | {"path": Path(os.path.normpath(row["path"])).as_posix()}  # ./b.jpg is b.jpg
 
 

@@ -59,7 +59,7 @@ def _joined(paths: dict[int, str], path: Path, *kinds: Callable[[str], float]) -
     if missing:
         raise DataError(
             f"{path}: image {min(missing)} of images.txt is not in it; the file is truncated, get it again",
-            code="bad-annotation",
+            code="truncated-annotation",
         )
     return np.array([found[number] for number in paths], dtype=np.float64).reshape(len(paths), len(kinds))
 
@@ -68,6 +68,6 @@ def _keyed(path: Path, *kinds: Callable[[str], Any]) -> dict[int, list[Any]]:
     found: dict[int, list[Any]] = {}
     for number, *values in lines(path, whole, *kinds):
         if number in found:
-            raise DataError(f"{path}: image {number} is listed twice; get the file again", code="bad-annotation")
+            raise DataError(f"{path}: image {number} is listed twice; get the file again", code="duplicate-image")
         found[number] = values
     return found

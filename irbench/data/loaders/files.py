@@ -25,7 +25,7 @@ def lines(path: Path, *kinds: Callable[[str], Any], skip: int = 0) -> Iterator[t
                 if columns:
                     yield _convert(columns, kinds, f"{path}, line {number}")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file ({error.reason}); get it again", code="bad-annotation") from None
+        raise DataError(f"{path}: not a text file ({error.reason}); get it again", code="damaged-file") from None
 
 
 def whole(text: str) -> int:
@@ -55,10 +55,10 @@ def matlab(path: Path, variable: str) -> NDArray[np.void]:
     except FileNotFoundError:
         raise
     except Exception as error:  # scipy raises a dozen types for damaged files
-        raise DataError(f"{path}: not a whole Matlab file ({error}); get it again", code="bad-annotation") from None
+        raise DataError(f"{path}: not a whole Matlab file ({error}); get it again", code="damaged-file") from None
     if variable not in variables:
         raise DataError(
-            f"{path}: no variable '{variable}' in it; is it another file of the same name?", code="bad-annotation"
+            f"{path}: no variable '{variable}' in it; is it another file of the same name?", code="missing-column"
         )
     return np.atleast_1d(variables[variable])
 
@@ -66,7 +66,7 @@ def matlab(path: Path, variable: str) -> NDArray[np.void]:
 def column(table: NDArray[np.void], name: str, path: Path) -> NDArray[np.int64]:
     """Return an integer column of a Matlab struct array."""
     if table.dtype.names is None or name not in table.dtype.names:
-        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?", code="bad-annotation")
+        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?", code="missing-column")
     try:
         return np.array([int(value) for value in table[name]], dtype=np.int64)
     except (TypeError, ValueError, OverflowError):
@@ -82,7 +82,7 @@ def check_labels(labels: NDArray[np.int64], low: int, high: int, path: Path) -> 
         row = int(wrong.argmax())
         raise DataError(
             f"{path}, row {row}: label {labels[row]} is not between {low} and {high}; get the file again",
-            code="bad-annotation",
+            code="bad-label",
         )
 
 

@@ -46,7 +46,8 @@ class ImagenetLoader:
         unknown = {name for name, _ in queries} - {name for name, _ in train}
         if unknown:
             raise DataError(
-                f"{root}: class {min(unknown)} is in val and not in train; both are needed whole", code="bad-annotation"
+                f"{root}: class {min(unknown)} is in val and not in train; both are needed whole",
+                code="truncated-annotation",
             )
         rows = np.arange(len(ids))
         gallery = rows[: len(train)]
@@ -64,12 +65,12 @@ def _flat(root: Path) -> list[tuple[str, str]]:
     if len(truth) != len(files):
         raise DataError(
             f"{path}: {len(truth):,} labels for the {len(files):,} images in val; both are needed whole",
-            code="bad-annotation",
+            code="truncated-annotation",
         )
     wrong = [row for row, number in enumerate(truth) if number not in name_of]
     if wrong:
         raise DataError(
             f"{path}, line {wrong[0] + 1}: {truth[wrong[0]]} is no class of meta.mat; get the file again",
-            code="bad-annotation",
+            code="bad-label",
         )
     return [(name_of[number], f"val/{file}") for number, file in zip(truth, files, strict=True)]

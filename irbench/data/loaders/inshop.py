@@ -45,7 +45,7 @@ class InshopLoader:
             row = next(row for row, role in enumerate(roles) if role not in place)
             raise DataError(
                 f"{path}, image {row + 1}: evaluation status '{roles[row]}' is not train, gallery or query",
-                code="bad-annotation",
+                code="unknown-choice",
             )
         train, gallery, queries = place.values()
         return Collection(
@@ -61,7 +61,7 @@ def _boxes(names: tuple[str, ...], path: Path) -> NDArray[np.int32]:
     found = {name: box for name, _, _, *box in _counted(path, str, whole, whole, whole, whole, whole, whole)}
     for name in names:
         if name not in found:
-            raise DataError(f"{path}: no box for {name}; get the file again", code="bad-annotation")
+            raise DataError(f"{path}: no box for {name}; get the file again", code="truncated-annotation")
     return np.array([found[name] for name in names], dtype=np.int32)
 
 
@@ -72,6 +72,6 @@ def _counted(path: Path, *kinds: Callable[[str], Any]) -> list[tuple[Any, ...]]:
     if len(rows) != count:
         raise DataError(
             f"{path}: its first line states {count:,} images, and it lists {len(rows):,}; get it again",
-            code="bad-annotation",
+            code="truncated-annotation",
         )
     return rows

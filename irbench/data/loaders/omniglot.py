@@ -64,7 +64,7 @@ def _members(archive: Path) -> list[str]:
         with ZipFile(archive) as file:
             return [name for name in file.namelist() if name.endswith(".png")]
     except BadZipFile as error:
-        raise DataError(f"{archive}: not a whole zip archive ({error}); get it again", code="bad-annotation") from None
+        raise DataError(f"{archive}: not a whole zip archive ({error}); get it again", code="damaged-file") from None
 
 
 def _drawer(name: str, root: Path) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from raising import raises
 
 from irbench.core.errors import DataError, IrbenchError, StoreError
 from irbench.data.download.unpack import Budget, unpack
@@ -94,9 +95,7 @@ NAMES = ["../beside.txt", "a/../../beside.txt", "a/..", "/etc/passwd", "C:/x.txt
 @pytest.mark.parametrize("packing", ["tar", "zip"])
 def test_names_that_lead_out_refuse_the_whole_archive(tmp_path, folder, packing, name):
     make = tar if packing == "tar" else zip_
-    with pytest.raises(
-        DataError, match=r"x\.\w+ is refused, and none of it unpacked: .*(leads out|not a valid file name)"
-    ):
+    with raises(DataError, "unsafe-archive", f"x.{packing}", repr(name[:80])):
         unpack(make(tmp_path / f"x.{packing}", (name, b"bad"), *GOOD.items()), folder, packing)
 
 
@@ -104,7 +103,7 @@ def test_names_that_lead_out_refuse_the_whole_archive(tmp_path, folder, packing,
 @pytest.mark.parametrize("target", ["/etc/passwd", "../beside.txt", "a/1.jpg", "."])
 def test_links_and_devices_in_a_tar(tmp_path, folder, kind, target):
     members = [(special(kind, "l", target), b""), ("l/in", b"bad")]
-    with pytest.raises(DataError, match="'l' is a link or a device"):
+    with raises(DataError, "unsafe-archive", "'l'"):
         unpack(tar(tmp_path / "x.tar", ("a/1.jpg", b"1"), *members), folder, "tar")
 
 
@@ -115,14 +114,14 @@ def test_a_long_chain_of_links_as_in_CVE_2025_4517(tmp_path, folder):  # noqa: N
         members.append((special(tarfile.SYMTYPE, path + step, "d" * 247), b""))
         path += step + "/"
     members += [(special(tarfile.SYMTYPE, path + "l" * 254, "../" * 16), b""), ("escape", b"bad")]
-    with pytest.raises(DataError, match="is a link or a device"):
+    with raises(DataError, "unsafe-archive", "x.tar", "'a'"):
         unpack(tar(tmp_path / "x.tar", *members), folder, "tar")
 
 
 def test_a_link_in_a_zip(tmp_path, folder):
     info = zipfile.ZipInfo("l")
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with pytest.raises(DataError, match="'l' is a link or a device"):
+    with raises(DataError, "unsafe-archive", "'l'"):
         unpack(zip_(tmp_path / "x.zip", *GOOD.items(), (info, "../beside.txt")), folder, "zip")
     assert content(folder) == {}  # found before the first member is written
 
@@ -132,7 +131,7 @@ def test_bombs(tmp_path, folder):
     for packing, make in (("tar", tar), ("zip", zip_)):
         archive = make(tmp_path / f"x.{packing}", *[(str(n), zeros) for n in range(3)])
         assert archive.stat().st_size < 300_000
-        with pytest.raises(DataError, match=r"contains more than [\d,]+ bytes"):
+        with raises(DataError, "archive-too-large", archive, "bytes"):
             unpack(archive, folder, packing)
     assert sum(map(len, content(folder).values())) < 70_000_000
 
@@ -140,8 +139,8 @@ def test_bombs(tmp_path, folder):
 @pytest.mark.parametrize("packing", ["tar", "zip"])
 def test_limits_of_size_and_of_number(tmp_path, folder, packing):
     archive = (tar if packing == "tar" else zip_)(tmp_path / f"x.{packing}", *[(str(n), b"12345") for n in range(10)])
-    for limits, message in ((Budget(size=49, members=10), "49 bytes"), (Budget(size=50, members=9), "9 members")):
-        with pytest.raises(DataError, match=f"contains more than {message}"):
+    for limits, limit in ((Budget(size=49, members=10), "49 bytes"), (Budget(size=50, members=9), "9 members")):
+        with raises(DataError, "archive-too-large", archive, limit):
             unpack(archive, folder, packing, limits)
         for path in folder.iterdir():
             path.unlink()
@@ -150,15 +149,15 @@ def test_limits_of_size_and_of_number(tmp_path, folder, packing):
 
 def test_a_bomb_within_a_tar_of_tars(tmp_path, folder):
     inner = tar(tmp_path / "x.inner", ("zeros", bytes(70_000_000))).read_bytes()  # gz, whatever it is called
-    with pytest.raises(DataError, match=r"contains more than [\d,]+ bytes"):
+    with raises(DataError, "archive-too-large", "x.tar", "bytes"):
         unpack(tar(tmp_path / "x.tar", ("n01.tar", inner), mode="w"), folder, "tars")
 
 
 def test_a_member_of_a_tar_of_tars_is_held_to_the_same_rules(tmp_path, folder):
     inner = tar(tmp_path / "x.inner", ("../../beside.txt", b"bad")).read_bytes()
-    with pytest.raises(DataError, match="leads out"):
+    with raises(DataError, "unsafe-archive", "x.tar", "'../../beside.txt'"):
         unpack(tar(tmp_path / "x.tar", ("n01.tar", inner)), folder, "tars")
-    with pytest.raises(DataError, match=r"'1\.jpg' is not a tar archive within this one"):
+    with raises(DataError, "wrong-archive", "x.tar", "'1.jpg'"):
         unpack(tar(tmp_path / "x.tar", ("1.jpg", b"1")), folder, "tars")
 
 
@@ -167,7 +166,7 @@ def test_a_member_of_a_tar_of_tars_is_held_to_the_same_rules(tmp_path, folder):
 @pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a", "./a")])
 def test_a_name_that_stands_twice(tmp_path, folder, packing, names):
     make = tar if packing == "tar" else zip_
-    with pytest.raises(DataError, match="twice"):
+    with raises(DataError, "duplicate-member", f"x.{packing}"):
         unpack(make(tmp_path / f"x.{packing}", *[(name, b"1") for name in names]), folder, packing)
 
 
@@ -179,7 +178,7 @@ def test_an_encrypted_zip(tmp_path, folder):
             data[at + offset] |= 1
             at = data.find(signature, at + 1)
     (tmp_path / "x.zip").write_bytes(data)
-    with pytest.raises(DataError, match=r"'a/1\.jpg' is encrypted; get the archive without a password"):
+    with raises(DataError, "encrypted-archive", "x.zip", "'a/1.jpg'"):
         unpack(tmp_path / "x.zip", folder, "zip")
 
 
@@ -190,7 +189,7 @@ def test_a_tar_of_negative_size_does_not_go_round_in_circles(tmp_path, folder):
     second[148:156] = b" " * 8
     second[148:156] = b"%06o\0 " % sum(second)
     (tmp_path / "x.tar").write_bytes(data)
-    with pytest.raises(DataError, match="a member states a negative size"):
+    with raises(DataError, "unsafe-archive", "x.tar", "negative"):
         unpack(tmp_path / "x.tar", folder, "tar")
 
 
@@ -198,7 +197,7 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path, folder):
     data = bytearray(tar(tmp_path / "x.tar", *GOOD.items(), mode="w").read_bytes())
     data[1024 + 20] ^= 1  # in the name of the second member
     (tmp_path / "x.tar").write_bytes(data)
-    with pytest.raises(DataError, match=r"x\.tar is not a whole tar archive: bad checksum; get it again"):
+    with raises(DataError, "damaged-file", "x.tar", "bad checksum"):
         unpack(tmp_path / "x.tar", folder, "tar")
 
 
@@ -246,9 +245,9 @@ def test_a_damaged_archive_is_refused_by_its_name_or_unpacked_inside(tmp_path, f
 def test_what_is_no_archive_and_what_is_not_there(tmp_path, folder):
     (tmp_path / "x.tar").write_bytes(b"<html>not found</html>")
     for packing in ("tar", "zip", "tars"):
-        with pytest.raises(DataError, match=r"x\.tar is not a whole (tar|zip) archive"):
+        with raises(DataError, "damaged-file", "x.tar"):
             unpack(tmp_path / "x.tar", folder, packing)
-    with pytest.raises(IrbenchError, match=r"x\.nothing.*No such file"):
+    with raises(StoreError, "not-writable", tmp_path / "x.nothing", "No such file"):
         unpack(tmp_path / "x.nothing", folder, "tar")
 
 
