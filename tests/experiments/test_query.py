@@ -29,7 +29,7 @@ def test_answers_name_the_gallery_image_its_class_and_score(irbench, digits: lis
         assert one["results"][0]["label"] == label
         assert sorted(hit["score"] for hit in one["results"])[::-1] == [a["score"] for a in one["results"]]
     said = irbench("query", "--method", "pixels", str(digits[0])).stdout
-    assert answered[0]["answers"][0]["image"] in said
+    assert answered[0]["results"][0]["image"] in said
 
 
 @pytest.mark.parametrize(
