@@ -71,7 +71,7 @@ CODES: Mapping[str, str] = {
     # fetching
     "archive-too-large": "an archive that is larger than the limits when unpacked",
     "checksum": "a file that is not the published one",
-    "disk-full": "too little free space",
+    "disk-full": "too little free space, or the disk is full",
     "duplicate-member": "an archive with the same member twice",
     "encrypted-archive": "an archive that needs a password",
     "fetch-by-hand": "a data set that only people can get",

@@ -15,11 +15,15 @@ A message says what is wrong, where (file, key, row), and what to do. Its senten
 and tests look at `code`, which is stable. Anything else that is raised is a bug of irbench, and keeps its traceback.
 """
 
+import errno
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class IrbenchError(Exception):
@@ -87,6 +91,23 @@ class MissingWeights(Unavailable):
     """Pretrained weights are neither on disk nor to be had."""
 
     default_code = "missing-weights"
+
+
+@contextmanager
+def writing(what: object, option: str, *, only: "Collection[int]" = ()) -> "Iterator[None]":
+    """Turn an `OSError` of writing `what` into a `StoreError` that names the option which chooses the place.
+
+    `only` for these error numbers, where some are given: for code that may raise an `OSError` for other reasons.
+    """
+    try:
+        yield
+    except OSError as error:
+        if only and error.errno not in only:
+            raise
+        message = f"cannot write {what}: {error.strerror or error}; see {option}"
+        if error.errno in DISK_FULL:
+            raise StoreError(message, code="disk-full") from error
+        raise StoreError(message, code="not-writable") from error
 
 
 def nearest(name: str, known: "Iterable[str]") -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.benchmark import Benchmark, ImageSet
-from irbench.core.errors import DataError, StoreError
+from irbench.core.errors import DataError, writing
 from irbench.data.decode import View, fit
 from irbench.data.sources import Source
 from irbench.runtime.cache import Key
@@ -164,16 +164,15 @@ def _free_disk(folder: Path) -> int:
 def _decode_into(folder: Path, *, source: Source, view: View) -> None:
     """Write `pixels.npy` chunk by chunk; a full disk raises an error, which it would not behind a memory map."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), view.image_size, view.image_size, 3)}
-    try:
-        with (folder / "pixels.npy").open("wb") as file, _workers() as workers:
-            np.lib.format.write_array_header_1_0(file, header)
-            for rows in track(_chunks(len(source)), f"Decoding {len(source):,} images"):
-                for square in workers.map(partial(_square, source, view), rows):
-                    file.write(square.tobytes())
-    except OSError as error:
-        raise StoreError(
-            f"cannot write decoded images to {folder.parent}: {error.strerror}; see --work", code="not-writable"
-        ) from error
+    with (
+        writing(f"decoded images to {folder.parent}", "--work"),
+        (folder / "pixels.npy").open("wb") as file,
+        _workers() as workers,
+    ):
+        np.lib.format.write_array_header_1_0(file, header)
+        for rows in track(_chunks(len(source)), f"Decoding {len(source):,} images"):
+            for square in workers.map(partial(_square, source, view), rows):
+                file.write(square.tobytes())
 
 
 def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:

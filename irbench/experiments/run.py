@@ -14,7 +14,7 @@ from typing import cast
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.description import Description
-from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError, check_choice
+from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError, check_choice, writing
 from irbench.core.ranking import Ranking
 from irbench.data import datasets
 from irbench.data.pixels import drop_unreadable
@@ -325,14 +325,9 @@ def _plain(details: Mapping[str, object]) -> Facts:
 
 def check_writable(folder: Path, option: str) -> None:
     """Find out, before anything is computed, whether `folder`, given by `option`, can be written."""
-    try:
+    with writing(f"to {folder}", option):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to {folder}: {error.strerror}; choose another folder with {option}", code="not-writable"
-        ) from error
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 _load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from irbench.core.errors import StoreError, UsageError
+from irbench.core.errors import StoreError, UsageError, writing
 from irbench.results.schema import SCHEMA, Result
 from irbench.runtime.cache import write_atomically
 
@@ -23,14 +23,12 @@ def write(result: Result, root: Path) -> Path:
     """Write the result to its place below `root`, replacing an older one of the same cell and seed."""
     path = result.path(root)
     _spare_newer(path)
-    try:
+    with writing(path, "--results"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(document(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):  # of the result that stood here before
             if result.hits is None or other.name != result.hits.file:
                 other.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; see --results", code="not-writable") from error
     return path
 
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as unpacked
 from safetensors.numpy import save as packed
 
-from irbench.core.errors import StoreError
+from irbench.core.errors import StoreError, writing
 from irbench.metrics.retrieval import Judged
 from irbench.results.rankings import read_stored
 from irbench.results.schema import Result, StoredHits
@@ -34,13 +34,9 @@ def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits
     content = packed({f"{name}{part}": array for part, one in judged.items() for name, array in _pack(one).items()})
     digest = hashlib.sha256(content).hexdigest()
     stored = StoredHits(file=f"seed{seed}-{digest[:16]}.safetensors", sha256=digest, k=judged[""].top_k)
-    try:
+    with writing(folder / stored.file, "--results"):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / stored.file, content)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {folder / stored.file}: {error.strerror}; see --results", code="not-writable"
-        ) from error
     return stored
 
 

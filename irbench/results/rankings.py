@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from irbench.core.errors import ContractError, StoreError
+from irbench.core.errors import ContractError, StoreError, writing
 from irbench.core.identifiers import Identifiers
 from irbench.core.ranking import Ranking
 from irbench.results.schema import StoredRanking
@@ -27,13 +27,9 @@ def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None
     content = save(arrays)
     digest = hashlib.sha256(content).hexdigest()
     stored = StoredRanking(file=f"{digest[:32]}.safetensors", sha256=digest, k=ranking.top_k)
-    try:
+    with writing(f"the ranking to {folder}", "--work"):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / stored.file, content)
-    except OSError as error:
-        raise StoreError(
-            f"cannot keep the ranking in {folder}: {error.strerror}; see --work", code="not-writable"
-        ) from error
     return stored
 
 

@@ -6,7 +6,6 @@ whole, or not at all. On opening, the list and the files are checked against the
 aside and made again, never used.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -14,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +21,10 @@ from time import perf_counter
 
 from filelock import FileLock
 
-from irbench.core.errors import StoreError
+from irbench.core.errors import DISK_FULL, writing
 from irbench.runtime.timer import charge, charged
 
 _LISTING = "entry.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT)  # what a maker meets through no fault of its own
 _HASHED_UP_TO = 1 << 30  # bytes; of a larger file only the size is checked, so that opening it stays quick
 
 
@@ -112,7 +110,7 @@ class Store:
             folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
         try:
             start, before = perf_counter(), charged()
-            with self._writing(only=_FULL):
+            with self._writing(only=DISK_FULL):
                 earlier = make(folder) or 0.0
             seconds = earlier + perf_counter() - start + charged() - before
             with self._writing():
@@ -137,17 +135,8 @@ class Store:
         finally:
             lock.release()
 
-    @contextmanager
-    def _writing(self, *, only: Collection[int] = ()) -> Iterator[None]:
-        """Tell the user where the work folder cannot be written; `only` for these error numbers, if any are given."""
-        try:
-            yield
-        except OSError as error:
-            if only and error.errno not in only:
-                raise
-            raise StoreError(
-                f"cannot write to the work folder {self.root}: {error.strerror}; see --work", code="not-writable"
-            ) from error
+    def _writing(self, *, only: Collection[int] = ()) -> AbstractContextManager[None]:
+        return writing(f"to the work folder {self.root}", "--work", only=only)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -340,7 +340,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path, runtime, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.np.lib.format, "write_array_header_1_0", full)
-    with raises(StoreError, "not-writable", "No space left on device", "--work"):
+    with raises(StoreError, "disk-full", "No space left on device", "--work"):
         pixels(written(tmp_path / "images", 300), View(8), runtime)
     assert not [path for path in (runtime.store.root / "pixels").iterdir() if path.is_dir()]
 

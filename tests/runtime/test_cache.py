@@ -203,7 +203,7 @@ def fails(*_args, **_kwargs):
 def test_a_full_disk_is_the_users_error_and_leaves_no_entry(tmp_path, monkeypatch, step):
     with monkeypatch.context() as full:
         full.setattr(*{"fsync": (os, "fsync"), "mkdtemp": (cache.tempfile, "mkdtemp")}[step], fails)
-        with raises(StoreError, "not-writable", tmp_path, "No space left", "--work"):
+        with raises(StoreError, "disk-full", tmp_path, "No space left", "--work"):
             Store(tmp_path).ensure(KEY, make, span="build")
     assert not [path for path in (tmp_path / "pixels").iterdir() if path.is_dir()]
     assert Store(tmp_path).ensure(KEY, make, span="build").seconds >= 0
@@ -250,7 +250,7 @@ def test_write_atomically_writes_what_it_is_given(tmp_path, content):
 
 
 def test_a_disk_that_fills_while_something_is_made_is_the_users_error(tmp_path):
-    with raises(StoreError, "not-writable", tmp_path, "No space left"):
+    with raises(StoreError, "disk-full", tmp_path, "No space left"):
         Store(tmp_path).ensure(KEY, fails, span="build")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from irbench.core.errors import DataError, StoreError, UsageError
+from irbench.core.errors import DataError, StoreError, UsageError, writing
 from irbench.data.datasets import Dataset
 from irbench.data.download.published import RemoteFile, check
 from irbench.data.download.transfer import download
@@ -144,14 +144,10 @@ def _move(source: Path, target: Path) -> None:
 @contextmanager
 def _alone(plan: Plan) -> Iterator[None]:
     """Lock the data set against a second fetch; `StoreError` if the folder cannot be written."""
-    try:
+    with writing(plan.home, "--data"):
         plan.downloads.mkdir(parents=True, exist_ok=True)
         with FileLock(plan.downloads / ".lock"):
             yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {error.filename or plan.home}: {error.strerror}; see --data", code="not-writable"
-        ) from error
 
 
 def _check_room(plan: Plan) -> None:

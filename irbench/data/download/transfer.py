@@ -8,7 +8,6 @@ A file in transfer is named NAME.part, and its version (ETag or date) is in NAME
 interruption; it is removed when its checksum is wrong.
 """
 
-import errno
 import http.client
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import IO
 from urllib import request
 from urllib.error import HTTPError, URLError
 
-from irbench.core.errors import DataError, StoreError
+from irbench.core.errors import DataError, writing
 from irbench.core.version import VERSION
 from irbench.data.download.published import RemoteFile, check
 from irbench.runtime.cache import flush
@@ -133,7 +132,7 @@ def _transfer(file: RemoteFile, part: _Part) -> None:
 def _receive(file: RemoteFile, part: _Part, show: Callable[[int], None]) -> None:
     with closing(_answer(file, part)) as response:
         offset = _offset(file, part, response)
-        with _writing(part, offset, _validator(response)) as out:
+        with _opened(part, offset, _validator(response)) as out:
             show(offset)
             while chunk := _read(response):
                 if not offset and _is_page(chunk):
@@ -217,19 +216,15 @@ def _read(response: http.client.HTTPResponse) -> bytes:
         raise _Interrupted(_reason(error)) from None
 
 
-def _writing(part: _Part, offset: int, version: str) -> IO[bytes]:
-    try:
+def _opened(part: _Part, offset: int, version: str) -> IO[bytes]:
+    with writing(part.path, _OPTION):
         return part.open(offset, version)
-    except OSError as error:
-        raise StoreError(_unwritable(part, error), code="not-writable") from None
 
 
 def _write(out: IO[bytes], chunk: bytes, part: _Part) -> None:
-    try:
+    with writing(part.path, _OPTION):
         out.write(chunk)
         out.flush()
-    except OSError as error:
-        raise StoreError(_unwritable(part, error), code="not-writable") from None
 
 
 def _is_page(start: bytes) -> bool:
@@ -241,6 +236,7 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(reason).split()) or type(error).__name__
 
 
+_OPTION = "--data; what has arrived is kept, and the same command continues"
 _MOVED = "It may have moved, or be another version"
 
 
@@ -251,9 +247,3 @@ def _page(file: RemoteFile) -> str:
 def _gave_up(file: RemoteFile, part: _Part, reason: object) -> str:
     partial = f"; {part.size:,} of {file.bytes:,} bytes are stored, and the same command continues from there"
     return f"cannot fetch {file.url}: {reason}{partial if part.size else '; try again later'}"
-
-
-def _unwritable(part: _Part, error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "; the partial file is stored: free some space, and the same command continues" if full else "; see --data"
-    return f"cannot write {part.path}: {error.strerror}{hint}"

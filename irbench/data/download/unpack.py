@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Self
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from irbench.core.errors import DataError, StoreError
+from irbench.core.errors import DataError, writing
 from irbench.data.download.published import Packing
 from irbench.runtime.progress import track
 
@@ -77,30 +77,30 @@ def unpack(archive: Path, folder: Path, packing: Packing, limits: Budget | None 
     Raises `DataError` that names the archive and the member, or `StoreError` if it cannot be written; the caller has to
     remove what has been unpacked by then.
     """
-    try:
-        limits = limits or Budget.of(archive)
-        if packing == "zip":
-            _unzip(archive, folder, limits)
-        else:
-            with archive.open("rb") as content:
-                _untar(content, folder, limits, nested=packing == "tars", name=archive.name)
-    except DataError as error:
-        raise DataError(f"{archive} is refused, and none of it unpacked: {error}", code=error.code) from None
-    except _DAMAGE as error:
-        raise DataError(
-            f"{archive} is not a whole {packing.removesuffix('s')} archive: {error}; get it again", code="damaged-file"
-        ) from None
-    except _IN_THE_WAY as error:
-        raise DataError(
-            f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice",
-            code="duplicate-member",
-        ) from None
-    except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # from gzip and bz2, and from a seek to an impossible offset
-            raise DataError(f"{archive} is damaged: {error}; get it again", code="damaged-file") from None
-        raise StoreError(
-            f"cannot unpack {archive} in {folder}: {error.strerror}; see --data", code="not-writable"
-        ) from None
+    with writing(f"what {archive} holds to {folder}", "--data"):
+        try:
+            limits = limits or Budget.of(archive)
+            if packing == "zip":
+                _unzip(archive, folder, limits)
+            else:
+                with archive.open("rb") as content:
+                    _untar(content, folder, limits, nested=packing == "tars", name=archive.name)
+        except DataError as error:
+            raise DataError(f"{archive} is refused, and none of it unpacked: {error}", code=error.code) from None
+        except _DAMAGE as error:
+            raise DataError(
+                f"{archive} is not a whole {packing.removesuffix('s')} archive: {error}; get it again",
+                code="damaged-file",
+            ) from None
+        except _IN_THE_WAY as error:
+            raise DataError(
+                f"{archive} is refused, and none of it unpacked: it contains {error.filename} twice",
+                code="duplicate-member",
+            ) from None
+        except OSError as error:
+            if error.errno in (None, errno.EINVAL):  # from gzip and bz2, and from a seek to an impossible offset
+                raise DataError(f"{archive} is damaged: {error}; get it again", code="damaged-file") from None
+            raise
 
 
 def _untar(content: IO[bytes], folder: Path, limits: Budget, *, nested: bool, name: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from irbench.core.errors import StoreError, UsageError
+from irbench.core.errors import UsageError, writing
 from irbench.report.figures.sheet import style
 from irbench.runtime.cache import write_atomically
 
@@ -33,11 +33,9 @@ def save(figure: Figure, path: Path) -> None:
     """Write the figure whole, or not at all."""
     form = check_format(path)
     content = svg(figure).encode() if form == "svg" else _rendered(figure, form)
-    try:
+    with writing(path, "--out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; see --out", code="not-writable") from error
 
 
 def svg(figure: Figure) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from irbench.core.errors import StoreError, UsageError
+from irbench.core.errors import UsageError, writing
 from irbench.core.version import VERSION
 from irbench.metrics import diagnostics
 from irbench.report import palette, wording
@@ -56,12 +56,8 @@ def write(
     files = dict(_files(gather(results, artefacts, judge, problems)))
     files[_MARK] = json.dumps({"irbench": VERSION, "results": len(results)}) + "\n"
     contents = {name: text if isinstance(text, bytes) else _encoded(text) for name, text in files.items()}
-    try:
+    with writing(f"the report to {out}", "--out"):
         _replace(out, contents)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the report to {out}: {error.strerror}; see --out", code="not-writable"
-        ) from error
     return {name: len(content) for name, content in contents.items()}
 
 

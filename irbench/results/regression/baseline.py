@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from irbench.core.errors import StoreError
+from irbench.core.errors import StoreError, writing
 from irbench.results import files, hits
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
@@ -24,7 +24,7 @@ def update(made: Iterable[Result], artefacts: Artefacts, baseline: Path) -> int:
     """Store the successful results of whole runs in `baseline`, each with its hits; return how many."""
     baseline = baseline.resolve()
     stored = [result for result in made if result.status == "ok" and not result.shortened]
-    try:
+    with writing(f"the baseline {baseline}", "--baseline"):
         baseline.parent.mkdir(parents=True, exist_ok=True)
         recover(baseline)
         for left in baseline.parent.glob(f".{baseline.name}.new-*"):  # by an update that was killed
@@ -37,10 +37,6 @@ def update(made: Iterable[Result], artefacts: Artefacts, baseline: Path) -> int:
             for path in new.rglob("*"):
                 flush(path)
             _exchange(new, baseline)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the baseline {baseline}: {error.strerror or error}; see --baseline", code="not-writable"
-        ) from error
     return len(stored)
 
 

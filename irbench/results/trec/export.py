@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from irbench.core.errors import IrbenchError, StoreError, check_choice
+from irbench.core.errors import IrbenchError, check_choice, writing
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
 from irbench.results.trec.columns import ParquetFormat, pyarrow
@@ -66,14 +66,10 @@ def _export(result: Result, artefacts: Artefacts, out: Path, writer: Format, *, 
 
 def _write(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a file beside `path`, and rename it when it is complete."""
-    try:
+    with writing(path, "--out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
             unfinished = Path(folder) / path.name
             write(unfinished)
             flush(unfinished)
             unfinished.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder with --out", code="not-writable"
-        ) from error

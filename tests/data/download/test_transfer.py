@@ -143,7 +143,7 @@ def test_without_a_network_it_is_said_within_seconds(tmp_path, monkeypatch):
 
 def test_a_full_disk_keeps_what_is_there(site, tmp_path, monkeypatch):
     (tmp_path / "a.tgz.part").symlink_to("/dev/full")
-    with raises(StoreError, "not-writable", tmp_path / "a.tgz.part", "No space left on device"):
+    with raises(StoreError, "disk-full", tmp_path / "a.tgz.part", "No space left on device"):
         download(published(site.serve("/a.tgz", CONTENT)), tmp_path)
 
 
