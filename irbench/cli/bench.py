@@ -239,7 +239,7 @@ SEARCHED: Columns = {
     "build s": lambda p: _or_gap(p.build_s, ".2f"),
     "queries/s": lambda p: _or_gap(p.queries_per_s, ",.0f"),
     "ms alone": lambda p: _or_gap(p.single_ms, ".2f"),
-    "hit_rate": lambda p: _or_gap(p.recall, ".4f"),
+    "recall": lambda p: _or_gap(p.recall, ".4f"),
     "MB": lambda p: _or_gap(p.index_bytes and p.index_bytes / 1e6, ".1f"),
     "setting": lambda p: p.reason or p.setting or "recipe",
 }

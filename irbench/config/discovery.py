@@ -7,18 +7,16 @@ folder of the user's own, such as `methods/search/projection.py`.
 """
 
 import ast
-import hashlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 from irbench.config.recipes import own_folders
+from irbench.core import pyfile
 from irbench.core.errors import RecipeError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -55,7 +53,7 @@ class Entry:
     def load(self) -> ModuleType:
         """Import the module."""
         if self.own and self.path is not None:
-            return _import_file(self.module, self.path)
+            return pyfile.load(self.path, self.module)
         return import_module(self.module)
 
 
@@ -78,28 +76,18 @@ def files(kind: Kind) -> Iterator[Entry]:
             yield from _file_entry(path, path.stem, None, kind)
 
 
-def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a Python file; one that cannot be parsed is an error that names file and line."""
-    try:
-        return ast.parse(path.read_bytes(), str(path))
-    except SyntaxError as error:
-        raise RecipeError(f"{path}, line {error.lineno}: {error.msg}", code="bad-python-file") from None
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{path}: {error}", code="bad-python-file") from None
-
-
 def _file_entry(path: Path, stem: str, module: str | None, kind: Kind) -> Iterator[Entry]:
     if not stem.startswith("_"):
         classes = tuple(name for name in _public_classes(path, path.stat().st_mtime_ns) if name.endswith(kind.suffix))
         name = stem.replace("_", "-")
-        yield Entry(name, module or _own_module(path), classes, path, own=module is None)
+        yield Entry(name, module or pyfile.module_name(path), classes, path, own=module is None)
 
 
 @lru_cache(maxsize=512)
 def _public_classes(path: Path, modified: int) -> tuple[str, ...]:  # noqa: ARG001 -- an edited file is read again
     """Return the names of the public classes that a file defines; none where it cannot be parsed."""
     try:
-        body = parse(path).body
+        body = pyfile.parse(path).body
     except RecipeError:  # repeated when the name is looked up: a broken draft does not stand in the way of the others
         return ()
     return tuple(node.name for node in body if isinstance(node, ast.ClassDef) and not node.name.startswith("_"))
@@ -107,28 +95,6 @@ def _public_classes(path: Path, modified: int) -> tuple[str, ...]:  # noqa: ARG0
 
 def _module_of(path: Path) -> str:
     return ".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts)
-
-
-def _own_module(path: Path) -> str:
-    """Return a module name that is the same in every process, and another one for another place or another content."""
-    digest = hashlib.sha256(str(path).encode() + b"\0" + path.read_bytes()).hexdigest()
-    return f"irbench_own_{path.stem}_{digest[:16]}"
-
-
-def _import_file(name: str, path: Path) -> ModuleType:
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise RecipeError(f"{path} is not a Python file", code="bad-python-file")
-    module = module_from_spec(spec)
-    sys.modules[name] = module  # before it runs: dataclasses look their module up there
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 @cache

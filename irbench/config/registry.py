@@ -6,6 +6,7 @@ from typing import Any
 
 from irbench.config import discovery
 from irbench.config.discovery import Entry, Kind
+from irbench.core import pyfile
 from irbench.core.errors import RecipeError, UsageError, nearest
 
 
@@ -79,7 +80,7 @@ class Registry(Mapping[str, Entry]):
         """Return what is wrong with a name that leads to no class, although perhaps to a file."""
         for helper in discovery.files(self._kind):
             if helper.name == name and helper.path is not None:
-                discovery.parse(helper.path)  # raises what keeps it from being read
+                pyfile.parse(helper.path)  # raises what keeps it from being read
                 what = f"{helper} has no public class whose name ends in {self._kind.suffix}"
                 return RecipeError(f"{self.kind} '{name}': {what}", code="bad-python-file")
         return UsageError(

@@ -3,20 +3,20 @@
 import ast
 import hashlib
 import re
-import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
+from irbench.core import pyfile
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import RecipeError, UsageError
 from irbench.experiments.build import Builder
 from irbench.protocols import Encoder, Retriever, Searcher
+from irbench.runtime.code import file_digest
 
 _LONGEST = 80  # characters of a name
 _KINDS = {"retriever": {"index", "search"}, "searcher": {"build", "search"}, "encoder": {"encode"}}
@@ -37,10 +37,10 @@ class PythonFile:
         """The file's name, as a method's name."""
         return legal_name(self.path.stem)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        """SHA-256 of what the file does, and of what it imports from beside it."""
+        return file_digest(self.path)
 
     def check(self) -> None:
         """Find what is wrong with the file without running it."""
@@ -48,12 +48,9 @@ class PythonFile:
 
     @cached_property
     def _tree(self) -> ast.Module:
-        try:
-            return ast.parse(self.path.read_bytes(), str(self.path))
-        except OSError as error:
-            raise UsageError(f"{self.path}: {error.strerror}", code="no-such-file") from None
-        except (SyntaxError, ValueError) as error:
-            raise RecipeError(f"{self.path}: {error}", code="bad-python-file") from None
+        if not self.path.is_file():
+            raise UsageError(f"{self.path}: no such file", code="no-such-file")
+        return pyfile.parse(self.path)
 
     @cached_property
     def kind(self) -> str:
@@ -63,19 +60,8 @@ class PythonFile:
 
     def load(self) -> Any:
         """Run the file and return its object."""
-        name = f"irbench_file_{self.digest[:16]}"
-        if name not in sys.modules:
-            spec = spec_from_file_location(name, self.path)
-            if spec is None or spec.loader is None:
-                raise RecipeError(f"{self.path}: not a Python file", code="bad-python-file")
-            module = module_from_spec(spec)
-            sys.modules[name] = module
-            try:
-                spec.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[name]
-                raise
-        return self._found(vars(sys.modules[name]), name)
+        module = pyfile.load(self.path)
+        return self._found(vars(module), module.__name__)
 
     def _found(self, names: dict[str, Any], module: str) -> Any:
         if "method" in names:

@@ -5,17 +5,16 @@ A file in a folder `metrics` that assigns no METRIC is somebody else's and is no
 """
 
 import ast
-import sys
 from collections.abc import Iterable
-from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from irbench.core import pyfile
 from irbench.core.errors import RecipeError
 from irbench.metrics.retrieval import METRICS, Metric
 
 _BUILT_IN = dict(METRICS)
+_NAME = "METRIC"  # what a file of a metric assigns
 
 
 def load(folders: Iterable[Path]) -> list[ModuleType]:
@@ -24,7 +23,7 @@ def load(folders: Iterable[Path]) -> list[ModuleType]:
     Returns the modules that define them. A name that is taken, or a METRIC that is no `Metric`, is a `RecipeError`.
     """
     paths = {path.resolve(): path for folder in folders for path in sorted((folder / "metrics").glob("*.py"))}
-    modules = [_imported(path, path.stat().st_mtime_ns) for path in paths if _assigns_metric(path)]
+    modules = [_imported(path) for path in paths if _assigns_metric(path)]
     known = dict(_BUILT_IN)
     for module in modules:
         metric = module.METRIC
@@ -45,23 +44,17 @@ def load(folders: Iterable[Path]) -> list[ModuleType]:
 
 def _assigns_metric(path: Path) -> bool:
     try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
+        body = pyfile.parse(path).body
+    except RecipeError:
+        if _NAME.encode() in path.read_bytes():  # else it is somebody else's
+            raise
         return False
-    assigned = (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)] for node in tree.body)
-    return any(isinstance(name, ast.Name) and name.id == "METRIC" for names in assigned for name in names)
+    assigned = (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)] for node in body)
+    return any(isinstance(name, ast.Name) and name.id == _NAME for names in assigned for name in names)
 
 
-@cache
-def _imported(path: Path, _age: int) -> ModuleType:
-    """Import a file under a name of its own; again where it has changed."""
-    spec = spec_from_file_location(f"irbench_metric_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise RecipeError(f"{path}: Python cannot import it", code="bad-python-file")
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
+def _imported(path: Path) -> ModuleType:
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        return pyfile.load(path)
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{path}: {type(error).__name__}: {error}", code="bad-python-file") from error
-    return module

@@ -1,7 +1,8 @@
 """Digests of the code that made an artefact: a part of the key of everything that is stored.
 
 What makes an artefact is the import closure of a class or function: its module, and all that this imports, within
-irbench and within the top-level package (or the single file) that it belongs to. Other libraries are not followed.
+irbench and within the top-level package, or the folder of the single file, that it belongs to. Other libraries are not
+followed.
 A module counts as `syntax` reads it; neither its path nor its name counts.
 
 A module's colour starts as the digest of its own text. It is refined by the colours of what the module imports until
@@ -44,12 +45,27 @@ def code_digest(*makers: object) -> str:
     return _hash(*sorted(_hash(getattr(maker, "__qualname__", ""), _closure(_module_of(maker))) for maker in makers))
 
 
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 over the import closure of a Python file that belongs to no package, without running it.
+
+    Files and packages that lie beside it are a part of it where it imports them.
+    """
+    beside = {init.parent.name: [init.parent] for init in path.parent.glob("*/__init__.py")}
+    packages = Packages({**beside, "irbench": [_ROOT]}, NEUTRAL)
+    packages.place({other.stem: other for other in path.parent.glob("*.py")})
+    return packages.digest("", path)
+
+
 class Packages:
     """Some top-level packages, each with the folders that hold it: finds their modules and digests their closures."""
 
     def __init__(self, roots: Mapping[str, Sequence[Path]], neutral: Iterable[str] = ()) -> None:
         self.roots, self.neutral = roots, frozenset(neutral)
         self._paths: dict[str, Path | None] = {}
+
+    def place(self, files: Mapping[str, Path]) -> None:
+        """Say where top-level modules lie that are single files."""
+        self._paths |= files
 
     def digest(self, name: str, path: Path | None = None) -> str:
         """Return the SHA-256 over the closure of module `name`, whose file is `path` where that is given."""
@@ -136,6 +152,8 @@ def _closure(module: ModuleType | None) -> str:
         return _of_irbench(name)
     top = name.partition(".")[0]
     own = [Path(folder) for folder in getattr(sys.modules.get(top), "__path__", ())]
+    if not own:
+        return file_digest(Path(file))
     return Packages({top: own, "irbench": [_ROOT]}, NEUTRAL).digest(name, Path(file))
 
 

@@ -11,6 +11,8 @@ from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
+from irbench.core import pyfile
+
 _UNSEEN = {"ctx", "kind", "type_comment", "type_ignores"}  # fields of a tree that follow from others, or do nothing
 _TYPES_ONLY = "TYPE_CHECKING"
 
@@ -41,7 +43,7 @@ class Source:
 def read(path: Path, package: str, _age: int) -> Source:
     """Read a file whose relative imports are those of `package`; once, unless its age changes."""
     writer = _Writer(package)
-    writer.write(ast.parse(path.read_bytes(), path))
+    writer.write(pyfile.parse(path))
     return Source(" ".join(writer.words), tuple(writer.runs))
 
 

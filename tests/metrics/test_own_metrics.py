@@ -40,7 +40,7 @@ def write(tmp_path: Path):
 def test_a_metric_is_known_while_its_folder_is(tmp_path: Path, write, built_in: dict) -> None:
     write("half.py", HALF)
     write("others.py", "raise AssertionError('imported, though it has no METRIC')\n")
-    write("broken.py", "METRIC = (\n")
+    write("broken.py", "print 'of another Python'\n")
     for _ in range(2):
         own.load([tmp_path])
         assert METRICS.keys() - built_in.keys() == {"half"}
@@ -54,6 +54,8 @@ def test_a_metric_is_known_while_its_folder_is(tmp_path: Path, write, built_in: 
     [
         ("METRIC = 3\n", "bad-metric"),
         ("METRIC = nothing\n", "bad-python-file"),
+        ("METRIC = (\n", "bad-python-file"),
+        ("METRIC = exit(3)\n", "bad-python-file"),
         (HALF.replace('"half"', '"precision"'), "name-taken"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbench.runtime import code
-from irbench.runtime.code import NEUTRAL, Packages, code_digest
+from irbench.runtime.code import NEUTRAL, Packages, code_digest, file_digest
 
 TOY = {
     "__init__": '"""A toy."""\n',
@@ -181,6 +181,31 @@ def test_a_plug_in_counts_with_its_package_and_what_it_uses_of_irbench(
     assert code_digest(module.Mine) != helped
     for name in ("irbench_toy.encoder", "irbench_toy.help", "irbench_toy"):
         monkeypatch.delitem(sys.modules, name)
+
+
+def test_a_single_file_counts_with_what_it_imports_from_beside_it(tmp_path: Path) -> None:
+    files = {
+        "mine.py": "import nets\nfrom parts.near import near\n",
+        "nets.py": "def net(x):\n    return x\n",
+        "parts/__init__.py": "",
+        "parts/near.py": "near = 1\n",
+        "other.py": "x = (\n",  # not imported, and no Python
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def after(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        os.utime(tmp_path / name, ns=(1, hash(text) % 10**9))
+        return file_digest(tmp_path / "mine.py")
+
+    first = file_digest(tmp_path / "mine.py")
+    assert after("other.py", "x = 2\n") == first
+    assert after("nets.py", "def net(x):  # the same\n    return x\n") == first
+    assert after("nets.py", "def net(x):\n    return -x\n") != first
+    assert after("nets.py", files["nets.py"]) == first
+    assert after("parts/near.py", "near = 2\n") != first
 
 
 def test_a_class_of_a_notebook_is_like_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
