@@ -85,8 +85,6 @@ CODES: Mapping[str, str] = {
     "engine-failed": "the engine of an index failed",
     "hub-unreachable": "the hub does not respond",
     "no-device": "a device that this machine does not have",
-    "no-library": "a library that is not installed",
-    "no-weights": "no published weights of that name",
     "unsafe-weights": "a file format that can run code",
     "wrong-weights": "a file that contains other weights",
     # contracts

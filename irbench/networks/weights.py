@@ -82,9 +82,7 @@ def _hub_weights(name: str) -> Weights:
 
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not cfg.hf_hub_id:
-        raise MissingWeights(
-            f"timm knows no hub repository with weights for {name}: pass them with --weights FILE", code="no-weights"
-        )
+        raise MissingWeights(f"timm knows no hub repository with weights for {name}: pass them with --weights FILE")
     repository, _, revision = cfg.hf_hub_id.partition("@")
     names = (cfg.hf_hub_filename,) if cfg.hf_hub_filename else _HUB_FILES
     cached = ((file, try_to_load_from_cache(repository, file, revision=revision or None)) for file in names)
@@ -111,7 +109,7 @@ def _fetch(name: str, repository: str, revision: str | None, names: tuple[str, .
             raise MissingWeights(
                 _advice(name, repository, f"the hub does not respond: {reason}"), code="hub-unreachable"
             ) from error
-    raise MissingWeights(_advice(name, repository, f"its repository has none of {', '.join(names)}"), code="no-weights")
+    raise MissingWeights(_advice(name, repository, f"its repository has none of {', '.join(names)}"))
 
 
 def _advice(name: str, repository: str, reason: str) -> str:

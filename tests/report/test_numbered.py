@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import typer
 from chosen import CUB, Artefacts, drawn, result, rows
+from raising import raises
 
 from irbench import paper
 from irbench.cli.main import app
@@ -178,5 +179,5 @@ def test_no_name_or_option_of_a_command_is_broken():
 
 
 def test_a_table_that_the_paper_has_not():
-    with pytest.raises(UsageError, match="unknown --table '7'"):
+    with raises(UsageError, "unknown-choice", "--table", 7):
         numbered(7, [])

@@ -15,6 +15,7 @@ from chosen import CUB, NOTHING, Artefacts, drawn, result, rows
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from raising import raises
 
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
@@ -260,9 +261,9 @@ def test_text_stays_within_the_terminal(width):
 
 
 def test_wrong_names_are_the_users_error():
-    with pytest.raises(UsageError, match="did you mean 'precision'"):
+    with raises(UsageError, "unknown-choice", "precison", "'precision'"):
         table([], "precison")
-    with pytest.raises(UsageError, match="did you mean 'markdown'"):
+    with raises(UsageError, "unknown-choice", "markdwon", "'markdown'"):
         render(table([], "precision"), "markdwon")
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raising import raises
 
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
@@ -70,7 +71,7 @@ def test_what_cannot_be_meant_is_refused() -> None:
         with pytest.raises(ContractError):
             made.remove(np.array(rows))
     for call in (lambda: made.search(narrow, 3), lambda: made.add(narrow)):
-        with pytest.raises(ContractError, match="7 dimensions, the gallery has 24"):
+        with raises(ContractError, "wrong-shape", 7, 24):
             call()
     for shape in ((0, 24), (3, 0)):
         with pytest.raises(ContractError):
@@ -80,17 +81,19 @@ def test_what_cannot_be_meant_is_refused() -> None:
 
 @pytest.mark.parametrize("call", [lambda i: i.search(QUERIES, 1), lambda i: i.add(QUERIES), lambda i: i.remove([0])])
 def test_nothing_goes_before_build(call: Any) -> None:
-    with pytest.raises(ContractError, match="Plain was used before"):
+    with raises(ContractError, "not-indexed", "Plain"):
         call(SearchIndex(Plain()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "rows", [[[0, 1, 2]] * 6, [[0, 1, 2, 3]] * 7, [[0, 1, 90]] * 7], ids=["a query missing", "too wide", "no such row"]
+    ("rows", "code"),
+    [([[0, 1, 2]] * 6, "wrong-shape"), ([[0, 1, 2, 3]] * 7, "wrong-shape"), ([[0, 1, 90]] * 7, "no-such-row")],
+    ids=["a query missing", "too wide", "no such row"],
 )
-def test_a_ranking_that_does_not_fit_is_refused(rows: list[list[int]]) -> None:
+def test_a_ranking_that_does_not_fit_is_refused(rows: list[list[int]], code: str) -> None:
     class Wrong(Plain):
         def search(self, queries: Embeddings, k: int) -> Ranking:
             return Ranking.from_topk(rows, -np.array(rows))
 
-    with pytest.raises(ContractError, match=r"Wrong\.search returned"):
+    with raises(ContractError, code, "Wrong"):
         index(Wrong()).search(QUERIES, 3)

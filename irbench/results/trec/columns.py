@@ -76,9 +76,7 @@ def pyarrow() -> Any:
     try:
         import pyarrow as pa
     except ImportError as error:
-        raise MissingLibrary(
-            f"Parquet needs pyarrow: pip install 'irbench[parquet]' ({error})", code="no-library"
-        ) from error
+        raise MissingLibrary(f"Parquet needs pyarrow: pip install 'irbench-retrieval[parquet]' ({error})") from error
     return pa
 
 

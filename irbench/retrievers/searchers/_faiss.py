@@ -11,7 +11,7 @@ def library() -> Any:
     try:
         return import_module("faiss")
     except (ImportError, OSError) as error:
-        raise MissingLibrary(f"this search needs Faiss ({error}): pip install faiss-cpu", code="no-library") from error
+        raise MissingLibrary(f"this search needs Faiss ({error}): pip install faiss-cpu") from error
 
 
 def index_bytes(index: Any) -> int:

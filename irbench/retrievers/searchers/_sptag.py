@@ -60,16 +60,14 @@ def library() -> ctypes.CDLL:
     """Load the engine with its functions declared, or tell what is missing."""
     spec = find_spec("sptag")  # does not import it
     if spec is None or spec.origin is None:
-        raise MissingLibrary("SPANN needs the package sptag (Linux on x86-64): pip install sptag", code="no-library")
+        raise MissingLibrary("SPANN needs the package sptag (Linux on x86-64): pip install sptag")
     folder = Path(spec.origin).parent
     try:
         with silenced(STDOUT):
             ctypes.CDLL(str(folder / "libSPTAGLib.so"), mode=ctypes.RTLD_GLOBAL)  # the next one finds its names there
             engine = ctypes.CDLL(str(folder / "libCSHARPSPTAG.so"))
     except OSError as error:
-        raise MissingLibrary(
-            f"SPANN's engine does not load ({error}): apt-get install {_SYSTEM_PACKAGES}", code="no-library"
-        ) from error
+        raise MissingLibrary(f"SPANN's engine does not load ({error}): apt-get install {_SYSTEM_PACKAGES}") from error
     for name, (result, *arguments) in _SIGNATURES.items():
         function = getattr(engine, f"CSharp_{name}")
         function.restype, function.argtypes = result, arguments

@@ -104,6 +104,4 @@ def library() -> Any:
     try:
         return import_module("scann.scann_ops.py.scann_ops_pybind")
     except (ImportError, OSError) as error:
-        raise MissingLibrary(
-            f"this search needs ScaNN ({error}): pip install scann (Linux, macOS on ARM)", code="no-library"
-        ) from error
+        raise MissingLibrary(f"this search needs ScaNN ({error}): pip install scann (Linux, macOS on ARM)") from error

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from raising import raises
 
 from irbench.core.errors import UsageError
 from irbench.report.figures import FigureOptions, draw
@@ -56,7 +57,7 @@ def test_pareto_draws_what_was_measured_and_fades_what_is_beaten(shelf):
     assert "c (seed 0): failed: no luck" in everything(figure)
     by_time = marks(draw("pareto", shelf.all, shelf.artefacts, FigureOptions(by="latency", k=5)).axes[0])
     assert by_time["a+linear"] == pytest.approx((6.0, quick.metrics["precision@5"].mean, 1))
-    with pytest.raises(UsageError, match="precision@7"):
+    with raises(UsageError, "nothing-to-draw", "precision@7"):
         draw("pareto", shelf.all, shelf.artefacts, FigureOptions(k=7))
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import pytest
+from raising import raises
 
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
@@ -93,7 +93,7 @@ def test_wishes_choose_cells_and_a_wrong_one_is_told(shelf):
         (panel,) = select(shelf.all, methods=options).panels
         assert labels(panel) == expected
     for wish in ("b", "w@hkn", "b*"):
-        with pytest.raises(UsageError, match="no results of method"):
+        with raises(UsageError, "no-results", wish):
             select(shelf.all, methods=[wish])
-    with pytest.raises(UsageError, match="did you mean 'toy'"):
+    with raises(UsageError, "no-results", "tou", "'toy'"):
         select(shelf.all, datasets=["tou"])

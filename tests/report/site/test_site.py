@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
-import pytest
+from raising import raises
 
 from irbench.core.errors import StoreError, UsageError
 from irbench.core.identifiers import Identifiers
@@ -138,12 +138,12 @@ def test_nothing_else_is_replaced(world):
     site = world.root / "site"
     site.mkdir()
     (site / "thesis.tex").write_text("years of work")
-    with pytest.raises(UsageError, match="holds other files than a report"):
+    with raises(UsageError, "not-empty", site):
         world.report()
     assert (site / "thesis.tex").read_text() == "years of work"
-    with pytest.raises(UsageError, match="is a file"):
+    with raises(UsageError, "not-writable", site / "thesis.tex"):
         world.report(site / "thesis.tex")
-    with pytest.raises(UsageError, match="no results to report on"):
+    with raises(UsageError, "no-results"):
         write([], world.artefacts, hits.reader(world.artefacts.results), world.root / "other")
 
 
@@ -151,7 +151,7 @@ def test_a_report_that_cannot_be_made_leaves_the_earlier_one(world, monkeypatch)
     site = world.report()
     before = (site / "index.html").read_bytes()
     monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(StoreError, match="No space left on device; see --out"):
+    with raises(StoreError, "disk-full", site, "--out"):
         world.report()
     assert (site / "index.html").read_bytes() == before
     assert [path.name for path in world.root.iterdir() if path.name.startswith(".")] == []
@@ -167,7 +167,7 @@ def test_an_earlier_report_is_put_back_where_the_new_one_cannot_take_its_place(w
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
-    with pytest.raises(StoreError, match="Input/output error; see --out"):
+    with raises(StoreError, "not-writable", site, "--out"):
         world.report()
     assert (site / "index.html").read_bytes() == before
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from raising import raises
 from toy_results import draw, make
 
 from irbench.core.errors import StoreError
@@ -63,7 +64,7 @@ def test_the_first_baseline_is_made_and_a_place_that_cannot_be_written_is_told(f
     assert baseline.update(made, filled.after, tmp_path / "deep" / "new") == 2
     assert len(files.read_all(tmp_path / "deep" / "new")[0]) == 2
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="--baseline"):
+    with raises(StoreError, "not-writable", tmp_path / "file" / "new", "--baseline"):
         baseline.update(made, filled.after, tmp_path / "file" / "new")
 
 

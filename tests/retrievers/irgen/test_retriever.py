@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from raising import raises
 
 from irbench.core.benchmark import ImageSet
 from irbench.core.description import Description
@@ -115,13 +116,15 @@ def test_removing_equals_never_having_had_them(make: Any, images: ImageSet, orde
 
 def test_what_is_not_there_cannot_be_removed(make: Any, images: ImageSet) -> None:
     retriever = make()
-    with pytest.raises(ContractError, match="before it had indexed"):
+    with raises(ContractError, "not-indexed"):
         retriever.add(images)
     retriever.index(images.take(slice(3)))
     retriever.remove(np.array([1]))
-    for rows, message in (([1], "no image at row 1"), ([7], "row 7"), ([-1], "row -1"), ([0, 2], "the last")):
-        with pytest.raises(ContractError, match=message):
+    for rows, named in (([1], "row 1"), ([7], "row 7"), ([-1], "row -1")):
+        with raises(ContractError, "no-such-row", named):
             retriever.remove(np.array(rows))
+    with raises(ContractError, "empty-gallery"):
+        retriever.remove(np.array([0, 2]))
     assert set(retriever.search(images, 3).rows.ravel()) == {0, 2, MISSING}
 
 

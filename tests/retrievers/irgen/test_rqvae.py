@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from raising import raises
 from safetensors.torch import load_file
 
 from irbench.config.recipes import build_config
+from irbench.core.errors import RecipeError
 from irbench.data.pixels import View, pixels
 from irbench.retrievers.irgen.identifiers.rqvae import Config, Reconstruction, RqVaeIdentifier
 from irbench.training import loop
@@ -115,5 +117,5 @@ def test_it_is_trained_to_reconstruct_and_uses_its_codebook_whatever_the_labels(
 
 
 def test_an_image_size_that_cannot_be_halved_so_often_is_refused():
-    with pytest.raises(Exception, match="image_size = 18"):
+    with raises(RecipeError, "bad-value", "image_size", 18):
         config(image_size=18, resize_size=18)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from raising import raises
 
 from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
@@ -74,7 +75,7 @@ def test_long_identifiers_are_sorted_like_short_ones() -> None:
 
 @pytest.mark.parametrize("codes", [[[0, 256]], [[-1, 0]]])
 def test_codes_outside_the_codebook_are_refused_naming_the_row(codes: list[list[int]]) -> None:
-    with pytest.raises(ContractError, match="row 0"):
+    with raises(ContractError, "out-of-range", "row 0"):
         Identifiers(np.array(codes), 256)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raising import raises
 from sklearn.datasets import load_digits
 
 from irbench.config import recipes
@@ -28,7 +29,7 @@ def test_a_missing_library_is_named_with_its_install_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, LIBRARY[name], None)
     monkeypatch.setattr(_sptag, "library", _sptag.library.__wrapped__)
-    with pytest.raises(MissingLibrary, match="pip install"):
+    with raises(MissingLibrary, "missing-library", LIBRARY[name], "pip install"):
         make(name, runtime).build(Embeddings(np.ones((300, 4), np.float32)))
 
 

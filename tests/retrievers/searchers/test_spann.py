@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raising import raises
 
 from irbench.config import recipes
 from irbench.core.embeddings import Embeddings
@@ -46,7 +47,7 @@ def test_an_engine_that_does_not_load_is_named_with_its_system_packages(
     (tmp_path / "libSPTAGLib.so").write_text("not a library")
     spec = spec_from_file_location("sptag", tmp_path / "__init__.py")
     monkeypatch.setattr(_sptag, "find_spec", lambda _: spec)
-    with pytest.raises(MissingLibrary, match="apt-get install libnuma1"):
+    with raises(MissingLibrary, "missing-library", "libnuma1"):
         _sptag.library.__wrapped__()
 
 
@@ -73,5 +74,5 @@ def test_spann_keeps_quiet(runtime: Runtime, capfd: pytest.CaptureFixture[str]) 
 
 def test_spann_reports_an_engine_that_dies(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("irbench.retrievers.searchers.spann._FEWEST", 1)  # ten vectors crash the engine
-    with pytest.raises(IrbenchError, match="10 vectors of 8 dimensions"):
+    with raises(IrbenchError, "engine-failed", 10, 8):
         make(runtime).build(Embeddings(np.random.default_rng(0).normal(size=(10, 8)).astype(np.float32)))
