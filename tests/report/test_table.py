@@ -1,29 +1,18 @@
-"""Tables: what is shown, what is kept apart, and that no sign of a name is taken for markup."""
+"""Tables: what is shown, and what is kept apart."""
 
-import csv
-import io
-import itertools
-import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from chosen import CUB, NOTHING, Artefacts, drawn, result, rows
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
+from chosen import CUB, Artefacts, drawn, result, rows
 from raising import raises
 
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
-from irbench.metrics.retrieval import per_query
-from irbench.metrics.significance import holm, randomised
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
-from irbench.report.upper_bound import ideal
 from irbench.results.schema import Cost, Estimate, QueryTimes, RecipeUsed
 
 
@@ -196,35 +185,6 @@ def test_a_data_set_that_was_never_run_still_shows_the_papers_rows():
     assert shown.notes == ("digits: nothing measured yet",)
 
 
-AWKWARD = Backbone(name=r"a|b_c & <i>50%</i> {x} #1 $2 ~^ `d` \n [red]e[/]", weights="w_*_|é", parameters=1)
-
-
-def test_no_sign_is_taken_for_markup():
-    shown = table([result(backbone=AWKWARD)], "precision", paper=False)
-    line = next(line for line in render(shown, "markdown").splitlines() if "50%" in line)
-    unescaped = line.replace(r"\\", "").replace(r"\|", "")
-    assert unescaped.count("|") == 1 + 6
-    assert "<i>" not in line
-    assert r"b\_c &amp; &lt;i&gt;" in line
-    latex = next(line for line in render(shown, "latex").splitlines() if "50" in line and "&" in line)
-    assert r"b\_c \& \textless{}i\textgreater{}50\%\textless{}/i\textgreater{} \{x\} \#1 \$2" in latex
-    assert r"\textasciitilde{}\textasciicircum{}" in latex
-    assert latex.replace(r"\&", "").count("&") == 5
-    text = render(shown, "text", width=200)
-    assert AWKWARD.name in text
-    parsed = list(csv.DictReader(io.StringIO(render(shown, "csv"))))
-    assert parsed[0]["backbone"] == AWKWARD.name
-    assert json.loads(render(shown, "json"))["panels"][0]["rows"][0]["backbone"] == AWKWARD.name
-
-
-@pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+1", "-1", "\t=1"])
-def test_no_text_of_csv_is_a_formula(name):
-    shown = table([result(-50.0, backbone=replace(NOTHING, name=name))], "precision", paper=False)
-    line = next(csv.DictReader(io.StringIO(render(shown, "csv"))))
-    assert line["backbone"] == f"'{name}"
-    assert float(line["value"]) == -50.0  # a number is no text
-
-
 def test_precisions_are_rows_of_their_own_in_every_format():
     results = [result(seed=seed, environment={"precision": p}) for seed, p in enumerate(("fp32", "bf16", "bf16"))]
     shown = table(results, "precision", paper=False)
@@ -241,23 +201,6 @@ def test_dropped_queries_and_images_are_counted_below_the_table():
     assert [note.split()[0] for note in panel.notes] == ["2", "3"]
     (whole,) = table([result()], "precision", paper=False).panels
     assert whole.notes == ()
-
-
-def test_csv_and_json_hold_the_same_unrounded_numbers():
-    shown = table([result(100 / 3)], "precision", paper=False)
-    line = next(csv.DictReader(io.StringIO(render(shown, "csv"))))
-    cell = json.loads(render(shown, "json"))["panels"][0]["rows"][0]["cells"]["precision@1"]
-    assert float(line["value"]) == cell["value"] == pytest.approx(100 / 3, abs=1e-12)
-    assert [float(line["low"]), float(line["high"])] == cell["interval"]
-
-
-@pytest.mark.parametrize("width", [100, 120])
-def test_text_stays_within_the_terminal(width):
-    hub = Backbone(name="vit_base_patch16_clip_224.openai", weights="hub: timm/x sha256:" + "a" * 64, parameters=6)
-    for metric in ("precision", "hit_rate", "latency", "footprint"):
-        text = render(table([result(backbone=hub)], metric), "text", width=width)
-        assert max(map(len, text.splitlines())) <= width
-        assert "aaaaaaaa…" in text.replace("\n", "").replace(" ", "")
 
 
 def test_wrong_names_are_the_users_error():
@@ -285,92 +228,6 @@ def test_what_beams_miss_is_told_beside_exact_answers():
     assert "irgen@decode-exact, seed 0" in note
     assert "missed 1.23 %" in note
     assert "25.0 % of the queries" in note
-
-
-def test_ranks_and_marks_follow_from_the_tests_of_all_pairs():
-    kept = Artefacts(good=[drawn(0.9, 0)], even=[drawn(0.89, 1)], poor=[drawn(0.5, 2)], twin=[drawn(0.9, 0)])
-    (panel,) = table(kept.results(), "precision", paper=False, judge=kept).panels
-    cells = {row.method: row.cells[1] for row in panel.rows if row.kind == "measured"}
-    scores = {name: per_query(kept(result(method=name)), "precision@2") for name in cells}
-    pairs = list(itertools.combinations(sorted(cells), 2))
-    corrected = dict(zip(pairs, holm([randomised(scores[a] - scores[b]) for a, b in pairs]), strict=True))
-    assert corrected["even", "good"] > 0.05 > corrected["good", "poor"]
-    assert {name: cell.rank for name, cell in cells.items()} == {
-        "even": (1, 3), "good": (1, 3), "twin": (1, 3), "poor": (4, 4),
-    }  # fmt: skip
-    best = max(cells, key=lambda name: scores[name].mean())
-    assert cells[best].best
-    assert cells[best].p is None
-    assert cells["poor"].p == pytest.approx(corrected[tuple(sorted((best, "poor")))], abs=0.01)
-    assert [name for name, cell in cells.items() if cell.tied] == [
-        n for n in ("even", "good", "twin") if not cells[n].best
-    ]
-    assert panel.headline == "precision@2"
-
-
-def test_a_difference_counts_less_the_more_pairs_are_tested():
-    usual = drawn(0.5, 0)
-    better = usual.copy()
-    right, wrong = (np.flatnonzero(usual[:, 0] == hit) for hit in (True, False))
-    better[wrong[:9], 0], better[right[:1], 0] = True, False  # p = 22/1024 by all signs of ten queries
-    few = Artefacts(usual=[usual], better=[better])
-    many = Artefacts(usual=[usual], better=[better], twin=[usual], third=[usual])
-    for kept, pairs, rank in ((few, 1, (2, 2)), (many, 6, (1, 4))):
-        measured = rows(table(kept.results(), "precision", paper=False, judge=kept))
-        (cell,) = [row.cells[0] for row in measured if row.method == "usual"]
-        assert cell.p == pytest.approx(pairs * 22 / 1024, rel=0.25)
-        assert (cell.rank, cell.tied) == (rank, pairs > 1)
-
-
-def test_scores_are_averaged_over_the_seeds_that_rows_share():
-    lucky, unlucky = drawn(0.9, 3), drawn(0.2, 4)
-    kept = Artefacts(one=[lucky, unlucky], other=[unlucky, lucky], third=[unlucky])
-    both = table([r for r in kept.results() if r.method != "third"], "precision", paper=False, judge=kept)
-    assert {row.cells[0].rank for row in rows(both)} == {(1, 2)}  # seed by seed they differ, on average they do not
-    three = table(kept.results(), "precision", paper=False, judge=kept)
-    assert [row.cells[0].rank for row in rows(three)] == [(1, 1), (2, 3), (2, 3)]
-    assert any("ranks use seed 0," in note for note in three.panels[0].notes)
-
-
-def test_without_hits_there_is_no_rank_and_no_mark_against_an_untested_best():
-    kept = Artefacts(good=[drawn(0.9, 0)], poor=[drawn(0.4, 1)], unknown=[None])
-    unknown = replace(result(99, method="unknown", search=None))
-    results = [*(r for r in kept.results() if r.method != "unknown"), unknown]
-    (panel,) = table(results, "precision", paper=False, judge=kept).panels
-    cells = {row.method: row.cells[0] for row in panel.rows if row.kind == "measured"}
-    assert [cells[name].rank for name in ("good", "poor", "unknown")] == [(1, 1), (2, 2), None]
-    assert cells["unknown"].best
-    assert not any(cell.tied or cell.p is not None for cell in cells.values())
-    assert any("without a rank: unknown" in note for note in panel.notes)
-    assert not any(cell.rank for row in rows(table(results, "precision")) for cell in row.cells)
-    nobody = table(
-        [unknown, result(method="other", search=None)], "precision", judge=Artefacts(unknown=[None], other=[None])
-    )
-    assert not any(row.kind == "upper bound" for panel in nobody.panels for row in panel.rows)
-
-
-@given(arrays.arrays(np.int64, st.integers(1, 9), elements=st.integers(1, 12)), st.integers(1, 10))
-def test_the_upper_bound_is_what_the_best_of_all_rankings_reaches(positives, k):
-    best = ideal(positives, 12)
-    assert per_query({"": best}, f"precision@{k}").mean() == pytest.approx(np.mean(np.minimum(positives, k) / k))
-    shortened = np.where(positives > 1, 1.0, 1 / k)  # the published code spares a single positive
-    assert per_query({"": best}, f"precision_irgen@{k}").mean() == pytest.approx(shortened.mean())
-
-
-def test_the_upper_bound_and_the_published_definition_stand_beside_precision_where_they_differ():
-    positives = np.array([1, 2, 3])
-    hits = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 0]], bool)
-    kept = Artefacts(positives, one=[hits])
-    (panel,) = table(kept.results(ks=(1, 2, 3)), "precision", paper=False, judge=kept).panels
-    assert [column.key for column in panel.columns] == [
-        "precision@1", "precision@2", "precision@3", "precision_irgen@3",
-    ]  # fmt: skip
-    measured, bound = panel.rows
-    assert bound.kind == "upper bound"
-    assert [cell.value for cell in measured.cells] == pytest.approx([100, 250 / 3, 500 / 9, 200 / 3])
-    assert [cell.value for cell in bound.cells] == pytest.approx([100, 250 / 3, 200 / 3, 700 / 9])
-    for form in FORMATS:
-        assert "upper bound" in render(table(kept.results(ks=(1, 2, 3)), "precision", judge=kept), form)
 
 
 def test_inshops_published_numbers_stand_in_the_column_of_their_own_definition():
@@ -409,31 +266,3 @@ def test_variants_stand_in_a_panel_of_their_method_in_the_order_of_their_numbers
     ]  # fmt: skip
     alone = table([result(method="irgen", search=None, variant=name) for name in names[:3]], "precision", paper=False)
     assert [panel.part for panel in alone.panels] == ["irgen, varied"]
-
-
-def test_every_format_tells_ranks_and_p():
-    kept = Artefacts(good=[drawn(0.9, 0)], even=[drawn(0.88, 1)], poor=[drawn(0.5, 2)])
-    shown = table(kept.results(), "precision", paper=False, judge=kept)
-    lines = list(csv.DictReader(io.StringIO(render(shown, "csv"))))
-    (poor,) = [line for line in lines if (line["method"], line["quantity"]) == ("poor", "precision@2")]
-    assert (poor["rank_from"], poor["rank_to"]) == ("3", "3")
-    assert float(poor["p"]) < 0.05
-    cell = json.loads(render(shown, "json"))["panels"][0]["rows"][0]["cells"]["precision@2"]
-    assert cell["rank"] == [1, 2]
-    for form in ("text", "markdown"):
-        assert re.search(r"≈8\d\.\d", render(shown, form))
-        assert "1-2" in render(shown, form)
-    assert re.search(r"\$\\approx\$8\d\.\d", render(shown, "latex"))
-
-
-def test_latex_is_balanced_and_its_rows_have_their_columns():
-    kept = Artefacts(a_b=[drawn(0.9, 0)], c=[drawn(0.5, 1)])
-    failed = result(method="x{y", status="failed", reason="50 % of $x_1\n{broken", metrics={}, backbone=None)
-    text = render(table([*kept.results(), failed], "precision", judge=kept), "latex")
-    backbone = re.sub(r"\\[\\{}&%$#_]", "", "\n".join(line for line in text.splitlines() if not line.startswith("%")))
-    assert backbone.count("{") == backbone.count("}")
-    assert backbone.count("$") % 2 == 0
-    for name in ("table", "tabular"):
-        assert backbone.count(rf"\begin{{{name}}}") == backbone.count(rf"\end{{{name}}}") == 1
-    columns = len(re.sub(r"p\{[^}]*\}", "p", re.search(r"begin\{tabular\}\{(.*)\}", text)[1]))
-    assert {line.count("&") for line in backbone.splitlines() if "&" in line} == {columns - 1}

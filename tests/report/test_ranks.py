@@ -1,0 +1,103 @@
+"""Ranks, marks and upper bounds in tables: what the significance tests of all pairs say, and no more."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from chosen import Artefacts, drawn, result, rows
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from irbench.metrics.retrieval import per_query
+from irbench.metrics.significance import holm, randomised
+from irbench.report.render import FORMATS, render
+from irbench.report.table import table
+from irbench.report.upper_bound import ideal
+
+
+def test_ranks_and_marks_follow_from_the_tests_of_all_pairs():
+    kept = Artefacts(good=[drawn(0.9, 0)], even=[drawn(0.89, 1)], poor=[drawn(0.5, 2)], twin=[drawn(0.9, 0)])
+    (panel,) = table(kept.results(), "precision", paper=False, judge=kept).panels
+    cells = {row.method: row.cells[1] for row in panel.rows if row.kind == "measured"}
+    scores = {name: per_query(kept(result(method=name)), "precision@2") for name in cells}
+    pairs = list(itertools.combinations(sorted(cells), 2))
+    corrected = dict(zip(pairs, holm([randomised(scores[a] - scores[b]) for a, b in pairs]), strict=True))
+    assert corrected["even", "good"] > 0.05 > corrected["good", "poor"]
+    assert {name: cell.rank for name, cell in cells.items()} == {
+        "even": (1, 3), "good": (1, 3), "twin": (1, 3), "poor": (4, 4),
+    }  # fmt: skip
+    best = max(cells, key=lambda name: scores[name].mean())
+    assert cells[best].best
+    assert cells[best].p is None
+    assert cells["poor"].p == pytest.approx(corrected[tuple(sorted((best, "poor")))], abs=0.01)
+    assert [name for name, cell in cells.items() if cell.tied] == [
+        n for n in ("even", "good", "twin") if not cells[n].best
+    ]
+    assert panel.headline == "precision@2"
+
+
+def test_a_difference_counts_less_the_more_pairs_are_tested():
+    usual = drawn(0.5, 0)
+    better = usual.copy()
+    right, wrong = (np.flatnonzero(usual[:, 0] == hit) for hit in (True, False))
+    better[wrong[:9], 0], better[right[:1], 0] = True, False  # p = 22/1024 by all signs of ten queries
+    few = Artefacts(usual=[usual], better=[better])
+    many = Artefacts(usual=[usual], better=[better], twin=[usual], third=[usual])
+    for kept, pairs, rank in ((few, 1, (2, 2)), (many, 6, (1, 4))):
+        measured = rows(table(kept.results(), "precision", paper=False, judge=kept))
+        (cell,) = [row.cells[0] for row in measured if row.method == "usual"]
+        assert cell.p == pytest.approx(pairs * 22 / 1024, rel=0.25)
+        assert (cell.rank, cell.tied) == (rank, pairs > 1)
+
+
+def test_scores_are_averaged_over_the_seeds_that_rows_share():
+    lucky, unlucky = drawn(0.9, 3), drawn(0.2, 4)
+    kept = Artefacts(one=[lucky, unlucky], other=[unlucky, lucky], third=[unlucky])
+    both = table([r for r in kept.results() if r.method != "third"], "precision", paper=False, judge=kept)
+    assert {row.cells[0].rank for row in rows(both)} == {(1, 2)}  # seed by seed they differ, on average they do not
+    three = table(kept.results(), "precision", paper=False, judge=kept)
+    assert [row.cells[0].rank for row in rows(three)] == [(1, 1), (2, 3), (2, 3)]
+    assert any("ranks use seed 0," in note for note in three.panels[0].notes)
+
+
+def test_without_hits_there_is_no_rank_and_no_mark_against_an_untested_best():
+    kept = Artefacts(good=[drawn(0.9, 0)], poor=[drawn(0.4, 1)], unknown=[None])
+    unknown = replace(result(99, method="unknown", search=None))
+    results = [*(r for r in kept.results() if r.method != "unknown"), unknown]
+    (panel,) = table(results, "precision", paper=False, judge=kept).panels
+    cells = {row.method: row.cells[0] for row in panel.rows if row.kind == "measured"}
+    assert [cells[name].rank for name in ("good", "poor", "unknown")] == [(1, 1), (2, 2), None]
+    assert cells["unknown"].best
+    assert not any(cell.tied or cell.p is not None for cell in cells.values())
+    assert any("without a rank: unknown" in note for note in panel.notes)
+    assert not any(cell.rank for row in rows(table(results, "precision")) for cell in row.cells)
+    nobody = table(
+        [unknown, result(method="other", search=None)], "precision", judge=Artefacts(unknown=[None], other=[None])
+    )
+    assert not any(row.kind == "upper bound" for panel in nobody.panels for row in panel.rows)
+
+
+@given(arrays.arrays(np.int64, st.integers(1, 9), elements=st.integers(1, 12)), st.integers(1, 10))
+def test_the_upper_bound_is_what_the_best_of_all_rankings_reaches(positives, k):
+    best = ideal(positives, 12)
+    assert per_query({"": best}, f"precision@{k}").mean() == pytest.approx(np.mean(np.minimum(positives, k) / k))
+    shortened = np.where(positives > 1, 1.0, 1 / k)  # the published code spares a single positive
+    assert per_query({"": best}, f"precision_irgen@{k}").mean() == pytest.approx(shortened.mean())
+
+
+def test_the_upper_bound_and_the_published_definition_stand_beside_precision_where_they_differ():
+    positives = np.array([1, 2, 3])
+    hits = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 0]], bool)
+    kept = Artefacts(positives, one=[hits])
+    (panel,) = table(kept.results(ks=(1, 2, 3)), "precision", paper=False, judge=kept).panels
+    assert [column.key for column in panel.columns] == [
+        "precision@1", "precision@2", "precision@3", "precision_irgen@3",
+    ]  # fmt: skip
+    measured, bound = panel.rows
+    assert bound.kind == "upper bound"
+    assert [cell.value for cell in measured.cells] == pytest.approx([100, 250 / 3, 500 / 9, 200 / 3])
+    assert [cell.value for cell in bound.cells] == pytest.approx([100, 250 / 3, 200 / 3, 700 / 9])
+    for form in FORMATS:
+        assert "upper bound" in render(table(kept.results(ks=(1, 2, 3)), "precision", judge=kept), form)
