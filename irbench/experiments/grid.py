@@ -6,6 +6,7 @@ from typing import Protocol
 from irbench.experiments.executors import Outcome, run_apart
 from irbench.experiments.run import Experiment, check_writable
 from irbench.results import files
+from irbench.results.rescore import known_metrics
 from irbench.results.schema import Result
 
 
@@ -85,6 +86,7 @@ def _check(experiments: Sequence[Experiment], *, writes: bool = True) -> None:
     """Find what is wrong with a request before anything is computed."""
     for experiment in experiments:
         experiment.check()
+    known_metrics()  # a broken one would be found only when the first cell is scored
     if writes and experiments:
         check_writable(experiments[0].settings.results, "--results")
         check_writable(experiments[0].settings.work, "--work")

@@ -16,6 +16,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     results = [result for line in lines for result in line.results]
     yield from _reasons(lines, columns)
     yield from _recipes(results)
+    yield from _without_recipe(results)
     yield from _misses(results)
     if any(column.key.endswith(("_ms", "_s")) for column in columns):
         yield from under_concurrent_load(results)
@@ -52,6 +53,13 @@ def _recipes(results: Sequence[Result]) -> Iterator[str]:
     for result in results:
         recipes[_who(result)].add(result.recipe.hash)
     yield from (f"{cell}: {len(used)} recipes, a row for each" for cell, used in recipes.items() if len(used) > 1)
+
+
+def _without_recipe(results: Sequence[Result]) -> Iterator[str]:
+    """Say which methods cannot be repeated from a recipe."""
+    cells = dict.fromkeys(label(result) for result in results if result.spec.origin == "object")
+    if cells:
+        yield f"{', '.join(cells)}: a Python object or file, behind which no recipe stands"
 
 
 def _who(result: Result) -> str:

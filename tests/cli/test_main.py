@@ -104,6 +104,15 @@ def test_an_unwritable_folder_is_found_before_anything_is_computed(call: Callabl
     assert "[1/1]" not in err
 
 
+def test_a_broken_metric_is_found_before_anything_is_computed(call: Callable, tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "mine.py").write_text("METRIC = (\n")
+    status, _, err = call("run", "--method", "pixels")
+    assert status == 2
+    assert all(part in err for part in ("[bad-python-file]", "metrics/mine.py", "line 1"))
+    assert not list((tmp_path / "runs").rglob("seed0.json"))
+
+
 def test_a_csv_list_that_cannot_be_used_names_the_line(call: Callable, photos: Path) -> None:
     table = photos.parent / "list.csv"
     table.write_text("path,label,split\nphotos/dark/0.png,dark,gallery\nphotos/dark/1.png,dark,test\n")

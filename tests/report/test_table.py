@@ -93,6 +93,11 @@ def test_a_failed_cell_is_a_gap_with_its_reason():
         assert "seed 1: skipped" in text
 
 
+def test_a_method_behind_which_no_recipe_stands_is_named():
+    (panel,) = table([result(), result(method="mine", origin="object")], "precision", paper=False).panels
+    assert [note.partition(":")[0] for note in panel.notes] == ["mine+scann"]
+
+
 def test_a_metric_without_a_value_says_why():
     too_shallow = {"r_precision": Estimate(mean=None, reason="only 5 answers were kept")}
     shown = table([result(metrics=too_shallow)], "r_precision")
