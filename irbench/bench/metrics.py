@@ -17,10 +17,10 @@ _BY_LOOP = 200  # queries, at most, that the loops score: they are slow
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """The time to score `queries` rankings of `answers` results each by `metrics` metrics."""
+    """The time to score `queries` rankings of `results` images each by `metrics` metrics."""
 
     queries: int
-    answers: int
+    results: int
     metrics: int
     total_s: float
     loop_s: float  # of plain loops, extrapolated from fewer queries
@@ -32,10 +32,10 @@ class Timed:
         return self.loop_s / self.total_s
 
 
-def measure(queries: int, answers: int, runtime: Runtime, patience: float) -> Timed:
+def measure(queries: int, results: int, runtime: Runtime, patience: float) -> Timed:
     """Score random rankings, a tenth of whose results are hits."""
     rng = np.random.default_rng(0)
-    hits = rng.random((queries, answers)) < 0.1
+    hits = rng.random((queries, results)) < 0.1
     positives = hits.sum(axis=1) + rng.integers(1, 50, queries)
     whole = [Measure(metric, k) for metric in METRICS.values() if not metric.part for k in _KS if metric.at_k]
     timers = repeated(lambda: _score(hits, positives, whole), runtime, patience)
@@ -47,7 +47,7 @@ def measure(queries: int, answers: int, runtime: Runtime, patience: float) -> Ti
     fast = _score(hits[:few], positives[:few], whole)
     return Timed(
         queries=queries,
-        answers=answers,
+        results=results,
         metrics=len(whole),
         total_s=median(timers, "total"),
         loop_s=seconds * queries / few,

@@ -245,7 +245,7 @@ SEARCHED: Columns = {
 }
 SCORED: Columns = {
     "queries": lambda t: f"{t.queries:,}",
-    "results": lambda t: f"{t.answers}",
+    "results": lambda t: f"{t.results}",
     "metrics": lambda t: f"{t.metrics}",
     "ms": lambda t: f"{1000 * t.total_s:.1f}",
     "loops ms": lambda t: f"{1000 * t.loop_s:,.0f}",

@@ -6,7 +6,7 @@ IrbenchError                 the request cannot be carried out as given: one mes
 ├── DataError                images or annotations that are missing, broken or empty
 ├── StoreError               a folder that cannot be written, a stored file from a newer irbench
 ├── ContractError            a plug-in returned something that its protocol does not allow
-└── Unavailable              this cell cannot be run here; in a grid it is skipped and the reason is kept
+└── Unavailable              this cell cannot be run here; in a grid it is skipped and the reason is stored
     ├── NotApplicable        by design: there is nothing to run at this scale
     ├── MissingLibrary       an optional library is not installed, or broken
     └── MissingWeights       pretrained weights are neither on disk nor to be had

@@ -173,7 +173,7 @@ class Scope:
     """What of a ranking is scored: all that the names of its metrics, and the reasons for having none, depend on."""
 
     ks: tuple[int, ...]
-    top_k: int  # to which rankings are kept
+    top_k: int  # to which rankings are stored
     gallery: int  # images
     incremental: bool  # was a part of the gallery added after training?
 
@@ -266,7 +266,7 @@ def judgements(ranking: Ranking, benchmark: Benchmark, parts: Collection[str] | 
 
 
 def per_query(judged: Mapping[str, Judged], name: str) -> Values:
-    """Return what each query scored by metric `name`, from its answers as `judgements` marked them."""
+    """Return what each query scored by metric `name`, from its results as `judgements` marked them."""
     return parse(name).per_query(judged)
 
 
@@ -299,9 +299,9 @@ def _why_not(measure: Measure, judged: Judged, scope: Scope) -> str:
     if not len(judged.positives):
         return "no query has a positive in the gallery"
     if not measure.metric.at_k and judged.top_k < min(judged.positives.max(), scope.gallery):
-        return f"a query has {judged.positives.max()} positives but only {judged.top_k} answers were kept"
+        return f"a query has {judged.positives.max()} positives but only {judged.top_k} results are stored"
     if scope.top_k < min(measure.k, scope.gallery):
-        return f"only {scope.top_k} results are kept for a query"
+        return f"only {scope.top_k} results are stored for a query"
     return ""
 
 

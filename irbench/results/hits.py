@@ -43,7 +43,7 @@ def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits
 def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
     """Read what `save` stored in `folder`, refusing a file that is not the one of that hash."""
     path = folder / Path(stored.file).name
-    content = read_stored(path, stored.sha256, "it is kept beside its result")
+    content = read_stored(path, stored.sha256, "it is stored beside its result")
     try:
         arrays = unpacked(content)
         parts = [name.removeprefix("shape") for name in arrays if name.startswith("shape")]

@@ -50,7 +50,7 @@ def load_codes(stored: StoredRanking, folder: Path) -> NDArray[np.int64] | None:
 
 def _load_arrays(stored: StoredRanking, folder: Path) -> dict[str, NDArray[Any]]:
     path = folder / Path(stored.file).name
-    content = read_stored(path, stored.sha256, "the ranking of a result is kept in the work folder")
+    content = read_stored(path, stored.sha256, "the ranking of a result is stored in the work folder")
     try:
         return load(content)
     except SafetensorError as error:

@@ -1,7 +1,7 @@
 """A result: what one cell of the grid (a method, a data set, a seed) measured, as a file that a person can read.
 
 A file says which schema it follows. One from a newer irbench is refused by name, and never written over; one that is
-damaged is named, and the others are read all the same. The rankings behind the numbers are kept beside the work
+damaged is named, and the others are read all the same. The rankings behind the numbers are stored beside the work
 files, so that a metric invented later needs no new run; the hits are stored beside the result itself.
 """
 
