@@ -114,7 +114,7 @@ def test_an_ablation_trains_once_what_its_cells_share_and_tells_the_components(
         assert times is not None
         assert 0 < times.trie_p50 < times.search_p50
         assert 0 < times.decoder_p50 < 1.5 * times.search_p50
-    for word in ("Precision", "Query time", "irgen@beam_size-1,epochs-1,"):
+    for word in ("Precision", "Query time", "irgen@beam_size-1"):
         assert word in done.stdout
     assert re.search(r"\bms +trie\b", done.stdout)  # below "decoder"
 
