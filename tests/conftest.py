@@ -11,6 +11,7 @@ import pytest
 from serving import Site
 
 from irbench.cli.main import main
+from irbench.config import discovery
 from irbench.core.benchmark import ImageSet
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
@@ -50,18 +51,44 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def irbench(tmp_path: Path) -> Command:
-    """Run the command line in an empty folder, where a test may have left recipes and a `site` of plug-ins."""
+def process(tmp_path: Path) -> Command:
+    """Run the command line in a process of its own, in an empty folder: seconds, so only where it must be one."""
 
-    def run(*arguments: str, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
-        path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
-        env = {**os.environ, "PYTHONPATH": path, "IRBENCH_QUIET": "1", **environment}
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "irbench", *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        env = {**os.environ, "IRBENCH_QUIET": "1", **environment}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240, check=False)
 
     return run
+
+
+@pytest.fixture
+def irbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Run the command line in an empty folder, where a test may have left recipes and a `site` of plug-ins.
+
+    It runs in this process. Its cells have processes of their own, as always, but the server from which they are
+    forked stays from test to test, so that torch is imported twice and not twice in each test.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    for name in [name for name in os.environ if name.startswith("IRBENCH_")]:
+        monkeypatch.delenv(name)
+    discovery._entry_points.cache_clear()
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = ["irbench", *arguments]
+        with monkeypatch.context() as here:
+            here.setattr(sys, "argv", command)
+            for name, value in {"IRBENCH_QUIET": "1", **environment}.items():
+                here.setenv(name, value)
+            with pytest.raises(SystemExit) as left:
+                main()
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(command, int(left.value.code or 0), out, err)
+
+    yield run
+    sys.modules.pop("irbench_plugin", None)
+    discovery._entry_points.cache_clear()
 
 
 @pytest.fixture
@@ -89,18 +116,12 @@ def plug_in(tmp_path: Path) -> Callable[[str, dict[str, str]], None]:
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable:
-    """Run a command in this process, in an empty folder; returns status, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("IRBENCH_DATA", "IRBENCH_WORK", "IRBENCH_RESULTS", "IRBENCH_RECIPES"):
-        monkeypatch.delenv(name, raising=False)
+def call(irbench: Command) -> Callable[..., tuple[int, str, str]]:
+    """Run a command like `irbench`; returns status, standard output and standard error."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["irbench", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return int(left.value.code or 0), out, err
+        done = irbench(*arguments)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

@@ -136,11 +136,11 @@ CELL = ("-m", "pixels+linear")
 class Bench:
     """The command line of a copy of irbench, and what it left behind."""
 
-    def __init__(self, irbench: Callable, copy: Path, folder: Path) -> None:
-        self.irbench, self.copy, self.folder = irbench, copy, folder
+    def __init__(self, process: Callable, copy: Path, folder: Path) -> None:
+        self.process, self.copy, self.folder = process, copy, folder
 
     def __call__(self, *arguments: str) -> tuple[str, str]:
-        done = self.irbench(*arguments, PYTHONPATH=str(self.copy))
+        done = self.process(*arguments, PYTHONPATH=str(self.copy))
         assert done.returncode == 0, done.stderr
         return done.stdout, done.stderr
 
@@ -173,10 +173,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(irbench: Callable, copy: Path, ran: Path, tmp_path: Path) -> Bench:
+def bench(process: Callable, copy: Path, ran: Path, tmp_path: Path) -> Bench:
     """A copy of irbench over what irbench itself has left."""
     shutil.copytree(ran, tmp_path / "runs")
-    return Bench(irbench, copy, tmp_path)
+    return Bench(process, copy, tmp_path)
 
 
 def values(table: str) -> dict[str, list[float]]:

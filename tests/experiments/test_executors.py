@@ -28,7 +28,7 @@ class Config:
 
 class Faulty:
     def __init__(self, config, runtime, parts):
-        self.fault = os.environ.get("FAULT")
+        self.fault = os.environ.get("IRBENCH_FAULT")
 
     def index(self, gallery):
         self.size = len(gallery)
@@ -91,7 +91,7 @@ def result(folder: Path, cell: str) -> dict:
     ],
 )
 def test_a_fault_ends_its_own_cell_only(faulty: Callable, tmp_path: Path, fault, status, reason, code) -> None:
-    done = faulty("run", "-m", "faulty", "-m", "pixels", FAULT=fault)
+    done = faulty("run", "-m", "faulty", "-m", "pixels", IRBENCH_FAULT=fault)
     assert done.returncode == code, done.stderr
     assert result(tmp_path, "faulty")["status"] == status
     assert reason in result(tmp_path, "faulty")["reason"]
@@ -101,7 +101,7 @@ def test_a_fault_ends_its_own_cell_only(faulty: Callable, tmp_path: Path, fault,
 
 def test_a_hang_that_ignores_being_asked_is_ended_by_the_timeout(faulty: Callable, tmp_path: Path) -> None:
     start = time.monotonic()
-    done = faulty("run", "-m", "faulty", "--timeout", "2", FAULT="hang")
+    done = faulty("run", "-m", "faulty", "--timeout", "2", IRBENCH_FAULT="hang")
     assert time.monotonic() - start < 40
     assert done.returncode == 1
     assert result(tmp_path, "faulty")["status"] == "timeout"
@@ -112,12 +112,12 @@ def test_a_hang_that_ignores_being_asked_is_ended_by_the_timeout(faulty: Callabl
 def test_a_failure_does_not_replace_a_good_result(faulty: Callable, tmp_path: Path) -> None:
     assert faulty("run", "-m", "faulty").returncode == 0
     before = result(tmp_path, "faulty")
-    assert faulty("run", "-m", "faulty", "--force", FAULT="raise").returncode == 1
+    assert faulty("run", "-m", "faulty", "--force", IRBENCH_FAULT="raise").returncode == 1
     assert result(tmp_path, "faulty") == before
 
 
 def test_what_a_library_prints_stays_out_of_the_json(faulty: Callable) -> None:
-    done = faulty("run", "-m", "faulty", "--json", FAULT="chatter")
+    done = faulty("run", "-m", "faulty", "--json", IRBENCH_FAULT="chatter")
     document = json.loads(done.stdout)
     assert [entry["status"] for entry in document["run"]] == ["ok"]
     assert document["results"][0]["retriever"] == {"size": 899}
@@ -132,7 +132,7 @@ def test_nan_in_embeddings_is_one_message_that_names_the_row(faulty: Callable) -
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopping_the_command_stops_the_cell_and_the_next_run_goes_on(faulty: Callable, tmp_path: Path, sign) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "FAULT": "hang"}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "IRBENCH_FAULT": "hang"}
     command = [sys.executable, "-m", "irbench", "run", "-m", "pixels", "-m", "faulty"]
     process = subprocess.Popen(
         command,
