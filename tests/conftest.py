@@ -16,6 +16,8 @@ from irbench.core.benchmark import ImageSet
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the server of the cells' processes starts: no test waits for a network
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
