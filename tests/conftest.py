@@ -16,7 +16,9 @@ from irbench.core.benchmark import ImageSet
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before the server of the cells' processes starts: no test waits for a network
+# Before torch is imported here and in the server of the cells' processes.
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # a pool of threads beside another worker costs more than it gives
 
 
 @pytest.fixture(scope="session")

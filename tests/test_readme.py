@@ -30,7 +30,7 @@ def test_ci_finds_both_commands() -> None:
     commands = re.findall(r"<!-- ci: (\w+) -->\n```\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert [name for name, _ in commands] == ["run", "test"]
     assert "irbench run" in commands[0][1]
-    assert commands[1][1].endswith("pytest")
+    assert "pytest" in commands[1][1]
 
 
 @pytest.mark.usefixtures("searcher")

@@ -183,7 +183,7 @@ def test_a_ranking_that_does_not_belong_is_refused():
         retrieval.score(ranking([[0], [2]]), bench, ["hit_rate@1"])
 
 
-@pytest.mark.parametrize("metric", retrieval.METRICS.values(), ids=str)
+@pytest.mark.parametrize("metric", retrieval.METRICS.values(), ids=retrieval.METRICS)
 def test_a_name_reads_back(metric):
     name = f"{metric.name}@7" if metric.at_k else metric.name
     assert str(retrieval.parse(name)) == name
