@@ -41,6 +41,7 @@ CODES: Mapping[str, str] = {
     "bad-python-file": "a Python file that cannot be imported, or holds no such class",
     "bad-recipe": "a recipe that is no TOML, or has a value for a table",
     "diverged": "a training whose loss is no longer finite",
+    "no-classifier": "a method whose encoder trains no classifier, where one is needed",
     "no-config": "a class without a Config",
     "no-encoder": "a recipe that names no encoder",
     "no-network": "a method that trains no network",

@@ -56,10 +56,10 @@ def ablation_cells(name: str, request: Request) -> list[Cell]:
 
 def _indexes(request: Request) -> list[Cell]:
     """Every point of each index's curve, and one for an index with nothing to set; a method alone has all indexes."""
-    named = request.methods or [method for method in GRIDS[request.grid] if not _generates_identifiers(method)]
-    if generative := [method for method in named if _generates_identifiers(method)]:
+    named = request.methods or [method for method in GRIDS[request.grid] if _searches_vectors(method)]
+    if others := [method for method in named if not _searches_vectors(method)]:
         raise UsageError(
-            f"ablate index: {', '.join(generative)} searches no index; leave it out, or name ft-clip", code="no-search"
+            f"ablate index: {', '.join(others)} searches no index; leave it out, or name ft-clip", code="no-search"
         )
     pairs = [[method] if "+" in method else [f"{method}+{search}" for search in SEARCHES] for method in named]
     return [point for cell in cells(replace(request, methods=tuple(chain(*pairs)))) for point in sweep(cell)]
@@ -91,4 +91,12 @@ def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
 
 
 def _generates_identifiers(method: str) -> bool:
-    return recipes.find("methods", method.partition("+")[0]).head(MethodHead).identifier is not None
+    return _head(method).identifier is not None
+
+
+def _searches_vectors(method: str) -> bool:
+    return _head(method).encoder is not None
+
+
+def _head(method: str) -> MethodHead:
+    return recipes.find("methods", method.partition("+")[0]).head(MethodHead)

@@ -42,7 +42,7 @@ def test_everything_that_ships_is_found_by_its_place() -> None:
     assert list(SEARCHERS) == ["ivfpq", "linear", "scann", "spann"]
     assert list(ENCODERS) == ["cgd", "ft-clip", "irt-r", "off-the-shelf", "pixels"]
     assert list(IDENTIFIERS) == ["hkm", "random", "rqvae", "semantic"]
-    assert list(RETRIEVERS) == ["dense", "irgen"]
+    assert list(RETRIEVERS) == ["classify", "dense", "irgen"]
     assert list(LOADERS) == [
         "cars196", "csv", "cub200", "digits", "folders", "imagenet", "inshop", "omniglot", "places365",
     ]  # fmt: skip

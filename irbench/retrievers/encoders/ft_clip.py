@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from irbench.core.errors import ContractError
 from irbench.networks.backbones import Featurizer, VisionNetwork
 from irbench.retrievers.network_encoder import EncoderTask, TrainedEncoder
 from irbench.training.config import TrainingConfig
@@ -28,9 +29,22 @@ class Config(TrainingConfig):
 class FtClipEncoder(TrainedEncoder[Config]):
     """The feature of a network trained to classify; Euclidean distance."""
 
+    _task: "Classification | None" = None
+
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> "Classification":
         """Train by classification; `classes` [N] are the classes of the training images."""
-        return Classification(network, classes, self.config.label_smoothing)
+        self._task = Classification(network, classes, self.config.label_smoothing)
+        return self._task
+
+    @torch.inference_mode()
+    def classify(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return log-probabilities [N,C] of the training images' classes for features [N,D]; in float32."""
+        if self._task is None:
+            raise ContractError("FtClipEncoder was used before it was trained", code="not-trained")
+        classifier = self._task.classifier
+        weight, bias = classifier.weight.float().cpu(), classifier.bias.float().cpu()
+        logits = functional.linear(torch.from_numpy(vectors), weight, bias)
+        return logits.log_softmax(dim=1).numpy()
 
 
 class Classification(EncoderTask):
@@ -41,7 +55,8 @@ class Classification(EncoderTask):
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], label_smoothing: float) -> None:
         self.backbone = network
         self.features = Featurizer(network)
-        self.module = nn.Sequential(self.features, nn.Linear(network.dim, int(classes.max()) + 1))
+        self.classifier = nn.Linear(network.dim, int(classes.max()) + 1)
+        self.module = nn.Sequential(self.features, self.classifier)
         self.label_smoothing = label_smoothing
         self.classes = torch.from_numpy(classes)
 
