@@ -25,7 +25,7 @@ def stored(folder: Path) -> dict[str, Result]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Callable, tmp_path: Path) -> None:
     done = irbench("run")
     assert done.returncode == 0, done.stderr

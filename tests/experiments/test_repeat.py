@@ -16,7 +16,7 @@ REPEATED = ["ft-clip+scann", "ft-clip+spann", "irgen"]  # whatever draws random 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_equal_seeds_give_equal_metrics_also_after_a_kill(irbench: Callable, tmp_path: Path) -> None:
     short = [*(part for name in REPEATED for part in ("--method", name)), "--epochs", "2", "--max-queries", "200"]
     assert irbench("run", *short, "--work", "unbroken", "--results", "first").returncode == 0
