@@ -74,7 +74,7 @@ def load_results(folder: str | Path | None = None) -> Results:
 
     What cannot be read is named in `Results.problems`; a folder that does not exist is a `StoreError`.
     """
-    root = Path(folder) if folder is not None else default_folder()
+    root = Path(folder).expanduser() if folder is not None else default_folder()
     if not root.is_dir():
         raise StoreError(f"{root}: no such folder of results", code="no-such-folder")
     found, problems = read_all(root)

@@ -29,11 +29,14 @@ def module_name(path: Path) -> str:
 def load(path: Path, name: str | None = None) -> ModuleType:
     """Run a file as module `name`, by default its `module_name`, and return it; once in a process.
 
-    What the file raises is passed on, and the module is forgotten.
+    It can import what lies beside it, as a script can, unless a module of that name is found elsewhere first. What the
+    file raises is passed on, and the module is forgotten.
     """
     name = name or module_name(path)
     if name in sys.modules:
         return sys.modules[name]
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        sys.path.append(folder)
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise RecipeError(f"{path}: not a Python file", code="bad-python-file")

@@ -212,7 +212,7 @@ def _own(path: Path) -> Dataset:
     kind = "csv" if path.suffix == ".csv" else "folders"
     loader, schema = LOADERS.load(kind), LOADERS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
-    readable = re.sub(r"[^\w.-]+", "-", stem)[:80].strip("-.") or "images"
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)[:80].strip("-._") or "images"
     # two folders of one name, or of a known data set's name, must not share results
     digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
     return Dataset(f"{readable}-{digest}", replace(_OWN, loader=kind), loader(schema()), own=path)

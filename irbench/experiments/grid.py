@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from irbench.experiments.executors import Outcome, run_apart
-from irbench.experiments.run import Experiment, check_writable
+from irbench.experiments.run import Experiment, check_writable, read_datasets_again
 from irbench.results import files
 from irbench.results.rescore import known_metrics
 from irbench.results.schema import Result
@@ -84,6 +84,7 @@ def run(
 
 def _check(experiments: Sequence[Experiment], *, writes: bool = True) -> None:
     """Find what is wrong with a request before anything is computed."""
+    read_datasets_again()
     for experiment in experiments:
         experiment.check()
     known_metrics()  # a broken one would be found only when the first cell is scored

@@ -331,3 +331,8 @@ def check_writable(folder: Path, option: str) -> None:
 
 
 _load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set
+
+
+def read_datasets_again() -> None:
+    """Forget the data sets that were loaded: since then files may have changed, and relative paths their meaning."""
+    _load.cache_clear()

@@ -1,8 +1,8 @@
 """What a stored result rests on, found again: its benchmark, its ranking and its hits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ class Artefacts:
         """Load the benchmark that the result was measured on; another one under its name is refused."""
         facts = result.dataset
         known = {datasets.find(path).name: path for path in self.own}
-        benchmark = _load(
+        benchmark = self._load(
             known.get(facts.name, facts.name),
             data=self.data,
             crop=facts.crop,
@@ -78,5 +78,7 @@ class Artefacts:
         except IrbenchError as error:
             raise StoreError(f"{reason}; and its ranking: {error}", code="no-hits") from error
 
-
-_load = lru_cache(maxsize=4)(datasets.load)
+    @cached_property
+    def _load(self) -> Callable[..., Benchmark]:
+        """Load a data set, once for results that follow each other; elsewhere it may have changed."""
+        return lru_cache(maxsize=4)(datasets.load)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import irbench
 from irbench import evaluate
@@ -242,11 +243,26 @@ def test_a_cell_runs_where_its_caller_is_by_now(tmp_path: Path) -> None:
     assert len(list((tmp_path / "below" / "runs" / "results").rglob("seed0.json"))) == 1
 
 
+def test_a_list_that_changed_is_read_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"{label}{n}.png,{label},{split}" for label in "ab" for n, split in enumerate(("gallery", "query"))]
+    for row in rows:
+        low = 0 if row.startswith("a") else 150
+        Image.fromarray(rng.integers(low, low + 80, (16, 16, 3), dtype=np.uint8)).save(tmp_path / row.split(",")[0])
+    table = tmp_path / "list.csv"
+    seen = []
+    for lines in (rows, [*rows[:-1], "b1.png,a,query"]):
+        table.write_text("\n".join(["path,label,split", *lines]) + "\n")
+        seen.append(irbench.evaluate(Grey(), "list.csv", progress=False).metrics["precision@1"].mean)
+    assert seen == [1.0, 0.5]
+
+
 def test_a_python_file_is_a_method_of_the_command_line(irbench, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "import numpy as np\n\n\nclass Mine:\n    def encode(self, images):\n"
-        "        return np.stack([np.asarray(image)[:, :, 0].ravel() for image in images])\n"
+        "import numpy as np\nfrom beside import CHANNEL\n\n\nclass Mine:\n    def encode(self, images):\n"
+        "        return np.stack([np.asarray(image)[:, :, CHANNEL].ravel() for image in images])\n"
     )
+    (tmp_path / "beside.py").write_text("CHANNEL = 0\n")
     done = irbench(
         "run", "--method", "./mine.py", "--search", "ivfpq", "--set", "nprobe=2", "--max-queries", "30", "--json"
     )

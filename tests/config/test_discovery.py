@@ -74,6 +74,12 @@ def test_an_own_file_has_a_module_of_its_own_that_is_read_again_when_edited(writ
     assert SEARCHERS.load("two-words") is not first
 
 
+def test_an_own_file_that_cannot_be_imported_is_named(write) -> None:
+    path = write("broken.py", "raise RuntimeError('boom')\n" + PLAIN)
+    with raises(RecipeError, "bad-python-file", str(path), "boom"):
+        SEARCHERS.load("broken")
+
+
 def test_an_own_file_is_found_in_the_folder_that_the_environment_names(write, monkeypatch, tmp_path) -> None:
     write("mine.py", PLAIN)
     monkeypatch.chdir("/")

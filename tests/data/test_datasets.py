@@ -203,6 +203,12 @@ def test_absent_images_are_noticed_at_load_or_on_request_later(tmp_path):
     assert counts(datasets.load(tmp_path / "mine.csv", files_must_exist=False)) == (2, 2, 1)
 
 
+@pytest.mark.parametrize(("folder", "name"), [("my phötos ü", "my-ph-tos"), ("_photos", "photos"), ("写真", "images")])
+def test_any_folder_has_a_name_that_a_result_can_have(tmp_path, folder, name):
+    (tmp_path / folder).mkdir()
+    assert datasets.find(str(tmp_path / folder)).name.rpartition("-")[0] == name
+
+
 def test_own_images_never_take_the_name_of_another_data_set(tmp_path, monkeypatch):
     files = [f"{c}/{i}.jpg" for c in "ab" for i in range(3)]
     tree(tmp_path / "cars196", *files)
