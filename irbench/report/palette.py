@@ -37,6 +37,7 @@ _METHODS = {
     "res101-img": "#3F1D2E",
     "pixels": "#6A6A6A",
     "irgen-as-published": "#332288",
+    "classify": "#7800D8",
 }
 _OTHERS = ("#882255", "#6A55C2", "#9C6B30")  # of other methods
 _IDENTIFIERS = {
