@@ -17,7 +17,7 @@ from types import ModuleType
 
 from irbench.config.recipes import own_folders
 from irbench.core import pyfile
-from irbench.core.errors import IrbenchError, RecipeError
+from irbench.core.errors import RecipeError
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -51,17 +51,10 @@ class Entry:
         return str(self.path) if self.path else f"{self.module}:{self.classes[0]}"
 
     def load(self) -> ModuleType:
-        """Import the module; a file of the user's that cannot be imported is a `RecipeError`."""
-        if not self.own or self.path is None:
-            return import_module(self.module)
-        try:
+        """Import the module."""
+        if self.own and self.path is not None:
             return pyfile.load(self.path, self.module)
-        except IrbenchError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise RecipeError(
-                f"{self.path}: {type(error).__name__} when it is imported: {error}", code="bad-python-file"
-            ) from error
+        return import_module(self.module)
 
 
 def entries(kind: Kind) -> Iterator[Entry]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +14,7 @@ from irbench.config import recipes
 from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
+from irbench.core.names import legal_name
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
 
@@ -212,7 +212,7 @@ def _own(path: Path) -> Dataset:
     kind = "csv" if path.suffix == ".csv" else "folders"
     loader, schema = LOADERS.load(kind), LOADERS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)[:80].strip("-._") or "images"
+    readable = legal_name(stem, "images")
     # two folders of one name, or of a known data set's name, must not share results
     digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
     return Dataset(f"{readable}-{digest}", replace(_OWN, loader=kind), loader(schema()), own=path)

@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +13,12 @@ import numpy as np
 from irbench.core import pyfile
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import RecipeError, UsageError
+from irbench.core.names import LONGEST, legal_name
 from irbench.experiments.build import Builder
 from irbench.protocols import Encoder, Retriever, Searcher
 from irbench.runtime.code import file_digest
 
-_LONGEST = 80  # characters of a name
+_UNNAMED = "method"  # the name of an object whose own has no letter or digit
 _KINDS = {"retriever": {"index", "search"}, "searcher": {"build", "search"}, "encoder": {"encode"}}
 
 
@@ -35,7 +35,7 @@ class PythonFile:
     @property
     def name(self) -> str:
         """The file's name, as a method's name."""
-        return legal_name(self.path.stem)
+        return legal_name(self.path.stem, _UNNAMED)
 
     @cached_property
     def digest(self) -> str:
@@ -223,19 +223,14 @@ def name_of(one: Any) -> str:
     if is_vectors(one):
         return "vectors"
     own = getattr(one, "name", None)
-    return legal_name(own if isinstance(own, str) and own else type(one).__name__)
-
-
-def legal_name(text: str) -> str:
-    """Return the text with everything that cannot be part of a file name replaced, cut to 80 characters."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:_LONGEST].strip("-._") or "method"
+    return legal_name(own if isinstance(own, str) and own else type(one).__name__, _UNNAMED)
 
 
 def given_name(name: Any) -> str:
     """Return the name that was given to an object; one that would have to be changed is refused, not changed."""
-    if not isinstance(name, str) or legal_name(name) != name:
+    if not isinstance(name, str) or legal_name(name, _UNNAMED) != name:
         raise UsageError(
-            f"name={name!r}: use at most {_LONGEST} letters, digits and - _ . and begin and end with a letter or digit",
+            f"name={name!r}: use at most {LONGEST} letters, digits and - _ . and begin and end with a letter or digit",
             code="bad-file-name",
         )
     return name

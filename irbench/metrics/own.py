@@ -23,7 +23,7 @@ def load(folders: Iterable[Path]) -> list[ModuleType]:
     Returns the modules that define them. A name that is taken, or a METRIC that is no `Metric`, is a `RecipeError`.
     """
     paths = {path.resolve(): path for folder in folders for path in sorted((folder / "metrics").glob("*.py"))}
-    modules = [_imported(path) for path in paths if _assigns_metric(path)]
+    modules = [pyfile.load(path) for path in paths if _assigns_metric(path)]
     known = dict(_BUILT_IN)
     for module in modules:
         metric = module.METRIC
@@ -51,10 +51,3 @@ def _assigns_metric(path: Path) -> bool:
         return False
     assigned = (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)] for node in body)
     return any(isinstance(name, ast.Name) and name.id == _NAME for names in assigned for name in names)
-
-
-def _imported(path: Path) -> ModuleType:
-    try:
-        return pyfile.load(path)
-    except (Exception, SystemExit) as error:
-        raise RecipeError(f"{path}: {type(error).__name__}: {error}", code="bad-python-file") from error

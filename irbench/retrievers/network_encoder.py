@@ -18,8 +18,6 @@ from irbench.runtime.machine import Runtime, seed_everything
 from irbench.training.config import TrainingConfig
 from irbench.training.loop import Task, TrainedModel, train
 
-C = TypeVar("C", bound=TrainingConfig)
-
 
 class EncoderTask(Task):
     """A task that trains `features`, the module from images to embeddings."""
@@ -27,7 +25,11 @@ class EncoderTask(Task):
     features: nn.Module
 
 
-class TrainedEncoder(ABC, Generic[C]):
+C = TypeVar("C", bound=TrainingConfig)
+T = TypeVar("T", bound=EncoderTask)
+
+
+class TrainedEncoder(ABC, Generic[C, T]):
     """Base of the trained encoders: a subclass chooses the training task."""
 
     unit = False  # are vectors scaled to length one?
@@ -35,11 +37,11 @@ class TrainedEncoder(ABC, Generic[C]):
     def __init__(self, config: C, runtime: Runtime) -> None:
         self.config, self.runtime = config, runtime
         self._network: VisionNetwork | None = None
-        self._features: nn.Module | None = None
+        self._task: T | None = None
         self._trained_model: TrainedModel | None = None
 
     @abstractmethod
-    def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> EncoderTask:
+    def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> T:
         """Return the training task; `classes` [N] are those of the training images, numbered from 0 without gaps."""
 
     @property
@@ -53,7 +55,7 @@ class TrainedEncoder(ABC, Generic[C]):
         network = VisionNetwork(self.config, weights=self.runtime.weights)
         task = self.task(network, np.unique(images.labels, return_inverse=True)[1])
         self._trained_model = train(task, images, self.config, self.runtime, also=network.weights)
-        self._network, self._features = network, task.features
+        self._network, self._task = network, task
 
     @property
     def network(self) -> VisionNetwork:
@@ -61,6 +63,13 @@ class TrainedEncoder(ABC, Generic[C]):
         if self._network is None:
             raise ContractError(f"{type(self).__name__} was used before it was trained", code="not-trained")
         return self._network
+
+    @property
+    def trained_task(self) -> T:
+        """The task with its trained modules; `ContractError` before `train`."""
+        if self._task is None:
+            raise ContractError(f"{type(self).__name__} was used before it was trained", code="not-trained")
+        return self._task
 
     @property
     def trained_model(self) -> TrainedModel:
@@ -71,7 +80,7 @@ class TrainedEncoder(ABC, Generic[C]):
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return the features [N,D] of the images; `ContractError` before `train`."""
-        module = self._features or self.network
+        module = self.trained_task.features
         self.runtime.cast_weights(module)
         vectors = Embeddings(
             run_network(module, images, self.view, image_size=self.config.image_size, runtime=self.runtime)
@@ -80,7 +89,7 @@ class TrainedEncoder(ABC, Generic[C]):
 
     def describe(self) -> Description:
         """Describe the backbone, the bytes of the network, and the training."""
-        description = describe_network(self.network, self._features or self.network)
+        description = describe_network(self.network, self.trained_task.features)
         return replace(description, details={"training": self.trained_model.training})
 
 

@@ -10,6 +10,7 @@ from raising import raises
 
 from irbench.config import discovery
 from irbench.config.registry import ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS
+from irbench.core import pyfile
 from irbench.core.errors import RecipeError, UsageError
 
 PLAIN = """
@@ -75,9 +76,25 @@ def test_an_own_file_has_a_module_of_its_own_that_is_read_again_when_edited(writ
 
 
 def test_an_own_file_that_cannot_be_imported_is_named(write) -> None:
-    path = write("broken.py", "raise RuntimeError('boom')\n" + PLAIN)
-    with raises(RecipeError, "bad-python-file", str(path), "boom"):
+    path = write("broken.py", PLAIN + "\n\nraise RuntimeError('boom')\n")
+    line = path.read_text().splitlines().index("raise RuntimeError('boom')") + 1
+    with raises(RecipeError, "bad-python-file", f"{path}, line {line}", "boom"):
         SEARCHERS.load("broken")
+    write("broken.py", "raise SystemExit(0)\n" + PLAIN)
+    with raises(RecipeError, "bad-python-file", str(path), "SystemExit"):
+        SEARCHERS.load("broken")
+
+
+def test_each_file_imports_its_own_neighbours(tmp_path: Path) -> None:
+    found = []
+    for folder in ("a", "b", "a"):
+        path = tmp_path / folder / f"of_{len(found)}.py"
+        path.parent.mkdir(exist_ok=True)
+        (path.parent / "neighbour.py").write_text(f"here = {folder!r}\n")
+        (path.parent / "json.py").write_text("here = 'not the library'\n")
+        path.write_text("import json, neighbour\nfound = neighbour.here, hasattr(json, 'dumps')\n")
+        found.append(pyfile.load(path).found)
+    assert found == [("a", True), ("b", True), ("a", True)]
 
 
 def test_an_own_file_is_found_in_the_folder_that_the_environment_names(write, monkeypatch, tmp_path) -> None:

@@ -46,8 +46,9 @@ def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point
         "nprobe", "reorder", "tree_from", "leaves_searched", "search_heads"}  # fmt: skip
     on_digits = ablation_cells("index", Request(methods=("ft-clip+ivfpq",), scale="small"))
     assert "small,nprobe-1" in {cell.variant for cell in on_digits}  # 5 are usual there, at every scale
-    with raises(UsageError, "no-search", "irgen"):
-        ablation_cells("index", Request(methods=("irgen",)))
+    for method in ("irgen", "classify"):
+        with raises(UsageError, "no-search", method):
+            ablation_cells("index", Request(methods=(method,)))
 
 
 def test_points_of_a_curve_are_different_searchers_and_share_what_is_trained(tmp_path: Path) -> None:

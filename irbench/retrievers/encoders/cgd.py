@@ -47,7 +47,7 @@ class Config(TrainingConfig):
             raise ValueError(f'dim = {self.dim} is not a multiple of the length of descriptors = "{self.descriptors}"')
 
 
-class CgdEncoder(TrainedEncoder[Config]):
+class CgdEncoder(TrainedEncoder[Config, "DescriptorLearning"]):
     """The concatenated descriptors, as a unit vector; cosine similarity."""
 
     unit = True

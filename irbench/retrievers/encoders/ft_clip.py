@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from irbench.core.errors import ContractError
 from irbench.networks.backbones import Featurizer, VisionNetwork
 from irbench.retrievers.network_encoder import EncoderTask, TrainedEncoder
 from irbench.training.config import TrainingConfig
@@ -26,22 +25,17 @@ class Config(TrainingConfig):
     label_smoothing: float = 0.0
 
 
-class FtClipEncoder(TrainedEncoder[Config]):
+class FtClipEncoder(TrainedEncoder[Config, "Classification"]):
     """The feature of a network trained to classify; Euclidean distance."""
-
-    _task: "Classification | None" = None
 
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> "Classification":
         """Train by classification; `classes` [N] are the classes of the training images."""
-        self._task = Classification(network, classes, self.config.label_smoothing)
-        return self._task
+        return Classification(network, classes, self.config.label_smoothing)
 
     @torch.inference_mode()
     def classify(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return log-probabilities [N,C] of the training images' classes for features [N,D]; in float32."""
-        if self._task is None:
-            raise ContractError("FtClipEncoder was used before it was trained", code="not-trained")
-        classifier = self._task.classifier
+        classifier = self.trained_task.classifier
         weight, bias = classifier.weight.float().cpu(), classifier.bias.float().cpu()
         logits = functional.linear(torch.from_numpy(vectors), weight, bias)
         return logits.log_softmax(dim=1).numpy()

@@ -34,7 +34,7 @@ class Config(TrainingConfig):
     momentum: Part = 0.0  # of the moving average of the network that fills the memory; 0: the network itself does
 
 
-class IrtREncoder(TrainedEncoder[Config]):
+class IrtREncoder(TrainedEncoder[Config, "PairLearning"]):
     """The class token, or the mean token of a convolutional network, as a unit vector; cosine similarity."""
 
     unit = True
