@@ -108,7 +108,7 @@ CODES: Mapping[str, str] = {
     "not-indexed": "used before a gallery was indexed",
     "not-trained": "used before it was trained",
     "not-vectors": "an encoder returned something else",
-    "out-of-range": "a code outside its codebook",
+    "out-of-range": "a code outside its codebook, or vectors whose squared distances leave float32",
     "query-in-results": "a query image among its own results",
     "repeated-row": "a ranking with the same row twice for one query",
     "unknown-metric": "a metric that does not exist",

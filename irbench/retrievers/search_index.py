@@ -12,13 +12,16 @@ from irbench.core.ranking import MISSING, Ranking
 from irbench.core.rows import Rows
 from irbench.protocols import Searcher, UpdatableSearcher
 
+_LARGEST, _SMALLEST = 1e16, 1e-15  # of 10,000 dimensions squared distances are below 1e37; above 1e-30 they are exact
+
 
 class SearchIndex:
     """Checks what goes into a searcher and what comes out of it, and lets any searcher take updates.
 
     The searcher within is never given an empty gallery, queries of other dimensions than the gallery's, or a `k`
-    beyond the gallery. It may return fewer than `k` columns. Where it has no `add` and `remove` of its own, its index
-    is built again over the vectors that are left, which are stored for that.
+    beyond the gallery, and vectors whose numbers are far from 1 come to it scaled. It may return fewer than `k`
+    columns. Where it has no `add` and `remove` of its own, its index is built again over the vectors that are left,
+    which are stored for that.
     """
 
     def __init__(self, searcher: Searcher) -> None:
@@ -28,6 +31,7 @@ class SearchIndex:
         self._vectors: Embeddings | None = None  # of a searcher that is built again for an update
         self._dim = 0
         self._rebuilds = 0
+        self._scale = np.float32(1)  # of the vectors as the searcher gets them
 
     def build(self, gallery: Embeddings) -> None:
         """Index every row of the gallery; building again starts afresh."""
@@ -36,12 +40,20 @@ class SearchIndex:
                 f"nothing to index: the gallery's embeddings have shape {gallery.array.shape}", code="wrong-shape"
             )
         self._dim, self._rebuilds = gallery.dim, 0
-        self._build(gallery, Rows.first(len(gallery)))
+        largest = self._check_range("gallery", gallery)
+        if 0 < largest < _SMALLEST:
+            raise ContractError(
+                f"the gallery's largest number is {largest:.3g}: its squared distances are 0 in float32; scale the "
+                "vectors",
+                code="out-of-range",
+            )
+        self._scale = _scale(largest)
+        self._build(self._scaled(gallery), Rows.first(len(gallery)))
 
     def add(self, vectors: Embeddings) -> None:
         """Index more vectors: their rows follow those that are there, in order."""
         rows = self._indexed.with_more(len(vectors))
-        self._check_dim("vectors to add", vectors)
+        vectors = self._checked("vectors to add", vectors)
         if self._updatable:
             self._updatable.add(vectors)
             self._rows = rows
@@ -60,10 +72,12 @@ class SearchIndex:
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return `k` columns of gallery rows for each query; those that are not found are `MISSING`."""
         rows = self._indexed
-        self._check_dim("queries", queries)
+        queries = self._checked("queries", queries)
         width = min(k, len(rows))
         found = self.searcher.search(queries, width)
         self._check(found, len(queries), width, rows.end if self._updatable else len(rows))
+        if self._scale != 1:
+            found = Ranking(found.rows, found.scores / self._scale**2)
         return _padded(found if self._updatable else rows.named(found), k)
 
     def describe(self) -> Description:
@@ -94,11 +108,29 @@ class SearchIndex:
         self._build(Embeddings(vectors), rows)
         self._rebuilds += 1
 
-    def _check_dim(self, what: str, vectors: Embeddings) -> None:
+    def _scaled(self, vectors: Embeddings) -> Embeddings:
+        return vectors if self._scale == 1 else Embeddings(vectors.array * self._scale)
+
+    def _checked(self, what: str, vectors: Embeddings) -> Embeddings:
+        """Return vectors of the gallery's dimensions at the gallery's scale."""
+        self._check_range(what, vectors)
         if vectors.dim != self._dim:
             raise ContractError(
                 f"the {what} have {vectors.dim} dimensions, the gallery has {self._dim}", code="wrong-shape"
             )
+        return self._scaled(vectors)
+
+    @staticmethod
+    def _check_range(what: str, vectors: Embeddings) -> float:
+        """Return the largest number of vectors [N,D], which is not so large that squared distances overflow."""
+        largest = float(np.abs(vectors.array).max(initial=0))
+        if largest > _LARGEST:
+            raise ContractError(
+                f"the {what} have a number of size {largest:.3g}: squared distances overflow float32; scale the "
+                "vectors",
+                code="out-of-range",
+            )
+        return largest
 
     def _check(self, found: Ranking, queries: int, width: int, end: int) -> None:
         name = type(self.searcher).__name__
@@ -111,6 +143,16 @@ class SearchIndex:
             raise ContractError(
                 f"{name}.search returned row {found.rows.max()} of a gallery of {end} rows", code="no-such-row"
             )
+
+
+def _scale(largest: float) -> np.float32:
+    """Return the power of two that brings the largest number of a gallery near 1, where it is far from it.
+
+    No digit is lost, so exact search finds the same. Libraries have absolute tolerances and sums: ScaNN's quantiser
+    finds hardly any neighbour among vectors of length 1e-4, and Faiss's has other codes at 5e14.
+    """
+    exponent = int(np.frexp(largest)[1])
+    return np.float32(1 if largest == 0 or -6 <= exponent <= 16 else 2.0**-exponent)
 
 
 def _padded(found: Ranking, k: int) -> Ranking:

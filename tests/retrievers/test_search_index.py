@@ -79,6 +79,17 @@ def test_what_cannot_be_meant_is_refused() -> None:
     assert set(made.search(QUERIES, 30).rows.ravel()) == {*range(30), MISSING} - {4}
 
 
+def test_vectors_whose_squared_distances_leave_float32_are_refused() -> None:
+    for scale in (1e18, 1e-20):
+        with raises(ContractError, "out-of-range", "gallery"):
+            index(Plain(), GALLERY * np.float32(scale))
+    made = index(Plain(), GALLERY)
+    huge = Embeddings(GALLERY[:2] * np.float32(1e18))
+    for call in (lambda: made.search(huge, 3), lambda: made.add(huge)):
+        with raises(ContractError, "out-of-range"):
+            call()
+
+
 @pytest.mark.parametrize("call", [lambda i: i.search(QUERIES, 1), lambda i: i.add(QUERIES), lambda i: i.remove([0])])
 def test_nothing_goes_before_build(call: Any) -> None:
     with raises(ContractError, "not-indexed", "Plain"):

@@ -45,7 +45,7 @@ class Config:
 
 
 class ScannSearcher:
-    """ScaNN on the CPU, its answers scored by exact distances. The library draws from fixed seeds of its own."""
+    """ScaNN on the CPU, its results scored by exact distances. The library draws from fixed seeds of its own."""
 
     promises = Promises(recall=0.95, exact_scores=True)
 

@@ -12,6 +12,7 @@ from irbench.config import recipes
 from irbench.config.registry import SEARCHERS
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import MissingLibrary
+from irbench.retrievers.search_index import SearchIndex
 from irbench.retrievers.searchers import _sptag
 from irbench.runtime.machine import Runtime
 
@@ -31,6 +32,19 @@ def test_a_missing_library_is_named_with_its_install_line(
     monkeypatch.setattr(_sptag, "library", _sptag.library.__wrapped__)
     with raises(MissingLibrary, "missing-library", LIBRARY[name], "pip install"):
         make(name, runtime).build(Embeddings(np.ones((300, 4), np.float32)))
+
+
+@pytest.mark.parametrize("exponent", [-40, -14, -4, 8, 45])
+@pytest.mark.parametrize("name", LIBRARY)
+def test_the_unit_of_the_vectors_does_not_matter(name: str, exponent: int, runtime: Runtime) -> None:
+    pixels, _ = load_digits(return_X_y=True)
+    found = []
+    for scale in (1.0, 2.0**exponent):
+        built = SearchIndex(make(name, runtime, "digits"))
+        built.build(Embeddings(pixels[::2] * scale))
+        found.append(built.search(Embeddings(pixels[1::2] * scale), 10))
+    assert np.array_equal(found[0].rows, found[1].rows)
+    assert np.array_equal(found[0].scores * np.float32(4.0**exponent), found[1].scores)
 
 
 @pytest.mark.parametrize("rival", ["scann", "spann"])
