@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from irbench.core import version
 
 if TYPE_CHECKING:
+    from irbench.api.arguments import Options
     from irbench.api.encoders import TorchEncoder
-    from irbench.api.evaluate import Options, evaluate, load_dataset, run, score
+    from irbench.api.evaluate import evaluate, load_dataset, run, score
     from irbench.api.results import Results, load_results
     from irbench.core.benchmark import Benchmark, ImageSet
     from irbench.core.description import Backbone, Description
@@ -55,7 +56,8 @@ __version__ = version.VERSION
 
 _PUBLIC = {
     "irbench.api.encoders": ("TorchEncoder",),
-    "irbench.api.evaluate": ("Options", "evaluate", "load_dataset", "run", "score"),
+    "irbench.api.arguments": ("Options",),
+    "irbench.api.evaluate": ("evaluate", "load_dataset", "run", "score"),
     "irbench.api.results": ("Results", "load_results"),
     "irbench.core.benchmark": ("Benchmark", "ImageSet"),
     "irbench.core.description": ("Backbone", "Description"),

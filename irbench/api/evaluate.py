@@ -3,53 +3,23 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
+from irbench.api.arguments import Arguments, Options, checked
 from irbench.api.results import Results
 from irbench.core.benchmark import Benchmark
-from irbench.core.cell import Value
-from irbench.core.errors import IrbenchError, UsageError, nearest
+from irbench.core.errors import IrbenchError, UsageError
 from irbench.core.ranking import Ranking
 from irbench.data import datasets as data_sets
 from irbench.experiments import grid as grids
 from irbench.experiments.executors import Outcome
-from irbench.experiments.objects import Named
+from irbench.experiments.objects import Named, is_vectors
 from irbench.experiments.plan import Request, experiments
 from irbench.experiments.run import Experiment, Settings
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Scores
 from irbench.results.schema import Result
 from irbench.runtime.progress import quiet
-
-
-class Options(TypedDict, total=False):
-    """The arguments that `evaluate` and `run` share beside those in their signatures, as in `irbench run --help`.
-
-    Attributes:
-        work: folder for cached images, models, vectors and rankings; by default runs/work.
-        results: folder that results are written to; by default runs/results.
-        precision: "auto" (fp32 on a CPU, bf16 on a GPU), "fp32" or "bf16".
-        weights: file of pretrained weights (.safetensors).
-        crop: "none", or "bbox" for the part of each image inside its bounding box.
-        protocol: "closed-set" or "metric-learning".
-        on_bad_image: "fail", or "skip" to leave unreadable images out and count them.
-        max_queries: evaluate only so many queries; the result is marked as partial.
-        epochs: train for only so many epochs; the result is marked as partial.
-        incremental: add half of the gallery after training.
-        set: recipe keys, and the values that they are to have instead.
-    """
-
-    work: str | Path
-    results: str | Path
-    precision: str
-    weights: str | Path | None
-    crop: str
-    protocol: str
-    on_bad_image: str
-    max_queries: int | None
-    epochs: int | None
-    incremental: bool
-    set: Mapping[str, Value]
 
 
 def evaluate(  # noqa: PLR0913 -- each is an option of the command line
@@ -76,13 +46,14 @@ def evaluate(  # noqa: PLR0913 -- each is an option of the command line
     Python file, or an object with `build(Embeddings)` and `search(Embeddings, k) -> Ranking`. `name` is what an object
     is called in results. See `Options` for the other arguments.
 
-    A result that is stored for the same inputs is returned as it is, unless `force`. Recipes run in a process of their
-    own, live objects in this one. An `IrbenchError` (see its `code`) says why a cell cannot be run or did not end well;
-    whatever a live object raises itself is passed on.
+    A result that is stored for the same inputs is returned as it is, unless `force`; that of another file or benchmark
+    of the same name is replaced only with `force`. Recipes run in a process of their own, live objects in this one. An
+    `IrbenchError` (see its `code`) says why a cell cannot be run or did not end well; whatever a live object raises
+    itself is passed on.
     """
-    identifiers = () if identifier is None else (identifier,)
-    request = _request((Named.of(method, name),), (dataset,), search, identifiers, (seed,), scale, options)
-    (experiment,) = experiments(request, _settings(data, device, options))
+    given = checked(identifier=identifier, scale=scale, seed=seed, data=data, device=device, progress=progress,
+                    force=force, **options)  # fmt: skip
+    (experiment,) = _cells((Named.of(method, name) or method,), (dataset,), search, given)
     with quiet(on=not progress):
         if not experiment.portable:
             return grids.run_here(experiment, force=force)
@@ -111,17 +82,17 @@ def run(  # noqa: PLR0913 -- each is an option of the command line
 ) -> Results:
     """Evaluate every method on every data set, with every search, identifier and seed.
 
-    Each of `methods`, `datasets`, `search` and `identifiers` is one or a list of what `evaluate` takes; without
-    `methods`, those of `grid` ("quick", "full" or "paper") run, on "digits" by default. `timeout` are the seconds that
+    Each of `methods`, `datasets`, `search` and `identifiers` is one or a list of what `evaluate` takes; `methods` and
+    `search` may also be a mapping from names to objects. Without `methods`, those of `grid` ("quick", "full" or
+    "paper") run, on "digits" by default. `timeout` are the seconds that
     one cell may take; live objects are not stopped. See `Options` for the other arguments.
 
     Returns a result for each cell; one that failed, or was skipped, is among them with its status and reason. An
     `IrbenchError` (see its `code`) says what is wrong with the request as a whole, before anything is computed.
     """
-    named = tuple(map(Named.of, _several(methods, "methods")))
-    several = _several(datasets, "datasets"), search, _several(identifiers, "identifiers"), tuple(seeds)
-    request = _request(named, *several, scale, options)
-    planned = experiments(replace(request, grid=grid), _settings(data, device, options))
+    given = checked(identifiers=identifiers, grid=grid, seeds=seeds, scale=scale, data=data, device=device,
+                    timeout=timeout, progress=progress, force=force, **options)  # fmt: skip
+    planned = _cells(_several(methods, "methods"), _several(datasets, "datasets"), search, given)
     with quiet(on=not progress):
         outcomes = grids.run(planned, grids.Silent(), force=force, timeout=timeout)
     return Results([_stored(experiment, outcomes) for experiment in planned], planned[0].settings.results)
@@ -132,6 +103,8 @@ def load_dataset(
 ) -> Benchmark:
     """Return a data set as a benchmark: its training images, gallery and queries under a protocol.
 
+    One that is derived from it (`dataclasses.replace`) needs a name of its own to be evaluated.
+
     Args:
         name: a recipe's name (`irbench data list`), a folder of class folders, or a CSV file.
         data: folder that holds the data sets.
@@ -141,8 +114,9 @@ def load_dataset(
     Raises:
         IrbenchError: the data set is unknown, missing or broken.
     """
-    return data_sets.load(Path(name).expanduser() if str(name).startswith("~") else name, data=Path(data).expanduser(),
-                          crop=crop, protocol=protocol)  # fmt: skip
+    place = Path(name).expanduser() if str(name).startswith("~") else name
+    benchmark = data_sets.load(place, data=Path(data).expanduser(), crop=crop, protocol=protocol)
+    return replace(benchmark, loaded=benchmark.identity)
 
 
 def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) -> Scores:
@@ -171,54 +145,45 @@ def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) 
     return retrieval.score(ranking, benchmark, names)
 
 
-def _request(  # noqa: PLR0913, PLR0917 -- all of what decides the cells
-    methods: tuple[Any, ...],
-    datasets: tuple[Any, ...],
-    search: Any,
-    identifiers: tuple[str, ...],
-    seeds: tuple[int, ...],
-    scale: str | None,
-    options: Options,
-) -> Request:
-    overrides = options.get("set", {})
-    if not isinstance(overrides, Mapping):
-        raise UsageError(f"set={overrides!r}: a mapping of keys to values is needed", code="bad-override")
-    return Request(
+def _cells(methods: tuple[Any, ...], datasets: tuple[Any, ...], search: Any, given: Arguments) -> list[Experiment]:
+    """Return the cells that are asked for."""
+    request = Request(
         methods=methods,
-        searches=_several(search, "search"),
-        identifiers=identifiers,
         datasets=datasets,
-        seeds=seeds,
-        scale=scale,
-        crop=options.get("crop", "none"),
-        protocol=options.get("protocol", "closed-set"),
-        epochs=options.get("epochs"),
-        max_queries=options.get("max_queries"),
-        incremental=options.get("incremental", False),
-        overrides=tuple(overrides.items()),
+        searches=_several(search, "search"),
+        identifiers=_several(given.get("identifiers", given.get("identifier")), "identifiers"),
+        seeds=tuple(given["seeds"]) if "seeds" in given else (given["seed"],),
+        overrides=tuple(given.get("set", {}).items()),
+        **_among(given, "grid", "scale", "crop", "protocol", "epochs", "max_queries", "incremental"),
     )
-
-
-def _settings(data: str | Path, device: str, options: Options) -> Settings:
-    if unknown := options.keys() - Options.__annotations__.keys():
-        name = min(unknown)
-        raise UsageError(f"unknown argument '{name}'{nearest(name, Options.__annotations__)}", code="unknown-option")
-    weights = options.get("weights")
-    return Settings(
-        data=Path(data).expanduser(),
-        work=Path(options.get("work", "runs/work")).expanduser(),
-        results=Path(options.get("results", "runs/results")).expanduser(),
-        device=device,
-        precision=options.get("precision", "auto"),
+    folders = {"data": "data", "work": "runs/work", "results": "runs/results"} | _among(
+        given, "data", "work", "results"
+    )
+    paths = {name: Path(folder).expanduser() for name, folder in folders.items()}
+    weights = given.get("weights")
+    settings = Settings(
+        data=paths["data"],
+        work=paths["work"],
+        results=paths["results"],
         weights=None if weights is None else Path(weights).expanduser(),
-        on_bad_image=options.get("on_bad_image", "fail"),
+        **_among(given, "device", "precision", "on_bad_image"),
     )
+    return experiments(request, settings)
+
+
+def _among(given: Arguments, *names: str) -> dict[str, Any]:
+    """Return those of these arguments that were given."""
+    return {name: value for name, value in given.items() if name in names}
 
 
 def _several(given: Any, what: str) -> tuple[Any, ...]:
     """Return one or several as several, () for None; a pair of arrays is one. An empty list asks for nothing."""
     if given is None:
         return ()
+    if isinstance(given, Mapping):
+        given = [Named(one, name) for name, one in given.items()]
+    if is_vectors(given):
+        return (given,)
     texts = isinstance(given, tuple) and all(isinstance(one, str | Path) for one in given)
     several = tuple(given) if isinstance(given, list | set) or texts else (given,)
     if not several:

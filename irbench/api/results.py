@@ -1,6 +1,7 @@
 """A collection of results that becomes a data frame or a table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -51,7 +52,8 @@ class Results(Sequence[Result]):
         import pandas as pd
 
         rows = [row for result in self for row in ((_wide(result),) if wide else _tidy(result))]
-        return pd.DataFrame(rows)
+        columns = None if rows else [*_CELL, *(_COSTS if wide else ("metric", *_VALUE))]
+        return pd.DataFrame(rows, columns=columns)
 
     def table(self, metric: str = "precision", *, format: str = "text", paper: bool = False, width: int = 110) -> str:  # noqa: A002 -- as --format
         """Return a table of one metric ("precision", "hit_rate", "map" …) or cost ("cost", "latency" …).
@@ -81,37 +83,47 @@ def load_results(folder: str | Path | None = None) -> Results:
     return Results(found, root, problems)
 
 
-def _cell(result: Result) -> dict[str, Any]:
-    return {
-        "dataset": result.dataset.name,
-        "method": result.method,
-        "search": result.search,
-        "identifier": result.identifier,
-        "variant": result.variant,
-        "scale": result.scale,
-        "precision": result.environment.get("precision"),
-        "seed": result.seed,
-        "status": result.status,
-    }
+_Column = Callable[[Any], Any]
+
+_CELL: dict[str, _Column] = {
+    "dataset": lambda result: result.dataset.name,
+    "method": attrgetter("method"),
+    "search": attrgetter("search"),
+    "identifier": attrgetter("identifier"),
+    "variant": attrgetter("variant"),
+    "scale": attrgetter("scale"),
+    "precision": lambda result: result.environment.get("precision"),
+    "seed": attrgetter("seed"),
+    "status": attrgetter("status"),
+}
+_VALUE: dict[str, _Column] = {
+    "value": attrgetter("mean"),
+    "ci_low": lambda estimate: estimate.ci95 and estimate.ci95[0],
+    "ci_high": lambda estimate: estimate.ci95 and estimate.ci95[1],
+}
+_COSTS: dict[str, _Column] = {
+    "train_s": attrgetter("train_s"),
+    "encode_gallery_s": attrgetter("encode_gallery_s"),
+    "build_s": attrgetter("build_s"),
+    "query_ms": lambda cost: cost.query_ms and cost.query_ms.total_p50,
+    "queries_per_s": attrgetter("queries_per_s"),
+    "index_bytes": attrgetter("index_bytes"),
+    "model_bytes": attrgetter("model_bytes"),
+}
 
 
 def _tidy(result: Result) -> Iterator[dict[str, Any]]:
+    cell = _row(_CELL, result)
     if not result.metrics:
-        yield _cell(result) | {"metric": None, "value": None, "ci_low": None, "ci_high": None}
+        yield cell | dict.fromkeys(("metric", *_VALUE))
     for name, estimate in result.metrics.items():
-        low, high = estimate.ci95 or (None, None)
-        yield _cell(result) | {"metric": name, "value": estimate.mean, "ci_low": low, "ci_high": high}
+        yield cell | {"metric": name} | _row(_VALUE, estimate)
 
 
 def _wide(result: Result) -> dict[str, Any]:
-    cost = result.cost
-    costs = {
-        "train_s": cost.train_s,
-        "encode_gallery_s": cost.encode_gallery_s,
-        "build_s": cost.build_s,
-        "query_ms": cost.query_ms.total_p50 if cost.query_ms else None,
-        "queries_per_s": cost.queries_per_s,
-        "index_bytes": cost.index_bytes,
-        "model_bytes": cost.model_bytes,
-    }
-    return _cell(result) | {name: estimate.mean for name, estimate in result.metrics.items()} | costs
+    means = {name: estimate.mean for name, estimate in result.metrics.items()}
+    return _row(_CELL, result) | means | _row(_COSTS, result.cost)
+
+
+def _row(columns: Mapping[str, _Column], of: Any) -> dict[str, Any]:
+    return {name: value(of) for name, value in columns.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from irbench.core.errors import DataError
 
@@ -31,6 +31,12 @@ class ImageSet:
     mirror: bool = True  # does a mirrored image keep its class? False for characters
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", _as_labels(self.labels, self.name))
+        if self.arrays is not None and (self.arrays.dtype != np.uint8 or self.arrays.shape[3:] != (3,)):
+            raise DataError(
+                f"{self.name} split: arrays are uint8 [N,H,W,3], not {self.arrays.dtype} {list(self.arrays.shape)}",
+                code="wrong-shape",
+            )
         if not self.ids:
             raise DataError(
                 f"the {self.name} split has no images: check the split column or file of the data set", code="no-images"
@@ -95,6 +101,7 @@ class Benchmark:
     top_k: int
     incremental: int = 0  # number of gallery images, the last ones, that are added after training and indexing
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} where only some are evaluated
+    loaded: tuple[str, str] | None = None  # its identity when it was loaded: one that was derived from it has another
 
     def __post_init__(self) -> None:
         if not 0 <= self.incremental < len(self.gallery):
@@ -150,6 +157,11 @@ class Benchmark:
         """Number of classes of all three splits together."""
         return len(np.unique(np.concatenate([s.labels for s in (self.train, self.gallery, self.queries)])))
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Name and fingerprint."""
+        return self.name, self.fingerprint
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that defines the task: only results with equal ones can be compared."""
@@ -161,6 +173,17 @@ class Benchmark:
             "splits": [s.fingerprint for s in (self.train, self.gallery, self.queries)],
         } | ({"incremental": self.incremental} if self.incremental else {})
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _as_labels(labels: ArrayLike, split: str) -> NDArray[np.int64]:
+    array = np.asarray(labels)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise DataError(
+            f"{split} split: labels are whole numbers [N], one for each image, not {array.dtype} {list(array.shape)}; "
+            "number the classes from 0",
+            code="bad-label",
+        )
+    return array.astype(np.int64, copy=False)
 
 
 def _first_repeated(ids: tuple[str, ...]) -> str:

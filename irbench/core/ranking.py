@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,11 @@ class Ranking:
 
     def __post_init__(self) -> None:
         rows, scores = self.rows, self.scores
+        if rows.dtype.kind != "i" or scores.dtype.kind != "f":
+            raise ContractError(
+                f"a ranking has whole numbers as rows and real ones as scores, not {rows.dtype}, {scores.dtype}",
+                code="bad-ranking",
+            )
         if rows.ndim != 2 or rows.shape != scores.shape:
             raise ContractError(
                 f"a ranking has rows and scores of one shape [Q,K], not {rows.shape}, {scores.shape}",
@@ -59,8 +64,13 @@ class Ranking:
     @classmethod
     def from_topk(cls, rows: ArrayLike, scores: ArrayLike) -> Self:
         """Return the ranking of an index's unsorted rows [Q,K] and scores [Q,K]; negative rows are missing results."""
-        rows = np.asarray(rows, np.int64)
-        scores = np.where(rows < 0, -np.inf, np.asarray(scores, np.float32)).astype(np.float32)
+        rows, scores = _numbers(rows, "rows", "iu"), _numbers(scores, "scores", "fiu")
+        if rows.ndim != 2 or rows.shape != scores.shape:
+            raise ContractError(
+                f"rows and scores of one shape [Q,K] are needed, not {rows.shape}, {scores.shape}", code="wrong-shape"
+            )
+        rows = rows.astype(np.int64, copy=False)
+        scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
         rows = np.where(rows < 0, MISSING, rows)
         order = np.lexsort((rows, -scores, rows < 0), axis=1)
         return cls(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
@@ -84,5 +94,18 @@ class Ranking:
 
     def without(self, own_rows: NDArray[np.int64]) -> "Ranking":
         """Remove the gallery row in `own_rows` [Q] from each query's results, at any rank; -1 removes none."""
+        if len(own_rows) != len(self):
+            raise ContractError(f"{len(own_rows)} queries need as many results, not {len(self)}", code="wrong-shape")
         own = (self.rows == own_rows[:, None]) & (own_rows[:, None] != MISSING)
         return Ranking.from_topk(np.where(own, MISSING, self.rows), self.scores)
+
+
+def _numbers(given: ArrayLike, what: str, kinds: str) -> NDArray[Any]:
+    """Return an array of numbers of these kinds; nothing is rounded or parsed."""
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ContractError(f"{what} [Q,K]: {error}", code="wrong-shape") from None
+    if array.size and array.dtype.kind not in kinds:
+        raise ContractError(f"{what} are numbers of another kind: {array.dtype}", code="bad-ranking")
+    return array

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -51,6 +52,7 @@ def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
     """Run one experiment in a fresh process that may take `timeout` seconds; one of live objects runs in this one."""
     if not experiment.portable:
         return attempt(experiment)
+    _start_server()
     receiver, sender = _context().Pipe(duplex=False)
     process = _context().Process(target=_work, args=(experiment, sender, _Surroundings.here()))
     with _main_module_hidden():
@@ -72,6 +74,15 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     return context
+
+
+def _start_server() -> None:
+    """Start the server of processes, unless it runs; a Ctrl-C while it imports is answered by this process alone."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by the server
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -113,7 +124,9 @@ def _work(experiment: Experiment, sender: "Connection[Outcome, None]", surroundi
     os.setpgid(0, 0)  # so that what it starts can be ended with it
     os.dup2(2, 1)  # standard output belongs to the command; libraries may chatter on standard error
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    sender.send(attempt(experiment))
+    outcome = attempt(experiment)
+    with suppress(BrokenPipeError):  # the command has been interrupted meanwhile
+        sender.send(outcome)
 
 
 def attempt(experiment: Experiment) -> Outcome:

@@ -44,7 +44,7 @@ class Silent:
 
 def run_here(experiment: Experiment, *, force: bool = False) -> Result:
     """Return the stored result of an experiment, or run it in this process, where what it raises can be caught."""
-    _check([experiment])
+    _check([experiment], force=force)
     stored = None if force else experiment.stored()
     if stored is not None:
         experiment.rescore()
@@ -66,7 +66,7 @@ def run(
 
     What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
     """
-    _check(experiments, writes=not dry_run)
+    _check(experiments, force=force, writes=not dry_run)
     stored = [] if force else [experiment for experiment in experiments if experiment.stored() is not None]
     due = [experiment for experiment in experiments if experiment not in stored]
     watcher.planned(stored, due)
@@ -82,11 +82,11 @@ def run(
     return outcomes
 
 
-def _check(experiments: Sequence[Experiment], *, writes: bool = True) -> None:
+def _check(experiments: Sequence[Experiment], *, force: bool, writes: bool = True) -> None:
     """Find what is wrong with a request before anything is computed."""
     read_datasets_again()
     for experiment in experiments:
-        experiment.check()
+        experiment.check(force=force)
     known_metrics()  # a broken one would be found only when the first cell is scored
     if writes and experiments:
         check_writable(experiments[0].settings.results, "--results")

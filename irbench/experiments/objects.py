@@ -5,7 +5,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import numpy as np
@@ -37,6 +37,12 @@ class PythonFile:
         """The file's name, as a method's name."""
         return legal_name(self.path.stem, _UNNAMED)
 
+    @property
+    def place(self) -> str:
+        """Where the file lies, seen from the current folder if it is below that."""
+        here = Path.cwd()
+        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what the file does, and of what it imports from beside it."""
@@ -60,7 +66,7 @@ class PythonFile:
 
     def load(self) -> Any:
         """Run the file and return its object."""
-        module = pyfile.load(self.path)
+        module = pyfile.load(self.path, f"{pyfile.module_name(self.path)}_{self.digest[:16]}")  # and its neighbours
         return self._found(vars(module), module.__name__)
 
     def _found(self, names: dict[str, Any], module: str) -> Any:
@@ -79,15 +85,42 @@ class PythonFile:
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """A method under the name that it is to have in results; None leaves it to the object."""
+    """An object, or a Python file, under the name that it is to have in results; None leaves it to the object."""
 
     object: Any
-    name: str | None
+    name: str | None = None
 
     @classmethod
-    def of(cls, method: Any, name: str | None = None) -> Any:
-        """Return a recipe's name as it is, and anything else with its name."""
-        return method if isinstance(method, str) and not method.endswith(".py") else cls(method, name)
+    def of(cls, asked: Any, name: str | None = None) -> "Named | None":
+        """Return what is asked for with its name, which "NAME=PATH.py" gives too; None where it is a recipe's name."""
+        if isinstance(asked, cls):
+            return asked
+        if asked is None or isinstance(asked, type):
+            what = "None" if asked is None else "a class"
+            raise UsageError(f"{asked}: an object is needed, not {what}", code="not-a-method")
+        if isinstance(asked, str | Path) and str(asked).endswith(".py"):
+            before, equals, path = str(asked).partition("=")
+            if equals and "/" not in before and not Path(asked).is_file():
+                asked, name = path, before
+            return cls(PythonFile(Path(asked).resolve()), name)
+        if not isinstance(asked, str):
+            return cls(asked, name)
+        if name is not None:
+            raise UsageError(f"name={name!r}: '{asked}' is a recipe and has a name", code="unused-option")
+        return None
+
+    @property
+    def title(self) -> str:
+        """What it is called in results; a given name that would have to be changed is refused, not changed."""
+        if self.name is None:
+            return name_of(self.object)
+        if not isinstance(self.name, str) or legal_name(self.name, _UNNAMED) != self.name:
+            raise UsageError(
+                f"name {self.name!r}: use at most {LONGEST} letters, digits and - _ . and begin and end with a letter "
+                "or digit",
+                code="bad-file-name",
+            )
+        return self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +156,12 @@ class Objects:
         loaded = [one.load() if isinstance(one, PythonFile) else one for one in (self.method, self.search)]
         return replace(self, method=loaded[0], search=loaded[1])
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Where the Python files lie; nothing else tells two files of one name apart."""
+        both = {"method_file": self.method, "search_file": self.search}
+        return {what: one.place for what, one in both.items() if isinstance(one, PythonFile)}
+
     @cached_property
     def identity(self) -> list[str]:
         """What tells these objects from others; of a live object nothing does, so it is never equal to another."""
@@ -144,14 +183,13 @@ class ObjectBuilder(Builder):
 
     def retriever(self) -> Retriever:
         """Return the cell's retriever: the object, or an encoder and a searcher as one."""
-        from irbench.retrievers.adapters import as_retriever
         from irbench.retrievers.dense import Config, DenseRetriever
 
         method = self.objects.loaded.method
         if method is None:
             return super().retriever()
         if kind_of(method) == "retriever":
-            return as_retriever(method)
+            return cast("Retriever", method)
         return DenseRetriever(Config(), self.runtime, self)
 
     def encoder(self, method: str | None = None) -> Encoder:
@@ -172,8 +210,6 @@ class ObjectBuilder(Builder):
 
     def searcher(self) -> Searcher:
         """Return the object as a searcher, or the cell's searcher by its recipe."""
-        from irbench.retrievers.adapters import as_searcher
-
         own = self.objects.loaded.search
         if own is None:
             return super().searcher()
@@ -182,7 +218,7 @@ class ObjectBuilder(Builder):
                 f"{type(own).__name__} is no searcher: it needs build(vectors) and search(vectors, k)",
                 code="not-a-searcher",
             )
-        return as_searcher(own)
+        return cast("Searcher", own)
 
     def classes(self) -> list[type]:
         """Return the classes of what is no object; objects have an identity of their own."""
@@ -224,16 +260,6 @@ def name_of(one: Any) -> str:
         return "vectors"
     own = getattr(one, "name", None)
     return legal_name(own if isinstance(own, str) and own else type(one).__name__, _UNNAMED)
-
-
-def given_name(name: Any) -> str:
-    """Return the name that was given to an object; one that would have to be changed is refused, not changed."""
-    if not isinstance(name, str) or legal_name(name, _UNNAMED) != name:
-        raise UsageError(
-            f"name={name!r}: use at most {LONGEST} letters, digits and - _ . and begin and end with a letter or digit",
-            code="bad-file-name",
-        )
-    return name
 
 
 def _identity(one: Any) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from irbench.config import recipes
@@ -14,7 +13,7 @@ from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice, nearest
 from irbench.data import datasets
 from irbench.experiments.build import dataset_of
-from irbench.experiments.objects import Named, Objects, PythonFile, given_name, is_vectors, kind_of, name_of
+from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of
 from irbench.experiments.run import Experiment, Settings
 
 SEARCHES = ("linear", "ivfpq", "scann", "spann")
@@ -33,8 +32,8 @@ PAPER_DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
 class Request:
     """What the user asked for; empty means the default.
 
-    A method is the name of a recipe ("irgen", "ft-clip+scann"), the path of a Python file that ends in .py, or a live
-    object, with a name or without (see `irbench.experiments.objects`); a search likewise.
+    A method is the name of a recipe ("irgen", "ft-clip+scann"), the path of a Python file that ends in .py, as it is or
+    as "NAME=PATH", or a live object, with a name or without (see `irbench.experiments.objects`); a search likewise.
     """
 
     methods: tuple[Any, ...] = ()
@@ -118,13 +117,10 @@ class _Method:
 
 
 def _method(asked: Any) -> _Method:
-    asked, given = (asked.object, asked.name) if isinstance(asked, Named) else (asked, None)
-    if (own := _object(asked)) is not None:
-        name = name_of(own) if given is None else given_name(given)
-        if name in recipes.names("methods"):
-            raise UsageError(f"'{name}' is the name of a recipe: give the object another (name=…)", code="name-taken")
+    if (named := Named.of(asked)) is not None:
+        own = named.object
         kind = own.kind if isinstance(own, PythonFile) else "encoder" if is_vectors(own) else kind_of(own)
-        return _Method(name=name, object=own, encodes=kind != "retriever")
+        return _Method(name=_title(named, "methods"), object=own, encodes=kind != "retriever")
     name, _, search = asked.partition("+")
     head = recipes.find("methods", name).head(MethodHead)
     if search and head.encoder is None:
@@ -138,21 +134,20 @@ def _method(asked: Any) -> _Method:
 
 
 def _search(asked: Any) -> _Search:
-    if (own := _object(asked)) is not None:
-        return _Search(name=name_of(own), object=own)
+    if (named := Named.of(asked)) is not None:
+        return _Search(name=_title(named, "methods/search"), object=named.object)
     recipes.find("methods/search", asked)
     return _Search(name=asked)
 
 
-def _object(asked: Any) -> Any:
-    """Return the object, or the Python file, that is asked for; None where it is a recipe's name."""
-    if asked is None or isinstance(asked, type):
+def _title(named: Named, family: str) -> str:
+    """Return the name of an object, which no recipe of its family has."""
+    if named.title in recipes.names(family):
         raise UsageError(
-            f"{asked}: an object is needed, not {'None' if asked is None else 'a class'}", code="not-a-method"
+            f"'{named.title}' is the name of a recipe: give the object another ({{NAME: object}}, --method NAME=FILE)",
+            code="name-taken",
         )
-    if isinstance(asked, str | Path) and str(asked).endswith(".py"):
-        return PythonFile(Path(asked).resolve())
-    return None if isinstance(asked, str) else asked
+    return named.title
 
 
 def _of_method(request: Request, method: _Method, searches: Sequence[_Search], dataset: Any) -> Iterator[Planned]:
@@ -201,7 +196,11 @@ def _distinct(found: Iterable[Planned]) -> list[Planned]:
     for cell, objects in found:
         before = known.get(cell)
         if objects is not None and before is not None and not objects.same_as(before):
-            raise UsageError(f"two objects are called {cell.name}: give them names (name=…)", code="name-taken")
+            raise UsageError(
+                f"two objects are called {cell.name} on {cell.dataset}: give them names ({{NAME: object}}, --method "
+                "NAME=FILE)",
+                code="name-taken",
+            )
         known[cell] = objects
     return list(known.items())
 

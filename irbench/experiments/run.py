@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
 
+from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.description import Description
@@ -29,6 +30,7 @@ from irbench.results import files, hits, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored
 from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
+from irbench.retrievers.checked import as_ranking, described
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
 from irbench.runtime.environment import ConcurrentLoad, environment, peak_memory, reset_peak_memory
@@ -121,8 +123,11 @@ class Experiment:
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    def check(self) -> None:
-        """Find what is wrong with the request before anything is computed: recipes, data, the stored result."""
+    def check(self, *, force: bool = False) -> None:
+        """Find what is wrong with the request before anything is computed: recipes, data, the stored result.
+
+        Only with `force` may an object or a benchmark replace the result of another one of its name.
+        """
         if self.cell.shortened and self.settings.results.resolve() == Path("results").resolve():
             raise UsageError(
                 "results/ is for whole runs: leave out --results, or --epochs and --max-queries", code="partial-result"
@@ -132,7 +137,24 @@ class Experiment:
         if self.cell.origin == "recipe":
             with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
                 self.builder.retriever()
-        self.current()
+        older = self.older()
+        if older is not None and self.objects is not None and not force:
+            self._check_same(older, self.objects)
+
+    def _check_same(self, older: Result, objects: Objects) -> None:
+        """Find out whether the stored result is one of these objects, and not of others under the same names."""
+        before = {what: older.retriever.get(what) for what in objects.files}
+        other = ", ".join(
+            f"that of {before[what] or 'a live object'}" for what in before if before[what] != objects.files[what]
+        )
+        if objects.benchmark is not None and older.dataset.fingerprint != self.benchmark.fingerprint:
+            other = f"on other images ({older.dataset.gallery} in the gallery, {older.dataset.queries} queries)"
+        if older.status == "ok" and other:
+            raise UsageError(
+                f"{self.cell}: the result stored in {self.settings.results} is {other}; give this one another name, or "
+                "replace it (force)",
+                code="name-taken",
+            )
 
     def older(self) -> Result | None:
         """Return the result in this cell's place, whatever its inputs; a damaged one counts as none."""
@@ -176,7 +198,7 @@ class Experiment:
         ranking = self._search(retriever)
         identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
         ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
-        description = retriever.describe()
+        description = described(retriever, "retriever")
         timing_load = ConcurrentLoad()
         with_costs = self._with_query_cost(cost, retriever, description)
         load = max((count for count in (training_load.cores(), timing_load.cores()) if count is not None), default=None)
@@ -239,8 +261,8 @@ class Experiment:
     def _search(self, retriever: Retriever) -> Ranking:
         """Rank the gallery for every query; the query image itself is excluded by its id, wherever it ranks."""
         depth, own_rows = self.benchmark.top_k, self.benchmark.own_rows
-        ranking = retriever.search(self.benchmark.queries, depth + int((own_rows >= 0).any()))
-        return ranking.without(own_rows).cut(depth)
+        found = retriever.search(self.benchmark.queries, depth + int((own_rows >= 0).any()))
+        return as_ranking(found, retriever, len(own_rows)).without(own_rows).cut(depth)
 
     def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
         host, device = peak_memory(self.runtime)
@@ -251,7 +273,7 @@ class Experiment:
             status="ok",
             reason=None,
             backbone=description.backbone,
-            retriever=_plain(description.details),
+            retriever=_plain(dict(description.details) | (self.objects.files if self.objects else {})),
             hits=hits.save(judged, folder, seed=self.cell.seed),  # next to the result, which is written last
             cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
@@ -283,6 +305,14 @@ class Experiment:
         if self.objects is None or self.objects.benchmark is None:
             return None
         benchmark, cell = self.objects.benchmark, self.cell
+        loaded = benchmark.loaded and benchmark.loaded[0]
+        taken = benchmark.name == loaded or benchmark.name in recipes.names("datasets")
+        if taken and benchmark.loaded != benchmark.identity:
+            raise UsageError(
+                f"this benchmark is not '{benchmark.name}' as it is loaded: give it another name "
+                "(dataclasses.replace(benchmark, name=…))",
+                code="name-taken",
+            )
         if (benchmark.crop, benchmark.protocol) != (cell.crop, cell.protocol):
             raise UsageError(
                 f"the benchmark is {benchmark.protocol}, crop {benchmark.crop}: say crop and protocol to load_dataset",

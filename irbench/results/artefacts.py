@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import DataError, IrbenchError, StoreError
 from irbench.core.ranking import Ranking
@@ -31,6 +32,11 @@ class Artefacts:
         """Load the benchmark that the result was measured on; another one under its name is refused."""
         facts = result.dataset
         known = {datasets.find(path).name: path for path in self.own}
+        if facts.name not in known and facts.name not in recipes.names("datasets"):
+            raise DataError(
+                f"{facts.name} is no data set that irbench knows: say where its images are (--dataset PATH)",
+                code="not-found",
+            )
         benchmark = self._load(
             known.get(facts.name, facts.name),
             data=self.data,

@@ -1,11 +1,13 @@
-"""Objects of one's own as the encoder, searcher or retriever of a cell: what they return is checked here.
+"""Objects of one's own as the encoder of a cell.
 
 An encoder need only have `encode(images) -> array [N,D]`; `images` is a sequence of PIL images that are decoded when
 they are read. Vectors that were computed elsewhere stand for an encoder too. Shape letters: N images, D dimensions.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from dataclasses import fields
+from functools import cached_property
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +17,22 @@ from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import ContractError
-from irbench.core.ranking import Ranking
 from irbench.data.sources import Source
-from irbench.protocols import Encoder, Retriever, Searcher
+from irbench.protocols import Encoder
+from irbench.retrievers.checked import described
 
 
-class Images(Sequence[Image.Image]):
-    """The images of a split as RGB PIL images, each decoded when it is read; `ids` names them."""
+class Images(ImageSet, Sequence[Image.Image]):
+    """The images of a split, as a sequence of RGB PIL images each of which is decoded when it is read."""
 
-    def __init__(self, images: ImageSet) -> None:
-        self._source = Source(images)
-        self.ids = images.ids
+    @classmethod
+    def of(cls, images: ImageSet) -> Self:
+        """Return a split as a sequence."""
+        return cls(**{one.name: getattr(images, one.name) for one in fields(images)})
 
-    def __len__(self) -> int:
-        return len(self._source)
+    @cached_property
+    def _source(self) -> Source:
+        return Source(self)
 
     @overload
     def __getitem__(self, index: int) -> Image.Image: ...
@@ -51,11 +55,19 @@ class EncoderAdapter:
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return E[N,D] as float32; a `ContractError` where the object returns anything else than N vectors."""
-        return Embeddings(as_vectors(self.encoder.encode(Images(images)), len(images), type(self.encoder).__name__))
+        return Embeddings(as_vectors(self.encoder.encode(Images.of(images)), len(images), type(self.encoder).__name__))
 
     def describe(self) -> Description:
-        """Report the kind of object; nothing is known of its network."""
-        return Description(details={"encoder": type(self.encoder).__qualname__})
+        """Report what the object reports of itself, else its kind alone."""
+        return described(self.encoder, "encoder")
+
+
+class TrainedEncoderAdapter(EncoderAdapter):
+    """An encoder from an object that has to be trained."""
+
+    def train(self, images: ImageSet) -> None:
+        """Train it."""
+        self.encoder.train(Images.of(images))
 
 
 class GivenVectors:
@@ -82,89 +94,25 @@ class GivenVectors:
         return Description(details={"encoder": "vectors computed elsewhere; their encoding is not timed"})
 
 
-class SearcherAdapter:
-    """A searcher from any object with `build(Embeddings)` and `search(Embeddings, k) -> Ranking`."""
-
-    def __init__(self, searcher: Any) -> None:
-        self.searcher = searcher
-
-    def build(self, gallery: Embeddings) -> None:
-        """Index the gallery."""
-        self.searcher.build(gallery)
-
-    def search(self, queries: Embeddings, k: int) -> Ranking:
-        """Return up to `k` gallery rows for each query."""
-        return as_ranking(self.searcher.search(queries, k), type(self.searcher).__name__)
-
-    def describe(self) -> Description:
-        """Report what the object reports of itself, else its kind alone."""
-        return described(self.searcher, "searcher")
-
-
-class RetrieverAdapter:
-    """A retriever from any object with `index(images)` and `search(images, k) -> Ranking`."""
-
-    def __init__(self, retriever: Any) -> None:
-        self.retriever = retriever
-
-    def index(self, gallery: ImageSet) -> None:
-        """Make the gallery searchable."""
-        self.retriever.index(gallery)
-
-    def search(self, queries: ImageSet, k: int) -> Ranking:
-        """Return up to `k` gallery rows for each query."""
-        return as_ranking(self.retriever.search(queries, k), type(self.retriever).__name__)
-
-    def describe(self) -> Description:
-        """Report what the object reports of itself, else its kind alone."""
-        return described(self.retriever, "retriever")
-
-
 def as_encoder(encoder: Any) -> Encoder:
-    """Return an encoder: the object itself where it has all of `irbench.Encoder`, else wrapped."""
-    return encoder if hasattr(encoder, "describe") else EncoderAdapter(encoder)
-
-
-def as_searcher(searcher: Any) -> Searcher:
-    """Return a searcher: the object itself where it has all of `irbench.Searcher`, else wrapped."""
-    return searcher if hasattr(searcher, "describe") else SearcherAdapter(searcher)
-
-
-def as_retriever(retriever: Any) -> Retriever:
-    """Return a retriever: the object itself where it has all of `irbench.Retriever`, else wrapped."""
-    return retriever if hasattr(retriever, "describe") else RetrieverAdapter(retriever)
+    """Return any object with `encode` as an encoder; one that has `train(images)` is trained first."""
+    own = getattr(type(encoder), "train", None)
+    is_mode = getattr(own, "__module__", "").startswith("torch.")  # torch.nn.Module.train, which trains nothing
+    return EncoderAdapter(encoder) if own is None or is_mode else TrainedEncoderAdapter(encoder)
 
 
 def as_vectors(found: Any, count: int, who: str) -> NDArray[np.float32]:
     """Return an array or tensor of `count` vectors as float32 [N,D]; `who` returned it."""
     if hasattr(found, "detach"):
         found = found.detach().cpu().float().numpy()
-    array = np.asarray(found)
+    elif isinstance(found, Embeddings):
+        found = found.array
+    try:
+        array = np.asarray(found)
+    except ValueError as error:
+        raise ContractError(f"{who}: no array of vectors [{count},D]: {error}", code="not-vectors") from None
     if array.dtype.kind not in "fiu":
         raise ContractError(f"{who}: vectors are real numbers, not {array.dtype}", code="not-vectors")
     if array.ndim != 2 or len(array) != count or not array.shape[1]:
         raise ContractError(f"{who}: {count} images need vectors [{count},D], not {array.shape}", code="not-vectors")
     return array.astype(np.float32)
-
-
-def as_ranking(found: Any, who: str) -> Ranking:
-    """Return what a search returned, which has to be a `Ranking`."""
-    if not isinstance(found, Ranking):
-        raise ContractError(
-            f"{who}.search returned {type(found).__name__}, not a Ranking; see irbench.Ranking.from_topk",
-            code="not-a-ranking",
-        )
-    return found
-
-
-def described(part: Any, kind: str) -> Description:
-    """Return what an object reports of itself, or its class's name where it reports nothing."""
-    if hasattr(part, "describe"):
-        found = part.describe()
-        if not isinstance(found, Description):
-            raise ContractError(
-                f"{type(part).__name__}.describe returned {type(found).__name__}, not a Description",
-                code="not-a-description",
-            )
-        return found
-    return Description(details={kind: type(part).__qualname__})

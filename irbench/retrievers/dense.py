@@ -9,6 +9,7 @@ from irbench.core.benchmark import ImageSet
 from irbench.core.description import Description
 from irbench.core.ranking import Ranking
 from irbench.protocols import Components, Trainable
+from irbench.retrievers.checked import described
 from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import span
@@ -59,6 +60,6 @@ class DenseRetriever:
 
     def describe(self) -> Description:
         """Describe the encoder's network and the searcher's index."""
-        encoder, searcher = self.encoder.describe(), self.searcher.describe()
+        encoder, searcher = described(self.encoder, "encoder"), self.searcher.describe()
         details = {**encoder.details, **searcher.details}
         return replace(encoder, index_bytes=searcher.index_bytes, details=details)

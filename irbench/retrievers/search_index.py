@@ -11,6 +11,7 @@ from irbench.core.errors import ContractError
 from irbench.core.ranking import MISSING, Ranking
 from irbench.core.rows import Rows
 from irbench.protocols import Searcher, UpdatableSearcher
+from irbench.retrievers.checked import as_ranking, described
 
 _LARGEST, _SMALLEST = 1e16, 1e-15  # of 10,000 dimensions squared distances are below 1e37; above 1e-30 they are exact
 
@@ -74,17 +75,17 @@ class SearchIndex:
         rows = self._indexed
         queries = self._checked("queries", queries)
         width = min(k, len(rows))
-        found = self.searcher.search(queries, width)
-        self._check(found, len(queries), width, rows.end if self._updatable else len(rows))
+        found = as_ranking(self.searcher.search(queries, width), self.searcher, len(queries))
+        self._check(found, width, rows.end if self._updatable else len(rows))
         if self._scale != 1:
             found = Ranking(found.rows, found.scores / self._scale**2)
         return _padded(found if self._updatable else rows.named(found), k)
 
     def describe(self) -> Description:
         """Describe the index; the vectors that are stored for building it again are no part of it."""
-        described = self.searcher.describe()
+        found = described(self.searcher, "searcher")
         rebuilt = {"built_again": self._rebuilds} if self._rebuilds else {}
-        return replace(described, details={**described.details, **rebuilt})
+        return replace(found, details={**found.details, **rebuilt})
 
     @property
     def _indexed(self) -> Rows:
@@ -132,12 +133,12 @@ class SearchIndex:
             )
         return largest
 
-    def _check(self, found: Ranking, queries: int, width: int, end: int) -> None:
+    def _check(self, found: Ranking, width: int, end: int) -> None:
         name = type(self.searcher).__name__
-        if len(found) != queries or found.top_k > width:
-            due = f"[{queries}, {width}] or narrower"
+        if found.top_k > width:
             raise ContractError(
-                f"{name}.search returned a ranking of shape {list(found.rows.shape)}, due is {due}", code="wrong-shape"
+                f"{name}.search returned {found.top_k} results for a query, more than the {width} asked for",
+                code="wrong-shape",
             )
         if found.rows.size and found.rows.max() >= end:
             raise ContractError(

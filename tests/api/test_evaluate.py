@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 import irbench
-from irbench import evaluate
+from irbench import evaluate, load_results
+from irbench import run as run_all
 from irbench.experiments import latency
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,16 @@ class Grey:
 
     def encode(self, images):
         return np.stack([np.asarray(image)[:, :, 0].ravel() for image in images])
+
+
+MINE = """
+import numpy as np
+
+
+class Mine:
+    def encode(self, images):
+        return np.stack([np.asarray(image)[:, :, 0].ravel() for image in images])
+"""
 
 
 class Backwards:
@@ -91,7 +102,7 @@ def test_scores_per_query_agree_with_the_result(digits) -> None:
 
 
 def test_a_query_in_the_gallery_is_taken_out_before_scoring(digits) -> None:
-    again = replace(digits, queries=replace(digits.gallery, name="queries"))
+    again = replace(digits, name="again", queries=replace(digits.gallery, name="queries"))
     vectors = grey(again.gallery)
     result = irbench.evaluate((vectors, vectors), again, progress=False)
     searcher = Backwards()
@@ -132,8 +143,12 @@ WRONG = {
     "unknown-option": {"method": Grey(), "max_querys": 3},
     "bad-file-name": {"method": Grey(), "name": "a+b"},
     "bad-override": {"method": "pixels", "set": "image_size=4"},
-    "bad-value": {"method": "pixels", "seed": -1},
+    "unused-option": {"method": "pixels", "name": "mine"},
 }
+BAD_VALUES = (
+    {"seed": -1}, {"seed": True}, {"seed": 1.5}, {"epochs": "1"}, {"epochs": -3}, {"max_queries": 2.5},
+    {"max_queries": True}, {"results": None}, {"data": 3}, {"incremental": "no"}, {"progress": "no"}, {"scale": 1},
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("code", WRONG)
@@ -141,6 +156,21 @@ def test_what_cannot_be_evaluated_is_an_error_with_a_code(code, digits) -> None:
     with pytest.raises(irbench.IrbenchError) as raised:
         irbench.evaluate(dataset=digits, progress=False, **WRONG[code])
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize("wrong", BAD_VALUES, ids=str)
+def test_an_argument_of_the_wrong_type_is_refused(wrong) -> None:
+    with pytest.raises(irbench.UsageError) as raised:
+        irbench.evaluate("pixels", **wrong)
+    assert raised.value.code == "bad-value"
+    with pytest.raises(irbench.UsageError) as raised:
+        irbench.run("pixels", seeds=3)
+    assert raised.value.code == "bad-value"
+
+
+def test_a_numpy_integer_is_a_whole_number(digits) -> None:
+    made = irbench.evaluate(Grey(), digits, seed=np.int64(3), max_queries=np.int32(40), progress=False)
+    assert (made.seed, made.shortened) == (3, {"max_queries": 40})
 
 
 def test_nothing_is_not_taken_for_everything() -> None:
@@ -162,6 +192,80 @@ def test_what_is_named_twice_runs_once_and_two_things_of_one_name_do_not(digits)
     with pytest.raises(irbench.IrbenchError) as raised:
         irbench.run([Grey(), Grey()], [digits])
     assert raised.value.code == "name-taken"
+
+
+def test_objects_are_named_by_a_mapping_and_files_on_the_command_line(digits, irbench, tmp_path: Path) -> None:
+    vectors = grey(digits.queries), grey(digits.gallery)
+    made = run_all({"one": Grey(), "other": vectors}, [digits], search={"loop": Backwards()}, progress=False)
+    assert [one.cell for one in made] == ["one+loop", "other+loop"]
+    assert run_all(list(vectors), [digits], progress=False)[0].cell == "vectors+linear"
+    (tmp_path / "below").mkdir()
+    for place in ("mine.py", "below/mine.py"):
+        (tmp_path / place).write_text(MINE)
+    command = ("run", "--max-queries", "20", "-m")
+    assert irbench(*command, "./mine.py", "-m", "below/mine.py").returncode == 2  # two methods called "mine"
+    assert irbench(*command, "./mine.py").returncode == 0
+    other = irbench(*command, "below/mine.py")
+    assert (other.returncode, other.stderr.count("[name-taken]")) == (2, 1)
+    assert irbench(*command, "below/mine.py", "--force").returncode == 0
+    assert irbench(*command, "mine2=mine.py", "-m", "mine3=below/mine.py").returncode == 0
+    stored = {one.method: one.retriever.get("method_file") for one in load_results("runs/results")}
+    assert stored["mine"] == stored["mine3"] == "below/mine.py"
+    assert stored["mine2"] == "mine.py"
+
+
+def test_a_derived_benchmark_does_not_pass_for_the_one_that_it_comes_from(digits) -> None:
+    half = replace(digits, gallery=digits.gallery.take(slice(None, None, 2)))
+    with pytest.raises(irbench.IrbenchError) as raised:
+        irbench.evaluate("pixels", half, progress=False)
+    assert raised.value.code == "name-taken"
+    halves = [replace(half, name="half"), replace(half, name="half", gallery=digits.gallery.take(slice(400)))]
+    first = irbench.evaluate("pixels", halves[0], progress=False)
+    assert first.dataset.gallery == 450
+    with pytest.raises(irbench.IrbenchError) as raised:
+        irbench.evaluate("pixels", halves[1], progress=False)
+    assert raised.value.code == "name-taken"
+    assert irbench.evaluate("pixels", halves[1], force=True, progress=False).dataset.gallery == 400
+
+
+class Trained:
+    """An encoder of one's own with all methods of the protocol."""
+
+    trained = 0
+
+    def train(self, images):
+        self.trained = len(images)
+
+    def encode(self, images):
+        assert self.trained == 899
+        return [np.asarray(images[row])[:, :, 0].ravel() for row in range(len(images))]
+
+    def describe(self):
+        return irbench.Description(details={"made": "by hand"})
+
+
+def test_an_object_that_describes_itself_is_trained_and_checked_as_any_other(digits, monkeypatch) -> None:
+    made = irbench.evaluate(Trained(), digits, max_queries=50, progress=False)
+    assert made.metrics == irbench.evaluate(Grey(), digits, max_queries=50, progress=False).metrics
+    assert made.retriever["made"] == "by hand"
+    monkeypatch.setattr(Trained, "encode", lambda self, images: [[1.0], [1.0, 2.0]])
+    with pytest.raises(irbench.ContractError) as raised:
+        irbench.evaluate(Trained(), digits, progress=False)
+    assert raised.value.code == "not-vectors"
+    monkeypatch.setattr(Backwards, "describe", lambda self: {}, raising=False)
+    with pytest.raises(irbench.ContractError) as raised:
+        irbench.evaluate(Grey(), digits, search=Backwards(), progress=False)
+    assert raised.value.code == "not-a-description"
+    monkeypatch.setattr(Chance, "search", lambda self, queries, k: irbench.Ranking.from_topk([[1]], [[1.0]]))
+    with pytest.raises(irbench.ContractError) as raised:
+        irbench.evaluate(Chance(), digits, progress=False)
+    assert raised.value.code == "wrong-shape"
+
+
+def test_frames_of_nothing_have_columns(tmp_path: Path) -> None:
+    nothing = irbench.load_results(tmp_path)
+    assert list(nothing.to_dataframe())[-4:] == ["metric", "value", "ci_low", "ci_high"]
+    assert {"method", "query_ms"} <= set(nothing.to_dataframe(wide=True))
 
 
 def test_a_torch_module_is_left_as_it_was() -> None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raising import raises
 
-from irbench.core.errors import ContractError
+from irbench.core.benchmark import ImageSet
+from irbench.core.errors import ContractError, DataError
 from irbench.core.ranking import MISSING, Ranking
 
 
@@ -58,6 +59,35 @@ def test_own_rows_are_removed_by_identity_wherever_they_rank(answers, data):
 def test_a_plug_in_that_breaks_the_contract_is_reported_how(rows, scores, code, named):
     with raises(ContractError, code, named):
         Ranking(np.array(rows), np.array(scores, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores", "code"),
+    [
+        ([[3.5, 1]], [[2.0, 1.0]], "bad-ranking"),
+        ([[np.nan, 1]], [[2.0, 1.0]], "bad-ranking"),
+        ([["3", "1"]], [[2.0, 1.0]], "bad-ranking"),
+        ([[3, 1]], [["2", "1"]], "bad-ranking"),
+        ([[3, 1], [2]], [[2.0, 1.0], [1.0]], "wrong-shape"),
+        ([[3, 1]], [[2.0]], "wrong-shape"),
+        ([3, 1], [2.0, 1.0], "wrong-shape"),
+    ],
+)
+def test_from_topk_rounds_and_parses_nothing(rows, scores, code):
+    with raises(ContractError, code):
+        Ranking.from_topk(rows, scores)
+
+
+def test_a_ranking_of_other_queries_is_no_ranking_of_these():
+    with raises(ContractError, "wrong-shape"):
+        Ranking.from_topk([[1, 2]], [[2.0, 1.0]]).without(np.array([-1, -1]))
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], [0.0, 1.5], [[0], [1]], [None, 0]], ids=str)
+def test_labels_are_whole_numbers(labels):
+    with raises(DataError, "bad-label"):
+        ImageSet(name="gallery", ids=("x", "y"), labels=labels)
+    assert ImageSet(name="gallery", ids=("x", "y"), labels=[0, 1]).labels.dtype == np.int64
 
 
 @given(answers(), st.data())
