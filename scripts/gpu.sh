@@ -38,12 +38,12 @@ bench() {
   measure encode irbench bench encode --precision "$(pick bf16 fp32)" --batches "$(pick 1,16,64,128,256,512 1)" \
     --device "$DEVICE" --patience 1
   measure beam irbench bench beam --precision "$(pick bf16 fp32)" --beam-sizes "$(pick 1,10,20,30 1,10)" \
-    --batches "$(pick 1,2,4,8,16,32,64,128,256,512 1)" --compare "" --device "$DEVICE" --patience 1
+    --num-layers "$(pick 12,24 12)" --batches "$(pick 1,2,4,8,16,32,64,128,256,512 1)" --compare "" --device "$DEVICE" --patience 1
   # the reference decodes in float32
   measure reference irbench bench beam --precision fp32 --beam-sizes "$(pick 10,30 2)" --batches "$(pick 1,16 1)" \
-    --compare "$(pick 1x10,1x30,16x30 1x2)" --device "$DEVICE" --patience 1
+    --num-layers 12 --compare "$(pick 1x10,1x30,16x30 1x2)" --device "$DEVICE" --patience 1
   measure graphs irbench bench beam --graphs --precision "$(pick bf16 fp32)" --beam-sizes "$(pick 1,10,20,30 2)" \
-    --batches "$(pick 1,2,4,8,16,32 1)" --compare "" --device "$DEVICE" --patience 1
+    --num-layers 12 --batches "$(pick 1,2,4,8,16,32 1)" --compare "" --device "$DEVICE" --patience 1
   measure trainings "$PYTHON" scripts/floor.py "$DEVICE"
   if [ "$DEVICE" = cuda ]; then # last, because compiling takes its time
     measure compiled irbench bench encode --compile --precision bf16 --batches 128,512 --device cuda --patience 1

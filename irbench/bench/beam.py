@@ -35,6 +35,7 @@ class Point:
     """One measurement: seconds are medians over repeats, of one batch."""
 
     precision: str
+    num_layers: int  # blocks of the decoder
     batch: int
     beam_size: int
     encoder_s: float
@@ -59,6 +60,7 @@ class Point:
 class Comparison:
     """The reference decoder in float32, compared with the fast one."""
 
+    num_layers: int  # blocks of the decoder
     batch: int
     beam_size: int
     reference_s: float  # decoding alone, of one batch
@@ -152,6 +154,7 @@ def compare(model: Model, plan: Plan) -> Iterator[Comparison]:
         reference_s, encoder_s = timer.seconds["search"], median(timers, "encode")
         differing, difference = disagreement(model.search(batch, beam_size, fast), expected)
         yield Comparison(
+            num_layers=plan.num_layers,
             batch=batch,
             beam_size=beam_size,
             reference_s=reference_s,
@@ -202,6 +205,7 @@ def _point(model: Model, batch: int, beam_size: int, timers: list[Timer], detail
     total, has_subspans = median(timers, "total"), "decoder" in detailed[0].seconds
     return Point(
         precision=model.runtime.precision,
+        num_layers=model.decoder.config.num_layers,
         batch=batch,
         beam_size=beam_size,
         encoder_s=median(timers, "encode"),

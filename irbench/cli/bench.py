@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,6 +50,9 @@ class BeamOptions(NetworkOptions):
     """The options of `irbench bench beam`."""
 
     beam_sizes: Annotated[str, typer.Option("--beam-sizes", help="Beam sizes.")] = "1,10,20,30"
+    num_layers: Annotated[str, typer.Option("--num-layers", help="Blocks of the decoder (the paper has both).")] = (
+        "12,24"
+    )
     compare: Annotated[
         str, typer.Option("--compare", help="BATCHxBEAMS for which the slow reference decoder runs too.")
     ] = "1x30,16x30"
@@ -64,7 +67,8 @@ def beam(options: BeamOptions) -> None:
     from irbench.bench import beam as bench
 
     _use(options.threads)
-    plan = bench.Plan(
+    sizes = _numbers("--num-layers", options.num_layers)
+    shared = bench.Plan(
         beam_sizes=_numbers("--beam-sizes", options.beam_sizes),
         batches=_numbers("--batches", options.batches),
         compared=tuple(_pair(text) for text in options.compare.split(",") if text),
@@ -75,11 +79,12 @@ def beam(options: BeamOptions) -> None:
     known, points, comparisons = [], [], []
     for runtime in _runtimes(options.device, options.precision):
         rates, shown = _rates(runtime, options)
-        model = bench.Model(plan, runtime)
         known += shown
-        points += _shown(bench.measure(model, plan, rates), POINT, as_json=options.as_json)
-        if runtime.precision == "fp32":
-            comparisons += _shown(bench.compare(model, plan), COMPARISON, as_json=options.as_json)
+        for plan in (replace(shared, num_layers=size) for size in sizes):
+            model = bench.Model(plan, runtime)
+            points += _shown(bench.measure(model, plan, rates), POINT, as_json=options.as_json)
+            if runtime.precision == "fp32":
+                comparisons += _shown(bench.compare(model, plan), COMPARISON, as_json=options.as_json)
     if options.as_json:
         typer.echo(json.dumps({"machine": known, "points": points, "reference": comparisons}))
 
@@ -199,6 +204,7 @@ def metrics(options: MetricsOptions) -> None:
 Columns = dict[str, Callable[[Any], str]]
 POINT: Columns = {
     "precision": lambda p: p.precision,
+    "blocks": lambda p: f"{p.num_layers}",
     "batch": lambda p: f"{p.batch}",
     "beam size": lambda p: f"{p.beam_size}",
     "latency ms": lambda p: f"{1000 * p.total_s:,.2f}",
@@ -226,6 +232,7 @@ ENCODED: Columns = {
     "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
 }
 COMPARISON: Columns = {
+    "blocks": lambda c: f"{c.num_layers}",
     "batch": lambda c: f"{c.batch}",
     "beam size": lambda c: f"{c.beam_size}",
     "reference ms/query": lambda c: f"{1000 * c.reference_s / c.batch:,.1f}",

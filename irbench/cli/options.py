@@ -100,6 +100,10 @@ class OverrideOptions:
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipes (irbench show NAME); repeatable."),
     ] = None
+    beam_size: Annotated[
+        int | None,
+        typer.Option("--beam-size", min=1, help="Beams (irgen); by default as many as results are asked for."),
+    ] = None
     decode: Annotated[
         str | None, typer.Option("--decode", help="beam (beam search) or exact (exact top-K decoding); irgen.")
     ] = None
@@ -109,7 +113,7 @@ class OverrideOptions:
 
     def pairs(self) -> Overrides:
         """Return the keys and values, those with an option of their own included."""
-        named = {"decode": self.decode, "rerank": self.rerank}
+        named = {"beam_size": self.beam_size, "decode": self.decode, "rerank": self.rerank}
         own = tuple((key, value) for key, value in named.items() if value is not None)
         return tuple(dict((*map(parse_override, self.overrides or ()), *own)).items())
 

@@ -26,7 +26,7 @@ ABLATIONS: Mapping[str, Ablation] = {
     "identifier": Ablation(identifiers=("random", "hkm", "hkm-200", "hkm-500", "rqvae", "semantic")),
     "length": Ablation(overrides=tuple((("num_codebooks", length),) for length in (2, 4, 6, 8))),
     "beam": Ablation(
-        overrides=(*((("beam_size", beams),) for beams in (1, 10, 20, 30)), (("decode", "exact"),)),
+        overrides=(*((("beam_size", beams),) for beams in (1, 8, 10, 20, 30)), (), (("decode", "exact"),)),
         tables=("precision", "latency", "components"),
     ),
     "fresh": Ablation(
@@ -35,7 +35,7 @@ ABLATIONS: Mapping[str, Ablation] = {
             (),
             (("within", "similarity"),),
             (("rerank", 30),),
-            (("beam_size", 100), ("rerank", 100)),
+            (("rerank", 100),),
             (("unseen", "nearest"),),
             (("unseen", "generate"),),
             (("unseen", "generate"), ("within", "similarity"), ("rerank", 30)),

@@ -7,7 +7,8 @@ Which of our metrics a published number may stand beside:
   In-shop's numbers are `precision_irgen`. On CUB200 and Cars196, where K ≤ 8 is below the size of every class, both
   definitions agree.
 - Its Recall@K is 1 if any of the first K results is relevant: `hit_rate`. Its MAP@100 is taken as AP with denominator
-  min(n, 100): no other definition allows 76 % on ImageNet.
+  min(n, 100). A denominator of n is ruled out (an ImageNet class has 1,281 images on average, so 100 results reach at
+  most 100/1,281, and the paper has 76.0 %); the number of retrieved positives is not.
 
 Known misprints and gaps, kept as printed:
 

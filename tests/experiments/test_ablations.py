@@ -1,5 +1,6 @@
 """Ablations: which cells they are made of."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,10 @@ from irbench.runtime.machine import Runtime
 
 
 def test_a_change_to_the_usual_value_is_the_usual_cell() -> None:
-    assert cells(Request(methods=("irgen",), overrides=(("beam_size", 30),))) == cells(Request(methods=("irgen",)))
-    on_cub = cells(
-        Request(methods=("irgen",), datasets=("cub200",), overrides=(("beam_size", 30),))
-    )  # where 8 are usual
-    assert [cell.variant for cell in on_cub] == ["beam_size-30"]
+    assert cells(Request(methods=("irgen",), overrides=(("rerank", 0),))) == cells(Request(methods=("irgen",)))
+    published = Request(methods=("irgen-as-published",), datasets=("cub200",), overrides=(("beam_size", 8),))
+    assert [cell.variant for cell in cells(published)] == [None]  # 8 are usual there
+    assert [cell.variant for cell in cells(replace(published, datasets=("inshop",)))] == ["beam_size-8"]
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
@@ -73,7 +73,7 @@ def test_the_methods_that_are_named_are_the_ones_that_are_varied() -> None:
 def test_a_change_asked_for_gives_way_to_the_one_that_is_varied() -> None:
     found = ablation_cells("beam", Request(overrides=(("decode", "exact"), ("beam_size", 5))))
     assert all(len(dict(cell.overrides)) == len(cell.overrides) for cell in found)
-    assert {dict(cell.overrides).get("beam_size", 30) for cell in found} == {1, 5, 10, 20, 30}
+    assert {dict(cell.overrides)["beam_size"] for cell in found} == {1, 5, 8, 10, 20, 30}
 
 
 def test_options_of_generation_are_refused_where_nothing_is_generated() -> None:

@@ -33,6 +33,7 @@ from irbench.training.loop import train
 
 Search = BeamSearch | ExactSearch
 _SEARCHES: Mapping[str, type[Search]] = {"beam": BeamSearch, "exact": ExactSearch}
+LEAST_BEAMS = 30  # the paper's beam size on most data sets
 _COMPARED = 512  # queries, at most, for which beam search is compared with exact search
 
 
@@ -50,9 +51,9 @@ class Config(StartConfig):
     targets_per_image: PositiveInt = 1  # identifiers of its class that an image is trained on, each time it is seen
     label_smoothing: Part = 0.0
     residual: Literal["stream", "normalised"] = "stream"  # what a block of the decoder adds to: see DecoderConfig
-    beam_size: PositiveInt = 30
+    beam_size: PositiveInt | None = None  # None: as many as images are asked for, so that the ranking is full
     search_batch: PositiveInt = 64  # queries that are decoded at once
-    decode: Literal["beam", "exact"] = "beam"  # exact: the `beam_size` most probable identifiers
+    decode: Literal["beam", "exact"] = "beam"  # exact: the most probable identifiers, as many as beams
     # Beyond the paper. Similarity is the distance of features of the decoder's own network: a query's are computed
     # anyway, the gallery's are stored with the index.
     within: Literal["gallery", "similarity"] = "gallery"  # the order of images that share an identifier
@@ -85,6 +86,7 @@ class IrgenRetriever:
         self._training: dict[str, dict[str, object]] = {}
         self._indexed: Gallery | None = None
         self._misses: Misses | None = None
+        self._beam_size = config.beam_size or LEAST_BEAMS  # of the latest search
 
     def train(self, images: ImageSet) -> None:
         """Train the identifier, then the encoder-decoder on pairs of images of one class."""
@@ -132,7 +134,12 @@ class IrgenRetriever:
         self._use(self._gallery.without(rows))
 
     def search(self, queries: ImageSet, k: int) -> Ranking:
-        """Generate the best identifiers for each query and return the ranking [Q,k] of their images."""
+        """Generate the best identifiers for each query and return the ranking [Q,k] of their images.
+
+        Each identifier has an image, so that k beams fill the ranking. A smaller `beam_size` of the recipe leaves the
+        ends of rankings empty.
+        """
+        self._beam_size = self.config.beam_size or max(LEAST_BEAMS, self._depth(k))
         if self.config.decode == "exact" and not caches_bypassed():
             self._misses = self._compare(queries)
         return Ranking.stack([self._search_batch(images, k) for images in self._batches(queries)])
@@ -149,7 +156,7 @@ class IrgenRetriever:
             with self.runtime.autocast():
                 tokens = self._tokens(images)
                 with span("search"):
-                    codes = generate(self._trained.decoder, tokens, self.config.beam_size)
+                    codes = generate(self._trained.decoder, tokens, self.config.beam_size or LEAST_BEAMS)
                     generated.append(codes.cpu().numpy())
         return np.concatenate(generated)
 
@@ -161,7 +168,7 @@ class IrgenRetriever:
         details: dict[str, Any] = {
             "training": {**identifier.pop("training", {}), **self._training},
             **identifier,
-            "beam_size": config.beam_size,
+            "beam_size": self._beam_size,
             "decode": config.decode,
             "within": config.within,
             "rerank": config.rerank,
@@ -231,15 +238,15 @@ class IrgenRetriever:
         by_beam, exact = [], []
         for images in self._batches(queries.take(np.arange(count) * len(queries) // count)):
             tokens = self._tokens(images)
-            by_beam.append(self._leaves(tokens, self.config.beam_size, beam_search))
-            exact.append(self._leaves(tokens, self.config.beam_size))
+            by_beam.append(self._leaves(tokens, self._beam_size, beam_search))
+            exact.append(self._leaves(tokens, self._beam_size))
         return misses(_joined(by_beam), _joined(exact))
 
     def _search_batch(self, images_uint8: torch.Tensor, k: int) -> Ranking:
         """Return the ranking [B,k] of query images [B,H,H,3]."""
         tokens = self._tokens(images_uint8)
         with span("search"):
-            leaves, scores = self._leaves(tokens, self.config.beam_size)
+            leaves, scores = self._leaves(tokens, self._beam_size)
             with subspan("lookup"):
                 found = self._gallery.trie.ranking(leaves, scores, self._depth(k))
             return self._reordered(found, tokens).cut(k) if self.config.compares else found

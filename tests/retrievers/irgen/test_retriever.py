@@ -19,7 +19,7 @@ from irbench.data.pixels import View, pixels
 from irbench.networks.backbones import Featurizer, center_crop
 from irbench.protocols import Generative, SupportsUpdates
 from irbench.retrievers.irgen.gallery import by_similarity
-from irbench.retrievers.irgen.retriever import Config, IrgenRetriever
+from irbench.retrievers.irgen.retriever import LEAST_BEAMS, Config, IrgenRetriever
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
 
@@ -216,6 +216,20 @@ def test_without_a_trie_the_best_sequences_are_those_of_the_whole_table(make: An
     few = make(beam_size=3)
     few.index(images)
     assert few.generate(images).shape == (40, 3, LENGTH)
+
+
+@pytest.mark.parametrize("changes", [{}, {"rerank": 36}, {"within": "similarity"}, {"decode": "exact"}], ids=str)
+def test_a_ranking_is_as_deep_as_it_is_asked_for_unless_the_recipe_has_fewer_beams(make, images, changes) -> None:
+    full, few = make(**{"beam_size": None} | changes), make(**{"beam_size": 2} | changes)
+    for retriever in (full, few):
+        retriever.index(images)
+    assert (full.search(images, 33).rows != MISSING).all()
+    assert full.describe().details["beam_size"] >= 33
+    assert (full.search(images, 5).rows != MISSING).all()
+    assert full.describe().details["beam_size"] >= LEAST_BEAMS  # a short ranking is searched for no less
+    leaves = len(np.unique(few.identifiers().codes, axis=0))
+    assert leaves > 2
+    assert (few.search(images, 40).rows == MISSING).any()
 
 
 def mislead(retriever: IrgenRetriever, seed: int) -> None:
