@@ -36,6 +36,8 @@ class Judged:
 
     hits: NDArray[np.bool_]  # [Q',K]
     positives: NDArray[np.int64]  # [Q'] n
+    classes: NDArray[np.int64] | None = None  # [Q'] of the queries; None where each counts as its own
+    found: NDArray[np.int64] | None = None  # [Q'] results, K where there are no more to be had; None: not known
 
     @property
     def top_k(self) -> int:
@@ -67,6 +69,13 @@ class Judged:
         summed = np.zeros((len(self.hits), 1 + self.top_k))
         np.cumsum(at_hits, axis=1, out=summed[:, 1:])
         return summed
+
+    def short(self, k: int) -> float | None:
+        """Return the share of queries with fewer than `k` results, or than n where `k` is 0; None: not known."""
+        if self.found is None:
+            return None
+        wanted = np.minimum(k or self.positives, self.top_k)
+        return float((self.found < wanted).mean()) if len(self.found) else 0.0
 
     def hits_in(self, k: int) -> NDArray[np.int32]:
         """Return the number of hits [Q'] among the first `k` results."""
@@ -273,11 +282,15 @@ def per_query(judged: Mapping[str, Judged], name: str) -> Values:
 def judge(ranking: Ranking, benchmark: Benchmark, queries: NDArray[np.int64]) -> Judged:
     """Return the hits and positives of the chosen queries."""
     rows, targets = ranking.rows, benchmark.queries.labels
-    positives = benchmark.positives
+    positives, own_rows = benchmark.positives, benchmark.own_rows
     if len(queries) < len(rows):
-        rows, targets, positives = rows[queries], targets[queries], positives[queries]
+        rows, targets = rows[queries], targets[queries]
+        positives, own_rows = positives[queries], own_rows[queries]
     labels = np.append(benchmark.gallery.labels, -1).astype(np.int32)  # row -1, a missing result, is of no class
-    return Judged(labels[rows] == targets[:, None].astype(np.int32), positives)
+    hits = labels[rows] == targets[:, None].astype(np.int32)
+    found = (rows != MISSING).sum(axis=1)
+    complete = found >= len(benchmark.gallery) - (own_rows >= 0)
+    return Judged(hits, positives, targets, np.where(complete, ranking.top_k, found))
 
 
 def _judge_part(ranking: Ranking, benchmark: Benchmark, part: str) -> Judged:
@@ -287,10 +300,13 @@ def _judge_part(ranking: Ranking, benchmark: Benchmark, part: str) -> Judged:
     queries = np.flatnonzero(positives)
     rows = ranking.rows[queries]
     inside = (rows >= part_rows.start) & (rows < part_rows.stop)
+    full = (rows != MISSING).sum(axis=1) >= min(ranking.top_k, len(benchmark.gallery) - 1)
     order = np.argsort(~inside, axis=1, kind="stable")
     rows = np.take_along_axis(np.where(inside, rows, MISSING), order, axis=1)
     labels = np.append(benchmark.gallery.labels, -1)
-    return Judged(labels[rows] == benchmark.queries.labels[queries][:, None], positives[queries])
+    targets = benchmark.queries.labels[queries]
+    found = np.where(full, ranking.top_k, inside.sum(axis=1))
+    return Judged(labels[rows] == targets[:, None], positives[queries], targets, found)
 
 
 def _why_not(measure: Measure, judged: Judged, scope: Scope) -> str:

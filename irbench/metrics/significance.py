@@ -1,51 +1,22 @@
-"""The uncertainty of means over queries, and the significance of differences between rankings of the same queries.
+"""The significance of differences between rankings of the same queries.
 
-Bootstrap confidence intervals for all metrics of a ranking at once, the paired randomisation test, and Holm's
-correction for multiple tests. Shape letters: Q queries, B resamples, M metrics, R rankings, C columns of a table.
+The paired randomisation test, and Holm's correction for multiple tests. The signs that are drawn are those of whole
+classes of queries, whose scores depend on each other: `by_class` adds them up first. Over several seeds see
+`irbench.metrics.uncertainty.p_value`. Shape letters: Q queries or classes, B draws of signs, R rankings, C columns of a
+table, S seeds.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from irbench.metrics.uncertainty import p_value
+
 _CHUNK_BYTES = 32 << 20
 _MANY = 500  # differences beyond which the sum of randomly signed ones is taken as normally distributed
-
-
-def intervals(
-    values: Mapping[str, NDArray[np.float64]], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> dict[str, tuple[float, float]]:
-    """Return the percentile bootstrap confidence interval of the mean of each metric over the queries.
-
-    Args:
-        values: [Q] for each metric, of the same queries in the same order. Differences between two methods' values give
-            a paired interval of the difference.
-        seed: equal seeds draw equal resamples, so that intervals are reproducible.
-        resamples: number of times that Q queries are drawn with replacement, shared by all metrics.
-        level: share of the resampled means between the bounds.
-    """
-    if not values:
-        return {}
-    means = _resampled_means(np.stack(list(values.values()), axis=1), np.random.default_rng(seed), resamples)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0).tolist()
-    return dict(zip(values, zip(low, high, strict=True), strict=True))
-
-
-def _resampled_means(values: NDArray[np.float64], rng: np.random.Generator, resamples: int) -> NDArray[np.float64]:
-    """Return the means [B,M] of `values` [Q,M] in each resample, as a product with how often each query was drawn."""
-    size = len(values)
-    chunk = max(1, _CHUNK_BYTES // (8 * size))
-    sizes = (min(chunk, resamples - start) for start in range(0, resamples, chunk))
-    return np.concatenate([_draw_counts(rng, count, size) @ values for count in sizes]) / size
-
-
-def _draw_counts(rng: np.random.Generator, resamples: int, size: int) -> NDArray[np.float64]:
-    """Return how often each of Q queries is drawn [B,Q] when Q are drawn with replacement."""
-    drawn = rng.integers(0, size, (resamples, size))
-    drawn += np.arange(resamples)[:, None] * size  # a range of bins for each resample, so that one bincount serves all
-    return np.bincount(drawn.ravel(), minlength=resamples * size).reshape(resamples, size).astype(np.float64)
 
 
 def randomised(differences: NDArray[np.float64], *, resamples: int = 9999, seed: int = 0) -> float:
@@ -130,6 +101,19 @@ def _bits(rng: np.random.Generator, resamples: int, size: int) -> NDArray[np.uin
     """Return random bits [B,Q]."""
     drawn = np.frombuffer(rng.bytes(-(-resamples * size // 8)), np.uint8)
     return np.unpackbits(drawn, count=resamples * size).reshape(resamples, size)
+
+
+def pairwise_over_seeds(scores: NDArray[np.float64], classes: NDArray[np.integer[Any]] | None) -> NDArray[np.float64]:
+    """Return the p-values [C,R,R] of paired differences between R rankings with scores [C,R,S,Q] of several seeds."""
+    return np.stack([p_value(row[:, None] - scores, classes) for row in np.moveaxis(scores, 1, 0)], axis=1)
+
+
+def by_class(scores: NDArray[np.float64], classes: NDArray[np.integer[Any]] | None) -> NDArray[np.float64]:
+    """Return sums [..,G] of scores [..,Q] over the queries of each class; without classes, or with one, the scores."""
+    if classes is None or (groups := np.unique(classes, return_inverse=True)[1]).max(initial=0) == 0:
+        return scores
+    order = np.argsort(groups, kind="stable")
+    return np.add.reduceat(scores[..., order], np.searchsorted(groups[order], np.arange(groups.max() + 1)), axis=-1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -42,7 +42,7 @@ def _environment(table: Table, panel: Panel) -> Iterator[str]:
 def _cells(row: Row, panel: Panel) -> Iterator[str]:
     yield from map(plain, words(row, panel))
     for cell, column in zip(row.cells, panel.columns, strict=True):
-        value = plain(number(cell.value, column))
+        value = plain(number(cell, column))
         bounds = spread(cell, column)
         small = rf"{{\scriptsize {plain(bounds)}}}" if bounds else ""
         mark = r"$\approx$" if cell.tied else ""

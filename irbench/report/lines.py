@@ -138,10 +138,11 @@ def _line(done: Sequence[Result], failed: Sequence[Result], metric: str, columns
 
 
 def _cell(readings: Sequence[Reading]) -> Cell:
-    known = [(reading.value, reading.interval) for reading in readings if reading.value is not None]
+    known = [reading for reading in readings if reading.value is not None]
+    values = [reading.value for reading in known if reading.value is not None]
     if not known:
         return Cell()
+    short = fmean(reading.short for reading in known)
     if len(known) == 1:
-        return Cell(*known[0])
-    values = [value for value, _ in known]
-    return Cell(fmean(values), deviation=stdev(values))
+        return Cell(values[0], interval=known[0].interval, short=short)
+    return Cell(fmean(values), deviation=stdev(values), short=short)

@@ -54,10 +54,10 @@ _VARIANTS = tuple(
 )
 # variants of the ablations, so that no two of them look alike by chance; any other one is drawn by its name's hash
 _KNOWN = (
-    "beam_size-1", "beam_size-10", "beam_size-20", "decode-exact",
+    "beam_size-1", "beam_size-8", "beam_size-10", "beam_size-20", "beam_size-30", "decode-exact",
     "num_codebooks-2", "num_codebooks-6", "num_codebooks-8",
     "hkm", "hkm-200", "hkm-500", "rqvae", "random",
-    "beam_size-100,rerank-100", "rerank-30", "within-similarity", "unseen-nearest", "unseen-generate",
+    "rerank-100", "rerank-30", "within-similarity", "unseen-nearest", "unseen-generate",
     "unseen-generate,within-similarity,rerank-30",
 )  # fmt: skip
 

@@ -7,20 +7,21 @@ from irbench.report.quantities import Quantity
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as it is printed, or None for a gap, with its 95 % interval or its deviation over seeds.
+    """A number as it is printed, or None for a gap, with its 95 % interval and its deviation over seeds.
 
     Measured rows of a panel are tested against each other on the same queries, column by column: `p` is that of the
     row against the best one, `rank` the best and the worst place that the row may have, both after Holm's correction
-    for all pairs of rows in the column. None where there is nothing to test: one row, or no stored hits.
+    for all pairs of rows with the same seeds in the column. None where there is nothing to test: one row, or no hits.
     """
 
     value: float | None = None
-    interval: tuple[float, float] | None = None  # of the mean over the queries, where there is one seed
+    interval: tuple[float, float] | None = None  # 95 %, over the classes of the queries, and over seeds
     deviation: float | None = None  # standard deviation over the seeds, where there are several
     best: bool = False  # as printed, of the measured rows
     p: float | None = None
     tied: bool = False  # not the best, and no significant difference from it
     rank: tuple[int, int] | None = None
+    short: float = 0.0  # share of the queries for which fewer results than K, or than n, were returned
 
 
 @dataclass(frozen=True, kw_only=True)

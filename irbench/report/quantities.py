@@ -19,6 +19,7 @@ class Reading:
     value: float | None
     interval: tuple[float, float] | None = None
     reason: str = ""
+    short: float = 0.0  # see report.panel.Cell
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _at(measure: Measure) -> Quantity:
             return Reading(None, reason=estimate.reason or "")
         low, high = estimate.ci95 or (None, None)
         interval = None if low is None or high is None else (100 * low, 100 * high)
-        return Reading(100 * estimate.mean, interval)
+        return Reading(100 * estimate.mean, interval, short=estimate.short or 0.0)
 
     label = f"@{measure.k}" if measure.metric.at_k else measure.metric.label
     return Quantity(str(measure), label, read, better=1 if measure.metric.higher_is_better else -1)

@@ -1,19 +1,22 @@
 """Which rows of a panel differ significantly: paired tests on the same queries.
 
-A row's score of a query is its mean over the seeds, the same seeds for every row. The tests are about other queries for
-these very networks; they do not cover retraining with other seeds.
+Rows with the same seeds are a family of comparisons. Those of one seed are tested by random signs of whole classes of
+queries: about other classes for these very networks. Those of several are tested over classes and seeds, so that they
+cover retraining too.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from irbench.core.errors import StoreError
 from irbench.metrics.retrieval import METRICS, Judged, Values, per_query
-from irbench.metrics.significance import holm, pairwise
+from irbench.metrics.significance import by_class, holm, pairwise, pairwise_over_seeds
+from irbench.metrics.uncertainty import interval
 from irbench.report.lines import Line
 from irbench.report.panel import Cell
 from irbench.report.quantities import Quantity
@@ -24,41 +27,84 @@ ALPHA = 0.05
 
 
 def marked(lines: Sequence[Line], columns: Sequence[Quantity]) -> list[Line]:
-    """Mark the best of two or more measured values, as printed; published values are never marked."""
-    best = [_best(column, [line.row.cells[c].value for line in lines if line.row.kind == "measured"])
+    """Mark the best of two or more measured values, as printed.
+
+    Published values are never marked, nor are those of queries with fewer results than K.
+    """
+    best = [_best(column, [line.row.cells[c] for line in lines if line.row.kind == "measured"])
             for c, column in enumerate(columns)]  # fmt: skip
     return [
         line if line.row.kind != "measured" else _with(line, [
-            replace(cell, best=cell.value is not None and round(cell.value, column.digits) == value)
+            replace(cell, best=cell.value is not None and not cell.short and round(cell.value, column.digits) == value)
             for cell, column, value in zip(line.row.cells, columns, best, strict=True)])
         for line in lines
     ]  # fmt: skip
 
 
-def _best(column: Quantity, values: Sequence[float | None]) -> float | None:
-    known = [round(value, column.digits) for value in values if value is not None]
-    if len(known) < 2 or not column.better:
+def _best(column: Quantity, cells: Sequence[Cell]) -> float | None:
+    known = [cell for cell in cells if cell.value is not None]
+    complete = [round(cell.value, column.digits) for cell in known if cell.value is not None and not cell.short]
+    if len(known) < 2 or not complete or not column.better:
         return None
-    return max(known, key=lambda value: column.better * value)
+    return max(complete, key=lambda value: column.better * value)
 
 
 def ranked(lines: Sequence[Line], columns: Sequence[Quantity], judge: Judge) -> tuple[list[Line], list[str]]:
-    """Return the lines with p values and ranks, where there are hits to test; and notes on where there are none."""
+    """Return the lines with p values, ranks and the intervals of several seeds; and notes on what cannot be tested."""
     if not any(map(_metric, columns)):
         return list(lines), []
     known = {i: _judged(line, judge) for i, line in enumerate(lines) if line.row.kind == "measured"}
-    seeds = _shared_seeds(list(known.values()))
-    tested = {i: [judged[seed] for seed in seeds] for i, judged in known.items() if seeds <= judged.keys()}
-    if not seeds or len(tested) < 2:
-        return list(lines), []
     cells = [list(line.row.cells) for line in lines]
-    for here, there in _alike(cells, list(tested), columns).items():
-        scores = np.array([[_scores(tested[i], columns[c]) for i in here] for c in there])
-        for c, p, column in zip(there, pairwise(scores), scores.sum(axis=2), strict=True):
-            made = _standings([cells[i][c] for i in here], p, columns[c].better * column)
-            for i, cell in zip(here, made, strict=True):
-                cells[i][c] = cell
-    return [_with(line, made) for line, made in zip(lines, cells, strict=True)], list(_notes(lines, known, seeds))
+    for i, judged in known.items():
+        if len(judged) == lines[i].row.seeds > 1:
+            cells[i] = [_with_interval(cell, column, judged) for cell, column in zip(cells[i], columns, strict=True)]
+    families = _families(known)
+    for seeds, members in families.items():
+        for here, there in _alike(cells, members, columns).items():
+            _rank(cells, here, there, columns, {i: [known[i][seed] for seed in seeds] for i in here})
+    return [_with(line, made) for line, made in zip(lines, cells, strict=True)], list(_notes(lines, known, families))
+
+
+def _families(known: Mapping[int, Mapping[int, object]]) -> dict[tuple[int, ...], list[int]]:
+    """Return the rows that compare, by the seeds that they have: those of other seeds would add tests, and chance."""
+    families = defaultdict(list)
+    for i, judged in known.items():
+        if judged:
+            families[tuple(sorted(judged))].append(i)
+    return {seeds: families[seeds] for seeds in sorted(families, key=lambda seeds: (-len(seeds), seeds))}
+
+
+def _rank(
+    cells: Sequence[list[Cell]],
+    here: Sequence[int],
+    there: Sequence[int],
+    columns: Sequence[Quantity],
+    judged: Mapping[int, Sequence[Mapping[str, Judged]]],
+) -> None:
+    """Test the rows `here` against each other in the columns `there`, and write p values and ranks into their cells."""
+    scores = np.array([[[per_query(seed, columns[c].key) for seed in judged[i]] for i in here] for c in there])
+    classes = _classes(judged[here[0]][0], columns[there[0]])
+    if scores.shape[2] == 1:
+        tests = pairwise(by_class(scores[:, :, 0], classes))
+    else:
+        tests = pairwise_over_seeds(scores, classes)
+    for c, p, column in zip(there, tests, scores.sum(axis=(2, 3)), strict=True):
+        made = _standings([cells[i][c] for i in here], p, columns[c].better * column)
+        for i, cell in zip(here, made, strict=True):
+            cells[i][c] = cell
+
+
+def _with_interval(cell: Cell, column: Quantity, judged: Mapping[int, Mapping[str, Judged]]) -> Cell:
+    """Return the cell with the interval of its mean over several seeds."""
+    if not _metric(column) or cell.value is None:
+        return cell
+    first = next(iter(judged.values()))
+    bounds = interval(np.array([per_query(one, column.key) for one in judged.values()]), _classes(first, column))
+    return cell if bounds is None else replace(cell, interval=(100 * bounds[0], 100 * bounds[1]))
+
+
+def _classes(judged: Mapping[str, Judged], column: Quantity) -> NDArray[np.int64] | None:
+    return judged[METRICS[_metric(column)].part].classes
 
 
 def _with(line: Line, cells: Sequence[Cell]) -> Line:
@@ -80,12 +126,6 @@ def _judged(line: Line, judge: Judge) -> dict[int, Mapping[str, Judged]]:
     return known
 
 
-def _shared_seeds(known: Sequence[Mapping[int, object]]) -> set[int]:
-    """Return the seeds that most rows have; with others, networks that differ by chance would be compared."""
-    counts = Counter(seed for judged in known for seed in judged)
-    return {seed for seed, count in counts.items() if count == max(counts.values())}
-
-
 def _alike(
     cells: Sequence[Sequence[Cell]], tested: Sequence[int], columns: Sequence[Quantity]
 ) -> dict[tuple[int, ...], list[int]]:
@@ -96,11 +136,6 @@ def _alike(
         if len(here) > 1:
             groups[here].append(c)
     return groups
-
-
-def _scores(seeds: Sequence[Mapping[str, Judged]], column: Quantity) -> Values:
-    """[Q] what each query scored, on average over the seeds."""
-    return np.mean([per_query(judged, column.key) for judged in seeds], axis=0)
 
 
 def _standings(cells: Sequence[Cell], p: Values, scores: Values) -> list[Cell]:
@@ -124,11 +159,18 @@ def _standings(cells: Sequence[Cell], p: Values, scores: Values) -> list[Cell]:
     ]
 
 
-def _notes(lines: Sequence[Line], known: Mapping[int, Mapping[int, object]], seeds: set[int]) -> Iterator[str]:
-    """Say which rows have no rank, and where tests use fewer seeds than the means do."""
-    shared = ", ".join(map(str, sorted(seeds)))
-    without = [lines[i].row.method for i, judged in known.items() if not seeds <= judged.keys()]
-    if without:
-        yield f"without a rank: {', '.join(without)}: no hits are stored for seed {shared}"
-    if any({result.seed for result in lines[i].results if result.status == "ok"} - seeds for i in known):
-        yield f"ranks use seed {shared}, which most rows have; the means use all seeds"
+def _notes(
+    lines: Sequence[Line], known: Mapping[int, object], families: Mapping[tuple[int, ...], Sequence[int]]
+) -> Iterator[str]:
+    """Say which rows have no rank, and which are compared with which."""
+    alone = [
+        *(i for i, judged in known.items() if not judged),
+        *(i for one in families.values() if len(one) == 1 for i in one),
+    ]
+    if alone and len(known) > 1:
+        which = ", ".join(lines[i].row.method for i in alone)
+        yield f"without a rank: {which}: no hits are stored, or no other row has the same seeds"
+    several = {seeds: rows for seeds, rows in families.items() if len(rows) > 1}
+    if len(several) > 1:
+        parts = "; ".join(f"seed {', '.join(map(str, seeds))}: {len(rows)} rows" for seeds, rows in several.items())
+        yield f"ranks compare rows with the same seeds ({parts})"

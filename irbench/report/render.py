@@ -40,7 +40,7 @@ def _markdown(table: Table) -> str:
 def _markdown_cells(row: Row, panel: Panel) -> Iterator[str]:
     yield from map(_plain_markdown, words(row, panel))
     for cell, column in zip(row.cells, panel.columns, strict=True):
-        value = number(cell.value, column)
+        value = number(cell, column)
         shown = f"**{value}**" if cell.best else (TIED if cell.tied else "") + value
         yield " ".join(filter(None, (shown, _plain_markdown(spread(cell, column)))))
 
@@ -57,7 +57,8 @@ def _plain_markdown(text: str) -> str:
 
 _CSV = ("table", "metric", "dataset", "part", "protocol", "crop", "fingerprint", "kind", "method", "family", "search",
         "variant", "data", "scale", "precision", "backbone", "weights", "machine", "threads", "seeds", "reason",
-        "quantity", "value", "low", "high", "deviation", "best", "p", "tied", "rank_from", "rank_to")  # fmt: skip
+        "quantity", "value", "low", "high", "deviation", "short", "best", "p", "tied",
+        "rank_from", "rank_to")  # fmt: skip
 _FORMULA = tuple("=+-@\t\r")  # how a text begins that a spreadsheet takes for a formula
 
 
@@ -89,7 +90,8 @@ def _csv_cells(row: Row, panel: Panel) -> Iterator[dict[str, object]]:
         first, last = cell.rank or (None, None)
         yield {
             "quantity": column.key, "value": cell.value, "low": low, "high": high, "deviation": cell.deviation,
-            "best": int(cell.best), "p": cell.p, "tied": int(cell.tied), "rank_from": first, "rank_to": last,
+            "short": cell.short, "best": int(cell.best), "p": cell.p, "tied": int(cell.tied),
+            "rank_from": first, "rank_to": last,
         }  # fmt: skip
 
 

@@ -183,6 +183,6 @@ def _lines(cell: Cell, column: Quantity, *, color: bool) -> "Text":
     from rich.text import Text
 
     mark = "*" if cell.best and not color else TIED if cell.tied else ""
-    text = Text(mark + number(cell.value, column), style="bold" if cell.best else "")
+    text = Text(mark + number(cell, column), style="bold" if cell.best else "")
     bounds = spread(cell, column, "{}-{}")  # narrow
     return text.append(f"\n{bounds}", style="dim not bold") if bounds else text

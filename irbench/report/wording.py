@@ -10,19 +10,20 @@ from irbench.report.ranks import ALPHA
 
 GAP = "—"
 TIED = "≈"
+SHORT = "†"
 
 
-def number(value: float | None, column: Quantity) -> str:
-    """Return a value as it is printed."""
-    return GAP if value is None else f"{value:.{column.digits}f}"
+def number(cell: Cell, column: Quantity) -> str:
+    """Return a value as it is printed, marked where some queries had fewer results than it is about."""
+    return GAP if cell.value is None else f"{cell.value:.{column.digits}f}{SHORT if cell.short else ''}"
 
 
 def spread(cell: Cell, column: Quantity, form: str = "[{}, {}]") -> str:
-    """Return the uncertainty of the number: its deviation over the seeds, else its interval; or nothing."""
-    if cell.deviation is not None:
-        return f"±{cell.deviation:.{column.digits}f}"
+    """Return the uncertainty of the number: its interval, else its deviation over the seeds; or nothing."""
     if cell.interval is not None:
         return form.format(*(f"{bound:.{column.digits}f}" for bound in cell.interval))
+    if cell.deviation is not None:
+        return f"±{cell.deviation:.{column.digits}f}"
     return ""
 
 
@@ -101,9 +102,14 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
     yield table.caption
     yield from _definitions(table)
     if any(cell.interval for cell in cells):
-        yield "two bounds: 95 % confidence interval of the mean over the queries (one seed)"
-    if any(cell.deviation is not None for cell in cells):
+        yield "two bounds: 95 % confidence interval over classes of queries, and over seeds where there are several"
+    if any(cell.deviation is not None and cell.interval is None for cell in cells):
         yield "±: standard deviation over the seeds"
+    if short := [cell.short for cell in cells if cell.short]:
+        yield (
+            f"{SHORT} {_share(min(short))} to {_share(max(short))} of the queries had fewer results than this number "
+            "is about; missing results count as misses, and such a number is never marked as best"
+        )
     if any(cell.best for cell in cells):
         yield f"{best}: best measured value"
     yield from _tests(cells)
@@ -111,6 +117,10 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
         yield "upper bound: score of a perfect ranking"
     if any(row.kind == "published" for row in rows):
         yield "published: the paper's numbers, from its own networks and data; not measured here"
+
+
+def _share(part: float) -> str:
+    return f"{100 * part:.3g} %"
 
 
 def _definitions(table: Table) -> Iterator[str]:
@@ -126,6 +136,6 @@ def _tests(cells: Sequence[Cell]) -> Iterator[str]:
         yield f"{TIED} no significant difference from the best (p ≥ {ALPHA:g})"
     if any(cell.rank for cell in cells):
         yield (
-            "rank 1-6: anywhere from 1st to 6th (paired randomisation test over queries, Holm-corrected); does not "
-            "cover retraining, ± does"
+            "rank 1-6: anywhere from 1st to 6th (paired tests over classes of queries, and over seeds where there are "
+            "several, Holm-corrected); one seed does not cover retraining"
         )

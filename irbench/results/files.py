@@ -87,8 +87,8 @@ def document(result: Result) -> dict[str, Any]:
     value = asdict(result)
     value["variant"] = result.variant  # derived, for people and scripts that read the file
     for estimate in value["metrics"].values():
-        if estimate["reason"] is None:
-            del estimate["reason"]
+        for absent in [key for key in ("reason", "short") if estimate[key] is None]:
+            del estimate[absent]
     return value
 
 

@@ -1,12 +1,14 @@
 """Which images of a ranking are relevant, stored beside a result: all that a paired test needs.
 
 A ranking takes 8 bytes per result and stays among the work files. Every metric follows from less: whether each result
-is relevant, one bit, and how many relevant images there are for each query. Deflated that is 0.5 to 21 KB for the 898
+is relevant, one bit, and how many relevant images there are for each query. Its uncertainty follows from the classes
+of the queries, and what it rests on from the number of results of each. Deflated that is 0.5 to 21 KB for the 898
 queries and 100 results of digits (`ls -l results/digits/*/*.safetensors`), where a ranking has 718 KB; so it is small
 enough to be committed with the result, and two results can be compared query by query, also by a metric added later.
 
-A file is made of three arrays for each part of the gallery that was judged: `hits`, the deflated bits [Q',K] in
-NumPy's packing of rows, `positives`, the deflated little-endian int32 [Q'], and `shape`, Q' and K.
+A file is made of arrays for each part of the gallery that was judged: `hits`, the deflated bits [Q',K] in NumPy's
+packing of rows, `positives`, `classes` and `found`, each deflated little-endian int32 [Q'], and `shape`, Q' and K.
+`found` is absent where the number of results is not known, `classes` where no class is.
 """
 
 import hashlib
@@ -27,6 +29,7 @@ from irbench.results.schema import Result, StoredHits
 from irbench.runtime.cache import write_atomically
 
 _Arrays = dict[str, NDArray[np.generic]]
+_OF_QUERIES = ("positives", "classes", "found")  # the fields of Judged with a number for each query
 
 
 def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits:
@@ -77,9 +80,10 @@ def of(result: Result, root: Path) -> Mapping[str, Judged]:
 
 
 def _pack(judged: Judged) -> _Arrays:
+    whole = {name: getattr(judged, name) for name in _OF_QUERIES if getattr(judged, name) is not None}
     return {
         "hits": _deflated(np.packbits(judged.hits, axis=1)),
-        "positives": _deflated(judged.positives.astype("<i4")),
+        **{name: _deflated(array.astype("<i4")) for name, array in whole.items()},
         "shape": np.array(judged.hits.shape, np.int64),
     }
 
@@ -88,8 +92,12 @@ def _unpack(arrays: _Arrays, part: str) -> Judged:
     queries, k = arrays[f"shape{part}"].tolist()
     width = -(-k // 8)
     bits = _inflated(arrays[f"hits{part}"], queries * width).reshape(queries, width)
-    positives = _inflated(arrays[f"positives{part}"], 4 * queries).view("<i4")
-    return Judged(np.unpackbits(bits, axis=1, count=k).astype(bool), positives.astype(np.int64))
+    whole = {
+        name: _inflated(arrays[f"{name}{part}"], 4 * queries).view("<i4").astype(np.int64)
+        for name in _OF_QUERIES
+        if name == "positives" or f"{name}{part}" in arrays
+    }
+    return Judged(np.unpackbits(bits, axis=1, count=k).astype(bool), **whole)
 
 
 def _deflated(array: NDArray[np.generic]) -> NDArray[np.uint8]:

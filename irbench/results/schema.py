@@ -89,6 +89,7 @@ class Estimate:
     mean: float | None
     ci95: tuple[float, float] | None = None
     reason: str | None = None
+    short: float | None = None  # share of the queries with fewer results than are scored; None: not known
 
     def __post_init__(self) -> None:
         if (self.mean is None) == (self.reason is None):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from irbench.metrics import retrieval
-from irbench.metrics.retrieval import Judged, Scope
-from irbench.metrics.significance import intervals
+from irbench.metrics.retrieval import Judged, Scope, Values, parse
+from irbench.metrics.uncertainty import interval
 from irbench.results.schema import Estimate
 
 
@@ -12,12 +12,13 @@ def estimates(judged: Mapping[str, Judged], scope: Scope) -> dict[str, Estimate]
     """Return every metric that is known, with its interval or the reason why there is none."""
     names = retrieval.names(scope)
     values, unscored = retrieval.score_judged(judged, names, scope)
-    bounds: dict[str, tuple[float, float]] = {}
-    for size in {len(scores) for scores in values.values()}:  # metrics of a part may have fewer queries
-        bounds |= intervals({name: scores for name, scores in values.items() if len(scores) == size})
     return {
-        name: Estimate(mean=float(values[name].mean()), ci95=bounds[name])
-        if name in values
-        else Estimate(mean=None, reason=unscored[name])
+        name: _estimate(name, values[name], judged) if name in values else Estimate(mean=None, reason=unscored[name])
         for name in names
     }
+
+
+def _estimate(name: str, values: Values, judged: Mapping[str, Judged]) -> Estimate:
+    measure = parse(name)
+    part = judged[measure.metric.part]
+    return Estimate(mean=float(values.mean()), ci95=interval(values, part.classes), short=part.short(measure.k))

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against SciPy, which draws the same resamples; tests of pairs against all signs; Holm's steps."""
+"""Tests of pairs against SciPy and against all signs; Holm's steps."""
 
 import itertools
 
@@ -9,39 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irbench.metrics import significance
-from irbench.metrics.significance import holm, intervals, pairwise, randomised
-
-
-@pytest.mark.parametrize("level", [0.95, 0.5])
-def test_equals_scipy(level):
-    values = np.random.default_rng(1).random(57)
-    ours = intervals({"m": values}, seed=3, resamples=999, level=level)["m"]
-    theirs = scipy.stats.bootstrap(
-        (values,), np.mean, n_resamples=999, method="percentile", confidence_level=level, rng=np.random.default_rng(3)
-    ).confidence_interval
-    assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-
-
-def test_all_metrics_share_the_resamples_and_chunks_change_nothing(monkeypatch):
-    values = {name: np.random.default_rng(i).random(40) for i, name in enumerate("abc")}
-    together = intervals(values)
-    monkeypatch.setattr(significance, "_CHUNK_BYTES", 8 * 40 * 7)
-    for name in values:
-        assert intervals({name: values[name]})[name] == pytest.approx(together[name], abs=1e-12)
-    assert intervals(values, seed=1) != together
-
-
-def test_the_edges():
-    assert intervals({}) == {}
-    assert intervals({"m": np.array([0.3])})["m"] == pytest.approx((0.3, 0.3))
-    assert intervals({"m": np.ones(1000)})["m"] == (1.0, 1.0)
-
-
-def test_the_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    samples = {str(i): (rng.random(200) < 0.3).astype(float) for i in range(400)}
-    covered = [low <= 0.3 <= high for low, high in intervals(samples, resamples=500).values()]
-    assert 0.91 < np.mean(covered) < 0.98
+from irbench.metrics.significance import by_class, holm, pairwise, pairwise_over_seeds, randomised
+from irbench.metrics.uncertainty import p_value
 
 
 def test_few_differences_are_tried_with_all_their_signs():
@@ -110,3 +79,25 @@ def test_holm_is_bonferroni_over_every_set_that_a_test_is_in(p_values):
 
 def test_holm_of_nothing():
     assert holm([]) == []
+
+
+def test_classes_keep_their_sign_together():
+    rng = np.random.default_rng(4)
+    classes = rng.permutation(np.repeat(np.arange(6), [1, 2, 3, 4, 5, 6]))
+    differences = rng.normal(0.2, 1, 21)
+    sums = np.array([differences[classes == label].sum() for label in range(6)])
+    np.testing.assert_allclose(by_class(differences[None], classes)[0], sums)
+    every = [abs(np.dot(signs, sums)) >= abs(sums.sum()) - 1e-9 for signs in itertools.product((-1, 1), repeat=6)]
+    assert randomised(by_class(differences, classes)) == pytest.approx(np.mean(every))
+    for alone in (None, np.zeros(21, int)):  # nothing to tell queries apart by
+        assert by_class(differences, alone) is differences
+
+
+def test_rankings_of_several_seeds_are_tested_pair_by_pair():
+    scores = np.random.default_rng(6).random((2, 3, 4, 30))
+    classes = np.arange(30) % 5
+    p = pairwise_over_seeds(scores, classes)
+    assert p.shape == (2, 3, 3)
+    for c, i, j in itertools.product(range(2), range(3), range(3)):
+        assert p[c, i, j] == pytest.approx(p_value(scores[c, i] - scores[c, j], classes), abs=1e-9)
+    assert (p[:, range(3), range(3)] == 1).all()

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from irbench.metrics.retrieval import per_query
 from irbench.metrics.significance import holm, randomised
+from irbench.metrics.uncertainty import interval
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
 from irbench.report.upper_bound import ideal
@@ -57,9 +58,38 @@ def test_scores_are_averaged_over_the_seeds_that_rows_share():
     kept = Artefacts(one=[lucky, unlucky], other=[unlucky, lucky], third=[unlucky])
     both = table([r for r in kept.results() if r.method != "third"], "precision", paper=False, judge=kept)
     assert {row.cells[0].rank for row in rows(both)} == {(1, 2)}  # seed by seed they differ, on average they do not
-    three = table(kept.results(), "precision", paper=False, judge=kept)
-    assert [row.cells[0].rank for row in rows(three)] == [(1, 1), (2, 3), (2, 3)]
-    assert any("ranks use seed 0," in note for note in three.panels[0].notes)
+    three = table(kept.results(), "precision", paper=False, judge=kept)  # a row of one seed changes no other's tests
+    assert [row.cells[0].rank for row in rows(three)] == [(1, 2), (1, 2), None]
+    assert any("without a rank: third" in note for note in three.panels[0].notes)
+
+
+def test_rows_of_one_seed_are_a_family_of_their_own_and_several_seeds_have_one_interval():
+    steady = [drawn(0.9, seed) for seed in range(3)]
+    worse = [drawn(0.6, 10 + seed) for seed in range(3)]
+    kept = Artefacts(steady=steady, worse=worse, single=[drawn(0.9, 20)], low=[drawn(0.3, 21)])
+    (panel,) = table(kept.results(), "precision", paper=False, judge=kept).panels
+    cells = {row.method: row.cells[0] for row in panel.rows if row.kind == "measured"}
+    assert {name: cell.rank for name, cell in cells.items()} == {
+        "steady": (1, 1), "worse": (2, 2), "single": (1, 1), "low": (2, 2),
+    }  # fmt: skip
+    assert any("seed 0, 1, 2: 2 rows; seed 0: 2 rows" in note for note in panel.notes)
+    scores = np.array([per_query(kept(result(method="worse", seed=seed)), "precision@1") for seed in range(3)])
+    assert cells["worse"].interval == pytest.approx([100 * bound for bound in interval(scores)])
+    assert cells["worse"].deviation is not None
+
+
+def test_a_number_that_rests_on_missing_results_is_marked_and_never_the_best():
+    full, short = result(50.0, method="full"), result(90.0, method="short")
+    short = replace(short, metrics={name: replace(one, short=0.25) for name, one in short.metrics.items()})
+    shown = table([full, short], "precision", paper=False)
+    assert [(row.method, row.cells[0].best, row.cells[0].short) for row in rows(shown)] == [
+        ("full+scann", True, 0.0), ("short+scann", False, 0.25),
+    ]  # fmt: skip
+    for form in ("text", "markdown", "latex"):
+        printed = render(shown, form)
+        assert printed.count("90.0†") == 2  # at both K
+        assert "50.0†" not in printed
+        assert "25 %" in printed.replace("\\%", "%")
 
 
 def test_without_hits_there_is_no_rank_and_no_mark_against_an_untested_best():

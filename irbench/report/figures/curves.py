@@ -16,7 +16,7 @@ from irbench import paper
 from irbench.core.errors import StoreError, UsageError
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
-from irbench.metrics.significance import intervals
+from irbench.metrics.uncertainty import interval
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
 from irbench.report.numbered import setup_of
@@ -29,8 +29,8 @@ _MRR = (1, 2, 4, 8)  # the paper's
 Values = NDArray[np.float64]
 
 _BANDS = (
-    "Bands and bars: one standard deviation over the seeds; for one seed the 95 % confidence interval of the mean over "
-    "the queries."
+    "Bands and bars: 95 % confidence interval of the mean, over the classes of the queries, and over the seeds where "
+    "there are several."
 )
 _MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # K at which a curve of all K is marked
 _MARKED = f"Marks on a curve are at K = {', '.join(map(str, _MARKS))}, as far as it goes."
@@ -66,16 +66,13 @@ class Scored:
         return min(self.top_k, max((1 + int(found[-1]) for found in ranks if found.size), default=1))
 
     def curve(self, metric: str, ks: Sequence[int]) -> Curve:
-        """Return the metric at each of `ks`; a single seed has the interval of its result."""
+        """Return the metric at each of `ks`, with its interval over classes and seeds."""
         names = [f"{metric}@{k}" for k in ks]
-        values = [{name: retrieval.per_query({"": one}, name) for name in names} for one in self.judged]
-        means = np.array([[float(seed[name].mean()) for name in names] for seed in values])
-        mean = means.mean(axis=0)
-        if len(means) > 1:
-            spread = means.std(axis=0, ddof=1)
-            return Curve(mean, mean - spread, mean + spread)
-        bounds = np.array(list(intervals(values[0]).values()))
-        return Curve(mean, bounds[:, 0], bounds[:, 1])
+        values = np.array([[retrieval.per_query({"": one}, name) for one in self.judged] for name in names])  # [K,S,Q]
+        mean = values.mean(axis=(1, 2))
+        found = (interval(one, self.judged[0].classes) for one in values)
+        low, high = zip(*(bounds or (value, value) for bounds, value in zip(found, mean, strict=True)), strict=True)
+        return Curve(mean, np.array(low), np.array(high))
 
 
 def precision_recall(selection: Selection, artefacts: Artefacts) -> Figure:

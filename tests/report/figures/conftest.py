@@ -10,7 +10,7 @@ from cells import fields_of
 from irbench.core.description import Backbone
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
-from irbench.metrics.significance import intervals
+from irbench.metrics.uncertainty import interval
 from irbench.results import files, hits
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Cost, Dataset, Estimate, QueryTimes, RecipeUsed, Result
@@ -32,7 +32,6 @@ class Shelf:
         rng = np.random.default_rng([seed, *map(ord, f"{method}{changes.get('search')}{changes.get('variant')}")])
         judged = Judged(rng.random((40, 20)) < np.linspace(0.9, 0.3, 20), rng.integers(20, 30, 40))
         values = {name: retrieval.per_query({"": judged}, name) for name in NAMES}
-        bounds = intervals(values)
         parts = {"encode_p50": 2.0 * times, "search_p50": 3.0 * times}
         facts = {
             "status": "ok",
@@ -43,7 +42,7 @@ class Shelf:
             "inputs": "",
             "recipe": RecipeUsed(text="", hash="a"),
             "backbone": Backbone(name="net", weights="trained from scratch", parameters=5),
-            "metrics": {name: Estimate(mean=float(v.mean()), ci95=bounds[name]) for name, v in values.items()},
+            "metrics": {name: Estimate(mean=float(v.mean()), ci95=interval(v)) for name, v in values.items()},
             "cost": Cost(
                 query_ms=QueryTimes(batch=1, total_p50=6.0 * times, total_p95=9.0 * times, **parts),
                 queries_per_s=1000 / times,

@@ -7,6 +7,8 @@ import pytest
 from raising import raises
 
 from irbench.core.errors import UsageError
+from irbench.metrics.retrieval import per_query
+from irbench.metrics.uncertainty import interval
 from irbench.report.figures import FigureOptions, draw
 from irbench.results import files, hits
 
@@ -80,14 +82,16 @@ def test_published_precision_stands_beside_the_same_method_at_the_papers_scale_a
     assert not published(paper=False)
 
 
-def test_mrr_and_its_deviation_over_seeds(shelf):
+def test_mrr_and_its_interval_over_seeds(shelf):
     for seed in (0, 1, 2):
         shelf.put("a", seed=seed)
     (axes,) = draw("mrr", shelf.all, shelf.artefacts).axes
     values = np.array([[mrr(shelf.judged["a", seed], k) for k in (1, 2, 4, 8)] for seed in (0, 1, 2)])
     assert axes.containers[0].lines[0].get_ydata() == pytest.approx(values.mean(axis=0))
     bars = axes.containers[0].lines[2][0].get_segments()
-    assert [bar[1, 1] - bar[0, 1] for bar in bars] == pytest.approx(2 * values.std(axis=0, ddof=1))
+    scores = [[per_query({"": shelf.judged["a", seed]}, f"mrr@{k}") for seed in (0, 1, 2)] for k in (1, 2, 4, 8)]
+    expected = [interval(np.array(one)) for one in scores]
+    assert [(bar[0, 1], bar[1, 1]) for bar in bars] == [pytest.approx(bounds) for bounds in expected]
 
 
 def test_a_method_that_stops_answering_has_a_curve_that_stops(shelf):

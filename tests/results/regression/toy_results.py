@@ -8,7 +8,7 @@ from cells import fields_of
 
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
-from irbench.metrics.significance import intervals
+from irbench.metrics.uncertainty import interval
 from irbench.results import files, hits
 from irbench.results.artefacts import Artefacts
 from irbench.results.regression.compare import Comparison, compare
@@ -40,8 +40,7 @@ def make(judged: Judged | None = None, **changes) -> Result:
     }
     if judged is not None:
         values = {name: retrieval.per_query({"": judged}, name) for name in NAMES}
-        bounds = intervals(values, resamples=50)
-        facts["metrics"] = {n: Estimate(mean=float(v.mean()), ci95=bounds[n]) for n, v in values.items()}
+        facts["metrics"] = {n: Estimate(mean=float(v.mean()), ci95=interval(v)) for n, v in values.items()}
     return Result(**(facts | fields_of(changes)))
 
 
