@@ -6,24 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from irbench.testing import check_searcher
+from irbench import TorchEncoder
+from irbench.testing import check_encoder, check_identifier, check_retriever, check_searcher
 
 ROOT = Path(__file__).parents[1]
 
 
-def block(language: str) -> str:
-    """Return the first block of a language in docs/add-a-method.md that is about the projection searcher."""
+ADDED = {"search/projection": check_searcher, "thumbnail": check_encoder, "identifier/colour": check_identifier,
+         "chance": check_retriever}  # fmt: skip
+
+
+def block(language: str, name: str) -> str:
+    """Return the block of docs/add-a-method.md that is the file `name` of a language."""
     text = (ROOT / "docs" / "add-a-method.md").read_text()
-    return next(one for one in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if "projection" in one)
+    ending = {"python": "py", "toml": "py"}[language]  # a recipe's first line names its class's file
+    return next(one for one in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if f"{name}.{ending}" in one)
 
 
-@pytest.fixture
-def searcher(tmp_path: Path) -> None:
-    """The two files that the page shows, taken literally, in the current folder of a command."""
-    folder = tmp_path / "methods" / "search"
-    folder.mkdir(parents=True)
-    (folder / "projection.py").write_text(block("python"))
-    (folder / "projection.toml").write_text(block("toml"))
+def write(folder: Path, name: str) -> None:
+    """Write the two files that the page shows, taken literally."""
+    path = folder / "methods" / name
+    path.parent.mkdir(parents=True)
+    path.with_suffix(".py").write_text(block("python", name))
+    path.with_suffix(".toml").write_text(block("toml", name))
 
 
 def test_ci_finds_both_commands() -> None:
@@ -33,14 +38,24 @@ def test_ci_finds_both_commands() -> None:
     assert "pytest" in commands[1][1]
 
 
-@pytest.mark.usefixtures("searcher")
-def test_the_searcher_of_the_docs_keeps_every_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ADDED)
+def test_the_classes_of_the_docs_keep_every_contract(name, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, name)
     monkeypatch.chdir(tmp_path)
-    check_searcher("projection")
+    ADDED[name](Path(name).name)
 
 
-@pytest.mark.usefixtures("searcher")
-def test_the_searcher_of_the_docs_runs(irbench: Callable) -> None:
+def test_the_searcher_of_the_docs_runs(irbench: Callable, tmp_path: Path) -> None:
+    write(tmp_path, "search/projection")
     done = irbench("run", "--method", "pixels+projection", "--max-queries", "20")
     assert done.returncode == 0, done.stderr
     assert "pixels+projection" in done.stdout
+
+
+def test_an_encoder_of_the_python_api_keeps_every_contract() -> None:
+    import torch
+    from torchvision import transforms
+
+    to_tensor = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 64))
+    check_encoder(TorchEncoder(network, to_tensor))

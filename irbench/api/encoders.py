@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import UsageError
+from irbench.core.names import legal_name
 from irbench.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -28,9 +29,13 @@ class TorchEncoder:
     ) -> None:
         if not callable(transform):
             raise UsageError("transform: a function from a PIL image to a tensor is needed", code="bad-value")
-        if batch_size < 1:
-            raise UsageError(f"batch_size={batch_size}: at least one image at a time", code="bad-value")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError(f"batch_size={batch_size!r}: a whole number from 1 is needed", code="bad-value")
+        if not (callable(module) and hasattr(module, "parameters")):
+            raise UsageError(f"module: a torch.nn.Module is needed, not a {type(module).__name__}", code="bad-value")
         self.module, self.transform, self.batch_size = module, transform, batch_size
+        if name is not None and (not isinstance(name, str) or legal_name(name, "") != name):
+            raise UsageError(f"name={name!r:.100}: letters, digits and - _ . are needed", code="bad-file-name")
         self.name = name or type(module).__name__
 
     def encode(self, images: "Sequence[Image.Image]") -> NDArray[np.float32]:

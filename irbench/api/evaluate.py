@@ -114,9 +114,11 @@ def load_dataset(
     Raises:
         IrbenchError: the data set is unknown, missing or broken.
     """
+    if not isinstance(name, str | Path):
+        raise UsageError(f"a {type(name).__name__} is no name and no path of a data set", code="bad-value")
     place = Path(name).expanduser() if str(name).startswith("~") else name
     benchmark = data_sets.load(place, data=Path(data).expanduser(), crop=crop, protocol=protocol)
-    return replace(benchmark, loaded=benchmark.identity)
+    return replace(benchmark, loaded=(benchmark.name, data_sets.content(benchmark)))
 
 
 def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) -> Scores:
@@ -139,6 +141,8 @@ def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) 
         raise UsageError(
             f"a {type(ranking).__name__} is no Ranking; see irbench.Ranking.from_topk", code="not-a-ranking"
         )
+    if not isinstance(benchmark, Benchmark):
+        raise UsageError(f"a {type(benchmark).__name__} is no Benchmark; see irbench.load_dataset", code="bad-value")
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     if len(ranking) == len(benchmark.queries):
         ranking = ranking.without(benchmark.own_rows)
@@ -180,8 +184,8 @@ def _several(given: Any, what: str) -> tuple[Any, ...]:
     """Return one or several as several, () for None; a pair of arrays is one. An empty list asks for nothing."""
     if given is None:
         return ()
-    if isinstance(given, Mapping):
-        given = [Named(one, name) for name, one in given.items()]
+    if isinstance(given, Mapping) and what in {"methods", "search"}:
+        given = [Named.of(one, name) for name, one in given.items()]
     if is_vectors(given):
         return (given,)
     texts = isinstance(given, tuple) and all(isinstance(one, str | Path) for one in given)

@@ -180,6 +180,22 @@ def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
     return replace(benchmark, queries=benchmark.queries.take(rows), shortened=shortened)
 
 
+def content(benchmark: Benchmark) -> str:
+    """Return the SHA-256 of all that a benchmark is made of; image files count by their places."""
+    scope = (*benchmark.identity, benchmark.ks, benchmark.top_k, benchmark.incremental)
+    digest = hashlib.sha256(repr(scope).encode("utf-8", "surrogateescape"))
+    for split in (benchmark.train, benchmark.gallery, benchmark.queries):
+        digest.update(f"{split.root}\0{split.mirror}".encode("utf-8", "surrogateescape"))
+        if split.arrays is not None:
+            digest.update(np.ascontiguousarray(split.arrays).tobytes())
+    return digest.hexdigest()
+
+
+def is_as_loaded(benchmark: Benchmark) -> bool:
+    """Is it what was loaded under its name, and not derived from that?"""
+    return benchmark.loaded == (benchmark.name, content(benchmark))
+
+
 def summary(benchmark: Benchmark) -> dict[str, object]:
     """Return the facts of `irbench data info`, as JSON values."""
     positives = benchmark.positives

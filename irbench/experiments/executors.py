@@ -35,6 +35,7 @@ _PRELOADED = [
     "irbench.retrievers.irgen.retriever",
 ]
 _OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
+_LONGEST = 2e6  # seconds that can be waited for
 _GRACE = 5.0  # seconds between asking a process to end and ending it
 
 
@@ -59,7 +60,7 @@ def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
         process.start()
     sender.close()
     try:
-        if receiver.poll(timeout):
+        if receiver.poll(None if timeout is None else min(timeout, _LONGEST)):
             return cast("Outcome", receiver.recv())
     except EOFError:
         process.join(_GRACE)

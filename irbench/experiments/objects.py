@@ -2,10 +2,11 @@
 
 import ast
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 from uuid import uuid4
 
 import numpy as np
@@ -14,6 +15,7 @@ from irbench.core import pyfile
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import RecipeError, UsageError
 from irbench.core.names import LONGEST, legal_name
+from irbench.data import datasets
 from irbench.experiments.build import Builder
 from irbench.protocols import Encoder, Retriever, Searcher
 from irbench.runtime.code import file_digest
@@ -39,9 +41,13 @@ class PythonFile:
 
     @property
     def place(self) -> str:
-        """Where the file lies, seen from the current folder if it is below that."""
+        """Where the file lies: its path, seen from the current folder if it is below that, and a digest of all of it.
+
+        The digest tells files of one name in two folders apart, each seen from its own.
+        """
         here = Path.cwd()
-        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+        seen = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
+        return f"{seen} ({hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]})"
 
     @cached_property
     def digest(self) -> str:
@@ -60,9 +66,15 @@ class PythonFile:
 
     @cached_property
     def kind(self) -> str:
-        """The kind of its object as far as the text tells: that of its class; "encoder" where no class is seen."""
-        kinds = [_kind_of_class(node) for node in self._tree.body if isinstance(node, ast.ClassDef)]
-        return next((kind for kind in kinds if kind), "encoder")
+        """The kind of its object, from its text where one of its classes is the only one or is assigned to `method`.
+
+        Anything else is known only once the file has run.
+        """
+        classes = {node.name: _kind_of_class(node) for node in self._tree.body if isinstance(node, ast.ClassDef)}
+        named = [_called(node.value) for node in self._tree.body if _assigns_method(node)]
+        assigns = "method" in {name.id for name in ast.walk(self._tree) if isinstance(name, ast.Name)}
+        known = [classes.get(name, "") for name in named] if assigns else [kind for kind in classes.values() if kind]
+        return known[0] if len(known) == 1 and known[0] else kind_of(self.load())
 
     def load(self) -> Any:
         """Run the file and return its object."""
@@ -71,7 +83,14 @@ class PythonFile:
 
     def _found(self, names: dict[str, Any], module: str) -> Any:
         if "method" in names:
-            return names["method"]
+            method = names["method"]
+            if is_vectors(method) or (kind_of(method) and not isinstance(method, str | type)):
+                return method
+            raise RecipeError(
+                f"{self.path}: method is {method!r:.60}; an object with encode, build and search, or index and search "
+                "is needed",
+                code="bad-python-file",
+            )
         own = [one for one in names.values() if isinstance(one, type) and one.__module__ == module]
         fit = [one for one in own if kind_of(one) and not one.__name__.startswith("_")]
         if len(fit) != 1:
@@ -101,6 +120,8 @@ class Named:
         if isinstance(asked, str | Path) and str(asked).endswith(".py"):
             before, equals, path = str(asked).partition("=")
             if equals and "/" not in before and not Path(asked).is_file():
+                if name is not None:
+                    raise UsageError(f"name={name!r}: '{asked}' has a name already", code="unused-option")
                 asked, name = path, before
             return cls(PythonFile(Path(asked).resolve()), name)
         if not isinstance(asked, str):
@@ -114,13 +135,7 @@ class Named:
         """What it is called in results; a given name that would have to be changed is refused, not changed."""
         if self.name is None:
             return name_of(self.object)
-        if not isinstance(self.name, str) or legal_name(self.name, _UNNAMED) != self.name:
-            raise UsageError(
-                f"name {self.name!r}: use at most {LONGEST} letters, digits and - _ . and begin and end with a letter "
-                "or digit",
-                code="bad-file-name",
-            )
-        return self.name
+        return checked_name(self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,11 +171,14 @@ class Objects:
         loaded = [one.load() if isinstance(one, PythonFile) else one for one in (self.method, self.search)]
         return replace(self, method=loaded[0], search=loaded[1])
 
-    @property
-    def files(self) -> dict[str, str]:
-        """Where the Python files lie; nothing else tells two files of one name apart."""
+    @cached_property
+    def marks(self) -> dict[str, str]:
+        """What tells Python files and benchmarks of one name apart: where a file lies, what a benchmark holds."""
         both = {"method_file": self.method, "search_file": self.search}
-        return {what: one.place for what, one in both.items() if isinstance(one, PythonFile)}
+        marks = {what: one.place for what, one in both.items() if isinstance(one, PythonFile)}
+        if self.benchmark is not None and not datasets.is_as_loaded(self.benchmark):
+            marks["benchmark"] = datasets.content(self.benchmark)[:16]
+        return marks
 
     @cached_property
     def identity(self) -> list[str]:
@@ -183,13 +201,14 @@ class ObjectBuilder(Builder):
 
     def retriever(self) -> Retriever:
         """Return the cell's retriever: the object, or an encoder and a searcher as one."""
+        from irbench.retrievers.adapters import as_retriever
         from irbench.retrievers.dense import Config, DenseRetriever
 
         method = self.objects.loaded.method
         if method is None:
             return super().retriever()
         if kind_of(method) == "retriever":
-            return cast("Retriever", method)
+            return as_retriever(method)
         return DenseRetriever(Config(), self.runtime, self)
 
     def encoder(self, method: str | None = None) -> Encoder:
@@ -242,6 +261,15 @@ def kind_of(one: Any) -> str:
     return next((kind for kind, needed in _KINDS.items() if needed <= has), "")
 
 
+def _assigns_method(node: ast.stmt) -> TypeGuard[ast.Assign]:
+    return isinstance(node, ast.Assign) and any(getattr(name, "id", "") == "method" for name in node.targets)
+
+
+def _called(value: ast.expr) -> str:
+    """Return the name of the class that an expression makes an object of; empty where it does something else."""
+    return value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
+
+
 def _kind_of_class(node: ast.ClassDef) -> str:
     has = {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
     return next((kind for kind, needed in _KINDS.items() if needed <= has), "")
@@ -259,7 +287,18 @@ def name_of(one: Any) -> str:
     if is_vectors(one):
         return "vectors"
     own = getattr(one, "name", None)
-    return legal_name(own if isinstance(own, str) and own else type(one).__name__, _UNNAMED)
+    return checked_name(own) if isinstance(own, str) and own else legal_name(type(one).__name__, _UNNAMED)
+
+
+def checked_name(name: Any) -> str:
+    """Return a name that was given; one that would have to be changed to be a part of a file's name is refused."""
+    if not isinstance(name, str) or legal_name(name, _UNNAMED) != name:
+        raise UsageError(
+            f"name {name!r:.100}: use at most {LONGEST} letters, digits and - _ . and begin and end with a letter or "
+            "digit",
+            code="bad-file-name",
+        )
+    return name
 
 
 def _identity(one: Any) -> str:

@@ -30,6 +30,7 @@ from irbench.results import files, hits, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored
 from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
+from irbench.retrievers.adapters import as_sequences
 from irbench.retrievers.checked import as_ranking, described
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
@@ -143,16 +144,14 @@ class Experiment:
 
     def _check_same(self, older: Result, objects: Objects) -> None:
         """Find out whether the stored result is one of these objects, and not of others under the same names."""
-        before = {what: older.retriever.get(what) for what in objects.files}
-        other = ", ".join(
-            f"that of {before[what] or 'a live object'}" for what in before if before[what] != objects.files[what]
-        )
-        if objects.benchmark is not None and older.dataset.fingerprint != self.benchmark.fingerprint:
-            other = f"on other images ({older.dataset.gallery} in the gallery, {older.dataset.queries} queries)"
+        kinds = {"method_file": "method", "search_file": "search", "benchmark": "benchmark"}
+        before = {what: older.retriever.get(what) for what in kinds}
+        other = [f"another {kind} ({before[what] or 'not from a file'})" for what, kind in kinds.items()
+                 if before[what] != objects.marks.get(what)]  # fmt: skip
         if older.status == "ok" and other:
             raise UsageError(
-                f"{self.cell}: the result stored in {self.settings.results} is {other}; give this one another name, or "
-                "replace it (force)",
+                f"{self.cell}: the result stored in {self.settings.results} is that of {' and '.join(other)}; give "
+                "this one another name, or replace it (force)",
                 code="name-taken",
             )
 
@@ -273,7 +272,7 @@ class Experiment:
             status="ok",
             reason=None,
             backbone=description.backbone,
-            retriever=_plain(dict(description.details) | (self.objects.files if self.objects else {})),
+            retriever=_plain(dict(description.details) | (self.objects.marks if self.objects else {})),
             hits=hits.save(judged, folder, seed=self.cell.seed),  # next to the result, which is written last
             cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
@@ -295,6 +294,8 @@ class Experiment:
                 max_queries=cell.max_queries,
                 files_must_exist=not skip,
             )
+        if self.objects is not None and self.objects.in_method:
+            benchmark = as_sequences(benchmark)
         if not skip:
             return benchmark, 0
         kept, left_out = drop_unreadable(benchmark, self.runtime)
@@ -307,7 +308,7 @@ class Experiment:
         benchmark, cell = self.objects.benchmark, self.cell
         loaded = benchmark.loaded and benchmark.loaded[0]
         taken = benchmark.name == loaded or benchmark.name in recipes.names("datasets")
-        if taken and benchmark.loaded != benchmark.identity:
+        if taken and not datasets.is_as_loaded(benchmark):
             raise UsageError(
                 f"this benchmark is not '{benchmark.name}' as it is loaded: give it another name "
                 "(dataclasses.replace(benchmark, name=…))",
@@ -318,6 +319,8 @@ class Experiment:
                 f"the benchmark is {benchmark.protocol}, crop {benchmark.crop}: say crop and protocol to load_dataset",
                 code="unused-option",
             )
+        named = {name: replace(getattr(benchmark, name), name=name) for name in ("train", "gallery", "queries")}
+        benchmark = replace(benchmark, **named)  # splits that were made from each other may have each other's names
         if cell.incremental and not benchmark.incremental:
             benchmark = datasets.make_incremental(benchmark)
         return benchmark if cell.max_queries is None else datasets.shorten(benchmark, cell.max_queries)

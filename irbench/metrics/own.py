@@ -5,15 +5,17 @@ A file in a folder `metrics` that assigns no METRIC is somebody else's and is no
 """
 
 import ast
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 from irbench.core import pyfile
 from irbench.core.errors import RecipeError
-from irbench.metrics.retrieval import METRICS, Metric
+from irbench.metrics.retrieval import METRICS, PARTS, Metric
 
 _BUILT_IN = dict(METRICS)
+_COSTS = ("cost", "latency", "components", "setup", "footprint")  # which `irbench table --metric` takes too
 _NAME = "METRIC"  # what a file of a metric assigns
 
 
@@ -31,6 +33,7 @@ def load(folders: Iterable[Path]) -> list[ModuleType]:
             raise RecipeError(
                 f"{module.__file__}: METRIC is a {type(metric).__name__}, not an irbench Metric", code="bad-metric"
             )
+        _check(metric, str(module.__file__))
         if metric.name in known:
             raise RecipeError(
                 f"{module.__file__}: there is a metric named '{metric.name}' already; choose another name",
@@ -40,6 +43,21 @@ def load(folders: Iterable[Path]) -> list[ModuleType]:
     METRICS.clear()
     METRICS.update(known)
     return modules
+
+
+def _check(metric: Metric, file: str) -> None:
+    """Refuse a metric that could not be computed, stored or asked for."""
+    wrong, name = "", str(metric.name)
+    if name != metric.name or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        wrong = f"name {metric.name!r}: letters, digits and _ are needed, a letter first"
+    elif metric.name in _COSTS:
+        wrong = f"'{metric.name}' is the name of a table of costs"
+    elif not callable(getattr(metric, "function", None)):
+        wrong = "its function cannot be called"
+    elif metric.part not in {"", *PARTS}:
+        wrong = f"part {metric.part!r} is none of {('', *PARTS)}"
+    if wrong:
+        raise RecipeError(f"{file}: METRIC: {wrong}", code="bad-metric")
 
 
 def _assigns_metric(path: Path) -> bool:

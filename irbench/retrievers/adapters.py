@@ -1,13 +1,13 @@
-"""Objects of one's own as the encoder of a cell.
+"""Objects of one's own as the encoder or retriever of a cell.
 
 An encoder need only have `encode(images) -> array [N,D]`; `images` is a sequence of PIL images that are decoded when
 they are read. Vectors that were computed elsewhere stand for an encoder too. Shape letters: N images, D dimensions.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
-from typing import Any, Self, overload
+from typing import Any, Self, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,10 @@ from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import ContractError
+from irbench.core.ranking import Ranking
 from irbench.data.sources import Source
-from irbench.protocols import Encoder
-from irbench.retrievers.checked import described
+from irbench.protocols import Encoder, Retriever
+from irbench.retrievers.checked import as_ranking, described
 
 
 class Images(ImageSet, Sequence[Image.Image]):
@@ -70,6 +71,25 @@ class TrainedEncoderAdapter(EncoderAdapter):
         self.encoder.train(Images.of(images))
 
 
+class RetrieverAdapter:
+    """A retriever without training and updates from any object with `index(images)` and `search(images, k)`."""
+
+    def __init__(self, retriever: Any) -> None:
+        self.retriever = retriever
+
+    def index(self, gallery: ImageSet) -> None:
+        """Make the gallery searchable."""
+        self.retriever.index(gallery)
+
+    def search(self, queries: ImageSet, k: int) -> Ranking:
+        """Return up to `k` gallery rows for each query."""
+        return as_ranking(self.retriever.search(queries, k), self.retriever, len(queries))
+
+    def describe(self) -> Description:
+        """Report what the object reports of itself, else its kind alone."""
+        return described(self.retriever, "retriever")
+
+
 class GivenVectors:
     """Vectors that were computed elsewhere, in place of an encoder: rows follow the benchmark's queries and gallery."""
 
@@ -96,9 +116,24 @@ class GivenVectors:
 
 def as_encoder(encoder: Any) -> Encoder:
     """Return any object with `encode` as an encoder; one that has `train(images)` is trained first."""
-    own = getattr(type(encoder), "train", None)
-    is_mode = getattr(own, "__module__", "").startswith("torch.")  # torch.nn.Module.train, which trains nothing
-    return EncoderAdapter(encoder) if own is None or is_mode else TrainedEncoderAdapter(encoder)
+    return TrainedEncoderAdapter(encoder) if _is_trained(encoder) else EncoderAdapter(encoder)
+
+
+def as_retriever(retriever: Any) -> Retriever:
+    """Return the object itself; where its `train` is that of torch.nn.Module, which only sets a mode, without it."""
+    untrained = hasattr(retriever, "train") and not _is_trained(retriever)
+    return RetrieverAdapter(retriever) if untrained else cast("Retriever", retriever)
+
+
+def _is_trained(one: Any) -> bool:
+    own = getattr(type(one), "train", None)
+    return own is not None and not getattr(own, "__module__", "").startswith("torch.")
+
+
+def as_sequences(benchmark: Benchmark) -> Benchmark:
+    """Return the benchmark with its splits as sequences of PIL images."""
+    train, gallery, queries = map(Images.of, (benchmark.train, benchmark.gallery, benchmark.queries))
+    return replace(benchmark, train=train, gallery=gallery, queries=queries)
 
 
 def as_vectors(found: Any, count: int, who: str) -> NDArray[np.float32]:

@@ -50,7 +50,7 @@ def file_digest(path: Path) -> str:
 
     Files and packages that lie beside it are a part of it where it imports them.
     """
-    beside = {init.parent.name: [init.parent] for init in path.parent.glob("*/__init__.py")}
+    beside = {other.parent.name: [other.parent] for other in path.parent.glob("*/*.py")}  # __init__.py may be missing
     packages = Packages({**beside, "irbench": [_ROOT]}, NEUTRAL)
     packages.place({other.stem: other for other in path.parent.glob("*.py")})
     return packages.digest("", path)
@@ -92,8 +92,13 @@ class Packages:
         return {module: source for module, source in found.items() if module == name or not source.empty}
 
     def _colour(self, source: Source, colours: Mapping[str, str]) -> str:
-        runs = (sorted(self._import_colour(one, colours) for one in run) for run in source.runs)
-        return _hash(source.text, *(_hash(*run) for run in runs))
+        return _hash(source.text, *(_hash(*self._run_colours(run, colours)) for run in source.runs))
+
+    def _run_colours(self, run: Sequence[Import], colours: Mapping[str, str]) -> list[str]:
+        """Return what imports in a row stand for; their order counts only where a name is bound twice."""
+        found = [self._import_colour(one, colours) for one in run]
+        bound = [one.bound for one in run if one.name]
+        return found if len(set(bound)) < len(bound) else sorted(found)
 
     def _import_colour(self, one: Import, colours: Mapping[str, str]) -> str:
         text, targets, name = self._resolved(one)

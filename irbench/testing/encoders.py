@@ -11,6 +11,7 @@ from irbench.config.registry import ENCODERS
 from irbench.core.benchmark import ImageSet
 from irbench.core.embeddings import Embeddings
 from irbench.protocols import Encoder, Trainable
+from irbench.retrievers.adapters import as_encoder
 from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import Timer
 from irbench.testing import toys
@@ -41,6 +42,8 @@ def encoder_contracts(
     encoder: Any, *, config: Any = None, recipe: str | None = None, runtime: Runtime | None = None, **limits: Any
 ) -> Iterator[Contract[Encoder]]:
     """Yield the contracts that `check_encoder` checks, each to be called by itself."""
+    if not isinstance(encoder, str | type):
+        encoder = as_encoder(encoder)  # which takes PIL images, as `irbench.evaluate` gives them to it
     return contracts(_CHECKS, subject(encoder, ENCODERS, config=config, recipe=recipe, runtime=runtime, limits=limits))
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import irbench
-from irbench import evaluate, load_results
+from irbench import IrbenchError, evaluate, load_results
 from irbench import run as run_all
 from irbench.experiments import latency
 
@@ -210,8 +210,13 @@ def test_objects_are_named_by_a_mapping_and_files_on_the_command_line(digits, ir
     assert irbench(*command, "below/mine.py", "--force").returncode == 0
     assert irbench(*command, "mine2=mine.py", "-m", "mine3=below/mine.py").returncode == 0
     stored = {one.method: one.retriever.get("method_file") for one in load_results("runs/results")}
-    assert stored["mine"] == stored["mine3"] == "below/mine.py"
-    assert stored["mine2"] == "mine.py"
+    assert stored["mine"] == stored["mine3"]
+    assert stored["mine"].startswith("below/mine.py ")
+    assert stored["mine2"].startswith("mine.py ")
+    with pytest.raises(IrbenchError) as raised:  # nor does a live object replace a file's
+        evaluate(Grey(), digits, name="mine", max_queries=20, progress=False)
+    assert raised.value.code == "name-taken"
+    assert run_all({"mine4": "./mine.py"}, max_queries=20, progress=False)[0].metrics
 
 
 def test_a_derived_benchmark_does_not_pass_for_the_one_that_it_comes_from(digits) -> None:
@@ -226,6 +231,110 @@ def test_a_derived_benchmark_does_not_pass_for_the_one_that_it_comes_from(digits
         irbench.evaluate("pixels", halves[1], progress=False)
     assert raised.value.code == "name-taken"
     assert irbench.evaluate("pixels", halves[1], force=True, progress=False).dataset.gallery == 400
+
+
+def test_vectors_of_a_benchmark_made_of_one_split_are_those_that_were_given(digits) -> None:
+    one_out = replace(digits, name="one-out", queries=digits.gallery)
+    vectors = grey(digits.gallery)
+    chance = irbench.evaluate((np.random.default_rng(0).random(vectors.shape), vectors), one_out, progress=False)
+    assert chance.metrics["precision@1"].mean < 0.3
+    assert irbench.evaluate((vectors, vectors), one_out, progress=False).metrics["precision@1"].mean > 0.9
+
+
+@pytest.mark.parametrize("part", ["pixels", "ks", "in place"])
+def test_other_pixels_and_other_depths_are_another_benchmark(part) -> None:
+    digits = irbench.load_dataset("digits")
+    if part == "pixels":
+        other = replace(digits, queries=replace(digits.queries, arrays=255 - digits.queries.arrays))
+    elif part == "ks":
+        other = replace(digits, ks=(1, 2))
+    else:
+        other = replace(digits, queries=replace(digits.queries, arrays=digits.queries.arrays.copy()))
+        other.queries.arrays[:] = 0
+    with pytest.raises(irbench.IrbenchError) as raised:
+        irbench.evaluate("pixels", other, progress=False)
+    assert raised.value.code == "name-taken"
+
+
+@pytest.mark.parametrize("name", ["a b", "../x", "x" * 300, "", None, 5], ids=repr)
+def test_names_that_would_have_to_be_changed_are_refused(digits, name) -> None:
+    with pytest.raises(irbench.IrbenchError) as raised:
+        irbench.evaluate("pixels", replace(digits, name=name))
+    assert raised.value.code == "bad-file-name"
+    if name not in {"", None}:
+        with pytest.raises(irbench.IrbenchError) as raised:
+            irbench.evaluate(type("Encoder", (Grey,), {"name": name if isinstance(name, str) else "a/b"})(), digits)
+        assert raised.value.code == "bad-file-name"
+
+
+@pytest.mark.parametrize(
+    ("methods", "code"),
+    [({"a": "pixels"}, "unused-option"), ({"a": Grey}, "not-a-method"), ({"a": None}, "not-a-method")],
+    ids=str,
+)
+def test_a_mapping_names_objects_and_nothing_else(methods, code) -> None:
+    with pytest.raises(irbench.IrbenchError) as raised:
+        irbench.run(methods)
+    assert raised.value.code == code
+
+
+RETRIEVER = """
+class Ret:
+    def index(self, images):
+        pass
+
+    def search(self, images, k):
+        rows = np.tile(np.arange(k), (len(images), 1))
+        return irbench.Ranking.from_topk(rows, -rows.astype(float))
+
+
+"""
+KINDS = {
+    "retriever": RETRIEVER + "method = Ret()\n",
+    "encoder": RETRIEVER + "method = Mine()\n",
+    "bad-python-file": 'method = "pixels"\n',
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_object_of_a_file_is_what_it_assigns_to_method(kind, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(f"import irbench\n{MINE}\n\n{KINDS[kind]}")
+    if kind == "bad-python-file":
+        with pytest.raises(irbench.IrbenchError) as raised:
+            irbench.evaluate("./own.py", max_queries=5, progress=False)
+        assert raised.value.code == kind
+        return
+    made = irbench.evaluate("./own.py", max_queries=5, progress=False)
+    assert made.search == ("linear" if kind == "encoder" else None)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"backbone": irbench.Backbone(name="n", weights="w", parameters=1.5)},
+        {"backbone": "resnet"},
+        {"model_bytes": -5},
+        {"details": 5},
+    ],
+    ids=str,
+)
+def test_a_description_that_no_result_can_hold_is_refused(described, digits) -> None:
+    encoder = type("Told", (Grey,), {"describe": lambda self: irbench.Description(**described)})()
+    with pytest.raises(irbench.IrbenchError) as raised:
+        irbench.evaluate(encoder, digits, max_queries=5, progress=False)
+    assert raised.value.code == "bad-description"
+
+
+def test_a_module_of_torch_is_a_retriever_that_is_not_trained_and_sees_images(digits) -> None:
+    import torch
+
+    class Ret(Chance, torch.nn.Module):
+        def index(self, gallery):
+            super().index(gallery)
+            assert np.asarray(gallery[0]).shape == (8, 8, 3)
+            assert len(list(gallery[:3])) == 3
+
+    assert irbench.evaluate(Ret(), digits, max_queries=5, progress=False).method == "Ret"
 
 
 class Trained:
@@ -286,7 +395,7 @@ def test_a_torch_module_is_left_as_it_was() -> None:
     np.testing.assert_array_equal(first, again)
     assert (first.shape, first.dtype) == ((3, 2), np.float32)
     assert encoder.module.training
-    for wrong in ({"transform": None}, {"transform": torch.tensor, "batch_size": 0}):
+    for wrong in ({"transform": None}, *({"transform": torch.tensor, "batch_size": size} for size in (0, 2.5, "64"))):
         with pytest.raises(irbench.IrbenchError) as raised:
             irbench.TorchEncoder(Small(), **wrong)
         assert raised.value.code == "bad-value"

@@ -53,6 +53,12 @@ def test_a_metric_is_known_while_its_folder_is(tmp_path: Path, write, built_in: 
     ("text", "code"),
     [
         ("METRIC = 3\n", "bad-metric"),
+        ('from irbench import Metric\nMETRIC = Metric("b/c", "", "", len)\n', "bad-metric"),
+        ('from irbench import Metric\nMETRIC = Metric("", "", "", len)\n', "bad-metric"),
+        ('from irbench import Metric\nMETRIC = Metric(5, "", "", len)\n', "bad-metric"),
+        ('from irbench import Metric\nMETRIC = Metric("cost", "", "", len)\n', "bad-metric"),
+        ('from irbench import Metric\nMETRIC = Metric("good", "", "", 3)\n', "bad-metric"),
+        ('from irbench import Metric\nMETRIC = Metric("good", "", "", len, part="mid")\n', "bad-metric"),
         ("METRIC = nothing\n", "bad-python-file"),
         ("METRIC = (\n", "bad-python-file"),
         ("METRIC = exit(3)\n", "bad-python-file"),

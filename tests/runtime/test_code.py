@@ -206,6 +206,14 @@ def test_a_single_file_counts_with_what_it_imports_from_beside_it(tmp_path: Path
     assert after("nets.py", "def net(x):\n    return -x\n") != first
     assert after("nets.py", files["nets.py"]) == first
     assert after("parts/near.py", "near = 2\n") != first
+    second = after("mine.py", "from parts.near import near\nfrom loose.far import near\n")
+    (tmp_path / "loose").mkdir()
+    third = after("loose/far.py", "near = 3\n")  # a folder without __init__.py
+    assert third != second
+    assert after("loose/far.py", "near = 4\n") != third
+    assert after("loose/far.py", "near = 3\n") == third
+    swapped = after("mine.py", "from loose.far import near\nfrom parts.near import near\n")
+    assert swapped != third  # of two imports of one name the last one counts
 
 
 def test_a_class_of_a_notebook_is_like_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,11 +42,19 @@ class CsvLoader:
         splits = np.array([row["split"] for row in rows])
         train, gallery, queries = (np.flatnonzero(splits == split) for split in _SPLITS)
         return Collection(
-            ids=tuple(row["path"] for row in rows),
+            ids=_ids([row["path"] for row in rows], root.parent),
             labels=numbered([row["label"] for row in rows]),
             split=Split(train=train if len(train) else gallery, gallery=gallery, queries=queries),
             boxes=(lambda: _boxes(rows, root)) if rows and set(_BOX) <= rows[0].keys() else None,
         )
+
+
+def _ids(paths: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Return one id for each image, seen from the folder, however its own is written: absolute, or through a link."""
+    here = folder.resolve()
+    parents = {Path(path).parent for path in paths}
+    places = {parent: Path(os.path.relpath((folder / parent).resolve(), here)) for parent in parents}
+    return tuple((places[Path(path).parent] / Path(path).name).as_posix() for path in paths)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -89,7 +89,7 @@ def _change(movement: Movement, p: float, limits: Limits) -> Change:
     else:
         worse, better = int((movement.differences < 0).sum()), int((movement.differences > 0).sum())
         of = len(movement.differences)
-        net = (better - worse if move > 0 else worse - better) / of
+        net = (better - worse if move > 0 else worse - better) / max(1, of)
         counts = p <= limits.alpha and (matters or (movement.changed <= limits.few and net >= limits.net))
     return Change(
         metric=movement.metric,

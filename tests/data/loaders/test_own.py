@@ -101,10 +101,10 @@ def test_own_list(tmp_path):
     text += "/abs/c.jpg,dog,query\nb.jpg,dog,query\n"
     benchmark = listed(tmp_path / "mine.csv", text)
     assert ids_by_split(benchmark) == {"train": ["a,1.jpg", "b.jpg"], "gallery": ["a,1.jpg", "b.jpg"],
-                                       "queries": ["/abs/c.jpg", "b.jpg"]}  # fmt: skip
+                                       "queries": [os.path.relpath("/abs/c.jpg", tmp_path), "b.jpg"]}  # fmt: skip
     assert benchmark.own_rows.tolist() == [-1, 1]
     assert benchmark.positives.tolist() == [1, 0]
-    assert benchmark.queries.root / benchmark.queries.ids[0] == Path("/abs/c.jpg")
+    assert (benchmark.queries.root / benchmark.queries.ids[0]).resolve() == Path("/abs/c.jpg")
     with raises(UsageError, "no-boxes", benchmark.name):
         listed(tmp_path / "mine.csv", text, crop="bbox")
 
@@ -114,6 +114,10 @@ def test_own_list_names_a_photograph_in_several_ways(tmp_path):
     benchmark = listed(tmp_path / "mine.csv", text + "./b.jpg,x,query\n../d.jpg,x,query\nc//e.jpg,x,query\n")
     assert benchmark.gallery.ids == ("b.jpg", "a.jpg")
     assert benchmark.queries.ids == ("b.jpg", "../d.jpg", "c/e.jpg")
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    text = f"path,label,split\nb.jpg,x,gallery\n{tmp_path}/b.jpg,x,query\n"
+    assert listed(tmp_path / "mine.csv", text).queries.ids == ("b.jpg",)
+    assert listed(tmp_path / "mine.csv", text.replace(str(tmp_path), "link")).queries.ids == ("b.jpg",)
     assert benchmark.own_rows.tolist() == [0, -1, -1]
     with raises(DataError, "duplicate-image", "b.jpg"):
         listed(tmp_path / "mine.csv", text + "./b.jpg,x,gallery\nc.jpg,x,query\n")
