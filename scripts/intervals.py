@@ -19,8 +19,8 @@ import typer
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from irbench.metrics.significance import by_class, pairwise_over_seeds, randomised
-from irbench.metrics.uncertainty import interval
+from irbench.metrics.significance import randomised
+from irbench.metrics.uncertainty import interval, p_value
 
 LAYOUTS = ((10, 90), (20, 30), (50, 8), (242, 8))  # classes, and queries of each
 MEANS = (0.5, 0.8, 0.9, 0.98, 0.998)
@@ -83,13 +83,12 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> Found:
         bounds = interval(first, labels)
         scores = first.mean(axis=0)
         difference = scores - second.mean(axis=0)
-        if setting.seeds == 1:
-            p = randomised(by_class(difference, labels), resamples=999)
-        else:
-            p = float(pairwise_over_seeds(np.stack([first, second])[None], labels)[0, 0, 1])
-        resampled = percentiles(scores, rng), percentiles(by_class(scores, labels) / setting.queries, rng)
+        by_class = scores.reshape(setting.classes, setting.queries).mean(axis=1)
+        resampled = percentiles(scores, rng), percentiles(by_class, rng)
         held = [one is not None and one[0] <= setting.mean <= one[1] for one in (bounds, *resampled)]
-        found.append([*held, p <= 0.05, randomised(difference, resamples=999) <= 0.05])
+        found.append(
+            [*held, float(p_value(first - second, labels)) < 0.05, randomised(difference, resamples=999) <= 0.05]
+        )
     return Found(*np.mean(found, axis=0).tolist())
 
 

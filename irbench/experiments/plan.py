@@ -23,8 +23,8 @@ SEARCHES = ("linear", "ivfpq", "scann", "spann")
 TRAINED = ("cgd", "irt-r", "ft-clip")
 _PAPER = ("res101-img+linear", "clip+linear", *(f"{m}+{s}" for m in TRAINED for s in SEARCHES), "irgen")
 GRIDS = {
-    "quick": ("pixels+linear", *(f"ft-clip+{search}" for search in SEARCHES), "irgen"),
-    "full": ("pixels+linear", *_PAPER),
+    "quick": ("pixels+linear", *(f"ft-clip+{search}" for search in SEARCHES), "classify", "irgen"),
+    "full": ("pixels+linear", *_PAPER, "classify"),
     "paper": _PAPER,
 }
 _SEEDS = 2**63

@@ -1,8 +1,7 @@
 """Which rows of a panel differ significantly: paired tests on the same queries.
 
-Rows with the same seeds are a family of comparisons. Those of one seed are tested by random signs of whole classes of
-queries: about other classes for these very networks. Those of several are tested over classes and seeds, so that they
-cover retraining too.
+Rows with the same seeds are a family of comparisons. They are tested over the classes of queries; those of one seed for
+these very networks, those of several over the seeds too, so that they cover retraining.
 """
 
 from collections import defaultdict
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from irbench.core.errors import StoreError
 from irbench.metrics.retrieval import METRICS, Judged, Values, per_query
-from irbench.metrics.significance import by_class, holm, pairwise, pairwise_over_seeds
+from irbench.metrics.significance import holm, pairwise
 from irbench.metrics.uncertainty import interval
 from irbench.report.lines import Line
 from irbench.report.panel import Cell
@@ -84,11 +83,7 @@ def _rank(
     """Test the rows `here` against each other in the columns `there`, and write p values and ranks into their cells."""
     scores = np.array([[[per_query(seed, columns[c].key) for seed in judged[i]] for i in here] for c in there])
     classes = _classes(judged[here[0]][0], columns[there[0]])
-    if scores.shape[2] == 1:
-        tests = pairwise(by_class(scores[:, :, 0], classes))
-    else:
-        tests = pairwise_over_seeds(scores, classes)
-    for c, p, column in zip(there, tests, scores.sum(axis=(2, 3)), strict=True):
+    for c, p, column in zip(there, pairwise(scores, classes), scores.sum(axis=(2, 3)), strict=True):
         made = _standings([cells[i][c] for i in here], p, columns[c].better * column)
         for i, cell in zip(here, made, strict=True):
             cells[i][c] = cell

@@ -15,7 +15,7 @@ from irbench.results.rankings import load_ranking
 from irbench.results.schema import Result
 from irbench.results.scoring import estimates
 
-QUICK = ["pixels+linear", "ft-clip+linear", "ft-clip+ivfpq", "ft-clip+scann", "ft-clip+spann", "irgen"]
+QUICK = ["pixels+linear", "ft-clip+linear", "ft-clip+ivfpq", "ft-clip+scann", "ft-clip+spann", "classify", "irgen"]
 
 
 def stored(folder: Path) -> dict[str, Result]:
@@ -43,6 +43,9 @@ def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Cal
     assert mean("irgen", "precision@1") >= 0.98
     assert mean("irgen", "precision@30") >= 0.97
     assert mean("irgen", "precision@30") > mean("ft-clip+linear", "precision@30")
+    assert mean("irgen", "map@100") > 0.97  # a ranking is full
+    assert mean("classify", "precision@30") == mean("classify", "precision@1") >= 0.98  # one class after the other
+    assert not any(one.short for result in found.values() for one in result.metrics.values())
     assert mean("ft-clip+linear", "precision@30") >= mean("pixels+linear", "precision@30") + 0.08
     for search in ("scann", "spann"):
         assert mean(f"ft-clip+{search}", "precision@1") >= mean("ft-clip+linear", "precision@1") - 0.01
@@ -50,7 +53,7 @@ def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Cal
     before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
     start = time.monotonic()
     again = irbench("run")
-    assert "6 cells stored already" in again.stderr
+    assert "7 cells stored already" in again.stderr
     assert again.stdout == done.stdout
     assert time.monotonic() - start < 30
     assert {path: path.read_bytes() for path in before} == before

@@ -76,14 +76,24 @@ def test_an_interval_has_a_width_where_no_query_failed_and_stays_between_0_and_1
     assert interval(np.ones(1)) is None
 
 
-@given(st.integers(1, 4), st.integers(0, 99))
-def test_the_p_value_is_that_of_the_interval_that_just_reaches_0(seeds, seed):
+@given(st.integers(1, 4), st.integers(0, 99), st.sampled_from([0.0, 0.5, 3.0]))
+def test_a_difference_is_significant_only_where_its_interval_excludes_0(seeds, seed, size):
     rng = np.random.default_rng(seed)
-    differences = rng.normal(0.3, 2, (seeds, 60))  # not between 0 and 1: their intervals are symmetric
-    p = float(p_value(differences, np.arange(60) % 6))
-    bounds = interval(differences, np.arange(60) % 6, level=1 - p)
-    assert min(map(abs, bounds)) == pytest.approx(0, abs=1e-6)
+    classes = np.arange(60) % 6
+    differences = rng.normal(size, 2, (seeds, 60)) + rng.normal(0, 0.3, (seeds, 1))  # their intervals are symmetric
+    p = float(p_value(differences, classes))
+    low, high = interval(differences, classes)
+    assert (p < 0.05) <= (low > 0 or high < 0)
+    if seeds == 1:  # a t test of the classes, which are of one size
+        sums = np.bincount(classes, differences[0])
+        assert p == pytest.approx(max(scipy.stats.ttest_1samp(sums, 0).pvalue, 0.05 * (low <= 0 <= high)))
     assert p_value(np.zeros((2, 3, 60)), None).tolist() == [1.0, 1.0]
+
+
+def test_three_seeds_are_enough_for_a_large_difference_among_many():
+    rng = np.random.default_rng(0)
+    differences = (rng.random((3, 900)) < 0.06).astype(float)  # six points, everywhere alike
+    assert p_value(differences, np.arange(900) % 10) < 0.05 / 91
 
 
 @pytest.mark.parametrize(("seeds", "mean"), [(1, 0.9), (3, 0.5), (3, 0.98)])
