@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from irbench.cli import data, plot, report, rescore, run, show, stored
+from irbench.cli import data, plot, report, rescore, run, show, stored, time
 from irbench.cli.bench import bench_app
 from irbench.cli.table import table
 from irbench.core.errors import IrbenchError
@@ -23,6 +23,7 @@ app.add_typer(stored.app)
 app.add_typer(plot.app)
 app.add_typer(report.app)
 app.add_typer(rescore.app)
+app.add_typer(time.app)
 app.add_typer(data.app, name="data")
 app.add_typer(bench_app, name="bench")
 

@@ -40,7 +40,7 @@ def latency(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -
 
 def batched(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> QueryTimes:
     """Time `BATCH` queries at a time, after a warm-up; milliseconds that each of them takes, by span."""
-    sample = queries.take(_spread(len(queries), BATCHED))
+    sample = spread(queries, BATCHED)
     batches = [sample.take(slice(start, start + BATCH)) for start in range(0, len(sample), BATCH)]
     _timed(retriever, batches[0], k, runtime)
     rounds = [
@@ -78,6 +78,11 @@ def _shares(rounds: Sequence[Sequence[Timer]], names: Sequence[str], queries: in
 
 def _milliseconds(rounds: Sequence[Sequence[Timer]], span: str) -> list[float]:
     return [1000 * float(np.median([timer.seconds[span] for timer in clocks])) for clocks in rounds]
+
+
+def spread(queries: ImageSet, wanted: int) -> ImageSet:
+    """Return an even sample of at most `wanted` queries."""
+    return queries.take(_spread(len(queries), wanted))
 
 
 def _spread(total: int, wanted: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -34,7 +34,13 @@ from irbench.retrievers.adapters import as_sequences
 from irbench.retrievers.checked import as_ranking, described
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
-from irbench.runtime.environment import ConcurrentLoad, environment, peak_memory, reset_peak_memory
+from irbench.runtime.environment import (
+    ConcurrentLoad,
+    environment,
+    peak_memory,
+    reset_peak_memory,
+    start_peak_memory,
+)
 from irbench.runtime.machine import (
     DEVICES,
     PRECISIONS,
@@ -185,6 +191,7 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
+        start_peak_memory()
         training_load = ConcurrentLoad()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
@@ -199,6 +206,7 @@ class Experiment:
         ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         description = described(retriever, "retriever")
         timing_load = ConcurrentLoad()
+        use_threads(self.runtime.threads)  # an index's library may have changed torch's when it was built
         with_costs = self._with_query_cost(cost, retriever, description)
         load = max((count for count in (training_load.cores(), timing_load.cores()) if count is not None), default=None)
         result = self._finished(ranking, description, with_costs)

@@ -144,5 +144,9 @@ def _cell(readings: Sequence[Reading]) -> Cell:
         return Cell()
     short = fmean(reading.short for reading in known)
     if len(known) == 1:
-        return Cell(values[0], interval=known[0].interval, short=short)
-    return Cell(fmean(values), deviation=stdev(values), short=short)
+        return Cell(values[0], known[0].interval, short=short, rounds=known[0].rounds, session=known[0].session)
+    cell = Cell(fmean(values), deviation=stdev(values), short=short)
+    if len({reading.session for reading in known}) > 1 or not known[0].session:
+        return cell
+    rounds = tuple(map(fmean, zip(*(reading.rounds for reading in known), strict=True)))
+    return replace(cell, interval=(min(rounds), max(rounds)), rounds=rounds, session=known[0].session)

@@ -15,12 +15,14 @@ class Cell:
     """
 
     value: float | None = None
-    interval: tuple[float, float] | None = None  # 95 %, over the classes of the queries, and over seeds
+    interval: tuple[float, float] | None = None  # 95 %, over classes of queries and seeds; of a time that of its rounds
     deviation: float | None = None  # standard deviation over the seeds, where there are several
     best: bool = False  # as printed, of the measured rows
     p: float | None = None
     tied: bool = False  # not the best, and no significant difference from it
     rank: tuple[int, int] | None = None
+    rounds: tuple[float, ...] = ()  # of a time that was taken in rounds together with others: what each round gave
+    session: str = ""  # equal for times that were taken together
     short: float = 0.0  # share of the queries for which fewer results than K, or than n, were returned
 
 

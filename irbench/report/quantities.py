@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from irbench.core.errors import check_choice
 from irbench.metrics.retrieval import METRICS, Measure, parse
-from irbench.results.schema import QueryTimes, Result
+from irbench.results.schema import QueryTimes, Result, TimingSession
 
 COSTS = ("cost", "latency", "components", "setup", "footprint")
 TWINS = {"precision": "precision_irgen", "precision_irgen": "precision"}  # two definitions of one word
@@ -20,6 +20,8 @@ class Reading:
     interval: tuple[float, float] | None = None
     reason: str = ""
     short: float = 0.0  # see report.panel.Cell
+    rounds: tuple[float, ...] = ()  # of a time that was taken in rounds together with others: what each round gave
+    session: str = ""  # equal for times that were taken together
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,30 @@ def _cost(key: str, label: str, value: Callable[[Result], float | None], *, digi
     return Quantity(key, label, lambda result: Reading(value(result)), digits, better)
 
 
+def _timed(
+    key: str, label: str, value: Callable[[Result], float | None], rounds: Callable[[TimingSession], Sequence[float]],
+    *, digits: int, better: int,
+) -> Quantity:  # fmt: skip
+    """Return a column of times that may have been taken in rounds; its spread is that of the rounds."""
+
+    def read(result: Result) -> Reading:
+        session = result.cost.session
+        if session is None:
+            return Reading(value(result))
+        taken = tuple(rounds(session))
+        return Reading(value(result), (min(taken), max(taken)), rounds=taken, session=session.id)
+
+    return Quantity(key, label, read, digits, better)
+
+
+def _singles(session: TimingSession) -> Sequence[float]:
+    return session.single_ms
+
+
+def _rates(session: TimingSession) -> Sequence[float]:
+    return [1000 / each for each in session.batched_ms]
+
+
 def _times(result: Result) -> QueryTimes:
     return result.cost.query_ms or QueryTimes(batch=0)
 
@@ -157,22 +183,22 @@ def _in_batches(result: Result) -> float | None:
 
 
 _LATENCY = (
-    _cost("p50_ms", "p50 ms", lambda r: _times(r).total_p50, digits=2, better=-1),
+    _timed("p50_ms", "p50 ms", lambda r: _times(r).total_p50, _singles, digits=2, better=-1),
     _cost("p95_ms", "p95 ms", lambda r: _times(r).total_p95, digits=2, better=-1),
     _cost("p99_ms", "p99 ms", lambda r: _times(r).total_p99, digits=2, better=-1),
-    _cost("queries_per_s", "queries/s", lambda r: r.cost.queries_per_s, digits=0, better=1),
+    _timed("queries_per_s", "queries/s", lambda r: r.cost.queries_per_s, _rates, digits=0, better=1),
     _cost("encode_percent", "encode %", lambda r: _ratio(_times(r).encode_p50, _times(r).total_p50, 100),
            digits=0, better=0),
     _cost("search_percent", "search %", lambda r: _ratio(_times(r).search_p50, _times(r).total_p50, 100),
            digits=0, better=0),
 )  # fmt: skip
-_TOTAL = _cost("total_ms", "total ms", lambda r: _times(r).total_p50, digits=2, better=-1)
+_TOTAL = _timed("total_ms", "total ms", lambda r: _times(r).total_p50, _singles, digits=2, better=-1)
 _READ = _cost("read_ms", "read", lambda r: _times(r).read_p50, digits=2, better=-1)
 _ENCODE = _cost("encode_ms", "encode", lambda r: _times(r).encode_p50, digits=2, better=-1)
 _SEARCH = _cost("search_ms", "search", lambda r: _times(r).search_p50, digits=2, better=-1)
 _LOOKUP = _cost("lookup_ms", "lookup", lambda r: _times(r).lookup_p50, digits=2, better=-1)
 _TRAIN = _cost("train_s", "train s", lambda r: r.cost.train_s, digits=1, better=-1)
-_BATCHED = _cost("batched_ms", "batched", _in_batches, digits=2, better=-1)
+_BATCHED = _timed("batched_ms", "batched", _in_batches, lambda session: session.batched_ms, digits=2, better=-1)
 _ALL_BYTES = _cost(
     "all_bytes_per_image",
     "bytes/image incl. model",

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from irbench.core.errors import StoreError
 from irbench.metrics.retrieval import METRICS, Judged, Values, per_query
@@ -28,16 +29,46 @@ ALPHA = 0.05
 def marked(lines: Sequence[Line], columns: Sequence[Quantity]) -> list[Line]:
     """Mark the best of two or more measured values, as printed.
 
-    Published values are never marked, nor are those of queries with fewer results than K.
+    Published values are never marked, nor are those of queries with fewer results than K, nor times on whose order the
+    rounds do not agree.
     """
-    best = [_best(column, [line.row.cells[c] for line in lines if line.row.kind == "measured"])
-            for c, column in enumerate(columns)]  # fmt: skip
+    lines, timed = _marked_times(lines, columns)
+    measured = [line for line in lines if line.row.kind == "measured"]
+    best = {
+        c: _best(column, [line.row.cells[c] for line in measured]) for c, column in enumerate(columns) if c not in timed
+    }
+
+    def mark(c: int, cell: Cell) -> Cell:
+        if c not in best or cell.value is None or cell.short:
+            return cell
+        return replace(cell, best=round(cell.value, columns[c].digits) == best[c])
+
     return [
-        line if line.row.kind != "measured" else _with(line, [
-            replace(cell, best=cell.value is not None and not cell.short and round(cell.value, column.digits) == value)
-            for cell, column, value in zip(line.row.cells, columns, best, strict=True)])
+        _with(line, [mark(c, cell) for c, cell in enumerate(line.row.cells)]) if line.row.kind == "measured" else line
         for line in lines
-    ]  # fmt: skip
+    ]
+
+
+def _marked_times(lines: Sequence[Line], columns: Sequence[Quantity]) -> tuple[list[Line], set[int]]:
+    """Mark times that were taken in rounds, where the rounds agree; and say in which columns there are such."""
+    cells = {i: list(line.row.cells) for i, line in enumerate(lines) if line.row.kind == "measured"}
+    timed = {c for c in range(len(columns)) if any(row[c].session for row in cells.values())}
+    for c in timed:
+        known = {i: row[c] for i, row in cells.items() if row[c].value is not None}
+        if len({cell.session for cell in known.values()}) > 1 or len(known) < 2:
+            continue  # times of different sessions do not compare
+        sign = columns[c].better
+        first = max(known, key=lambda i: sign * (known[i].value or 0))
+        tied = [i for i, cell in known.items() if i != first and not _wins(known[first].rounds, cell.rounds, sign)]
+        for i in (first, *tied):
+            cells[i][c] = replace(known[i], best=not tied, tied=bool(tied))
+    return [_with(line, cells[i]) if i in cells else line for i, line in enumerate(lines)], timed
+
+
+def _wins(mine: Sequence[float], others: Sequence[float], sign: int) -> bool:
+    """Do the rounds agree that the one is better? By a sign test."""
+    wins = sum(sign * (one - other) > 0 for one, other in zip(mine, others, strict=True))
+    return binomtest(wins, len(mine), alternative="greater").pvalue < ALPHA
 
 
 def _best(column: Quantity, cells: Sequence[Cell]) -> float | None:

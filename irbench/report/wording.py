@@ -101,7 +101,9 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
     cells = [cell for row in rows for cell in row.cells]
     yield table.caption
     yield from _definitions(table)
-    if any(cell.interval for cell in cells):
+    if any(cell.session for cell in cells):
+        yield "two bounds: smallest and largest of the rounds in which cells were timed together"
+    if any(cell.interval and not cell.session for cell in cells):
         yield "two bounds: 95 % confidence interval over classes of queries, and over seeds where there are several"
     if any(cell.deviation is not None and cell.interval is None for cell in cells):
         yield "±: standard deviation over the seeds"
@@ -132,7 +134,9 @@ def _definitions(table: Table) -> Iterator[str]:
 
 
 def _tests(cells: Sequence[Cell]) -> Iterator[str]:
-    if any(cell.tied for cell in cells):
+    if any(cell.tied and cell.session for cell in cells):
+        yield f"{TIED} among the fastest: the rounds do not agree on an order"
+    if any(cell.tied and not cell.session for cell in cells):
         yield f"{TIED} no significant difference from the best (p ≥ {ALPHA:g})"
     if any(cell.rank for cell in cells):
         yield (

@@ -134,6 +134,20 @@ class QueryTimes:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class TimingSession:
+    """How times were taken that compare with those of the same session: round by round, beside a reference operation.
+
+    Each time is multiplied by `reference_ms` over what the reference took just then, so that drift is divided out.
+    """
+
+    id: str  # equal for the cells that were timed together
+    reference_ms: float  # median over the session
+    drift: tuple[float, float]  # smallest and largest time of the reference, as shares of its median
+    single_ms: tuple[float, ...]  # of each round: the median of single queries
+    batched_ms: tuple[float, ...]  # of each round: a query's share of batches
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Cost:
     """What the numbers cost; None where it was not, or could not be, measured."""
 
@@ -148,6 +162,7 @@ class Cost:
     query_ms: QueryTimes | None = None  # one query at a time
     batched_ms: QueryTimes | None = None  # in batches: medians over rounds of all of them
     queries_per_s: float | None = None  # in batches
+    session: TimingSession | None = None  # of the query times, where they were taken together with other cells'
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

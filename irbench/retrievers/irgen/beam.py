@@ -32,6 +32,11 @@ class BeamSearch:
     def __init__(self, trie: Trie, device: str) -> None:
         self._levels = branchings(trie, device)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the trie's copy on the device."""
+        return sum(level.nbytes for level in self._levels)
+
     def __call__(self, decoder: Decoder, tokens: Tensor, beam_size: int) -> tuple[Tensor, Tensor]:
         """Return leaves [B,K] and scores [B,K] for image tokens [B,T,memory_dim], best first; K <= `beam_size`.
 

@@ -73,6 +73,11 @@ class SparseBranching(Branching):
         self._code = torch.from_numpy(np.pad(level.code.astype(np.int32), (0, self.slots))).to(device)
         self._children = len(level.code)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is held beside the trie's own arrays, which a CPU's tensors share."""
+        return self._code.nbytes + (0 if self._first.device.type == "cpu" else self._first.nbytes)
+
     def code(self, nodes: Tensor) -> Tensor:
         """Look the codes up."""
         return self._code[nodes].long()
@@ -99,6 +104,11 @@ class DenseBranching(SparseBranching):
         child[parent, level.code] = np.arange(len(level.code))
         self._child = torch.from_numpy(child).to(device)
         self._mask = torch.where(self._child < 0, NEVER, 0.0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what is held beside the trie's own arrays."""
+        return super().nbytes + self._child.nbytes + self._mask.nbytes
 
     def logp(self, nodes: Tensor, logp: Tensor) -> Tensor:
         """Mask the codes that lead to no child."""

@@ -32,6 +32,11 @@ class ExactSearch:
         self._levels, self._leaves = branchings(trie, device), trie.leaves
         self._beam_search = BeamSearch(trie, device)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the trie's two copies on the device."""
+        return sum(level.nbytes for level in self._levels) + self._beam_search.nbytes
+
     def __call__(self, decoder: Decoder, tokens: Tensor, beam_size: int) -> tuple[Tensor, Tensor]:
         """Return leaves [B,K] and scores [B,K] for image tokens [B,T,memory_dim], best first, ties by lower leaf.
 

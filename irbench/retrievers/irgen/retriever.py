@@ -181,7 +181,7 @@ class IrgenRetriever:
         return Description(
             backbone=task.backbone.facts(),
             model_bytes=sum(p.nbytes for p in task.module.parameters()),
-            index_bytes=self._gallery.nbytes,
+            index_bytes=self._gallery.nbytes + self._search.nbytes,
             details=details,
         )
 

@@ -1,0 +1,186 @@
+"""Times of stored cells that compare across rows: taken round by round, beside a reference operation, after training.
+
+A time that is taken when a cell is run stands next to others that were taken an hour earlier, beside other programs.
+Here all cells are made ready first, from what is stored of them; then each is timed once in every round, in an order
+that changes from round to round, with a reference operation between its queries. A time is multiplied by what the
+reference usually takes over what it took just then.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from statistics import fmean, median
+from time import perf_counter
+from uuid import uuid4
+
+import numpy as np
+
+from irbench.core.benchmark import ImageSet
+from irbench.experiments import latency
+from irbench.experiments.run import Experiment
+from irbench.protocols import Retriever, SupportsUpdates, Trainable
+from irbench.results.schema import QueryTimes, Result, TimingSession
+from irbench.runtime.environment import ConcurrentLoad
+from irbench.runtime.machine import Runtime, seed_everything, use_threads
+from irbench.runtime.progress import track
+from irbench.runtime.timer import Timer
+
+ROUNDS = 9
+SINGLES = 12  # queries sent one by one in a round
+DETAILED = 4  # of which so many are sent once more for the subspans
+BETWEEN = 5  # references between two batches
+BATCHES = 3  # of `latency.BATCH` queries in a round
+SPANS = ("encode", "search", "total")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A cell that can be timed."""
+
+    result: Result
+    retriever: Retriever
+    runtime: Runtime
+    singles: Sequence[ImageSet]
+    batches: Sequence[ImageSet]
+    depth: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one cell took in one round, and the reference beside it, in milliseconds."""
+
+    singles: dict[str, list[float]]  # of each query, by span
+    batched: dict[str, float]  # a query's share, by span
+    beside_singles: float
+    beside_batches: float
+
+    def without_drift(self, usual_single: float, usual_batch: float) -> "Round":
+        """Return the round as it would have been had the reference taken its usual time."""
+        single, batch = usual_single / self.beside_singles, usual_batch / self.beside_batches
+        return replace(
+            self,
+            singles={span: [value * single for value in values] for span, values in self.singles.items()},
+            batched={span: value * batch for span, value in self.batched.items()},
+        )
+
+
+def prepare(experiment: Experiment, result: Result) -> Ready:
+    """Return a stored cell with its trained networks and its index; nothing is trained that is stored."""
+    use_threads(experiment.runtime.threads)
+    seed_everything(experiment.cell.seed)
+    retriever, benchmark = experiment.builder.retriever(), experiment.benchmark
+    if isinstance(retriever, Trainable):
+        retriever.train(benchmark.train)
+    retriever.index(benchmark.old_gallery)
+    if benchmark.incremental and isinstance(retriever, SupportsUpdates):
+        retriever.add(benchmark.new_gallery)
+    singles = latency.spread(benchmark.queries, SINGLES)
+    sample = latency.spread(benchmark.queries, BATCHES * latency.BATCH)
+    starts = range(0, len(sample), latency.BATCH)
+    return Ready(
+        result=result,
+        retriever=retriever,
+        runtime=experiment.runtime,
+        singles=[singles.take(np.array([row])) for row in range(len(singles))],
+        batches=[sample.take(slice(start, start + latency.BATCH)) for start in starts],
+        depth=benchmark.top_k,
+    )
+
+
+def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Result]:
+    """Return the results of cells with times that were taken together."""
+    load, reference = ConcurrentLoad(), Reference()
+    taken: list[list[Round]] = [[] for _ in cells]
+    for number in track(range(rounds), "time in rounds", background=False):
+        for step in range(len(cells)):
+            which = (step + number) % len(cells)  # nothing always follows the same cell
+            use_threads(cells[which].runtime.threads)
+            taken[which].append(_once(cells[which], reference))
+    every = [one for of_cell in taken for one in of_cell]
+    usual = median(one.beside_singles for one in every), median(one.beside_batches for one in every)
+    drift = [one.beside_singles / usual[0] for one in every]
+    session = TimingSession(
+        id=uuid4().hex[:12], reference_ms=usual[0], drift=(min(drift), max(drift)), single_ms=(), batched_ms=()
+    )
+    return [
+        _timed(cell, [one.without_drift(*usual) for one in of_cell], session, load)
+        for cell, of_cell in zip(cells, taken, strict=True)
+    ]
+
+
+class Reference:
+    """An operation that is always the same: a convolution, a sort and a loop of Python, together about 2 ms."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self._convolve = torch.nn.functional.conv2d
+        self._images, self._weights = torch.ones(4, 16, 64, 64), torch.ones(16, 16, 3, 3)
+        self._numbers = np.arange(20_000) * 7919 % 20_011
+
+    def __call__(self) -> float:
+        """Return the milliseconds that it takes now."""
+        start = perf_counter()
+        self._convolve(self._images, self._weights)
+        np.sort(self._numbers)
+        sum(number & 3 for number in range(10_000))
+        return 1000 * (perf_counter() - start)
+
+
+def _once(cell: Ready, reference: Reference) -> Round:
+    """Time a cell once: single queries each beside one reference, whose median counts, as that of the queries does.
+
+    Batches, whose sum counts, stand between several references, whose mean counts.
+    """
+    _measure(cell, cell.singles[0])  # brings code and memory into the caches
+    reference()
+    singles, beside_singles = [], []
+    for single in cell.singles:
+        beside_singles.append(reference())
+        singles.append(_measure(cell, single))
+    detailed = [_measure(cell, single, detailed=True) for single in cell.singles[:DETAILED]]
+    batched, beside_batches = [], [reference() for _ in range(BETWEEN)]
+    for batch in cell.batches:
+        batched.append(_measure(cell, batch))
+        beside_batches += [reference() for _ in range(BETWEEN)]
+    count = sum(map(len, cell.batches))
+    return Round(
+        singles=_by_span(singles, SPANS) | _by_span(detailed, latency.SUBSPANS),
+        batched={span: sum(times) / count for span, times in _by_span(batched, SPANS).items()},
+        beside_singles=median(beside_singles),
+        beside_batches=fmean(beside_batches),
+    )
+
+
+def _by_span(timers: Sequence[Timer], spans: Sequence[str]) -> dict[str, list[float]]:
+    """Return the milliseconds of the spans that every query went through."""
+    known = [span for span in spans if all(span in timer.seconds for timer in timers)]
+    return {span: [1000 * timer.seconds[span] for timer in timers] for span in known}
+
+
+def _measure(cell: Ready, queries: ImageSet, *, detailed: bool = False) -> Timer:
+    with Timer(bypass_cache=True, detailed=detailed, synchronize=cell.runtime.synchronize).run() as timer:
+        cell.retriever.search(queries, cell.depth)
+    return timer
+
+
+def _timed(cell: Ready, rounds: Sequence[Round], session: TimingSession, load: ConcurrentLoad) -> Result:
+    def of_query(span: str, of: Callable[[Sequence[float]], float]) -> float:
+        return float(median(of(one.singles[span]) for one in rounds))
+
+    single = {f"{span}_p50": of_query(span, median) for span in rounds[0].singles}
+    p95, p99 = (of_query("total", partial(np.percentile, q=q)) for q in (95, 99))
+    batched = {f"{span}_p50": median(one.batched[span] for one in rounds) for span in rounds[0].batched}
+    cost = replace(
+        cell.result.cost,
+        query_ms=QueryTimes(batch=1, total_p95=p95, total_p99=p99, **single),
+        batched_ms=QueryTimes(batch=len(cell.batches[0]), **batched),
+        queries_per_s=1000 / batched["total_p50"],
+        session=replace(
+            session,
+            single_ms=tuple(median(one.singles["total"]) for one in rounds),
+            batched_ms=tuple(one.batched["total"] for one in rounds),
+        ),
+    )
+    environment = cell.result.environment | {"concurrent_load": load.cores()}
+    return replace(cell.result, cost=cost, environment=environment)

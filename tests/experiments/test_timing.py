@@ -1,0 +1,86 @@
+"""Times that are taken together: drift is divided out, stars need agreement, and only the times of a result change."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from irbench.experiments.timing import Reference, Round
+from irbench.report.lines import Line
+from irbench.report.panel import Cell, Row
+from irbench.report.quantities import quantities
+from irbench.report.ranks import marked
+
+P50, *_ = LATENCY = quantities("latency", ())
+
+
+def test_a_machine_of_half_the_speed_is_divided_out():
+    fast = Round(singles={"total": [1.0, 2.0]}, batched={"total": 3.0}, beside_singles=2.0, beside_batches=4.0)
+    slow = Round(singles={"total": [2.0, 4.0]}, batched={"total": 9.0}, beside_singles=4.0, beside_batches=12.0)
+    assert slow.without_drift(2.0, 4.0) == replace(fast, beside_singles=4.0, beside_batches=12.0)
+    assert Reference()() > 0
+
+
+def line(name: str, rounds: tuple[float, ...], session: str = "s") -> Line:
+    ordered = sorted(rounds)
+    cell = Cell(ordered[len(ordered) // 2], rounds=rounds, session=session)
+    cells = (cell, *(Cell() for _ in LATENCY[1:]))
+    return Line(row=Row(kind="measured", method=name, backbone="b", weights="w", cells=cells))
+
+
+def test_the_fastest_has_a_star_only_where_the_rounds_agree():
+    quick, slow = (1.0,) * 9, (2.0,) * 9
+    mixed = (0.9, 1.1, 0.9, 1.1, 0.9, 1.1, 0.9, 1.1, 1.1)
+
+    def marks(*lines: Line) -> list[tuple[bool, bool]]:
+        return [(one.row.cells[0].best, one.row.cells[0].tied) for one in marked(lines, LATENCY)]
+
+    assert marks(line("a", quick), line("b", slow)) == [(True, False), (False, False)]
+    assert marks(line("a", quick), line("b", mixed), line("c", slow)) == [(False, True), (False, True), (False, False)]
+    assert marks(line("a", quick), line("b", slow, session="other")) == [(False, False)] * 2
+
+
+def test_stored_cells_are_timed_together_and_nothing_else_changes(irbench: Callable, tmp_path: Path):
+    folder = tmp_path / "runs" / "results" / "digits"
+    done = irbench("run", "-m", "pixels", "--search", "linear", "--search", "ivfpq", "--max-queries", "40")
+    assert done.returncode == 0, done.stderr
+    before = {path: json.loads(path.read_text()) for path in folder.rglob("seed0.json")}
+    timed = irbench("time", "--rounds", "3")
+    assert timed.returncode == 0, timed.stderr
+    after = {path: json.loads(path.read_text()) for path in before}
+    sessions = [one["cost"]["session"] for one in after.values()]
+    assert len(before) == 2
+    assert len({one["id"] for one in sessions}) == 1
+    for path, one in after.items():
+        session = one["cost"]["session"]
+        assert len(session["single_ms"]) == len(session["batched_ms"]) == 3
+        assert min(session["single_ms"]) <= one["cost"]["query_ms"]["total_p50"] <= max(session["single_ms"])
+        assert one["cost"]["queries_per_s"] == pytest.approx(1000 / sorted(session["batched_ms"])[1])
+        for stored in (one, before[path]):
+            for key in ("query_ms", "batched_ms", "queries_per_s", "session"):
+                stored["cost"].pop(key)
+            stored["environment"].pop("concurrent_load")
+        assert one == before[path]
+    assert "rounds in which cells were timed together" in irbench("table", "--metric", "latency", "--shortened").stdout
+    assert irbench("run", "-m", "pixels", "--max-queries", "40", "--dry-run").stderr.count("stored already") == 1
+
+
+def test_a_cell_that_has_changed_since_is_named_and_not_timed(irbench: Callable, tmp_path: Path):
+    assert irbench("run", "-m", "pixels", "--max-queries", "20").returncode == 0
+    (path,) = (tmp_path / "runs" / "results").rglob("seed0.json")
+    path.write_text(path.read_text().replace(json.loads(path.read_text())["inputs"], "0" * 64))
+    text = path.read_text()
+    done = irbench("time", "--rounds", "3")
+    assert done.returncode == 1
+    assert "pixels+linear" in done.stderr
+    assert path.read_text() == text
+    assert irbench("time", "-m", "nothing").returncode == 2
+
+
+def test_an_index_leaves_torch_its_threads(irbench: Callable, tmp_path: Path):
+    pytest.importorskip("sptag")
+    assert irbench("run", "-m", "pixels+spann", "--max-queries", "5").returncode == 0
+    (path,) = (tmp_path / "runs" / "results").rglob("seed0.json")
+    assert json.loads(path.read_text())["environment"]["threads"] == 1
