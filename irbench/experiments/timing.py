@@ -100,7 +100,12 @@ def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Resul
     usual = median(one.beside_singles for one in every), median(one.beside_batches for one in every)
     drift = [one.beside_singles / usual[0] for one in every]
     session = TimingSession(
-        id=uuid4().hex[:12], reference_ms=usual[0], drift=(min(drift), max(drift)), single_ms=(), batched_ms=()
+        id=uuid4().hex[:12],
+        reference_ms=usual[0],
+        reference_batched_ms=usual[1],
+        drift=(min(drift), max(drift)),
+        single_ms=(),
+        batched_ms=(),
     )
     return [
         _timed(cell, [one.without_drift(*usual) for one in of_cell], session, load)

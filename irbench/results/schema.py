@@ -141,7 +141,8 @@ class TimingSession:
     """
 
     id: str  # equal for the cells that were timed together
-    reference_ms: float  # median over the session
+    reference_ms: float  # median over the session, beside single queries …
+    reference_batched_ms: float  # … and beside batches, where means count
     drift: tuple[float, float]  # smallest and largest time of the reference, as shares of its median
     single_ms: tuple[float, ...]  # of each round: the median of single queries
     batched_ms: tuple[float, ...]  # of each round: a query's share of batches
