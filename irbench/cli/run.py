@@ -39,7 +39,7 @@ class SearchOptions(o.MethodOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(o.RunOptions, SearchOptions):
-    """The options of `irbench run`."""
+    """The options of `irbench run`, and of `certify`."""
 
     def request(self) -> "Request":
         """Return which cells are asked for."""
@@ -116,6 +116,29 @@ def query(options: QueryOptions) -> None:
     with interruptible():
         found = search(experiment, options.images, options.k)
     print_retrieved(found, as_json=options.as_json)
+
+
+@app.command()
+@o.command(RunOptions)
+def certify(options: RunOptions) -> None:
+    """Answer with one trained cell at several batch sizes, threads and precisions, and print what changes."""
+    from irbench.experiments.certify import TOLERANCE
+    from irbench.experiments.certify import certify as certified
+    from irbench.experiments.plan import experiments
+
+    beyond = False
+    with interruptible():
+        for experiment in experiments(options.request(), options.settings(options.results)):
+            baseline, found = certified(experiment)
+            typer.echo(f"{experiment.cell}, against {baseline}:")
+            for one in found:
+                beyond |= not one.tolerated
+                mark = "" if one.tolerated else f"   beyond the tolerance of {100 * TOLERANCE:g} points"
+                typer.echo(
+                    f"  {one.setting}: {one.metric} {100 * one.change:+.3f} points, first results of "
+                    f"{100 * one.queries:.1f} % of the queries, scores by {one.score:.1e}{mark}"
+                )
+    raise typer.Exit(1 if beyond else 0)
 
 
 def carry_out(

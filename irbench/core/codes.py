@@ -106,7 +106,7 @@ CODES: Mapping[str, str] = {
     "not-a-searcher": "an object that is no searcher",
     "not-finite": "a vector with NaN or infinity",
     "not-indexed": "used before a gallery was indexed",
-    "not-trained": "used before it was trained",
+    "not-trained": "used before it was trained, or without the trained network",
     "not-vectors": "an encoder returned something else",
     "out-of-range": "a code outside its codebook, or vectors whose squared distances leave float32",
     "query-in-results": "a query image among its own results",

@@ -20,6 +20,7 @@ from irbench.experiments import latency
 from irbench.experiments.run import Experiment
 from irbench.protocols import Retriever, SupportsUpdates, Trainable
 from irbench.results.schema import QueryTimes, Result, TimingSession
+from irbench.runtime.cache import TrainedStore
 from irbench.runtime.environment import ConcurrentLoad
 from irbench.runtime.machine import Runtime, seed_everything, use_threads
 from irbench.runtime.progress import track
@@ -65,10 +66,11 @@ class Round:
 
 
 def prepare(experiment: Experiment, result: Result) -> Ready:
-    """Return a stored cell with its trained networks and its index; nothing is trained that is stored."""
+    """Return a stored cell with its trained networks and its index; `StoreError` where the networks are not there."""
     use_threads(experiment.runtime.threads)
     seed_everything(experiment.cell.seed)
-    retriever, benchmark = experiment.builder.retriever(), experiment.benchmark
+    runtime = replace(experiment.runtime, store=TrainedStore(experiment.runtime.store.root))
+    retriever, benchmark = replace(experiment.builder, runtime=runtime).retriever(), experiment.benchmark
     if isinstance(retriever, Trainable):
         retriever.train(benchmark.train)
     retriever.index(benchmark.old_gallery)

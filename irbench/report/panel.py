@@ -10,8 +10,9 @@ class Cell:
     """A number as it is printed, or None for a gap, with its 95 % interval and its deviation over seeds.
 
     Measured rows of a panel are tested against each other on the same queries, column by column: `p` is that of the
-    row against the best one, `rank` the best and the worst place that the row may have, both after Holm's correction
-    for all pairs of rows with the same seeds in the column. None where there is nothing to test: one row, or no hits.
+    row against the best one, after Holm's correction for the comparisons with the best; `rank` is the best and the
+    worst place that the row may have, after that for all pairs of rows with the same seeds. None where there is nothing
+    to test: one row, or no hits.
     """
 
     value: float | None = None

@@ -165,7 +165,10 @@ def _alike(
 
 
 def _standings(cells: Sequence[Cell], p: Values, scores: Values) -> list[Cell]:
-    """Return the cells [R] of a column with their ranks, by the tests [R,R] between them; higher scores are better."""
+    """Return the cells [R] of a column with their ranks, by the tests [R,R] between them; higher scores are better.
+
+    Ranks rest on all pairs, marks on the comparisons with the best alone: each family has its own correction.
+    """
     upper = np.triu_indices(len(cells), 1)
     corrected = np.ones_like(p)
     corrected[upper] = holm(p[upper].tolist())
@@ -174,12 +177,14 @@ def _standings(cells: Sequence[Cell], p: Values, scores: Values) -> list[Cell]:
     above = (apart & (scores[None, :] > scores[:, None])).sum(axis=1)
     below = (apart & (scores[None, :] < scores[:, None])).sum(axis=1)
     best = max((i for i, cell in enumerate(cells) if cell.best), key=lambda i: scores[i], default=None)
+    others = [i for i in range(len(cells)) if i != best]
+    to_best = {} if best is None else dict(zip(others, holm([p[i, best] for i in others]), strict=True))
     return [
         replace(
             cell,
             rank=(1 + int(above[i]), len(cells) - int(below[i])),
-            p=None if best is None or i == best else float(corrected[i, best]),
-            tied=best is not None and not cell.best and not bool(apart[i, best]),
+            p=to_best.get(i),
+            tied=not cell.best and to_best.get(i, 0.0) >= ALPHA,
         )
         for i, cell in enumerate(cells)
     ]

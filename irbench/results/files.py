@@ -85,6 +85,8 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
 def document(result: Result) -> dict[str, Any]:
     """Return the result as the JSON value that its file holds."""
     value = asdict(result)
+    if result.invariance is None:
+        del value["invariance"]
     value["variant"] = result.variant  # derived, for people and scripts that read the file
     for estimate in value["metrics"].values():
         for absent in [key for key in ("reason", "short") if estimate[key] is None]:

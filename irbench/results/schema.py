@@ -194,6 +194,7 @@ class Result:
     hits: StoredHits | None = None
     cost: Cost = field(default_factory=Cost)
     environment: Facts = field(default_factory=dict)
+    invariance: Facts | None = None  # what `irbench certify` found: how results depend on batch, threads, precision
     created: str  # ISO 8601, UTC
 
     def __post_init__(self) -> None:

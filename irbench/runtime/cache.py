@@ -21,7 +21,7 @@ from time import perf_counter
 
 from filelock import FileLock
 
-from irbench.core.errors import DISK_FULL, writing
+from irbench.core.errors import DISK_FULL, StoreError, writing
 from irbench.runtime.timer import charge, charged
 
 _LISTING = "entry.json"
@@ -137,6 +137,20 @@ class Store:
 
     def _writing(self, *, only: Collection[int] = ()) -> AbstractContextManager[None]:
         return writing(f"to the work folder {self.root}", "--work", only=only)
+
+
+class TrainedStore(Store):
+    """The same cache for commands that train nothing: a model that is not there is an error."""
+
+    def ensure(self, key: Key, make: Callable[[Path], float | None], *, span: str) -> Entry:
+        """Return the entry of `key`, as `Store.ensure` does; `StoreError` for a model that would have to be trained."""
+        if key.kind == "model" and self.find(key) is None:
+            raise StoreError(
+                f"{self.root} holds no trained network of this cell: name the folder that has it (--work), or "
+                "run the cell again (--force)",
+                code="not-trained",
+            )
+        return super().ensure(key, make, span=span)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -84,3 +84,14 @@ def test_an_index_leaves_torch_its_threads(irbench: Callable, tmp_path: Path):
     assert irbench("run", "-m", "pixels+spann", "--max-queries", "5").returncode == 0
     (path,) = (tmp_path / "runs" / "results").rglob("seed0.json")
     assert json.loads(path.read_text())["environment"]["threads"] == 1
+
+
+def test_nothing_is_trained_for_the_sake_of_times(irbench: Callable, tmp_path: Path):
+    asked = ("-m", "ft-clip", "--epochs", "1", "--max-queries", "5")
+    assert irbench("run", *asked).returncode == 0
+    work = tmp_path / "runs" / "work"
+    (work / "model").rename(work / "models-elsewhere")
+    timed, certified = irbench("time", "--rounds", "3"), irbench("certify", *asked)
+    assert (timed.returncode, certified.returncode) == (1, 2)
+    assert "[not-trained]" in certified.stderr
+    assert not list((work / "model").glob("*/model.safetensors"))

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
-from typing import Any
+from typing import Any, cast
 
 from irbench.config import recipes
 from irbench.core.errors import IrbenchError, UsageError
@@ -130,6 +130,12 @@ class MethodPage:
         """Return the losses of all networks of each training, by name, with the first of the results that share it."""
         shared = _distinct((result, result.retriever.get("training")) for result in self.results)
         return [(result, _losses(parts)) for result, parts in shared if _losses(parts)]
+
+    @property
+    def invariance(self) -> list[tuple[Result, Any]]:
+        """Return what `irbench certify` found of its results, setting by setting."""
+        known = [(result, result.invariance) for result in self.results if result.invariance]
+        return [(result, one) for result, facts in known for one in cast("list[Any]", facts["settings"])]
 
 
 def _distinct(reports: Iterable[tuple[Result, Any]]) -> list[tuple[Result, Facts]]:
