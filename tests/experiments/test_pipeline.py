@@ -45,7 +45,8 @@ def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Cal
     assert mean("irgen", "precision@30") > mean("ft-clip+linear", "precision@30")
     assert mean("irgen", "map@100") > 0.97  # a ranking is full
     assert mean("classify", "precision@30") == mean("classify", "precision@1") >= 0.98  # one class after the other
-    assert not any(one.short for result in found.values() for one in result.metrics.values())
+    short = {cell for cell, result in found.items() if any(one.short for one in result.metrics.values())}
+    assert short <= {"ft-clip+ivfpq"}  # whose five cells hold fewer than 100 images for some queries
     assert mean("ft-clip+linear", "precision@30") >= mean("pixels+linear", "precision@30") + 0.08
     for search in ("scann", "spann"):
         assert mean(f"ft-clip+{search}", "precision@1") >= mean("ft-clip+linear", "precision@1") - 0.01
@@ -77,7 +78,7 @@ def test_an_ablation_trains_once_what_its_cells_share_and_tells_the_components(
     done = irbench("ablate", "beam", "--epochs", "1", "--max-queries", "20")
     assert done.returncode == 0, done.stderr
     found = stored(tmp_path)
-    assert len(found) == 5
+    assert len(found) == 7
     assert len(list((tmp_path / "runs/work/model").glob("*/model.safetensors"))) == 3  # a beam's width trains nothing
     for result in found.values():
         times = result.cost.query_ms

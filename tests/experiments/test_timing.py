@@ -63,7 +63,8 @@ def test_stored_cells_are_timed_together_and_nothing_else_changes(irbench: Calla
                 stored["cost"].pop(key)
             stored["environment"].pop("concurrent_load")
         assert one == before[path]
-    assert "rounds in which cells were timed together" in irbench("table", "--metric", "latency", "--shortened").stdout
+    shown = irbench("table", "--metric", "latency", "--shortened", "--format", "json").stdout
+    assert all(id_ in shown for id_ in {one["id"] for one in sessions})
     assert irbench("run", "-m", "pixels", "--max-queries", "40", "--dry-run").stderr.count("stored already") == 1
 
 
