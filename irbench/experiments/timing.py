@@ -23,7 +23,7 @@ from irbench.results.schema import QueryTimes, Result, TimingSession
 from irbench.runtime.cache import TrainedStore
 from irbench.runtime.environment import ConcurrentLoad
 from irbench.runtime.machine import Runtime, seed_everything, use_threads
-from irbench.runtime.progress import track
+from irbench.runtime.progress import quiet, track
 from irbench.runtime.timer import Timer
 
 ROUNDS = 9
@@ -97,7 +97,8 @@ def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Resul
         for step in range(len(cells)):
             which = (step + number) % len(cells)  # nothing always follows the same cell
             use_threads(cells[which].runtime.threads)
-            taken[which].append(_once(cells[which], reference))
+            with quiet(on=True):  # the cell's own bars
+                taken[which].append(_once(cells[which], reference))
     every = [one for of_cell in taken for one in of_cell]
     usual = median(one.beside_singles for one in every), median(one.beside_batches for one in every)
     drift = [one.beside_singles / usual[0] for one in every]

@@ -18,6 +18,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _recipes(results)
     yield from _without_recipe(results)
     yield from _misses(results)
+    yield from _without_counts(lines, columns)
     if any(column.key.endswith(("_ms", "_s")) for column in columns):
         yield from under_concurrent_load(results)
     for facts in dict.fromkeys(result.dataset for result in results):
@@ -26,6 +27,23 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
         column.key.startswith("precision_irgen@") for column in columns
     ):
         yield paper.INSHOP_PRECISION
+
+
+def _without_counts(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:
+    """Name the rows of which it is not known whether each query had K results."""
+    keys = {column.key for column in columns}
+    rows = [
+        line.row.method
+        for line in lines
+        if any(
+            key in keys and one.mean is not None and one.short is None
+            for result in line.results
+            for key, one in result.metrics.items()
+        )
+    ]
+    if rows:
+        which = ", ".join(rows[:4]) + (f" and {len(rows) - 4} other rows" if len(rows) > 4 else "")
+        yield f"not known whether each query had K results: {which}"
 
 
 def left_out_of(facts: Dataset) -> Iterator[str]:

@@ -18,7 +18,7 @@ NOTHING = Backbone(name="test_resnet", weights="trained from scratch", parameter
 
 def result(percent=50.0, **changes):
     metrics = {
-        f"{metric}@{k}": Estimate(mean=percent / 100, ci95=(percent / 100 - 0.1, percent / 100 + 0.1))
+        f"{metric}@{k}": Estimate(mean=percent / 100, ci95=(percent / 100 - 0.1, percent / 100 + 0.1), short=0.0)
         for metric in ("precision", "hit_rate")
         for k in (1, 2)
     }
