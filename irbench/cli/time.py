@@ -17,7 +17,8 @@ class TimeOptions(o.MachineOptions):
     results: o.ResultsOut = None
     dataset: o.Datasets = None
     method: Annotated[
-        list[str] | None, typer.Option("--method", "-m", help="Cells by name, with or without variant; default: all.")
+        list[str] | None,
+        typer.Option("--method", "-m", help="Rows as tables name them: ft-clip+scann, irgen@hkm …; default: all."),
     ] = None
     seed: o.Seeds = None
     rounds: Annotated[int, typer.Option("--rounds", min=3, help="How often each cell is timed.")] = 9

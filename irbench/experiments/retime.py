@@ -58,7 +58,7 @@ def _is_chosen(result: Result, datasets: dict[str, str], methods: Sequence[str],
         result.status == "ok"
         and result.origin == "recipe"
         and (not datasets or result.dataset.name in datasets)
-        and (not methods or bool({result.cell, result.spec.name, result.method} & set(methods)))
+        and (not methods or result.cell in methods)
         and (not seeds or result.seed in seeds)
     )
 
