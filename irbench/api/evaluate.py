@@ -116,6 +116,7 @@ def load_dataset(
     """
     if not isinstance(name, str | Path):
         raise UsageError(f"a {type(name).__name__} is no name and no path of a data set", code="bad-value")
+    checked(data=data, crop=crop, protocol=protocol)
     place = Path(name).expanduser() if str(name).startswith("~") else name
     benchmark = data_sets.load(place, data=Path(data).expanduser(), crop=crop, protocol=protocol)
     return replace(benchmark, loaded=(benchmark.name, data_sets.content(benchmark)))
@@ -143,7 +144,9 @@ def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) 
         )
     if not isinstance(benchmark, Benchmark):
         raise UsageError(f"a {type(benchmark).__name__} is no Benchmark; see irbench.load_dataset", code="bad-value")
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    if not isinstance(metrics, Iterable):
+        raise UsageError(f"metrics={metrics!r}: names such as 'precision@10' are needed", code="bad-metric-name")
+    names = [metrics] if isinstance(metrics, str) else [str(name) for name in metrics]
     if len(ranking) == len(benchmark.queries):
         ranking = ranking.without(benchmark.own_rows)
     return retrieval.score(ranking, benchmark, names)

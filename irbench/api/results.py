@@ -5,7 +5,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from irbench.core.errors import StoreError
+from irbench.core.errors import StoreError, UsageError
 from irbench.results import hits
 from irbench.results.files import default_folder, read_all
 from irbench.results.schema import Result
@@ -64,6 +64,8 @@ class Results(Sequence[Result]):
             paper: also show the paper's numbers, where they were made under the same protocol.
             width: of a text, in characters.
         """
+        if not isinstance(width, int) or width < 1:
+            raise UsageError(f"width={width!r}: a whole number from 1 is needed", code="bad-value")
         from irbench.report.render import render
         from irbench.report.table import table
 
@@ -76,6 +78,8 @@ def load_results(folder: str | Path | None = None) -> Results:
 
     What cannot be read is named in `Results.problems`; a folder that does not exist is a `StoreError`.
     """
+    if not isinstance(folder, str | Path | None):
+        raise UsageError(f"a {type(folder).__name__} is no folder of results", code="bad-value")
     root = Path(folder).expanduser() if folder is not None else default_folder()
     if not root.is_dir():
         raise StoreError(f"{root}: no such folder of results", code="no-such-folder")

@@ -371,6 +371,25 @@ def test_an_object_that_describes_itself_is_trained_and_checked_as_any_other(dig
     assert raised.value.code == "wrong-shape"
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda benchmark, ranking: irbench.score(ranking, benchmark, None),
+        lambda benchmark, ranking: irbench.score(ranking, benchmark, [5]),
+        lambda benchmark, ranking: irbench.score(ranking, "digits", "precision@1"),
+        lambda benchmark, ranking: irbench.load_results(5),
+        lambda benchmark, ranking: irbench.load_dataset(benchmark),
+        lambda benchmark, ranking: irbench.load_dataset("digits", data=None),
+        lambda benchmark, ranking: irbench.load_results(".").table(width=0),
+        lambda benchmark, ranking: irbench.load_results(".").table("precison"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_with_a_code(call, digits) -> None:
+    ranking = irbench.Ranking.from_topk(np.zeros((898, 1), int), np.zeros((898, 1)))
+    with pytest.raises(irbench.UsageError):
+        call(digits, ranking)
+
+
 def test_frames_of_nothing_have_columns(tmp_path: Path) -> None:
     nothing = irbench.load_results(tmp_path)
     assert list(nothing.to_dataframe())[-4:] == ["metric", "value", "ci_low", "ci_high"]
