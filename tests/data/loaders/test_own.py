@@ -177,7 +177,7 @@ def test_any_list_that_is_well_formed_is_read_back_or_refused_by_name(tmp_path, 
         return
     by_split = {part: [] for part in ("train", "gallery", "query")}
     for path, label, part in rows:
-        by_split[part].append((os.path.normpath(path.strip()), label.strip()))
+        by_split[part].append((os.path.relpath(tmp_path / path.strip(), tmp_path), label.strip()))
     assert benchmark.gallery.ids == tuple(path for path, _ in by_split["gallery"])
     assert benchmark.queries.ids == tuple(path for path, _ in by_split["query"])
     given_labels = [label for _, label in by_split["gallery"] + by_split["query"]]
