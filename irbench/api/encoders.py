@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import UsageError
-from irbench.core.names import legal_name
+from irbench.core.names import checked_name
 from irbench.runtime.progress import track
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ class TorchEncoder:
         if not (callable(module) and hasattr(module, "parameters")):
             raise UsageError(f"module: a torch.nn.Module is needed, not a {type(module).__name__}", code="bad-value")
         self.module, self.transform, self.batch_size = module, transform, batch_size
-        if name is not None and (not isinstance(name, str) or legal_name(name, "") != name):
-            raise UsageError(f"name={name!r:.100}: letters, digits and - _ . are needed", code="bad-file-name")
-        self.name = name or type(module).__name__
+        self.name = type(module).__name__ if name is None else checked_name(name, "an encoder")
 
     def encode(self, images: "Sequence[Image.Image]") -> NDArray[np.float32]:
         """Return the vectors [N,D] of N images, flattened where the module returns more dimensions, as float32."""

@@ -84,8 +84,8 @@ def run(  # noqa: PLR0913 -- each is an option of the command line
 
     Each of `methods`, `datasets`, `search` and `identifiers` is one or a list of what `evaluate` takes; `methods` and
     `search` may also be a mapping from names to objects. Without `methods`, those of `grid` ("quick", "full" or
-    "paper") run, on "digits" by default. `timeout` are the seconds that
-    one cell may take; live objects are not stopped. See `Options` for the other arguments.
+    "paper") run, on "digits" by default. `timeout` are the seconds that one cell may take; live objects are not
+    stopped. See `Options` for the other arguments.
 
     Returns a result for each cell; one that failed, or was skipped, is among them with its status and reason. An
     `IrbenchError` (see its `code`) says what is wrong with the request as a whole, before anything is computed.

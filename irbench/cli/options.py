@@ -51,6 +51,9 @@ Protocol = Annotated[
     str,
     typer.Option("--protocol", help="closed-set, or metric-learning: query classes are not seen in training."),
 ]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="File of pretrained weights (.safetensors); default: the hub's.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
@@ -63,9 +66,7 @@ class MachineOptions:
     precision: Annotated[
         str, typer.Option("--precision", help="auto (fp32 on a CPU, bf16 on a GPU), fp32 or bf16.")
     ] = "auto"
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="File of pretrained weights (.safetensors); default: the hub's.")
-    ] = None
+    weights: Weights = None
     data: Data = Path("data")
     work: Work = Path("runs/work")
     on_bad_image: Annotated[
@@ -165,8 +166,8 @@ class ExecutionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(ExecutionOptions, MachineOptions, OverrideOptions, ProtocolOptions, GridOptions, MethodOptions):
-    """The options that `irbench run` and `irbench ablate` share; help lists those of the last class first."""
+class CellOptions(MachineOptions, OverrideOptions, ProtocolOptions, GridOptions, MethodOptions):
+    """Which cells are meant, and where they are computed; help lists the options of the last class first."""
 
     def request(self) -> "Request":
         """Return which cells are asked for."""
@@ -185,6 +186,11 @@ class RunOptions(ExecutionOptions, MachineOptions, OverrideOptions, ProtocolOpti
             max_queries=self.max_queries,
             overrides=self.pairs(),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(ExecutionOptions, CellOptions):
+    """The options that `irbench run` and `irbench ablate` share."""
 
 
 def parse_override(text: str) -> tuple[str, Value]:

@@ -38,12 +38,17 @@ class SearchOptions(o.MethodOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(o.RunOptions, SearchOptions):
-    """The options of `irbench run`, and of `certify`."""
+class CellOptions(o.CellOptions, SearchOptions):
+    """Which cells are meant, their searches included."""
 
     def request(self) -> "Request":
         """Return which cells are asked for."""
         return replace(super().request(), searches=tuple(self.search or ()), incremental=self.incremental)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(o.ExecutionOptions, CellOptions):
+    """The options of `irbench run`."""
 
 
 @app.command()
@@ -118,9 +123,16 @@ def query(options: QueryOptions) -> None:
     print_retrieved(found, as_json=options.as_json)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CertifyOptions(CellOptions):
+    """The options of `irbench certify`."""
+
+    results: o.ResultsIn = Path("runs/results")
+
+
 @app.command()
-@o.command(RunOptions)
-def certify(options: RunOptions) -> None:
+@o.command(CertifyOptions)
+def certify(options: CertifyOptions) -> None:
     """Answer with one trained cell at several batch sizes, threads and precisions, and print what changes."""
     from irbench.experiments.certify import TOLERANCE
     from irbench.experiments.certify import certify as certified
@@ -142,7 +154,7 @@ def certify(options: RunOptions) -> None:
 
 
 def carry_out(
-    experiments: "Sequence[Experiment]", options: o.RunOptions, *, tables: Sequence[str] = ("precision",)
+    experiments: "Sequence[Experiment]", options: o.ExecutionOptions, *, tables: Sequence[str] = ("precision",)
 ) -> NoReturn:
     """Run the cells that are due, print their tables, and exit with the worst of their exit codes."""
     from irbench.cli.console import Console, conclude

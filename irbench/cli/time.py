@@ -1,46 +1,81 @@
 """`irbench time`: times of stored cells, taken together."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irbench.cli import options as o
 
+if TYPE_CHECKING:
+    from irbench.results.schema import Result
+
 app = typer.Typer()
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeOptions(o.MachineOptions):
-    """The options of `irbench time`."""
+class TimeOptions:
+    """The options of `irbench time`; precision and protocol are those of each result."""
 
-    results: o.ResultsOut = None
     dataset: o.Datasets = None
     method: Annotated[
         list[str] | None,
         typer.Option("--method", "-m", help="Rows as tables name them: ft-clip+scann, irgen@hkm …; default: all."),
     ] = None
     seed: o.Seeds = None
-    rounds: Annotated[int, typer.Option("--rounds", min=3, help="How often each cell is timed.")] = 9
+    rounds: Annotated[int, typer.Option("--rounds", min=5, help="How often each cell is timed; five at least can agree.")] = 9
+    results: o.ResultsOut = None
+    data: o.Data = Path("data")
+    work: o.Work = Path("runs/work")
+    device: o.Device = "auto"
+    weights: o.Weights = None
 
 
 @app.command("time")
 @o.command(TimeOptions)
 def time_(options: TimeOptions) -> None:
-    """Time the queries of stored cells together, round by round, so that rows compare; nothing is trained again."""
+    """Time the queries of stored cells together, round by round, so that rows compare; nothing is trained."""
     from irbench.experiments.retime import retime
+    from irbench.experiments.run import Settings
     from irbench.results.files import default_folder
 
-    folder = options.results or default_folder()
     done = retime(
-        options.settings(folder),
+        Settings(
+            results=options.results or default_folder(),
+            data=options.data,
+            work=options.work,
+            device=options.device,
+            weights=options.weights,
+        ),
         datasets=options.dataset or (),
         methods=options.method or (),
         seeds=options.seed or (),
         rounds=options.rounds,
     )
-    for line in done.lines:
-        typer.echo(line)
+    for group in done.sessions:
+        for line in _lines(group):
+            typer.echo(line)
     for problem in done.problems:
         typer.echo(f"irbench: {problem}", err=True)
     raise typer.Exit(1 if done.problems else 0)
+
+
+def _lines(timed: "Sequence[Result]") -> Iterator[str]:
+    """Yield what a session measured, cell by cell."""
+    known = [(one, one.cost.session, one.cost.query_ms) for one in timed]
+    session = known[0][1]
+    if session is not None:
+        low, high = session.drift
+        yield (
+            f"{timed[0].dataset.name}: {len(timed)} cells in {len(session.single_ms)} rounds; the reference took "
+            f"{session.reference_ms:.2f} ms, {low:.2f} to {high:.2f} times that"
+        )
+    for result, session, times in known:
+        if session is not None and times is not None:
+            yield (
+                f"  {result.cell}, seed {result.seed}: {times.total_p50:.2f} ms "
+                f"({min(session.single_ms):.2f} to {max(session.single_ms):.2f}), "
+                f"{result.cost.queries_per_s:,.0f} queries/s"
+            )

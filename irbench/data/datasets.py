@@ -14,7 +14,7 @@ from irbench.config import recipes
 from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
-from irbench.core.names import legal_name
+from irbench.core.names import LONGEST, legal_name
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
 
@@ -228,7 +228,7 @@ def _own(path: Path) -> Dataset:
     kind = "csv" if path.suffix == ".csv" else "folders"
     loader, schema = LOADERS.load(kind), LOADERS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
-    readable = legal_name(stem, "images")
+    readable = legal_name(stem, "images")[: LONGEST - 7].rstrip("-._")  # room for the digest
     # two folders of one name, or of a known data set's name, must not share results
     digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
     return Dataset(f"{readable}-{digest}", replace(_OWN, loader=kind), loader(schema()), own=path)

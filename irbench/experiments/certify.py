@@ -6,21 +6,21 @@ has one is no setting here: a model that was trained on a CPU is stored as such,
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import UsageError
 from irbench.core.ranking import MISSING, Ranking
+from irbench.experiments.again import index, trained
 from irbench.experiments.run import Experiment
 from irbench.metrics import retrieval
-from irbench.protocols import Retriever, SupportsUpdates, Trainable
+from irbench.protocols import Retriever
 from irbench.results import files
 from irbench.results.schema import Facts
-from irbench.runtime.cache import TrainedStore
-from irbench.runtime.machine import Runtime, seed_everything, use_threads
+from irbench.runtime.machine import Runtime, use_threads
 from irbench.runtime.progress import track
 from irbench.runtime.timer import Timer
 
@@ -70,10 +70,14 @@ class _Computing(Runtime):
     computes: str
 
     def autocast(self) -> "torch.autocast":
-        return Runtime(store=self.store, device=self.device, precision=self.computes).autocast()
+        return self._there.autocast()
 
     def cast_weights(self, network: "torch.nn.Module") -> None:
-        Runtime(store=self.store, device=self.device, precision=self.computes).cast_weights(network)
+        self._there.cast_weights(network)
+
+    @property
+    def _there(self) -> Runtime:
+        return Runtime(store=self.store, device=self.device, precision=self.computes)
 
 
 def certify(experiment: Experiment) -> tuple[Setting, list[Difference]]:
@@ -105,26 +109,14 @@ def settings(runtime: Runtime) -> Iterator[Setting]:
 
 def _ranking(experiment: Experiment, setting: Setting) -> Ranking:
     """Return the ranking of all queries under a setting, each query's own image removed."""
-    runtime = experiment.runtime
-    store = TrainedStore(runtime.store.root)
-    computing = _Computing(**(_fields(runtime) | {"store": store}), computes=setting.precision)
+    runtime, benchmark = experiment.runtime, experiment.benchmark
     use_threads(setting.threads)
-    seed_everything(experiment.cell.seed)
-    benchmark = experiment.benchmark
-    retriever = replace(experiment.builder, runtime=computing).retriever()
-    if isinstance(retriever, Trainable):
-        retriever.train(benchmark.train)
+    retriever = trained(experiment, _Computing(**vars(runtime), computes=setting.precision))
     with Timer(bypass_cache=True, synchronize=runtime.synchronize).run():
-        retriever.index(benchmark.old_gallery)
-        if benchmark.incremental and isinstance(retriever, SupportsUpdates):
-            retriever.add(benchmark.new_gallery)
-        use_threads(setting.threads)
+        index(retriever, benchmark)
+        use_threads(setting.threads)  # an index's library may have changed torch's
         found = Ranking.stack(list(_batches(retriever, benchmark, setting.batch)))
     return found.without(benchmark.own_rows).cut(benchmark.top_k)
-
-
-def _fields(runtime: Runtime) -> dict[str, Any]:
-    return {one.name: getattr(runtime, one.name) for one in fields(Runtime)}
 
 
 def _batches(retriever: Retriever, benchmark: Benchmark, size: int) -> Iterator[Ranking]:

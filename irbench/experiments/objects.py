@@ -14,13 +14,14 @@ import numpy as np
 from irbench.core import pyfile
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import RecipeError, UsageError
-from irbench.core.names import LONGEST, legal_name
+from irbench.core.names import checked_name, legal_name
 from irbench.data import datasets
 from irbench.experiments.build import Builder
 from irbench.protocols import Encoder, Retriever, Searcher
 from irbench.runtime.code import file_digest
 
 _UNNAMED = "method"  # the name of an object whose own has no letter or digit
+MARKS = ("method_file", "search_file", "benchmark")  # of what a result reports of its retriever
 _KINDS = {"retriever": {"index", "search"}, "searcher": {"build", "search"}, "encoder": {"encode"}}
 
 
@@ -135,7 +136,7 @@ class Named:
         """What it is called in results; a given name that would have to be changed is refused, not changed."""
         if self.name is None:
             return name_of(self.object)
-        return checked_name(self.name)
+        return checked_name(self.name, "an object")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,9 +174,9 @@ class Objects:
 
     @cached_property
     def marks(self) -> dict[str, str]:
-        """What tells Python files and benchmarks of one name apart: where a file lies, what a benchmark holds."""
-        both = {"method_file": self.method, "search_file": self.search}
-        marks = {what: one.place for what, one in both.items() if isinstance(one, PythonFile)}
+        """What tells objects of one name apart, by `MARKS`: where a file lies, what a derived benchmark holds."""
+        files = dict(zip(MARKS, (self.method, self.search), strict=False))
+        marks = {what: one.place for what, one in files.items() if isinstance(one, PythonFile)}
         if self.benchmark is not None and not datasets.is_as_loaded(self.benchmark):
             marks["benchmark"] = datasets.content(self.benchmark)[:16]
         return marks
@@ -287,18 +288,7 @@ def name_of(one: Any) -> str:
     if is_vectors(one):
         return "vectors"
     own = getattr(one, "name", None)
-    return checked_name(own) if isinstance(own, str) and own else legal_name(type(one).__name__, _UNNAMED)
-
-
-def checked_name(name: Any) -> str:
-    """Return a name that was given; one that would have to be changed to be a part of a file's name is refused."""
-    if not isinstance(name, str) or legal_name(name, _UNNAMED) != name:
-        raise UsageError(
-            f"name {name!r:.100}: use at most {LONGEST} letters, digits and - _ . and begin and end with a letter or "
-            "digit",
-            code="bad-file-name",
-        )
-    return name
+    return checked_name(own, "an object") if isinstance(own, str) and own else legal_name(type(one).__name__, _UNNAMED)
 
 
 def _identity(one: Any) -> str:

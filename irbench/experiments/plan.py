@@ -1,6 +1,5 @@
 """From a request to cells: methods, searches and identifiers on data sets, by name, by path or as live objects."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import product
@@ -13,7 +12,7 @@ from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice, nearest
-from irbench.core.names import LONGEST
+from irbench.core.names import checked_name
 from irbench.data import datasets
 from irbench.experiments.build import dataset_of
 from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of
@@ -156,7 +155,7 @@ def _title(named: Named, family: str) -> str:
 def _of_method(request: Request, method: _Method, searches: Sequence[_Search], dataset: Any) -> Iterator[Planned]:
     benchmark = dataset if isinstance(dataset, Benchmark) else None
     if benchmark is not None:
-        _check_name(benchmark)
+        checked_name(benchmark.name, "a benchmark")
     elif not isinstance(dataset, str | Path):
         raise UsageError(f"a {type(dataset).__name__} is no data set: a name, a path or a Benchmark", code="bad-value")
     default_scale = _default_scale(dataset)
@@ -187,21 +186,6 @@ def _of_method(request: Request, method: _Method, searches: Sequence[_Search], d
             origin="object" if objects.in_method else "recipe",
         )
         yield cell, None if objects.empty else objects
-
-
-def _check_name(benchmark: Benchmark) -> None:
-    """Refuse a name that cannot be a folder's; `load_dataset` adds a digest to long ones."""
-    name = benchmark.name
-    if (
-        not isinstance(name, str)
-        or len(name) > 2 * LONGEST
-        or re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-._") != name
-    ):
-        raise UsageError(
-            f"benchmark named {name!r:.100}: letters, digits and - _ . are needed (dataclasses.replace(benchmark, "
-            "name=…))",
-            code="bad-file-name",
-        )
 
 
 def _default_scale(dataset: Any) -> str:

@@ -14,9 +14,9 @@ from irbench.results.schema import Result
 
 @dataclass(frozen=True, kw_only=True)
 class Retimed:
-    """What was timed, in words for each cell, and what could not be."""
+    """What was timed, and what could not be."""
 
-    lines: tuple[str, ...]
+    sessions: tuple[tuple[Result, ...], ...]  # the results of each session
     problems: tuple[str, ...]
 
 
@@ -37,7 +37,7 @@ def retime(
     chosen = [result for result in found if _is_chosen(result, places, methods, seeds)]
     if not chosen:
         raise UsageError(f"{settings.results}: no such results to time", code="no-results")
-    lines: list[str] = []
+    sessions: list[tuple[Result, ...]] = []
     for group in _by_dataset(chosen):
         ready: list[Ready] = []
         for result in group:
@@ -47,10 +47,10 @@ def retime(
                 problems = [*problems, f"{result.cell} on {result.dataset.name}, seed {result.seed}: {error}"]
         if ready:
             timed = time_together(ready, rounds=rounds)
-            lines += _report(timed)
+            sessions.append(tuple(timed))
             for result in timed:
                 files.write(result, settings.results)
-    return Retimed(lines=tuple(lines), problems=tuple(problems))
+    return Retimed(sessions=tuple(sessions), problems=tuple(problems))
 
 
 def _is_chosen(result: Result, datasets: dict[str, str], methods: Sequence[str], seeds: Sequence[int]) -> bool:
@@ -71,26 +71,12 @@ def _by_dataset(results: Sequence[Result]) -> Iterator[list[Result]]:
 
 
 def _ready(result: Result, dataset: str, settings: Settings) -> Ready:
-    precision = str(result.environment.get("precision") or settings.precision)
-    experiment = Experiment(replace(result.spec, dataset=dataset), replace(settings, precision=precision))
+    as_it_ran = replace(
+        settings,
+        precision=str(result.environment.get("precision") or settings.precision),
+        on_bad_image="skip" if result.dataset.bad_images else "fail",
+    )
+    experiment = Experiment(replace(result.spec, dataset=dataset), as_it_ran)
     if experiment.current() is None:
         raise UsageError("what it is made of has changed: run it again first", code="other-data")
     return prepare(experiment, result)
-
-
-def _report(timed: Sequence[Result]) -> Iterator[str]:
-    first = timed[0].cost.session
-    if first is not None:
-        low, high = first.drift
-        yield (
-            f"{timed[0].dataset.name}: {len(timed)} cells in {len(first.single_ms)} rounds; the reference took "
-            f"{first.reference_ms:.2f} ms, {low:.2f} to {high:.2f} times that"
-        )
-    for result in timed:
-        session, times = result.cost.session, result.cost.query_ms
-        if session is not None and times is not None:
-            yield (
-                f"  {result.cell}, seed {result.seed}: {times.total_p50:.2f} ms "
-                f"({min(session.single_ms):.2f} to {max(session.single_ms):.2f}), "
-                f"{result.cost.queries_per_s:,.0f} queries/s"
-            )

@@ -22,7 +22,7 @@ from irbench.data.pixels import drop_unreadable
 from irbench.data.sources import Source
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
-from irbench.experiments.objects import ObjectBuilder, Objects
+from irbench.experiments.objects import MARKS, ObjectBuilder, Objects
 from irbench.metrics import diagnostics, retrieval
 from irbench.metrics.retrieval import Scope
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
@@ -39,7 +39,7 @@ from irbench.runtime.environment import (
     environment,
     peak_memory,
     reset_peak_memory,
-    start_peak_memory,
+    resident_memory,
 )
 from irbench.runtime.machine import (
     DEVICES,
@@ -150,9 +150,8 @@ class Experiment:
 
     def _check_same(self, older: Result, objects: Objects) -> None:
         """Find out whether the stored result is one of these objects, and not of others under the same names."""
-        kinds = {"method_file": "method", "search_file": "search", "benchmark": "benchmark"}
-        before = {what: older.retriever.get(what) for what in kinds}
-        other = [f"another {kind} ({before[what] or 'not from a file'})" for what, kind in kinds.items()
+        before = {what: older.retriever.get(what) for what in MARKS}
+        other = [f"another {what.removesuffix('_file')} ({before[what] or 'not from a file'})" for what in MARKS
                  if before[what] != objects.marks.get(what)]  # fmt: skip
         if older.status == "ok" and other:
             raise UsageError(
@@ -191,8 +190,7 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
-        start_peak_memory()
-        training_load = ConcurrentLoad()
+        floor, training_load = resident_memory(), ConcurrentLoad()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         retriever = self.builder.retriever()
@@ -209,6 +207,8 @@ class Experiment:
         use_threads(self.runtime.threads)  # an index's library may have changed torch's when it was built
         with_costs = self._with_query_cost(cost, retriever, description)
         load = max((count for count in (training_load.cores(), timing_load.cores()) if count is not None), default=None)
+        host, device = peak_memory(self.runtime)
+        with_costs = replace(with_costs, peak_host_bytes=max(0, host - floor), peak_device_bytes=device)
         result = self._finished(ranking, description, with_costs)
         return replace(
             result,
@@ -272,7 +272,6 @@ class Experiment:
         return as_ranking(found, retriever, len(own_rows)).without(own_rows).cut(depth)
 
     def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
-        host, device = peak_memory(self.runtime)
         judged = retrieval.judgements(ranking, self.benchmark)
         folder = self._blank.path(self.settings.results).parent
         result = replace(
@@ -282,7 +281,7 @@ class Experiment:
             backbone=description.backbone,
             retriever=_plain(dict(description.details) | (self.objects.marks if self.objects else {})),
             hits=hits.save(judged, folder, seed=self.cell.seed),  # next to the result, which is written last
-            cost=replace(cost, peak_host_bytes=host, peak_device_bytes=device),
+            cost=cost,
             environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
         )
         return scored(result, judged, Scope.of(self.benchmark))

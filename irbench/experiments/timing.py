@@ -6,9 +6,8 @@ that changes from round to round, with a reference operation between its queries
 reference usually takes over what it took just then.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from statistics import fmean, median
 from time import perf_counter
 from uuid import uuid4
@@ -17,12 +16,12 @@ import numpy as np
 
 from irbench.core.benchmark import ImageSet
 from irbench.experiments import latency
+from irbench.experiments.again import index, trained
 from irbench.experiments.run import Experiment
-from irbench.protocols import Retriever, SupportsUpdates, Trainable
+from irbench.protocols import Retriever
 from irbench.results.schema import QueryTimes, Result, TimingSession
-from irbench.runtime.cache import TrainedStore
 from irbench.runtime.environment import ConcurrentLoad
-from irbench.runtime.machine import Runtime, seed_everything, use_threads
+from irbench.runtime.machine import Runtime, use_threads
 from irbench.runtime.progress import quiet, track
 from irbench.runtime.timer import Timer
 
@@ -68,14 +67,8 @@ class Round:
 def prepare(experiment: Experiment, result: Result) -> Ready:
     """Return a stored cell with its trained networks and its index; `StoreError` where the networks are not there."""
     use_threads(experiment.runtime.threads)
-    seed_everything(experiment.cell.seed)
-    runtime = replace(experiment.runtime, store=TrainedStore(experiment.runtime.store.root))
-    retriever, benchmark = replace(experiment.builder, runtime=runtime).retriever(), experiment.benchmark
-    if isinstance(retriever, Trainable):
-        retriever.train(benchmark.train)
-    retriever.index(benchmark.old_gallery)
-    if benchmark.incremental and isinstance(retriever, SupportsUpdates):
-        retriever.add(benchmark.new_gallery)
+    retriever, benchmark = trained(experiment, experiment.runtime), experiment.benchmark
+    index(retriever, benchmark)
     singles = latency.spread(benchmark.queries, SINGLES)
     sample = latency.spread(benchmark.queries, BATCHES * latency.BATCH)
     starts = range(0, len(sample), latency.BATCH)
@@ -173,11 +166,8 @@ def _measure(cell: Ready, queries: ImageSet, *, detailed: bool = False) -> Timer
 
 
 def _timed(cell: Ready, rounds: Sequence[Round], session: TimingSession, load: ConcurrentLoad) -> Result:
-    def of_query(span: str, of: Callable[[Sequence[float]], float]) -> float:
-        return float(median(of(one.singles[span]) for one in rounds))
-
-    single = {f"{span}_p50": of_query(span, median) for span in rounds[0].singles}
-    p95, p99 = (of_query("total", partial(np.percentile, q=q)) for q in (95, 99))
+    single = {f"{span}_p50": median(median(one.singles[span]) for one in rounds) for span in rounds[0].singles}
+    p95, p99 = np.percentile([value for one in rounds for value in one.singles["total"]], (95, 99)).tolist()
     batched = {f"{span}_p50": median(one.batched[span] for one in rounds) for span in rounds[0].batched}
     cost = replace(
         cell.result.cost,

@@ -14,8 +14,8 @@ from irbench.core import pyfile
 from irbench.core.errors import RecipeError
 from irbench.metrics.retrieval import METRICS, PARTS, Metric
 
+COSTS = ("cost", "latency", "components", "setup", "footprint")  # other tables, whose names no metric can have
 _BUILT_IN = dict(METRICS)
-_COSTS = ("cost", "latency", "components", "setup", "footprint")  # which `irbench table --metric` takes too
 _NAME = "METRIC"  # what a file of a metric assigns
 
 
@@ -50,7 +50,7 @@ def _check(metric: Metric, file: str) -> None:
     wrong, name = "", str(metric.name)
     if name != metric.name or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         wrong = f"name {metric.name!r}: letters, digits and _ are needed, a letter first"
-    elif metric.name in _COSTS:
+    elif metric.name in COSTS:
         wrong = f"'{metric.name}' is the name of a table of costs"
     elif not callable(getattr(metric, "function", None)):
         wrong = "its function cannot be called"

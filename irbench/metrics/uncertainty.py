@@ -2,9 +2,9 @@
 
 A score has two sources of chance beside the query itself: which classes were asked about and which seed the network
 was trained with. Their variances are those of a two-way layout of classes and seeds (Searle, Casella and McCulloch,
-Variance Components, 1992, section 4.3), in closed form what resampling whole classes with replacement estimates. Each
-variance counts with the t quantile of its own degrees of freedom, as in Cochran's approximation for two unequal
-variances. Near 0 and 1 the interval is Wilson's for the effective number of queries (Dean and Pagano, Evaluating
+Variance Components, 1992), in closed form what resampling whole classes with replacement estimates. Each variance
+counts with the t quantile of its own degrees of freedom, much as in Cochran's approximation for two unequal variances.
+Near 0 and 1 the interval is Wilson's for the effective number of queries (Dean and Pagano, Evaluating
 confidence interval methods for binomial proportions in clustered surveys, 2015). `scripts/intervals.py` shows how
 often such intervals cover known truths; docs/metrics.md has its table.
 
@@ -96,7 +96,7 @@ def interval(
         return None
     mean, variance = float(found.mean), float(found.variance)
     squared = float(found.half_width_squared((1 + level) / 2))
-    if values.min() < 0 or values.max() > 1 or variance > mean * (1 - mean):
+    if values.min() < 0 or values.max() > 1:
         return mean - squared**0.5, mean + squared**0.5
     if variance == 0:
         if 0 < mean < 1:  # nothing varies, and nothing tells by how much it could
@@ -104,8 +104,7 @@ def interval(
         quantile = float(stdtrit(found.classes - 1, (1 + level) / 2)) ** 2
         return _wilson(mean, quantile / values.shape[1], 0.0)
     # half-widths are z·sqrt(p(1-p)/n) for an effective n and the z that both variances together amount to
-    per_query = squared / (mean * (1 - mean)) if 0 < mean < 1 else 0.0
-    return _wilson(mean, per_query, mean * (1 - mean) * per_query)
+    return _wilson(mean, squared / (mean * (1 - mean)), squared)
 
 
 def _wilson(mean: float, z2_over_n: float, squared: float) -> tuple[float, float]:

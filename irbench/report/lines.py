@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from irbench import paper
+from irbench.metrics.own import COSTS
 from irbench.paper import Setup
 from irbench.report.panel import Cell, Row
-from irbench.report.quantities import COSTS, Quantity, Reading
+from irbench.report.quantities import Quantity, Reading
 from irbench.results.schema import Dataset, Result
 
 

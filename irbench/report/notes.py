@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from irbench import paper
 from irbench.report.lines import Line, label, why
 from irbench.report.quantities import Quantity
+from irbench.report.ranks import taken_together
 from irbench.results.schema import Dataset, Result
 
 UNRELIABLE = "other programs used the CPU; rerun on an idle machine"
@@ -19,6 +20,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _without_recipe(results)
     yield from _misses(results)
     yield from _without_counts(lines, columns)
+    yield from _timed_apart(lines, columns)
     if any(column.key.endswith(("_ms", "_s")) for column in columns):
         yield from under_concurrent_load(results)
     for facts in dict.fromkeys(result.dataset for result in results):
@@ -27,6 +29,16 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
         column.key.startswith("precision_irgen@") for column in columns
     ):
         yield paper.INSHOP_PRECISION
+
+
+def _timed_apart(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:
+    """Say that query times of different sessions stand beside each other."""
+    for c, column in enumerate(columns):
+        cells = [line.row.cells[c] for line in lines if line.row.kind == "measured"]
+        known = [cell for cell in cells if column.timed and cell.value is not None]
+        if len(known) > 1 and not taken_together(known):
+            yield "query times were not taken together, so that none is marked: irbench time"
+            return
 
 
 def _without_counts(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from irbench.core.errors import check_choice
+from irbench.metrics.own import COSTS
 from irbench.metrics.retrieval import METRICS, Measure, parse
 from irbench.results.schema import QueryTimes, Result, TimingSession
 
-COSTS = ("cost", "latency", "components", "setup", "footprint")
 TWINS = {"precision": "precision_irgen", "precision_irgen": "precision"}  # two definitions of one word
 _SHORT = {"precision": "Σh/K", "precision_irgen": "Σh/r"}
 
@@ -33,6 +33,7 @@ class Quantity:
     read: Callable[[Result], Reading]
     digits: int = 1
     better: int = 1
+    timed: bool = False  # a time of queries, which compares only with those that were taken together with it
 
 
 @dataclass(frozen=True)
@@ -136,20 +137,26 @@ def _cost(key: str, label: str, value: Callable[[Result], float | None], *, digi
     return Quantity(key, label, lambda result: Reading(value(result)), digits, better)
 
 
-def _timed(
-    key: str, label: str, value: Callable[[Result], float | None], rounds: Callable[[TimingSession], Sequence[float]],
-    *, digits: int, better: int,
-) -> Quantity:  # fmt: skip
-    """Return a column of times that may have been taken in rounds; its spread is that of the rounds."""
+def _time(
+    key: str,
+    label: str,
+    value: Callable[[Result], float | None],
+    rounds: Callable[[TimingSession], Sequence[float]] = lambda _: (),
+    *,
+    digits: int = 2,
+    better: int = -1,
+) -> Quantity:
+    """Return a column of query times; those that were taken in `rounds` have the spread of these."""
 
     def read(result: Result) -> Reading:
         session = result.cost.session
         if session is None:
             return Reading(value(result))
         taken = tuple(rounds(session))
-        return Reading(value(result), (min(taken), max(taken)), rounds=taken, session=session.id)
+        bounds = (min(taken), max(taken)) if taken else None
+        return Reading(value(result), bounds, rounds=taken, session=session.id)
 
-    return Quantity(key, label, read, digits, better)
+    return Quantity(key, label, read, digits, better, timed=True)
 
 
 def _singles(session: TimingSession) -> Sequence[float]:
@@ -183,22 +190,22 @@ def _in_batches(result: Result) -> float | None:
 
 
 _LATENCY = (
-    _timed("p50_ms", "p50 ms", lambda r: _times(r).total_p50, _singles, digits=2, better=-1),
-    _cost("p95_ms", "p95 ms", lambda r: _times(r).total_p95, digits=2, better=-1),
-    _cost("p99_ms", "p99 ms", lambda r: _times(r).total_p99, digits=2, better=-1),
-    _timed("queries_per_s", "queries/s", lambda r: r.cost.queries_per_s, _rates, digits=0, better=1),
+    _time("p50_ms", "p50 ms", lambda r: _times(r).total_p50, _singles),
+    _time("p95_ms", "p95 ms", lambda r: _times(r).total_p95),
+    _time("p99_ms", "p99 ms", lambda r: _times(r).total_p99),
+    _time("queries_per_s", "queries/s", lambda r: r.cost.queries_per_s, _rates, digits=0, better=1),
     _cost("encode_percent", "encode %", lambda r: _ratio(_times(r).encode_p50, _times(r).total_p50, 100),
            digits=0, better=0),
     _cost("search_percent", "search %", lambda r: _ratio(_times(r).search_p50, _times(r).total_p50, 100),
            digits=0, better=0),
 )  # fmt: skip
-_TOTAL = _timed("total_ms", "total ms", lambda r: _times(r).total_p50, _singles, digits=2, better=-1)
-_READ = _cost("read_ms", "read", lambda r: _times(r).read_p50, digits=2, better=-1)
-_ENCODE = _cost("encode_ms", "encode", lambda r: _times(r).encode_p50, digits=2, better=-1)
-_SEARCH = _cost("search_ms", "search", lambda r: _times(r).search_p50, digits=2, better=-1)
-_LOOKUP = _cost("lookup_ms", "lookup", lambda r: _times(r).lookup_p50, digits=2, better=-1)
+_TOTAL = _time("total_ms", "total ms", lambda r: _times(r).total_p50, _singles)
+_READ = _time("read_ms", "read", lambda r: _times(r).read_p50)
+_ENCODE = _time("encode_ms", "encode", lambda r: _times(r).encode_p50)
+_SEARCH = _time("search_ms", "search", lambda r: _times(r).search_p50)
+_LOOKUP = _time("lookup_ms", "lookup", lambda r: _times(r).lookup_p50)
 _TRAIN = _cost("train_s", "train s", lambda r: r.cost.train_s, digits=1, better=-1)
-_BATCHED = _timed("batched_ms", "batched", _in_batches, lambda session: session.batched_ms, digits=2, better=-1)
+_BATCHED = _time("batched_ms", "batched", _in_batches, lambda session: session.batched_ms)
 _ALL_BYTES = _cost(
     "all_bytes_per_image",
     "bytes/image incl. model",
@@ -215,12 +222,12 @@ _COMPONENTS = (
     _READ,
     _ENCODE,
     _SEARCH,
-    _cost("decoder_ms", "decoder ms", lambda r: _times(r).decoder_p50, digits=2, better=-1),
-    _cost("trie_ms", "trie", lambda r: _times(r).trie_p50, digits=2, better=-1),
+    _time("decoder_ms", "decoder ms", lambda r: _times(r).decoder_p50),
+    _time("trie_ms", "trie", lambda r: _times(r).trie_p50),
     _LOOKUP,
     _BATCHED,
-    _cost("batched_encode_ms", "· encode", lambda r: _shares(r).encode_p50, digits=2, better=-1),
-    _cost("batched_search_ms", "· search", lambda r: _shares(r).search_p50, digits=2, better=-1),
+    _time("batched_encode_ms", "· encode", lambda r: _shares(r).encode_p50),
+    _time("batched_search_ms", "· search", lambda r: _shares(r).search_p50),
 )
 _COST = (
     _READ,

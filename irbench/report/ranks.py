@@ -50,19 +50,24 @@ def marked(lines: Sequence[Line], columns: Sequence[Quantity]) -> list[Line]:
 
 
 def _marked_times(lines: Sequence[Line], columns: Sequence[Quantity]) -> tuple[list[Line], set[int]]:
-    """Mark times that were taken in rounds, where the rounds agree; and say in which columns there are such."""
+    """Mark query times that were taken together, where their rounds agree; and say which columns are of such times."""
     cells = {i: list(line.row.cells) for i, line in enumerate(lines) if line.row.kind == "measured"}
-    timed = {c for c in range(len(columns)) if any(row[c].session for row in cells.values())}
+    timed = {c for c, column in enumerate(columns) if column.timed}
     for c in timed:
         known = {i: row[c] for i, row in cells.items() if row[c].value is not None}
-        if len({cell.session for cell in known.values()}) > 1 or len(known) < 2:
-            continue  # times of different sessions do not compare
+        if len(known) < 2 or not taken_together(list(known.values())) or not all(one.rounds for one in known.values()):
+            continue
         sign = columns[c].better
         first = max(known, key=lambda i: sign * (known[i].value or 0))
         tied = [i for i, cell in known.items() if i != first and not _wins(known[first].rounds, cell.rounds, sign)]
         for i in (first, *tied):
             cells[i][c] = replace(known[i], best=not tied, tied=bool(tied))
     return [_with(line, cells[i]) if i in cells else line for i, line in enumerate(lines)], timed
+
+
+def taken_together(cells: Sequence[Cell]) -> bool:
+    """Were these times taken in one session? Others do not compare."""
+    return len({cell.session for cell in cells}) == 1 and bool(cells[0].session)
 
 
 def _wins(mine: Sequence[float], others: Sequence[float], sign: int) -> bool:

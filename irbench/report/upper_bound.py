@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from irbench.core.errors import StoreError
+from irbench.metrics.own import COSTS
 from irbench.metrics.retrieval import Judged, parse, per_query
 from irbench.report.lines import Line
 from irbench.report.panel import Cell, Row
-from irbench.report.quantities import COSTS, TWINS, Quantity
+from irbench.report.quantities import TWINS, Quantity
 from irbench.report.ranks import Judge
 
 

@@ -2,7 +2,7 @@
 
 A ranking takes 8 bytes per result and stays among the work files. Every metric follows from less: whether each result
 is relevant, one bit, and how many relevant images there are for each query. Its uncertainty follows from the classes
-of the queries, and what it rests on from the number of results of each. Deflated that is 0.5 to 21 KB for the 898
+of the queries, and what it rests on from the number of results of each. Deflated that is 0.7 to 22 KB for the 898
 queries and 100 results of digits (`ls -l results/digits/*/*.safetensors`), where a ranking has 718 KB; so it is small
 enough to be committed with the result, and two results can be compared query by query, also by a metric added later.
 

@@ -27,13 +27,12 @@ def described(part: Any, kind: str) -> Description:
     """Return what an object reports of itself, or its class's name where it reports nothing."""
     if hasattr(part, "describe"):
         found = part.describe()
-        if isinstance(found, Description):
-            _check(found, type(part).__name__)
         if not isinstance(found, Description):
             raise ContractError(
                 f"{type(part).__name__}.describe returned {type(found).__name__}, not a Description",
                 code="not-a-description",
             )
+        _check(found, type(part).__name__)
         return found
     return Description(details={kind: type(part).__qualname__})
 

@@ -58,7 +58,7 @@ def reset_peak_memory(runtime: Runtime) -> None:
 
 
 def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
-    """Return the peak of host memory, less what the libraries took when they were imported, and of torch's, in bytes.
+    """Return the peak of host memory (libraries included) and of torch's device memory, in bytes.
 
     psutil knows the present size of a process, and its peak on Windows only; so the system is asked.
     """
@@ -69,16 +69,12 @@ def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
         device = torch.cuda.max_memory_allocated()
     kib = _field(Path("/proc/self/status"), "VmHWM").removesuffix("kB").strip()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return max(0, (1024 * int(kib) if kib else peak) - _floor), device
+    return 1024 * int(kib) if kib else peak, device
 
 
-def start_peak_memory() -> None:
-    """Take what is resident now for the libraries', whose size is no method's."""
-    global _floor  # noqa: PLW0603 -- of this process, as the memory is
-    _floor = psutil.Process().memory_info().rss
-
-
-_floor = 0
+def resident_memory() -> int:
+    """Return the bytes that the process holds now: before any work those of the imported libraries."""
+    return psutil.Process().memory_info().rss
 
 
 class ConcurrentLoad:

@@ -47,7 +47,7 @@ def test_stored_cells_are_timed_together_and_nothing_else_changes(irbench: Calla
     done = irbench("run", "-m", "pixels", "--search", "linear", "--search", "ivfpq", "--max-queries", "40")
     assert done.returncode == 0, done.stderr
     before = {path: json.loads(path.read_text()) for path in folder.rglob("seed0.json")}
-    timed = irbench("time", "--rounds", "3")
+    timed = irbench("time", "--rounds", "5")
     assert timed.returncode == 0, timed.stderr
     after = {path: json.loads(path.read_text()) for path in before}
     sessions = [one["cost"]["session"] for one in after.values()]
@@ -55,9 +55,9 @@ def test_stored_cells_are_timed_together_and_nothing_else_changes(irbench: Calla
     assert len({one["id"] for one in sessions}) == 1
     for path, one in after.items():
         session = one["cost"]["session"]
-        assert len(session["single_ms"]) == len(session["batched_ms"]) == 3
+        assert len(session["single_ms"]) == len(session["batched_ms"]) == 5
         assert min(session["single_ms"]) <= one["cost"]["query_ms"]["total_p50"] <= max(session["single_ms"])
-        assert one["cost"]["queries_per_s"] == pytest.approx(1000 / sorted(session["batched_ms"])[1])
+        assert one["cost"]["queries_per_s"] == pytest.approx(1000 / sorted(session["batched_ms"])[2])
         for stored in (one, before[path]):
             for key in ("query_ms", "batched_ms", "queries_per_s", "session"):
                 stored["cost"].pop(key)
@@ -73,7 +73,7 @@ def test_a_cell_that_has_changed_since_is_named_and_not_timed(irbench: Callable,
     (path,) = (tmp_path / "runs" / "results").rglob("seed0.json")
     path.write_text(path.read_text().replace(json.loads(path.read_text())["inputs"], "0" * 64))
     text = path.read_text()
-    done = irbench("time", "--rounds", "3")
+    done = irbench("time", "--rounds", "5")
     assert done.returncode == 1
     assert "pixels+linear" in done.stderr
     assert path.read_text() == text
@@ -92,7 +92,7 @@ def test_nothing_is_trained_for_the_sake_of_times(irbench: Callable, tmp_path: P
     assert irbench("run", *asked).returncode == 0
     work = tmp_path / "runs" / "work"
     (work / "model").rename(work / "models-elsewhere")
-    timed, certified = irbench("time", "--rounds", "3"), irbench("certify", *asked)
+    timed, certified = irbench("time", "--rounds", "5"), irbench("certify", *asked)
     assert (timed.returncode, certified.returncode) == (1, 2)
     assert "[not-trained]" in certified.stderr
     assert not list((work / "model").glob("*/model.safetensors"))

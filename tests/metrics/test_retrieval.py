@@ -219,3 +219,17 @@ def test_ten_thousand_queries_are_scored_in_little_time():
         seconds.append(process_time() - start)
     print(f"{len(names)} metrics of 10,000 queries with 100 answers: {1e3 * min(seconds):.1f} ms")
     assert min(seconds) < 0.09  # 0.03 is the goal on a core of one's own; a shared machine gets three times that
+
+
+def test_queries_with_fewer_results_than_k_are_counted_and_a_whole_gallery_is_enough():
+    gallery, queries = [0, 0, 1, 1, 2], [0, 1, 2]
+    made = benchmark(gallery, queries, query_ids=("q0", "q1", "gallery4"))  # the last one is in the gallery
+    few = [[0, 1, 2, 3, 4], [2, MISSING, MISSING, MISSING, MISSING], [0, 1, 2, 3, MISSING]]
+    found = Ranking.from_topk(few, [[5, 4, 3, 2, 1], [5, 0, 0, 0, 0], [5, 4, 3, 2, 0]])
+    judged = retrieval.judgements(found, made)[""]
+    assert judged.found.tolist() == [5, 1]  # query 2 has no positive but itself; the whole gallery is K
+    assert [judged.short(k) for k in (1, 2, 10)] == [0.0, 0.5, 0.5]
+    assert judged.short(0) == 0.5  # of its two positives
+    assert judged.classes.tolist() == [0, 1]
+    unknown = retrieval.Judged(judged.hits, judged.positives)
+    assert unknown.short(1) is None

@@ -13,7 +13,7 @@ from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
-from irbench.results.schema import Cost, Estimate, QueryTimes, RecipeUsed
+from irbench.results.schema import Cost, Estimate, QueryTimes, RecipeUsed, TimingSession
 
 
 def test_seeds_become_a_mean_and_a_deviation_and_one_seed_keeps_its_interval():
@@ -115,19 +115,40 @@ def test_shortened_results_enter_only_when_asked_and_then_say_so():
 
 
 def test_the_best_measured_value_is_marked_in_the_right_direction():
-    def times(p50, rate):
-        return Cost(query_ms=QueryTimes(batch=1, total_p50=p50), queries_per_s=rate)
+    def times(ms, session):
+        rounds = {"single_ms": (ms,) * 5, "batched_ms": (ms,) * 5}
+        together = TimingSession(id=session, reference_ms=2.0, reference_batched_ms=2.0, drift=(1.0, 1.0), **rounds)
+        query = QueryTimes(batch=1, total_p50=ms, total_p95=ms)
+        return Cost(query_ms=query, queries_per_s=1000 / ms, session=together if session else None)
 
-    fast = result(60, method="irgen", search=None, cost=times(1.0, 900.0))
-    shown = table([result(50, cost=times(2.0, 100.0)), fast], "latency")
-    best = {row.method: [cell.best for cell in row.cells] for row in rows(shown)}
-    assert best == {"irgen": [True, False, False, True, False, False], "ft-clip+scann": [False] * 6}
+    def best(*sessions):
+        fast = result(60, method="irgen", search=None, cost=times(1.0, sessions[0]))
+        (panel,) = table([result(50, cost=times(2.0, sessions[1])), fast], "latency", paper=False).panels
+        apart = any("not taken together" in note for note in panel.notes)
+        return {row.method: [cell.best for cell in row.cells] for row in panel.rows}, apart
+
+    nothing = {"irgen": [False] * 6, "ft-clip+scann": [False] * 6}
+    assert best("a", "a") == (nothing | {"irgen": [True, False, False, True, False, False]}, False)  # p95: no rounds
+    for apart in (("a", "b"), ("a", ""), ("", "")):
+        assert best(*apart) == (nothing, True)
+    sizes = [result(50, cost=Cost(index_bytes=n), method=f"m{n}") for n in (10**7, 2 * 10**7)]
+    assert [row.cells[1].best for row in rows(table(sizes, "footprint"))] == [True, False]
+    fast = result(60, method="irgen", search=None)
     quality = table([result(50), fast], "precision")
     assert {row.method for row in quality.panels[0].rows if row.cells[0].best} == {"irgen"}
     assert "**60.0**" in render(quality, "markdown")
     assert r"\textbf{60.0}" in render(quality, "latex")
     assert "*60.0" in render(quality, "text")
     assert re.search(r"\x1b\[1m *60\.0\x1b", render(quality, "text", color=True))
+
+
+def test_what_is_not_known_of_the_number_of_results_is_told():
+    known, unknown = result(method="known"), result(method="unknown")
+    unknown = replace(unknown, metrics={name: replace(one, short=None) for name, one in unknown.metrics.items()})
+    (panel,) = table([known, unknown], "precision", paper=False).panels
+    (note,) = panel.notes
+    assert "unknown+scann" in note
+    assert " known+scann" not in note
 
 
 def test_times_of_a_busy_machine_are_named():

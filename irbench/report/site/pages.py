@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from irbench.config import recipes
 from irbench.core.errors import IrbenchError, UsageError
+from irbench.metrics.own import COSTS
 from irbench.metrics.retrieval import METRICS
 from irbench.report.commands import command_of
 from irbench.report.figures import KINDS, FigureOptions, draw, svg
@@ -18,7 +19,6 @@ from irbench.report.lines import label, precision_of, why
 from irbench.report.numbered import NUMBERS, numbered
 from irbench.report.palette import Look, look
 from irbench.report.panel import Cell, Panel, Row, Table
-from irbench.report.quantities import COSTS
 from irbench.report.ranks import Judge
 from irbench.report.site.explorer import Explorer, explore
 from irbench.report.table import table
