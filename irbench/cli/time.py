@@ -25,7 +25,7 @@ class TimeOptions:
         typer.Option("--method", "-m", help="Rows as tables name them: ft-clip+scann, irgen@hkm …; default: all."),
     ] = None
     seed: o.Seeds = None
-    rounds: Annotated[int, typer.Option("--rounds", min=5, help="How often each cell is timed; five at least can agree.")] = 9
+    rounds: Annotated[int, typer.Option("--rounds", min=5, help="How often each cell is timed.")] = 9
     results: o.ResultsOut = None
     data: o.Data = Path("data")
     work: o.Work = Path("runs/work")

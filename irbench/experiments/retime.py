@@ -32,6 +32,8 @@ def retime(
 
     Raises `UsageError` where there are no such results.
     """
+    if not settings.results.is_dir():
+        raise UsageError(f"{settings.results}: no such folder of results", code="no-such-folder")
     found, problems = files.read_all(settings.results)
     places = {data_sets.find(name).name: name for name in datasets}
     chosen = [result for result in found if _is_chosen(result, places, methods, seeds)]

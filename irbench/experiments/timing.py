@@ -94,19 +94,21 @@ def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Resul
                 taken[which].append(_once(cells[which], reference))
     every = [one for of_cell in taken for one in of_cell]
     usual = median(one.beside_singles for one in every), median(one.beside_batches for one in every)
-    drift = [one.beside_singles / usual[0] for one in every]
-    session = TimingSession(
-        id=uuid4().hex[:12],
-        reference_ms=usual[0],
-        reference_batched_ms=usual[1],
-        drift=(min(drift), max(drift)),
-        single_ms=(),
-        batched_ms=(),
-    )
-    return [
-        _timed(cell, [one.without_drift(*usual) for one in of_cell], session, load)
-        for cell, of_cell in zip(cells, taken, strict=True)
-    ]
+    drift, id_, cores = [one.beside_singles / usual[0] for one in every], uuid4().hex[:12], load.cores()
+
+    def session(rounds: Sequence[Round]) -> TimingSession:
+        return TimingSession(
+            id=id_,
+            reference_ms=usual[0],
+            reference_batched_ms=usual[1],
+            drift=(min(drift), max(drift)),
+            single_ms=tuple(median(one.singles["total"]) for one in rounds),
+            batched_ms=tuple(one.batched["total"] for one in rounds),
+        )
+
+    corrected = [[one.without_drift(*usual) for one in of_cell] for of_cell in taken]
+    timed = [_timed(cell, rounds, session(rounds)) for cell, rounds in zip(cells, corrected, strict=True)]
+    return [replace(one, environment=one.environment | {"concurrent_load": cores}) for one in timed]
 
 
 class Reference:
@@ -165,7 +167,7 @@ def _measure(cell: Ready, queries: ImageSet, *, detailed: bool = False) -> Timer
     return timer
 
 
-def _timed(cell: Ready, rounds: Sequence[Round], session: TimingSession, load: ConcurrentLoad) -> Result:
+def _timed(cell: Ready, rounds: Sequence[Round], session: TimingSession) -> Result:
     single = {f"{span}_p50": median(median(one.singles[span]) for one in rounds) for span in rounds[0].singles}
     p95, p99 = np.percentile([value for one in rounds for value in one.singles["total"]], (95, 99)).tolist()
     batched = {f"{span}_p50": median(one.batched[span] for one in rounds) for span in rounds[0].batched}
@@ -174,11 +176,6 @@ def _timed(cell: Ready, rounds: Sequence[Round], session: TimingSession, load: C
         query_ms=QueryTimes(batch=1, total_p95=p95, total_p99=p99, **single),
         batched_ms=QueryTimes(batch=len(cell.batches[0]), **batched),
         queries_per_s=1000 / batched["total_p50"],
-        session=replace(
-            session,
-            single_ms=tuple(median(one.singles["total"]) for one in rounds),
-            batched_ms=tuple(one.batched["total"] for one in rounds),
-        ),
+        session=session,
     )
-    environment = cell.result.environment | {"concurrent_load": load.cores()}
-    return replace(cell.result, cost=cost, environment=environment)
+    return replace(cell.result, cost=cost)

@@ -66,8 +66,8 @@ def _marked_times(lines: Sequence[Line], columns: Sequence[Quantity]) -> tuple[l
 
 
 def taken_together(cells: Sequence[Cell]) -> bool:
-    """Were these times taken in one session? Others do not compare."""
-    return len({cell.session for cell in cells}) == 1 and bool(cells[0].session)
+    """Were these times taken in one session, in as many rounds? Others do not compare."""
+    return len({(cell.session, len(cell.rounds)) for cell in cells}) == 1 and bool(cells[0].session)
 
 
 def _wins(mine: Sequence[float], others: Sequence[float], sign: int) -> bool:

@@ -109,8 +109,8 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
         yield "±: standard deviation over the seeds"
     if short := [cell.short for cell in cells if cell.short]:
         yield (
-            f"{SHORT} {_share(min(short))} to {_share(max(short))} of the queries had fewer results than this number "
-            "is about; missing results count as misses, and such a number is never marked as best"
+            f"{SHORT} {' to '.join(dict.fromkeys(map(_share, (min(short), max(short)))))} of the queries had fewer "
+            "results than this number is about; missing results count as misses, and it is never marked as the best"
         )
     if any(cell.best for cell in cells):
         yield f"{best}: best measured value"

@@ -32,6 +32,7 @@ _LEGAL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._=,-]*[A-Za-z0-9])?")
 
 
 Facts = dict[str, JsonValue]
+Rounds = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Count = Annotated[int, Field(ge=0)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # never a path
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(@[1-9][0-9]{0,8})?$")]
@@ -144,8 +145,12 @@ class TimingSession:
     reference_ms: float  # median over the session, beside single queries …
     reference_batched_ms: float  # … and beside batches, where means count
     drift: tuple[float, float]  # smallest and largest time of the reference, as shares of its median
-    single_ms: tuple[float, ...]  # of each round: the median of single queries
-    batched_ms: tuple[float, ...]  # of each round: a query's share of batches
+    single_ms: Rounds  # of each round: the median of single queries
+    batched_ms: Rounds  # of each round: a query's share of batches
+
+    def __post_init__(self) -> None:
+        if len(self.single_ms) != len(self.batched_ms):
+            raise ValueError(f"{len(self.single_ms)} rounds of single queries, {len(self.batched_ms)} of batches")
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
