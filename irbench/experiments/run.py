@@ -29,18 +29,13 @@ from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored
-from irbench.results.schema import Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
+from irbench.results.schema import Conditions, Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
 from irbench.retrievers.adapters import as_sequences
 from irbench.retrievers.checked import as_ranking, described
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
-from irbench.runtime.environment import (
-    ConcurrentLoad,
-    environment,
-    peak_memory,
-    reset_peak_memory,
-    resident_memory,
-)
+from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, processor_name
+from irbench.runtime.environment import environment, peak_memory, reset_peak_memory, resident_memory
 from irbench.runtime.machine import (
     DEVICES,
     PRECISIONS,
@@ -190,7 +185,7 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
-        floor, training_load = resident_memory(), ConcurrentLoad()
+        floor, preparing_load = resident_memory(), ConcurrentLoad()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         retriever = self.builder.retriever()
@@ -206,7 +201,7 @@ class Experiment:
         timing_load = ConcurrentLoad()
         use_threads(self.runtime.threads)  # an index's library may have changed torch's when it was built
         with_costs = self._with_query_cost(cost, retriever, description)
-        load = max((count for count in (training_load.cores(), timing_load.cores()) if count is not None), default=None)
+        loads = preparing_load.cores(), timing_load.cores()
         host, device = peak_memory(self.runtime)
         with_costs = replace(with_costs, peak_host_bytes=max(0, host - floor), peak_device_bytes=device)
         result = self._finished(ranking, description, with_costs)
@@ -214,7 +209,8 @@ class Experiment:
             result,
             ranking=ranking_file,
             retriever=result.retriever | self._diagnostics(retriever),
-            environment=result.environment | {"concurrent_load": load},
+            environment=result.environment
+            | {"concurrent_load": max((load for load in loads if load is not None), default=None)},
         )
 
     def unfinished(self, status: Status, reason: str) -> Result:
@@ -225,9 +221,11 @@ class Experiment:
         """Train, index what is old and add what is new, each by its own timer."""
         benchmark = self.benchmark
         training, indexing, adding = (Timer(bypass_cache=False, synchronize=self.runtime.synchronize) for _ in range(3))
+        training_load = ConcurrentLoad()
         with training.run():
             if isinstance(retriever, Trainable):
                 retriever.train(benchmark.train)
+        trained = (Work(training.seconds["total"], processor_name(), training_load.cores()), *training.remembered)
         reset_peak_memory(self.runtime)
         with indexing.run():
             retriever.index(benchmark.old_gallery)
@@ -236,6 +234,10 @@ class Experiment:
                 retriever.add(benchmark.new_gallery)
         return Cost(
             train_s=training.cost,
+            training=Conditions(
+                processors=tuple(dict.fromkeys(work.processor or "not recorded" for work in trained)),
+                load=average_load(trained),
+            ),
             encode_gallery_s=indexing.seconds.get("encode"),
             build_s=indexing.seconds.get("build"),
             add_s=adding.cost if benchmark.incremental else None,

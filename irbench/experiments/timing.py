@@ -20,7 +20,7 @@ from irbench.experiments.again import index, trained
 from irbench.experiments.run import Experiment
 from irbench.protocols import Retriever
 from irbench.results.schema import QueryTimes, Result, TimingSession
-from irbench.runtime.environment import ConcurrentLoad
+from irbench.runtime.conditions import ConcurrentLoad
 from irbench.runtime.machine import Runtime, use_threads
 from irbench.runtime.progress import quiet, track
 from irbench.runtime.timer import Timer

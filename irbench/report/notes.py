@@ -23,6 +23,8 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _timed_apart(lines, columns)
     if any(column.key.endswith(("_ms", "_s")) for column in columns):
         yield from under_concurrent_load(results)
+    if any(column.key == "train_s" for column in columns):
+        yield from _trained_apart(results)
     for facts in dict.fromkeys(result.dataset for result in results):
         yield from left_out_of(facts)
     if dataset in ("inshop", "inshop-incremental") and any(
@@ -123,6 +125,24 @@ def under_concurrent_load(results: Sequence[Result]) -> Iterator[str]:
     which = ", ".join(f"{cell} (seed {_listed(found)})" for cell, found in seeds.items())
     of = "" if sum(map(len, seeds.values())) == len(results) > 1 else f" of {which}"
     yield f"timings{of} unreliable: {UNRELIABLE}"
+
+
+def _trained_apart(results: Sequence[Result]) -> Iterator[str]:
+    """Say under which conditions networks were trained: a remembered one brings its own."""
+    trained = [result for result in results if result.cost.train_s]
+    busy = [result for result in trained if result.trained_under_concurrent_load]
+    if busy:
+        yield f"trained beside other programs, so that train_s may be too long: {_cells(busy)}"
+    if unknown := [result for result in trained if result.cost.training is None or result.cost.training.load is None]:
+        yield f"load while training not recorded: {_cells(unknown)}"
+    names = {name for result in trained if result.cost.training for name in result.cost.training.processors}
+    if len(names) > 1:
+        yield f"trained on different processors: {', '.join(sorted(names))}"
+
+
+def _cells(results: Sequence[Result]) -> str:
+    names = list(dict.fromkeys(result.cell for result in results))
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} others" if len(names) > 4 else "")
 
 
 def _misses(results: Sequence[Result]) -> Iterator[str]:

@@ -154,10 +154,19 @@ class TimingSession:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Conditions:
+    """Where work was done, and beside what: that of a remembered model may have been done on another machine."""
+
+    processors: tuple[str, ...]
+    load: float | None = None  # cores that other processes computed on meanwhile, on average; None: not recorded
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Cost:
     """What the numbers cost; None where it was not, or could not be, measured."""
 
     train_s: float | None = None
+    training: Conditions | None = None
     encode_gallery_s: float | None = None
     build_s: float | None = None
     add_s: float | None = None  # for all images that came after the others were indexed
@@ -246,6 +255,12 @@ class Result:
         if isinstance(others, int | float):
             return others > _CONCURRENT * cores
         return isinstance(load, int | float) and load > _LOAD * cores
+
+    @property
+    def trained_under_concurrent_load(self) -> bool:
+        """Were its networks trained while other processes used the machine? False where that was not recorded."""
+        cores, training = self.environment.get("cores"), self.cost.training
+        return bool(training and training.load and isinstance(cores, int) and training.load > _CONCURRENT * cores)
 
     def path(self, root: Path) -> Path:
         """Return where this result belongs below `root`."""

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,8 @@ from time import perf_counter
 from filelock import FileLock
 
 from irbench.core.errors import DISK_FULL, StoreError, writing
-from irbench.runtime.timer import charge, charged
+from irbench.runtime.conditions import ConcurrentLoad, Work, processor_name
+from irbench.runtime.timer import charge, remembered
 
 _LISTING = "entry.json"
 _HASHED_UP_TO = 1 << 30  # bytes; of a larger file only the size is checked, so that opening it stays quick
@@ -43,11 +44,16 @@ class Key:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished entry: its folder, what making it cost, and the hash of each file."""
+    """A finished entry: its folder, the work of which it is the result, and the hash of each file."""
 
     path: Path
-    seconds: float
+    works: tuple[Work, ...]
     hashes: Mapping[str, str]
+
+    @property
+    def seconds(self) -> float:
+        """What making it cost, work that others had done before included."""
+        return sum(work.seconds for work in self.works)
 
     @property
     def content(self) -> str:
@@ -70,10 +76,10 @@ class Store:
         place = self._place(key)
         with self._locked(place):
             entry = self.find(key)
-            remembered = entry is not None
+            found = entry is not None
             if entry is None:
                 entry = self._make(key, place, make)
-        charge(span, entry.seconds if remembered else 0.0, key.digest)
+        charge(span, entry.works if found else (), key.digest)
         return entry
 
     def find(self, key: Key) -> Entry | None:
@@ -85,10 +91,11 @@ class Store:
             listing = json.loads((place / _LISTING).read_text())
             intact = listing.pop("sha256") == _digest(listing)
             intact = intact and all(_matches(place / name, facts) for name, facts in listing["files"].items())
+            works = tuple(Work(**work) for work in listing["works"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             intact = False
         if intact:
-            return Entry(place, listing["seconds"], {name: f["sha256"] for name, f in listing["files"].items()})
+            return Entry(place, works, {name: f["sha256"] for name, f in listing["files"].items()})
         with self._writing():
             place.replace(tempfile.mkdtemp(prefix=f"{place.name}.damaged-", dir=place.parent))
         return None
@@ -109,20 +116,21 @@ class Store:
                 shutil.rmtree(left, ignore_errors=True)
             folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
         try:
-            start, before = perf_counter(), charged()
+            start, load, before = perf_counter(), ConcurrentLoad(), len(remembered())
             with self._writing(only=DISK_FULL):
                 earlier = make(folder) or 0.0
-            seconds = earlier + perf_counter() - start + charged() - before
+            own = Work(perf_counter() - start, processor_name(), load.cores())
+            works = (own, *((Work(earlier),) if earlier else ()), *remembered()[before:])
             with self._writing():
                 files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
-                listing = {"key": dict(key.parts), "seconds": seconds, "files": files}
+                listing = {"key": dict(key.parts), "works": [asdict(work) for work in works], "files": files}
                 write_atomically(folder / _LISTING, json.dumps(listing | {"sha256": _digest(listing)}))
                 folder.replace(place)
                 flush(place.parent)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(place.with_suffix(".partial"), ignore_errors=True)
-        return Entry(place, seconds, {name: str(facts["sha256"]) for name, facts in files.items()})
+        return Entry(place, works, {name: str(facts["sha256"]) for name, facts in files.items()})
 
     @contextmanager
     def _locked(self, place: Path) -> Iterator[None]:

@@ -28,6 +28,7 @@ NEUTRAL: Mapping[str, str] = {
     "irbench.core.version": "a number, which does not say what has changed",
     "irbench.results.schema": "the form in which results are stored, not how they are computed",
     "irbench.runtime.cache": "stores what others make, and checks that it is unchanged",
+    "irbench.runtime.conditions": "measures what other processes do",
     "irbench.runtime.code": "decides which stored artefact is asked for, not what is in it",
     "irbench.runtime.progress": "shows how far a loop is",
     "irbench.runtime.syntax": "a part of irbench.runtime.code",

@@ -1,4 +1,4 @@
-"""What a result has to report of the machine and the software: versions, memory, and what else was running."""
+"""What a result has to report of the machine and the software: versions and memory."""
 
 import os
 import platform
@@ -8,11 +8,11 @@ import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
 
 import psutil
 
 from irbench.core.version import VERSION
+from irbench.runtime.conditions import field_of, processor_name
 from irbench.runtime.machine import Runtime
 
 _LIBRARIES = {
@@ -35,7 +35,7 @@ def environment(runtime: Runtime) -> dict[str, object]:
         "torch": torch.__version__,
         **{name: _version(*packages) for name, packages in _LIBRARIES.items()},
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_name(),
+        "cpu": processor_name(),
         "cores": os.cpu_count(),
         "load": round(psutil.getloadavg()[0], 1),
         "threads": torch.get_num_threads(),
@@ -67,7 +67,7 @@ def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
         import torch
 
         device = torch.cuda.max_memory_allocated()
-    kib = _field(Path("/proc/self/status"), "VmHWM").removesuffix("kB").strip()
+    kib = field_of(Path("/proc/self/status"), "VmHWM").removesuffix("kB").strip()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return 1024 * int(kib) if kib else peak, device
 
@@ -75,45 +75,6 @@ def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
 def resident_memory() -> int:
     """Return the bytes that the process holds now: before any work those of the imported libraries."""
     return psutil.Process().memory_info().rss
-
-
-class ConcurrentLoad:
-    """Counts the cores that other processes compute on, from now on.
-
-    The system's load average says less: it is a mean over the last minute, it cannot tell a process on an idle core
-    from one that takes this one's core away, and it counts the threads of this process.
-    """
-
-    def __init__(self) -> None:
-        self._start = perf_counter(), _seconds_of_others()
-
-    def cores(self) -> float | None:
-        """Return how many, on average; None before any time has passed."""
-        (then, before), now, after = self._start, perf_counter(), _seconds_of_others()
-        if now <= then:
-            return None
-        return round(max(0.0, after - before) / (now - then), 2)
-
-
-def _seconds_of_others() -> float:
-    """Return the seconds that all cores have computed for other processes, or for other guests of a virtual host."""
-    every = psutil.cpu_times()
-    busy = every.user + every.system + getattr(every, "nice", 0.0) + getattr(every, "steal", 0.0)
-    return float(busy - sum(os.times()[:4]))
-
-
-def _cpu_name() -> str:
-    return _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
-
-
-def _field(path: Path, field: str) -> str:
-    """Return the first value of `field` in a file of /proc; empty where the system has no such file."""
-    try:
-        text = path.read_text()
-    except OSError:
-        return ""
-    lines = (line.partition(":") for line in text.splitlines())
-    return next((value.strip() for name, _, value in lines if name.strip() == field), "")
 
 
 def _version(*packages: str) -> str | None:

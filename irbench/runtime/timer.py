@@ -12,10 +12,12 @@ subspan would slow down the span that is being timed.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
+
+from irbench.runtime.conditions import Work
 
 
 class Timer:
@@ -28,7 +30,7 @@ class Timer:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._known: set[str] = set()  # pieces of work that have been paid for, here or by a charge
         self._open: list[str] = []  # spans under way, the outermost first
-        self.charged = 0.0  # of these, seconds that had passed before, when the work was done
+        self.remembered: list[Work] = []  # what had been done before, and is charged as if it were done now
         self._synchronize = synchronize  # waits for the device, whose work is asynchronous
 
     @contextmanager
@@ -42,17 +44,22 @@ class Timer:
             _running.reset(token)
 
     @property
+    def charged(self) -> float:
+        """Seconds that had passed before, when remembered work was done."""
+        return sum(work.seconds for work in self.remembered)
+
+    @property
     def cost(self) -> float:
         """Seconds that passed, and those that cached work had cost when it was done."""
         return self.seconds["total"] + self.charged
 
-    def charge(self, name: str, seconds: float, work: str) -> None:
-        """Add `seconds` to span `name` and to those under way, as if they passed, unless `work` has been paid for."""
-        if work not in self._known:
-            self._known.add(work)
+    def charge(self, name: str, works: Sequence[Work], key: str) -> None:
+        """Add their seconds to span `name` and to those under way, as if they passed, unless `key` is paid for."""
+        if key not in self._known:
+            self._known.add(key)
             for span_ in {name, *self._open} - {"total"}:
-                self.seconds[span_] += seconds
-            self.charged += seconds
+                self.seconds[span_] += sum(work.seconds for work in works)
+            self.remembered += works
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
@@ -93,17 +100,17 @@ def subspan(name: str) -> Iterator[None]:
             yield
 
 
-def charge(name: str, seconds: float, work: str) -> None:
-    """Charge the running timer with what a cached piece of work cost when it was done; 0 for work just done."""
+def charge(name: str, works: Sequence[Work], key: str) -> None:
+    """Charge the running timer with what the cached piece of work `key` cost; nothing for one that was just done."""
     timer = _running.get()
     if timer is not None:
-        timer.charge(name, seconds, work)
+        timer.charge(name, works, key)
 
 
-def charged() -> float:
-    """Return the seconds that the running timer has been charged with for cached work so far."""
+def remembered() -> tuple[Work, ...]:
+    """Return the cached work that the running timer has been charged with so far."""
     timer = _running.get()
-    return timer.charged if timer is not None else 0.0
+    return tuple(timer.remembered) if timer is not None else ()
 
 
 def caches_bypassed() -> bool:

@@ -13,7 +13,7 @@ from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
-from irbench.results.schema import Cost, Estimate, QueryTimes, RecipeUsed, TimingSession
+from irbench.results.schema import Conditions, Cost, Estimate, QueryTimes, RecipeUsed, TimingSession
 
 
 def test_seeds_become_a_mean_and_a_deviation_and_one_seed_keeps_its_interval():
@@ -163,6 +163,28 @@ def test_times_of_a_busy_machine_are_named():
         assert all(note.startswith("timings of irgen (seed 0, 2) unreliable: ") for note in notes)
     (panel,) = table(results[1:], "latency", paper=False).panels
     assert panel.notes == ("timings unreliable: other programs used the CPU; rerun on an idle machine",)
+
+
+def test_a_remembered_training_brings_its_own_conditions():
+    def trained(method, **conditions):
+        cost = Cost(train_s=9.0, training=Conditions(**conditions))
+        return result(method=method, cost=cost, environment={"cpu": "x", "cores": 2, "concurrent_load": 0.0})
+
+    def told(metric):
+        (panel,) = table(results, metric, paper=False).panels
+        return [note for note in panel.notes if "train" in note]
+
+    results = [
+        trained("alone", processors=("x",), load=0.0),
+        trained("beside", processors=("x",), load=0.9),
+        trained("elsewhere", processors=("y",), load=0.0),
+        trained("forgotten", processors=("x",)),
+    ]
+    methods = [one.method for one in results]
+    about = told("cost")
+    assert [[name for name in methods if f"{name}+" in note] for note in about] == [["beside"], ["forgotten"], []]
+    assert about[2].endswith("x, y")
+    assert not told("precision")
 
 
 def test_every_cost_has_its_own_column():

@@ -75,6 +75,35 @@ def test_an_entry_is_made_once_and_its_price_is_charged_each_time(tmp_path):
     assert other.content == made.content
 
 
+def test_an_entry_keeps_the_conditions_of_all_work_behind_it(tmp_path, monkeypatch):
+    def under(processor, load):
+        monkeypatch.setattr("irbench.runtime.cache.processor_name", lambda: processor)
+        monkeypatch.setattr("irbench.runtime.cache.ConcurrentLoad.cores", lambda _: load)
+
+    start, model = Key("model", {"start": 1}), Key("model", {"on top of": "start"})
+
+    def on_top(folder):
+        Store(tmp_path).ensure(start, refuse, span="train")
+        make(folder)
+        return 7.0  # of an attempt that was stopped, which nobody watched
+
+    under("yesterday's", 1.5)
+    Store(tmp_path).ensure(start, make, span="train")
+    under("today's", 0.0)
+    with Timer(bypass_cache=False).run():
+        Store(tmp_path).ensure(model, on_top, span="train")
+    with Timer(bypass_cache=False).run() as timer:
+        entry = Store(tmp_path).ensure(model, refuse, span="train")
+    assert [(work.processor, work.load) for work in entry.works] == [
+        ("today's", 0.0),
+        (None, None),
+        ("yesterday's", 1.5),
+    ]
+    assert entry.works[1].seconds == 7.0
+    assert tuple(timer.remembered) == entry.works
+    assert timer.charged == entry.seconds
+
+
 def found(root, entry, kept):
     """Look the entry up as it lies there, then put it back in order."""
     answer = Store(root).find(KEY)
@@ -113,11 +142,11 @@ def test_every_flipped_bit_is_noticed(tmp_path, name):
     [
         "[]",
         "{}",
-        '{"seconds": 1, "files": {}}',  # claims to be an entry without files
-        '{"seconds": "x", "files": {}}',
-        '{"seconds": 1, "files": []}',
-        '{"seconds": 1, "files": {"array.bin": {}}}',
-        '{"seconds": NaN, "files": {}}',
+        '{"works": [], "files": {}}',  # claims to be an entry without files
+        '{"works": "x", "files": {}}',
+        '{"works": [], "files": []}',
+        '{"works": [], "files": {"array.bin": {}}}',
+        '{"works": [{"seconds": NaN}], "files": {}}',
         "[" * 50_000,
     ],
 )

@@ -4,12 +4,13 @@ import time
 
 import pytest
 
+from irbench.runtime.conditions import Work
 from irbench.runtime.timer import Timer, caches_bypassed, charge, span, subspan
 
 
 def test_outside_a_measurement_nothing_is_counted() -> None:
     with span("encode"):
-        charge("train", 5.0, "model")
+        charge("train", [Work(5.0)], "model")
     assert not caches_bypassed()
 
 
@@ -28,17 +29,17 @@ def test_stages_add_up_within_the_total() -> None:
 
 def test_remembered_work_is_charged_once_and_work_just_done_never() -> None:
     with Timer(bypass_cache=False).run() as timer:
-        charge("train", 7.0, "a model of yesterday")
-        charge("train", 7.0, "a model of yesterday")
-        charge("train", 0.0, "a model made just now")
-        charge("train", 3.0, "a model made just now")
+        charge("train", [Work(7.0)], "a model of yesterday")
+        charge("train", [Work(7.0)], "a model of yesterday")
+        charge("train", [], "a model made just now")
+        charge("train", [Work(3.0)], "a model made just now")
     assert timer.seconds["train"] == 7.0
     assert 7.0 < timer.cost < 7.1
 
 
 def test_remembered_work_counts_in_the_stages_under_way_as_if_it_had_just_been_done() -> None:
     with Timer(bypass_cache=False).run() as timer, span("encode"):
-        charge("decode", 4.0, "pixels of yesterday")
+        charge("decode", [Work(4.0)], "pixels of yesterday")
     assert timer.seconds["decode"] == 4.0
     assert 4.0 <= timer.seconds["encode"] < 4.1
     assert 4.0 <= timer.cost < 4.1

@@ -20,7 +20,7 @@ from irbench.report.regression import as_json, as_text
 from irbench.results import files
 from irbench.results.regression.compare import passes
 from irbench.results.regression.limits import Limits
-from irbench.results.schema import Cost, QueryTimes, RecipeUsed
+from irbench.results.schema import Conditions, Cost, QueryTimes, RecipeUsed
 from irbench.retrievers.searchers.linear import LinearSearcher
 
 KINDS = [(90, 0.97), (10, 0.9), (1, 0.9)]  # positives in the gallery, how often an answer is right
@@ -166,6 +166,16 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
     ):
         folders.put(folders.before, make(judged, method=method, **before), judged)
         folders.put(folders.after, make(judged, method=method, **after), judged)
+    seconds = Cost(train_s=10.0, training=Conditions(processors=("x",), load=0.0))
+    for method, after in (
+        ("trains-longer", Conditions(processors=("x",), load=0.1)),
+        ("trained-beside", Conditions(processors=("x",), load=0.9)),
+        ("trained-elsewhere", Conditions(processors=("y",), load=0.0)),
+    ):
+        where = with_times(2.0, others=0.0)["environment"]
+        longer = replace(seconds, train_s=99.0, training=after)
+        folders.put(folders.before, make(judged, method=method, cost=seconds, environment=where), judged)
+        folders.put(folders.after, make(judged, method=method, cost=longer, environment=where), judged)
     larger_where = {"large": {"cpu": "y"}, "large-busy": {"load": 4.0}, "large-numbers": {"precision": "fp64"}}
     for method, where in larger_where.items():
         there = make(judged, method=method, **with_times(2.0))
@@ -176,7 +186,8 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
     assert {cell: one.verdict for cell, one in found.items()} == {
         "slow": "worse", "noisy": "same", "tiny": "same", "fast": "better", "elsewhere": "same",
         "large": "worse", "large-busy": "worse", "large-numbers": "same", "busy": "same", "beside": "same",
-        "was-beside": "same", "alone": "worse",
+        "was-beside": "same", "alone": "worse", "trains-longer": "worse", "trained-beside": "same",
+        "trained-elsewhere": "same",
     }  # fmt: skip
     assert "another machine" in found["elsewhere"].notes[0]
     for method in ("busy", "beside", "was-beside"):
@@ -277,7 +288,7 @@ def check(monkeypatch, capsys):
 def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, tmp_path, check):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "irbench.runtime.environment.ConcurrentLoad.cores", lambda _: 0.0
+        "irbench.runtime.conditions.ConcurrentLoad.cores", lambda _: 0.0
     )  # times of a busy machine are not compared
     (cell,) = cells(Request(methods=("pixels+linear",)))
 

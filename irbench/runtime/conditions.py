@@ -1,0 +1,69 @@
+"""Under which conditions work was done: on which processor, and how much other processes computed meanwhile."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import psutil
+
+
+@dataclass(frozen=True)
+class Work:
+    """A piece of work that was done: its duration, and the conditions; None where these were not recorded."""
+
+    seconds: float
+    processor: str | None = None
+    load: float | None = None  # cores that other processes computed on meanwhile, on average
+
+
+class ConcurrentLoad:
+    """Counts the cores that other processes compute on, from now on.
+
+    The system's load average says less: it is a mean over the last minute, it cannot tell a process on an idle core
+    from one that takes this one's core away, and it counts the threads of this process.
+    """
+
+    def __init__(self) -> None:
+        self._start = perf_counter(), _seconds_of_others()
+
+    def cores(self) -> float | None:
+        """Return how many, on average; None before any time has passed."""
+        (then, before), now, after = self._start, perf_counter(), _seconds_of_others()
+        if now <= then:
+            return None
+        return round(max(0.0, after - before) / (now - then), 2)
+
+
+def average_load(works: Sequence[Work]) -> float | None:
+    """Return the mean concurrent load of several pieces of work, each weighted by its seconds; None if not recorded."""
+    loads = [(work.seconds, work.load) for work in works if work.seconds > 0]
+    known = [(seconds, load) for seconds, load in loads if load is not None]
+    if not known or len(known) < len(loads):
+        return None
+    total = sum(seconds for seconds, _ in known)
+    return round(sum(seconds * load for seconds, load in known) / total, 2)
+
+
+def processor_name() -> str:
+    """Return the name of the processor, as the system has it."""
+    return field_of(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
+
+
+def field_of(path: Path, field: str) -> str:
+    """Return the first value of `field` in a file of /proc; empty where the system has no such file."""
+    try:
+        text = path.read_text()
+    except OSError:
+        return ""
+    lines = (line.partition(":") for line in text.splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == field), "")
+
+
+def _seconds_of_others() -> float:
+    """Return the seconds that all cores have computed for other processes, or for other guests of a virtual host."""
+    every = psutil.cpu_times()
+    busy = every.user + every.system + getattr(every, "nice", 0.0) + getattr(every, "steal", 0.0)
+    return float(busy - sum(os.times()[:4]))

@@ -1,0 +1,76 @@
+"""Fill the tables of the docs with the stored results that each of them names.
+
+Above such a table, a comment says in TOML what it shows: the columns, each a data set and a metric or cost (by its name
+in `Results.to_dataframe(wide=True)`), and the rows, each a cell by its name.
+
+    <!-- stored
+    heading = "Identifiers"
+    seeds = [0, 1, 2]
+    columns = { "digits @1" = "digits precision@1", "p50, ms" = "digits query_ms" }
+    [rows]
+    "semantic (IRGen)" = "irgen"
+    -->
+
+Values are means over exactly these seeds; a result that is missing is an error.
+
+    python scripts/stored_tables.py              # write them
+    python scripts/stored_tables.py --check      # status 1 where a page differs from the stored results
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import irbench
+
+ROOT = Path(__file__).resolve().parents[1]
+_BLOCK = re.compile(r"(<!-- stored\n(.*?)-->\n\n)((?:\|.*\n)*)", re.DOTALL)
+_SHARE = 100.0  # metrics are printed in percent, costs as they are
+
+Values = Mapping[tuple[str, str, int], Mapping[str, float]]  # of (data set, cell, seed), by metric or cost
+
+
+def stored(folder: Path) -> Values:
+    """Return every value of the results in `folder`."""
+    results = irbench.load_results(folder)
+    rows = zip(results, results.to_dataframe(wide=True).to_dict("records"), strict=True)
+    return {(one.dataset.name, one.cell, one.seed): row for one, row in rows if one.status == "ok"}
+
+
+def filled(text: str, values: Values) -> str:
+    """Return a page with each of its tables made anew."""
+    return _BLOCK.sub(lambda found: found[1] + _table(tomllib.loads(found[2]), values), text)
+
+
+def _table(declared: Mapping[str, Any], values: Values) -> str:
+    columns, rows, seeds = declared["columns"], declared["rows"], declared["seeds"]
+    lines = [[declared["heading"], *columns], ["---"] * (len(columns) + 1)]
+    for label, cell in rows.items():
+        lines.append([label, *(_value(*column.split(), cell, seeds, values) for column in columns.values())])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _value(dataset: str, quantity: str, cell: str, seeds: Sequence[int], values: Values) -> str:
+    mean = sum(values[dataset, cell, seed][quantity] for seed in seeds) / len(seeds)
+    if "@" in quantity or quantity == "r_precision":
+        return f"{_SHARE * mean:.1f}"
+    return f"{mean:,.2f}" if mean < 100 else f"{mean:,.0f}"
+
+
+def main() -> int:
+    """Fill or check every page."""
+    values = stored(ROOT / "results")
+    pages = {path: path.read_text() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}
+    changed = {path: new for path, text in pages.items() if (new := filled(text, values)) != text}
+    for path, new in changed.items():
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+        if "--check" not in sys.argv:
+            path.write_text(new)
+    return int("--check" in sys.argv and bool(changed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

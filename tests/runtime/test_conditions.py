@@ -1,0 +1,44 @@
+"""The load of other processes is seen, that of this one is not; the load of several pieces of work is their mean."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from irbench.runtime import conditions
+from irbench.runtime.conditions import ConcurrentLoad, Work, average_load
+
+BURN = "import time; end = time.perf_counter() + 0.5\nwhile time.perf_counter() < end: pass"
+
+
+def test_a_process_beside_this_one_is_seen() -> None:
+    others = ConcurrentLoad()
+    child = subprocess.Popen([sys.executable, "-c", BURN])
+    try:
+        while child.poll() is None:
+            seen = others.cores()
+    finally:
+        child.kill()
+    assert seen is not None
+    assert seen > 0.3
+
+
+def test_what_this_process_computes_is_not_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(seconds: float, user: float, steal: float, *, own: float) -> None:
+        times = SimpleNamespace(user=user, system=1.0, idle=500.0, nice=0.25, steal=steal)
+        monkeypatch.setattr("psutil.cpu_times", lambda: times)
+        monkeypatch.setattr(conditions, "perf_counter", lambda: seconds)
+        monkeypatch.setattr("os.times", lambda: (own, 0.0, 0.0, 0.0, seconds))
+
+    at(0.0, user=1.0, steal=0.0, own=1.0)
+    others = ConcurrentLoad()
+    assert others.cores() is None
+    at(2.0, user=4.0, steal=0.5, own=2.5)
+    assert others.cores() == pytest.approx((3.5 - 1.5) / 2)
+
+
+def test_a_load_counts_for_as_long_as_the_work_took() -> None:
+    assert average_load([Work(30.0, load=1.0), Work(10.0, load=0.0), Work(0.0)]) == 0.75
+    assert average_load([Work(30.0, load=1.0), Work(10.0)]) is None  # a part of it nobody watched
+    assert average_load([]) is None
