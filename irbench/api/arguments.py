@@ -30,7 +30,7 @@ class Options(TypedDict, total=False):
         work: folder for cached images, models, vectors and rankings; by default runs/work.
         results: folder that results are written to; by default runs/results.
         precision: "auto" (fp32 on a CPU, bf16 on a GPU), "fp32" or "bf16".
-        weights: file of pretrained weights (.safetensors).
+        weights: file of pretrained weights (.safetensors), or a folder of BACKBONE.safetensors, or several of these.
         crop: "none", or "bbox" for the part of each image inside its bounding box.
         protocol: "closed-set" or "metric-learning".
         on_bad_image: "fail", or "skip" to leave unreadable images out and count them.
@@ -43,7 +43,7 @@ class Options(TypedDict, total=False):
     work: str | Path
     results: str | Path
     precision: str
-    weights: str | Path | None
+    weights: str | Path | Sequence[str | Path] | None
     crop: str
     protocol: str
     on_bad_image: str

@@ -167,12 +167,13 @@ def _cells(methods: tuple[Any, ...], datasets: tuple[Any, ...], search: Any, giv
         given, "data", "work", "results"
     )
     paths = {name: Path(folder).expanduser() for name, folder in folders.items()}
-    weights = given.get("weights")
+    weights = given.get("weights") or ()
+    weights = (weights,) if isinstance(weights, str | Path) else weights
     settings = Settings(
         data=paths["data"],
         work=paths["work"],
         results=paths["results"],
-        weights=None if weights is None else Path(weights).expanduser(),
+        weights=tuple(Path(path).expanduser() for path in weights),
         **_among(given, "device", "precision", "on_bad_image"),
     )
     return experiments(request, settings)

@@ -52,7 +52,12 @@ Protocol = Annotated[
     typer.Option("--protocol", help="closed-set, or metric-learning: query classes are not seen in training."),
 ]
 Weights = Annotated[
-    Path | None, typer.Option("--weights", help="File of pretrained weights (.safetensors); default: the hub's.")
+    list[Path] | None,
+    typer.Option(
+        "--weights",
+        help="File of pretrained weights (.safetensors), or a folder of them, each named after its backbone; "
+        "repeatable. Default: what is installed, or the hub's.",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
@@ -78,6 +83,7 @@ class MachineOptions:
         from irbench.experiments.run import Settings
 
         shared = {one.name: getattr(self, one.name) for one in fields(MachineOptions)}
+        shared["weights"] = tuple(self.weights or ())
         return Settings(results=results, **shared)
 
 
@@ -87,7 +93,9 @@ class ProtocolOptions:
 
     scale: Annotated[
         str | None,
-        typer.Option("--scale", help="tiny, small or paper: size of the networks; default: the data set's own."),
+        typer.Option(
+            "--scale", help="tiny, small, mobile or paper: size of the networks; default: the data set's own."
+        ),
     ] = None
     crop: Crop = "none"
     protocol: Protocol = "closed-set"

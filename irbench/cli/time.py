@@ -47,7 +47,7 @@ def time_(options: TimeOptions) -> None:
             data=options.data,
             work=options.work,
             device=options.device,
-            weights=options.weights,
+            weights=tuple(options.weights or ()),
         ),
         datasets=options.dataset or (),
         methods=options.method or (),

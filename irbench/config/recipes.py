@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from irbench.core.errors import RecipeError, UsageError, nearest
 
-SCALES = ("tiny", "small", "paper")
+SCALES = ("tiny", "small", "mobile", "paper")
 _TABLES = {"params", "at", "on"}
 C = TypeVar("C")
 

@@ -29,7 +29,7 @@ class Head:
     loader: str
     folders: tuple[str, ...]  # searched below --data in this order, then --data itself. Empty: needs no files
     page: str  # where to get it
-    scale: str  # "tiny", "small" or "paper": the default scale of models
+    scale: str  # "tiny", "small", "mobile" or "paper": the default scale of models
     ks: tuple[int, ...]  # metrics are computed at these K
     top_k: int  # results of a query
     mirror: bool  # does a mirrored image keep its class?

@@ -136,8 +136,11 @@ class Builder:
 
     def _class_and_config(self, registry: Registry, name: str, recipe: Recipe) -> tuple[Any, Any]:
         schema = registry.schema(name)
-        wished = {**dict(self.cell.overrides), "epochs": self.cell.epochs}
-        overrides = {f.name: wished[f.name] for f in fields(schema) if wished.get(f.name) is not None}
+        asked, mine = dict(self.cell.overrides), f"{recipe.name}."
+        wished = asked | {key.removeprefix(mine): value for key, value in asked.items() if key.startswith(mine)}
+        if self.cell.epochs is not None:
+            wished["epochs"] = self.cell.epochs
+        overrides = {f.name: wished[f.name] for f in fields(schema) if f.name in wished}
         config = recipe.config(schema, scale=self.cell.scale, dataset=dataset_of(self.cell, recipe), **overrides)
         return registry.load(name), config
 

@@ -244,7 +244,7 @@ def sweep(cell: Cell) -> list[Cell]:
 
 
 def default_values(cell: Cell, objects: Objects | None = None) -> dict[str, object]:
-    """Return what the recipes of a cell say, and the defaults of what they leave open."""
+    """Return what the recipes of a cell say, and the defaults of what they leave open, by key and by RECIPE.KEY."""
     known: dict[str, object] = {}
     method = cell.method if objects is None or objects.method is None else None
     search = cell.search if objects is None or objects.search is None else None
@@ -257,6 +257,7 @@ def default_values(cell: Cell, objects: Objects | None = None) -> dict[str, obje
         if name is None or registry.kind not in (recipe := recipes.find(family, name)).table:
             continue
         schema = registry.schema(recipe.table[registry.kind])
-        known |= {field.name: field.default for field in fields(schema) if field.default is not MISSING}
-        known |= recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe))
+        values = {field.name: field.default for field in fields(schema) if field.default is not MISSING}
+        values |= recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe))
+        known |= values | {f"{name}.{key}": value for key, value in values.items()}
     return known

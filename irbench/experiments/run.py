@@ -48,6 +48,7 @@ from irbench.runtime.machine import (
 )
 from irbench.runtime.timer import Timer
 
+_WEIGHTS = "*.safetensors"
 _NO_RECIPE = "### a Python object\n# no recipe stands behind this method\n"
 
 
@@ -60,15 +61,25 @@ class Settings:
     results: Path
     device: str = "auto"
     precision: str = "auto"
-    weights: Path | None = None
+    weights: tuple[Path, ...] = ()  # files, or folders of files, one for each backbone
     on_bad_image: str = "fail"
 
     def __post_init__(self) -> None:
         check_choice("--device", self.device, DEVICES)
         check_choice("--precision", self.precision, PRECISIONS)
         check_choice("--on-bad-image", self.on_bad_image, ("fail", "skip"))
-        if self.weights is not None and not self.weights.is_file():
-            raise UsageError(f"--weights {self.weights}: no such file", code="no-such-file")
+        for path in self.weights:
+            if not path.exists():
+                raise UsageError(f"--weights {path}: no such file or folder", code="no-such-file")
+            if path.is_dir() and not any(path.glob(_WEIGHTS)):
+                raise UsageError(f"--weights {path}: this folder holds no {_WEIGHTS}", code="no-such-file")
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files of weights that were named, of a folder all that it holds."""
+        return tuple(
+            file for path in self.weights for file in (sorted(path.glob(_WEIGHTS)) if path.is_dir() else (path,))
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ class Experiment:
             device=device,
             precision=choose_precision(self.settings.precision, device),
             threads=choose_threads(self.cell.scale),
-            weights=self.settings.weights,
+            weights=self.settings.weight_files,
         )
 
     @cached_property
@@ -112,7 +123,6 @@ class Experiment:
     @cached_property
     def inputs(self) -> str:
         """SHA-256 of everything that decides the ranking: a stored result with the same one need not be made again."""
-        weights = self.settings.weights
         facts = {
             "cell": asdict(self.cell),
             "recipes": self._recipe.hash,
@@ -120,7 +130,7 @@ class Experiment:
             "scope": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
             "device": self.runtime.device,
             "precision": self.runtime.precision,
-            "weights": sha256(weights) if weights else None,
+            "weights": _hashes(self.settings.weight_files),
             "code": [code_digest(*self.builder.classes()), *(self.objects.identity if self.objects else ())],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -370,6 +380,11 @@ def check_writable(folder: Path, option: str) -> None:
     with writing(f"to {folder}", option):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+
+
+@lru_cache(maxsize=4)  # of the cells of a grid, which share them
+def _hashes(files: tuple[Path, ...]) -> list[str]:
+    return [sha256(file) for file in files]
 
 
 _load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set

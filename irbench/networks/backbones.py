@@ -4,6 +4,7 @@
 Shape letters: B images, H decoded size and S input size in pixels, T tokens, D dimensions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class TimmNetwork(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: NetworkConfig, *, weights: Path | None = None) -> None:
+    def __init__(self, config: NetworkConfig, *, weights: Sequence[Path] = ()) -> None:
         super().__init__()
         self.name = config.backbone
         self.weights = FROM_SCRATCH
@@ -73,14 +74,14 @@ class TimmNetwork(nn.Module):
         """Return what a result reports of this network."""
         return Backbone(name=self.name, weights=self.weights, parameters=sum(p.numel() for p in self.parameters()))
 
-    def _create(self, config: NetworkConfig, file: Path | None) -> Any:
+    def _create(self, config: NetworkConfig, given: Sequence[Path]) -> Any:
         options: dict[str, Any] = {}
         if "vit" in config.backbone or "deit" in config.backbone:
             options["img_size"] = config.image_size
         if config.drop_path:
             options["drop_path_rate"] = config.drop_path
         if config.pretrained:
-            weights = find_weights(config.backbone, file)
+            weights = find_weights(config.backbone, given)
             self.weights = weights.origin
             backbone = load_network(config.backbone, weights, **options)
         else:
@@ -97,7 +98,7 @@ class PublishedNetwork(TimmNetwork):
     A Vision Transformer's pooled feature is its class token after the last norm, a convolutional network's the mean.
     """
 
-    def __init__(self, config: NetworkConfig, *, weights: Path | None = None, projected: bool = False) -> None:
+    def __init__(self, config: NetworkConfig, *, weights: Sequence[Path] = (), projected: bool = False) -> None:
         super().__init__(config, weights=weights)
         if not projected:
             self.backbone.reset_classifier(0)
@@ -115,7 +116,7 @@ class VisionNetwork(TimmNetwork):
     convolutional network they are the positions of the last map. The feature is the class token, or the mean token.
     """
 
-    def __init__(self, config: NetworkConfig, *, weights: Path | None = None) -> None:
+    def __init__(self, config: NetworkConfig, *, weights: Sequence[Path] = ()) -> None:
         super().__init__(config, weights=weights)
         self.backbone.reset_classifier(0)
         self._has_class_token = getattr(self.backbone, "num_prefix_tokens", 0) > 0
@@ -158,7 +159,11 @@ class Featurizer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features [B,D] of images [B,3,S,S]."""
-        features: Tensor = self.head(self.network.feature(self.network(images)))
+        return self.of_tokens(self.network(images))
+
+    def of_tokens(self, tokens: Tensor) -> Tensor:
+        """Return features [B,D] of the network's tokens [B,T,D] of images."""
+        features: Tensor = self.head(self.network.feature(tokens))
         return features
 
 

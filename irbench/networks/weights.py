@@ -1,16 +1,20 @@
-"""Pretrained weights: the user's file, else the hub's cache, else the hub; their origin is part of every result.
+"""Pretrained weights: the user's file, else the hub's cache, an installed package, or the hub.
 
-A user's file is opened only as safetensors, a format of arrays alone. Of a hub repository the safetensors file is used
-if there is one; a pickled file is read by torch's unpickler for arrays (`weights_only`), which refuses anything else.
+Their origin is part of every result. A user's file is opened only as safetensors, a format of arrays alone. Of a hub
+repository the safetensors file is used if there is one; a pickled file, of the hub or of a package, is read by torch's
+unpickler for arrays (`weights_only`), which refuses anything else.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 
 from irbench.core.errors import MissingWeights, RecipeError, nearest
+from irbench.networks import wheels
 from irbench.runtime.cache import sha256
 
 _HUB_FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")  # the first that exists is used
@@ -22,17 +26,45 @@ class Weights:
     """A file of weights for a timm model, and its origin as results report it."""
 
     path: Path
-    origin: str  # "file NAME sha256:…" or "hub REPOSITORY NAME sha256:…"
+    origin: str  # "file NAME sha256:…", "hub REPOSITORY NAME sha256:…" or "package NAME VERSION FILE sha256:…"
+    renamed: bool = False  # does a package have its arrays under other names than timm?
 
 
-def find_weights(name: str, file: Path | None) -> Weights:
-    """Return the weights of timm model `name`: `file` if the user gave one, else the hub's.
+def find_weights(name: str, given: Sequence[Path] = ()) -> Weights:
+    """Return the weights of timm model `name`: of the files that the user gave, if any, else what can be had.
 
     Raises `MissingWeights` if there are none, `RecipeError` if timm has no such model or tag of weights.
     """
     check_name(name)
-    if file is None:
-        return _hub_weights(name)
+    if given:
+        return _of_user(name, choose_file(name, given))
+    if (cached := _cached(name)) is not None:
+        return cached
+    if (wheel := wheels.find(name)) is not None:
+        origin = f"package {wheel.package} {wheel.version} {wheel.path.name} sha256:{sha256(wheel.path)}"
+        return Weights(wheel.path, origin, renamed=True)
+    return _fetched(name)
+
+
+def choose_file(name: str, files: Sequence[Path]) -> Path:
+    """Return the user's file with the weights of timm model `name`: the only one, or the one that is named after it.
+
+    Raises `MissingWeights` where no file, or more than one, is named so.
+    """
+    if len(files) == 1:
+        return files[0]
+    stems = (name, name.partition(".")[0])
+    named = next((found for stem in stems if (found := [file for file in files if file.stem == stem])), [])
+    if len(named) == 1:
+        return named[0]
+    raise MissingWeights(
+        f"--weights: {len(named) or 'none'} of these files are named {name}.safetensors, as the weights of that timm "
+        f"model have to be: {', '.join(map(str, files[:8]))}",
+        code="ambiguous-weights" if named else "no-such-file",
+    )
+
+
+def _of_user(name: str, file: Path) -> Weights:
     if file.suffix != ".safetensors":
         raise MissingWeights(
             f"--weights {file}: only .safetensors files are opened, since other formats can run code. Convert a file "
@@ -54,6 +86,11 @@ def load_network(name: str, weights: Weights, **options: Any) -> Any:
     """
     overlay = {"file": str(weights.path), "source": "", "custom_load": False}
     try:
+        if weights.renamed:  # with its classifier as published
+            network = timm.create_model(name, pretrained=False, **options)
+            arrays = torch.load(weights.path, map_location="cpu", weights_only=True)
+            network.load_state_dict(wheels.renamed(arrays, network))
+            return network
         # with the published number of classes: with another one timm accepts missing arrays
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except Exception as error:  # format, names and shapes each raise exceptions of their own
@@ -77,44 +114,68 @@ def check_name(name: str) -> None:
         )
 
 
-def _hub_weights(name: str) -> Weights:
-    from huggingface_hub import try_to_load_from_cache
+@dataclass(frozen=True)
+class _Repository:
+    """Where the hub has weights."""
 
+    name: str
+    revision: str | None
+    files: tuple[str, ...]  # of which the first that exists is used
+
+    def weights(self, file: str, path: str) -> Weights:
+        return Weights(Path(path), f"hub {self.name} {file} sha256:{sha256(Path(path))}")
+
+
+def _repository(name: str) -> _Repository | None:
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None or not cfg.hf_hub_id:
-        raise MissingWeights(f"timm knows no hub repository with weights for {name}: pass them with --weights FILE")
+        return None
     repository, _, revision = cfg.hf_hub_id.partition("@")
-    names = (cfg.hf_hub_filename,) if cfg.hf_hub_filename else _HUB_FILES
-    cached = ((file, try_to_load_from_cache(repository, file, revision=revision or None)) for file in names)
-    file, path = next(((file, path) for file, path in cached if isinstance(path, str)), ("", ""))
-    if not path:
-        file, path = _fetch(name, repository, revision or None, names)
-    return Weights(Path(path), f"hub {repository} {file} sha256:{sha256(Path(path))}")
+    return _Repository(repository, revision or None, (cfg.hf_hub_filename,) if cfg.hf_hub_filename else _HUB_FILES)
 
 
-def _fetch(name: str, repository: str, revision: str | None, names: tuple[str, ...]) -> tuple[str, str]:
-    """Download the first of `names` that the repository has; a hub that does not respond is reported within seconds."""
+def _cached(name: str) -> Weights | None:
+    """Return the weights in the hub's cache on this machine, if they are there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repository = _repository(name)
+    if repository is None:
+        return None
+    for file in repository.files:
+        path = try_to_load_from_cache(repository.name, file, revision=repository.revision)
+        if isinstance(path, str):
+            return repository.weights(file, path)
+    return None
+
+
+def _fetched(name: str) -> Weights:
+    """Download the weights; a hub that does not respond is reported within seconds."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    for file in names:
+    repository = _repository(name)
+    if repository is None:
+        raise MissingWeights(f"timm knows no hub repository with weights for {name}: pass them with --weights FILE")
+    revision = repository.revision
+    for file in repository.files:
         try:
             # one request, without the minute of retries that a download spends on a machine without a network
-            get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=_PROBE)
-            return file, hf_hub_download(repository, file, revision=revision)
+            get_hf_file_metadata(hf_hub_url(repository.name, file, revision=revision), timeout=_PROBE)
+            return repository.weights(file, hf_hub_download(repository.name, file, revision=revision))
         except RemoteEntryNotFoundError:
             continue
         except Exception as error:  # offline, refused, interrupted, disk full: one message, no traceback
             reason = " ".join(str(error).split())[:240]
             raise MissingWeights(
-                _advice(name, repository, f"the hub does not respond: {reason}"), code="hub-unreachable"
+                _advice(name, repository.name, f"the hub does not respond: {reason}"), code="hub-unreachable"
             ) from error
-    raise MissingWeights(_advice(name, repository, f"its repository has none of {', '.join(names)}"))
+    raise MissingWeights(_advice(name, repository.name, f"its repository has none of {', '.join(repository.files)}"))
 
 
 def _advice(name: str, repository: str, reason: str) -> str:
+    package = f"pip install {wheels.PACKAGES[name]}, or fetch" if name in wheels.PACKAGES else "Fetch"
     return (
-        f"no weights for {name}: they are not in the hub's cache on this machine, and {reason}. Fetch "
+        f"no weights for {name}: they are not in the hub's cache on this machine, and {reason}. {package} "
         f"{_HUB_FILES[0]} (or {_HUB_FILES[1]}) of repository {repository} from the Hugging Face hub and pass it with "
         "--weights FILE; or, for a method that trains, use --scale tiny or small, which start from scratch"
     )

@@ -149,5 +149,8 @@ def _cell(readings: Sequence[Reading]) -> Cell:
     cell = Cell(fmean(values), deviation=stdev(values), short=short)
     if len({reading.session for reading in known}) > 1 or not known[0].session:
         return cell
+    cell = replace(cell, session=known[0].session)
+    if len({len(reading.rounds) for reading in known}) > 1 or not known[0].rounds:
+        return cell
     rounds = tuple(map(fmean, zip(*(reading.rounds for reading in known), strict=True)))
-    return replace(cell, interval=(min(rounds), max(rounds)), rounds=rounds, session=known[0].session)
+    return replace(cell, interval=(min(rounds), max(rounds)), rounds=rounds)

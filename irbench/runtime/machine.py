@@ -27,7 +27,7 @@ class Runtime:
     device: str = "cpu"  # "cpu" or "cuda", decided
     precision: str = "fp32"  # "fp32" or "bf16", decided
     threads: int | None = None  # of torch on the CPU; None leaves it to torch
-    weights: Path | None = None  # a file of pretrained weights that the user pointed to
+    weights: tuple[Path, ...] = ()  # files of pretrained weights that the user named
 
     @property
     def synchronize(self) -> Callable[[], None]:

@@ -47,6 +47,7 @@ class Progress:
 
     losses: list[float] = field(default_factory=list)  # mean loss of each finished epoch
     validation: list[float] = field(default_factory=list)  # each validation loss
+    frozen: list[float] = field(default_factory=list)  # mean loss of each epoch before these, with a frozen backbone
     step: int = 0  # finished batches of the current epoch
     seconds: float = 0.0  # so far, those of earlier processes included
 

@@ -1,9 +1,9 @@
 """The part of a recipe that states how a network is trained."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from irbench.config.fields import Part, Share
 from irbench.networks.backbones import NetworkConfig
@@ -19,6 +19,7 @@ class TrainingConfig(NetworkConfig):
     inference_keys: ClassVar[frozenset[str]] = frozenset()  # of the recipe: no part of a trained model's key
 
     epochs: PositiveInt
+    frozen_epochs: NonNegativeInt = 0  # before these, with a backbone that does not learn: see irbench.training.frozen
     batch: PositiveInt = 64
     per_class: NonNegativeInt = 0  # images of each class in a batch; 0: batches regardless of classes
     # optimiser
@@ -43,8 +44,11 @@ class TrainingConfig(NetworkConfig):
     patience: NonNegativeInt = (
         0  # validations without improvement before the best model is restored; 0: no early stopping
     )
-    # augmentation, besides random crops
+    # augmentation
+    crop_area: Share = 0.0  # least share of the image's area that a crop covers, resized to the input; 0: no resizing
+    crop_ratio: Annotated[float, Field(ge=1.0)] = 4 / 3  # largest ratio of a resized crop's longer side to its shorter
     mirror: bool = False  # mirror half of the images, unless that changes their class
+    colour: Part = 0.0  # brightness, contrast and saturation each by 1 ± this share
     rotate: NonNegativeFloat = 0.0  # by up to ± degrees
     zoom: Part = 0.0  # scale by 1 ± this share
     shift: Share = 0.0  # move by up to ± this share of the image size
@@ -55,3 +59,9 @@ class TrainingConfig(NetworkConfig):
             raise ValueError(f"cycles = {self.cycles} need cycle_epochs, the length of a cycle")
         if self.patience and not self.validation_share:
             raise ValueError(f"patience = {self.patience} needs a validation_share")
+
+
+def refuse_frozen(config: TrainingConfig) -> None:
+    """Raise `ValueError` for frozen epochs of a method in which nothing but the backbone learns."""
+    if config.frozen_epochs:
+        raise ValueError(f"frozen_epochs = {config.frozen_epochs}: nothing of this method learns on a frozen backbone")

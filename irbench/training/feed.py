@@ -49,7 +49,7 @@ class Feed:
 
     def epoch(self, generator: Generator, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of one epoch after the first `skip`; with `per_class`, of few images of many classes."""
-        yield from self.in_order(list(self._batch_rows(generator))[skip:])
+        yield from self.in_order(list(self.batch_rows(generator))[skip:])
 
     def in_order(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a batch for each array of rows; the next one is loaded in the background."""
@@ -60,7 +60,7 @@ class Feed:
                 yield ready.result()
             yield from (last.result() for last in waiting)
 
-    def _batch_rows(self, generator: Generator) -> Iterator[NDArray[np.int64]]:
+    def batch_rows(self, generator: Generator) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of each batch: equal parts of the shuffled set, or `per_class` images of random classes."""
         if not self.config.per_class:
             shuffled = self.rows[torch.randperm(len(self.rows), generator=generator).numpy()]

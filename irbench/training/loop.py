@@ -30,9 +30,11 @@ from irbench.training.augment import augment
 from irbench.training.checkpoint import Checkpoint, Progress, load_moments, moments, tensors
 from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
-from irbench.training.optim import make_optimizer, make_scheduler
+from irbench.training.frozen import train_frozen
+from irbench.training.optim import descend, make_optimizer, make_scheduler
 from irbench.training.validation import held_out
 
+_CURVES = {"loss": "losses", "validation": "validation", "frozen": "frozen"}  # in history.json, and in Progress
 _CHECKPOINT_EVERY = 30.0  # seconds, or longer where writing would otherwise take more than …
 _CHECKPOINT_SHARE = 0.03  # … this share of the time
 
@@ -47,6 +49,10 @@ class Task:
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Return the loss of float32 images [B,3,S,S] in 0 … 255, which are `rows` [B] of the training set."""
+        return self.loss_of_tokens(self.backbone(images), rows)
+
+    def loss_of_tokens(self, tokens: Tensor, rows: Tensor) -> Tensor:
+        """Return the loss of images by their tokens [B,T,D], the backbone's output, on which the rest stands."""
         raise NotImplementedError
 
     def validation_loss(self, images: Tensor, rows: Tensor) -> Tensor:
@@ -90,7 +96,7 @@ class TrainedModel:
 
     @cached_property
     def training(self) -> dict[str, dict[str, object]]:
-        """For `Description.details["training"]`: loss of each epoch, validation losses if any, and seconds."""
+        """For `Description.details["training"]`: loss of each epoch, other losses if any, and seconds."""
         curves = json.loads((self.entry.path / "history.json").read_text())
         rounded = {name: [float(f"{value:.5g}") for value in values] for name, values in curves.items() if values}
         return {self.task: {**rounded, "seconds": round(self.entry.seconds, 1)}}
@@ -122,7 +128,7 @@ def train(
         earlier = run.progress.seconds
         run.to_the_end(validation, mirror=images.mirror)
         save_file(tensors(task.module), folder / "model.safetensors")
-        curves = {"loss": run.progress.losses, "validation": run.progress.validation}
+        curves = {name: getattr(run.progress, field) for name, field in _CURVES.items()}
         (folder / "history.json").write_text(json.dumps(curves))
         return earlier
 
@@ -157,6 +163,8 @@ class _Run:
         if not self.progress.losses and not self.progress.step:
             self._seed(0, 0)
             self.task.start()
+            folder = self.checkpoint.path.parent
+            self.progress.frozen = train_frozen(self.task, self.feed, self.config, self.runtime, folder, self._seed)
         steps = (self.config.epochs - len(self.progress.losses)) * self.feed.batches - self.progress.step
         self._bar = track(range(steps), f"train {self.task.name}", total=steps)
         while len(self.progress.losses) < self.config.epochs and not self._stops_early:
@@ -193,12 +201,7 @@ class _Run:
     def _step(self, images: Tensor, rows: Tensor) -> Tensor:
         with self.runtime.autocast():
             loss = self.task.loss(images, rows)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.config.clip_gradient:
-            nn.utils.clip_grad_norm_(self.task.module.parameters(), self.config.clip_gradient)
-        self.optimizer.step()
-        return loss.detach()
+        return descend(loss, self.optimizer, self.task.module, self.config.clip_gradient)
 
     @torch.no_grad()
     def _validate(self, epoch: int) -> None:
@@ -229,9 +232,11 @@ class _Run:
         """Return 32 random bits for one step: torch's generator on the CPU takes no more."""
         return int(np.random.SeedSequence([self.runtime.seed, epoch, step]).generate_state(1)[0])
 
-    def _seed(self, epoch: int, step: int) -> None:
-        """Make all random numbers from here on a function of the seed and this point of the training."""
-        seed_everything(self._random_seed(epoch, step))
+    def _seed(self, epoch: int, step: int) -> int:
+        """Make all random numbers from here on a function of the seed and of this point of the training."""
+        seed = self._random_seed(epoch, step)
+        seed_everything(seed)
+        return seed
 
     def _save_in_time(self) -> None:
         """Write a checkpoint if the last one is old enough; the longer writing takes, the rarer they are."""

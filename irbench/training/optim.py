@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules of torch and timm, as a recipe chooses them."""
+"""Optimisers and learning-rate schedules of torch and timm, as a recipe chooses them, and a step of the former."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from timm.scheduler.multistep_lr import MultiStepLRScheduler
 from timm.scheduler.scheduler import Scheduler
-from torch import nn
+from torch import Tensor, nn
 
 from irbench.training.config import TrainingConfig
 
@@ -40,6 +40,16 @@ def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, bat
     # timm drops the rate one step before the given one
     drops = {"step": [int(0.6 * steps) + 1, int(0.8 * steps) + 1], "constant": [steps + 1]}
     return MultiStepLRScheduler(optimizer, decay_t=drops[config.schedule], decay_rate=0.1, **warmup)
+
+
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, module: nn.Module, clip_gradient: float) -> Tensor:
+    """Take a step down the gradient of `loss`, cut to the norm `clip_gradient` unless that is 0; return the loss."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip_gradient:
+        nn.utils.clip_grad_norm_(module.parameters(), clip_gradient)
+    optimizer.step()
+    return loss.detach()
 
 
 def _group(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> dict[str, object]:

@@ -5,6 +5,7 @@ from raising import raises
 
 from irbench.core.cell import Cell
 from irbench.core.errors import UsageError
+from irbench.experiments.build import Builder
 from irbench.experiments.plan import GRIDS, PAPER_DATASETS, Request, cells
 
 
@@ -69,3 +70,23 @@ def test_cells_that_differ_in_anything_have_different_places() -> None:
 def test_names_are_checked_before_anything_runs(request_: Request, code: str, named: list[str]) -> None:
     with raises(UsageError, code, *named):
         cells(request_)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "decoder", "tokenizer"),
+    [
+        ((("epochs", 3),), 3, 3),
+        ((("irgen.epochs", 3),), 3, 6),
+        ((("semantic.epochs", 5), ("epochs", 3)), 3, 5),
+    ],
+)
+def test_a_key_is_set_in_every_recipe_or_in_the_one_that_is_named(runtime, overrides, decoder, tokenizer) -> None:
+    (cell,) = cells(Request(methods=("irgen",), overrides=overrides))
+    retriever = Builder(cell, runtime).retriever()
+    assert (retriever.config.epochs, retriever.identifier.config.epochs) == (decoder, tokenizer)
+    assert dict(cell.overrides) == dict(overrides)
+
+
+def test_a_key_of_a_recipe_that_the_cell_does_not_have_is_refused() -> None:
+    with raises(UsageError, "unknown-key", "rqvae.epochs"):
+        cells(Request(methods=("irgen",), overrides=(("rqvae.epochs", 3),)))

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 
 from irbench.core.errors import MissingWeights, RecipeError
 from irbench.networks.backbones import FROM_SCRATCH, NetworkConfig, PublishedNetwork, VisionNetwork
-from irbench.networks.weights import find_weights, load_network
+from irbench.networks.weights import choose_file, find_weights, load_network
 from irbench.retrievers.encoders.off_the_shelf import Config, OffTheShelfEncoder
 from irbench.runtime.cache import sha256
 
@@ -118,19 +118,19 @@ def test_a_file_gives_the_features_of_the_network_it_was_saved_from(tmp_path, na
     saved(theirs, file)
     config, images = NetworkConfig(backbone=name, image_size=side), photographs(side)
     x = scaled(images, theirs)
-    ours = PublishedNetwork(config, weights=file).eval()
+    ours = PublishedNetwork(config, weights=[file]).eval()
     assert ours.weights == f"file w.safetensors sha256:{sha256(file)}"
     assert_close(ours(images), theirs.forward_head(theirs.forward_features(x), pre_logits=True))
-    projected = PublishedNetwork(config, weights=file, projected=True).eval()
+    projected = PublishedNetwork(config, weights=[file], projected=True).eval()
     assert_close(projected(images), theirs(x))
-    trained = VisionNetwork(config, weights=file).eval()
+    trained = VisionNetwork(config, weights=[file]).eval()
     tokens = trained(images)
     if "resnet" in name:
         assert_close(trained.feature(tokens), theirs.forward_features(x).mean(dim=(2, 3)))
         return
     assert_close(tokens, theirs.forward_features(x))
     assert_close(trained.feature(tokens), tokens[:, 0])
-    bare = VisionNetwork(replace(config, final_norm=False), weights=file).eval()
+    bare = VisionNetwork(replace(config, final_norm=False), weights=[file]).eval()
     assert_close(theirs.norm(bare(images)), tokens)
 
 
@@ -140,7 +140,7 @@ def test_a_whole_clip_under_openais_names_is_read_for_its_image_tower(tmp_path, 
     theirs.head.bias.zero_()  # OpenAI's projection has none
     saved(theirs, tmp_path / "clip.safetensors", as_openai_names_it)
     config = Config(backbone="vit_micro_clip_32.test", image_size=SIDE, resize_size=40, projected=True, cosine=True)
-    encoder = OffTheShelfEncoder(config, replace(runtime, weights=tmp_path / "clip.safetensors"))
+    encoder = OffTheShelfEncoder(config, replace(runtime, weights=(tmp_path / "clip.safetensors",)))
     middle = torch.from_numpy(images.arrays[:, 4:36, 4:36]).permute(0, 3, 1, 2).float()
     expected = torch.nn.functional.normalize(theirs(scaled(middle, theirs)), dim=1)
     np.testing.assert_allclose(encoder.encode(images).array, expected, atol=1e-5)
@@ -166,7 +166,7 @@ def without(name):
 def test_an_array_that_is_missing_or_has_another_shape_is_reported_in_one_line(tmp_path, change, named):
     file = saved(source("test_resnet"), tmp_path / "w.safetensors", change)
     with raises(MissingWeights, "wrong-weights", file, "test_resnet", named) as error:
-        VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k", image_size=64), weights=file)
+        VisionNetwork(NetworkConfig(backbone="test_resnet.r160_in1k", image_size=64), weights=[file])
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 700
 
@@ -180,7 +180,7 @@ class Bomb:
 def test_other_formats_are_refused_unopened(tmp_path, capsys, name):
     (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
     with raises(MissingWeights, "unsafe-weights", tmp_path / name, ".safetensors", "save_file"):
-        find_weights("test_resnet", tmp_path / name)
+        find_weights("test_resnet", [tmp_path / name])
     assert capsys.readouterr().out == ""
 
 
@@ -189,13 +189,24 @@ def test_a_damaged_or_disguised_file_is_reported(tmp_path, capsys, content):
     file = tmp_path / "w.safetensors"
     file.write_bytes(content)
     with raises(MissingWeights, "wrong-weights", file, "test_resnet"):
-        load_network("test_resnet", find_weights("test_resnet", file))
+        load_network("test_resnet", find_weights("test_resnet", [file]))
     assert capsys.readouterr().out == ""
+
+
+def test_of_several_files_the_one_named_after_the_backbone_is_taken(tmp_path):
+    named, short, other = (tmp_path / f"{stem}.safetensors" for stem in ("resnet18.tv_in1k", "resnet18", "resnet50"))
+    assert choose_file("resnet18.tv_in1k", [other, short, named]) == named
+    assert choose_file("resnet18.tv_in1k", [other, short]) == short
+    assert choose_file("resnet18.tv_in1k", [other]) == other  # the only one: whatever its name
+    with raises(MissingWeights, "no-such-file", "resnet18.tv_in1k.safetensors", other):
+        choose_file("resnet18.tv_in1k", [other, tmp_path / "resnet34.safetensors"])
+    with raises(MissingWeights, "ambiguous-weights", "resnet18.tv_in1k.safetensors"):
+        choose_file("resnet18.tv_in1k", [named, tmp_path / "copy" / named.name])
 
 
 def test_a_missing_file_is_reported(tmp_path):
     with raises(MissingWeights, "no-such-file", tmp_path / "none.safetensors", "test_vit"):
-        find_weights("test_vit", tmp_path / "none.safetensors")
+        find_weights("test_vit", [tmp_path / "none.safetensors"])
 
 
 @pytest.mark.parametrize(
@@ -256,7 +267,7 @@ def test_a_pickled_file_of_the_hub_is_read_for_arrays_alone(tmp_path, cache, cap
 def test_without_a_network_the_message_comes_at_once_and_says_what_to_do(cache, name):
     started = time.monotonic()
     with pytest.raises(MissingWeights) as error:
-        find_weights(name, None)
+        find_weights(name)
     assert time.monotonic() - started < 2
     message = str(error.value)
     for part in (name, "timm/", "model.safetensors", "--weights FILE", "--scale tiny"):

@@ -131,6 +131,9 @@ def test_the_best_measured_value_is_marked_in_the_right_direction():
     assert best("a", "a") == (nothing | {"irgen": [True, False, False, True, False, False]}, False)  # p95: no rounds
     for apart in (("a", "b"), ("a", ""), ("", "")):
         assert best(*apart) == (nothing, True)
+    seeds = [result(50, seed=seed, cost=times(2.0 + seed, "a")) for seed in (0, 1)]
+    (row,) = rows(table(seeds, "latency"))
+    assert [(cell.value, cell.interval) for cell in row.cells[:2]] == [(2.5, (2.5, 2.5)), (2.5, None)]  # p95: no rounds
     sizes = [result(50, cost=Cost(index_bytes=n), method=f"m{n}") for n in (10**7, 2 * 10**7)]
     assert [row.cells[1].best for row in rows(table(sizes, "footprint"))] == [True, False]
     fast = result(60, method="irgen", search=None)

@@ -80,3 +80,42 @@ def test_a_shift_moves_by_the_share_of_the_side_that_it_says():
 def test_without_chance_the_center_crop_is_seen(images_uint8):
     assert center_crop(images_uint8, 6).equal(to_float(images_uint8)[:, :, 1:7, 1:7])
     assert center_crop(images_uint8, 5).equal(to_float(images_uint8)[:, :, 1:6, 1:6])
+
+
+def test_resized_crops_have_the_areas_shapes_and_places_of_the_recipe():
+    H, S, least, longest = 60, 24, 0.3, 1.5
+    ramp = torch.arange(H, dtype=torch.float32)
+    picture = torch.stack([ramp.expand(H, H), ramp.expand(H, H).T, torch.full((H, H), 7.0)], dim=-1)
+    config = replace(PLAIN, image_size=S, resize_size=H, crop_area=least, crop_ratio=longest)
+    seen = see(picture.to(torch.uint8).expand(400, H, H, 3), config)
+    assert seen.shape == (400, 3, S, S)
+    assert (seen[:, 2] - 7.0).abs().max() < 1e-4
+    inner = slice(2, -2)  # the outermost samples of a crop at the border repeat its pixels
+    step_x, step_y = (seen[:, c, inner, inner].diff(dim=2 - c).mean(dim=(1, 2)) for c in (0, 1))
+    width, height = step_x * S / H, step_y * S / H  # a ramp's slope is the crop's share of the image
+    area, ratio = width * height, width / height
+    assert area.min() > least * 0.8  # a side longer than the image is cut
+    assert area.max() < 1.02
+    assert area.std() > 0.15
+    assert 1 / longest - 0.02 < ratio.min() < 0.75
+    assert 1.3 < ratio.max() < longest + 0.02
+    left, right = seen[:, 0, S // 2, 2] - 2 * step_x, seen[:, 0, S // 2, -3] + 2 * step_x
+    assert left.min() > -1
+    assert right.max() < H
+    assert left.std() > 3
+
+
+def test_colours_change_by_their_share_and_no_more():
+    config = replace(PLAIN, image_size=8, colour=0.2)
+    grey = torch.full((200, 8, 8, 3), 100, dtype=torch.uint8)
+    bright = see(grey, config)[:, 0, 0, 0]
+    assert 80 <= bright.min() < 85  # contrast and saturation leave a grey image as it is
+    assert 115 < bright.max() <= 120
+    colour = grey.clone()
+    colour[..., 0] = 200
+    seen = see(colour, config)
+    spread = (seen[:, 0] - seen[:, 1]).mean(dim=(1, 2))
+    assert 100 * 0.8**3 <= spread.min() < 75
+    assert 130 < spread.max() <= 100 * 1.2**3
+    assert (seen >= 0).all()
+    assert see(torch.full_like(grey, 255), config).max() == 255

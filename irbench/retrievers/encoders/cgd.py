@@ -39,6 +39,7 @@ class Config(TrainingConfig):
     margin: NonNegativeFloat = 0.1  # of the triplets
     temperature: PositiveFloat = 0.5  # of the classification
     label_smoothing: Part = 0.1
+    keep_wide: bool = True  # remove the down-sampling of a ResNet's third stage, as the authors do
     frozen_statistics: bool = True  # batch norms keep their pretrained means and variances
 
     def __post_init__(self) -> None:
@@ -77,14 +78,14 @@ class DescriptorLearning(EncoderTask):
         self.miner = BatchHardMiner()
         self.triplets = TripletMarginLoss(margin=config.margin, reducer=MeanReducer())
 
-    def loss(self, images: Tensor, rows: Tensor) -> Tensor:
+    def loss_of_tokens(self, tokens: Tensor, rows: Tensor) -> Tensor:
         """Return triplet loss plus classification loss of the batch."""
         target = self.target(rows)
-        pooled = self.features.pooled(images)
+        pooled = self.features.pooled(tokens)
         logits = self.classifier(pooled[0]).float() / self.config.temperature
         classification = functional.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
         vectors = self.features.joined(pooled)
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(tokens.device.type, enabled=False):
             ranking: Tensor = self.triplets(vectors, target, self.miner(vectors, target))
         return ranking + classification
 
@@ -95,7 +96,8 @@ class CombinedDescriptors(nn.Module):
     def __init__(self, network: VisionNetwork, config: Config) -> None:
         super().__init__()
         letters = config.descriptors
-        _keep_third_stage_wide(network.backbone, network.name)
+        if config.keep_wide:
+            _keep_third_stage_wide(network.backbone, network.name)
         self.network = network
         self.powers = [_POWERS[letter] for letter in letters]
         size = config.dim // len(letters)
@@ -104,11 +106,11 @@ class CombinedDescriptors(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors [B,D] of images [B,3,S,S]."""
-        return self.joined(self.pooled(images))
+        return self.joined(self.pooled(self.network(images)))
 
-    def pooled(self, images: Tensor) -> list[Tensor]:
-        """Return the raw descriptors, each [B,C], of images [B,3,S,S]."""
-        cells = self.network(images).float()  # [B,T,C]
+    def pooled(self, tokens: Tensor) -> list[Tensor]:
+        """Return the raw descriptors, each [B,C], of the network's maps [B,T,C] of images."""
+        cells = tokens.float()
         return [power_mean(cells, power) for power in self.powers]
 
     def joined(self, pooled: list[Tensor]) -> Tensor:
@@ -141,7 +143,9 @@ def power_mean(cells: Tensor, power: float) -> Tensor:
 def _keep_third_stage_wide(backbone: Any, name: str) -> None:
     """Remove the down-sampling of a ResNet's third stage (leftthomas/CGD:resnet.py)."""
     if not hasattr(backbone, "layer3"):
-        raise RecipeError(f'backbone = "{name}": CGD is built on a ResNet', code="wrong-backbone")
+        raise RecipeError(
+            f'backbone = "{name}": CGD is built on a ResNet; set keep_wide = false for another', code="wrong-backbone"
+        )
     first = backbone.layer3[0]
     for module in first.modules():
         if isinstance(module, nn.Conv2d):

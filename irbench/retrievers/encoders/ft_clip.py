@@ -45,6 +45,7 @@ class Classification(EncoderTask):
     """Cross-entropy of a linear layer on the feature."""
 
     name = "ft-clip"
+    features: Featurizer
 
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], label_smoothing: float) -> None:
         self.backbone = network
@@ -54,7 +55,7 @@ class Classification(EncoderTask):
         self.label_smoothing = label_smoothing
         self.classes = torch.from_numpy(classes)
 
-    def loss(self, images: Tensor, rows: Tensor) -> Tensor:
+    def loss_of_tokens(self, tokens: Tensor, rows: Tensor) -> Tensor:
         """Return the mean cross-entropy of the batch, in nats."""
-        logits = self.module(images)
+        logits = self.classifier(self.features.of_tokens(tokens))
         return functional.cross_entropy(logits.float(), self.target(rows), label_smoothing=self.label_smoothing)

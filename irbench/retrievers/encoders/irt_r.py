@@ -20,7 +20,7 @@ from torch.nn import functional
 from irbench.config.fields import Part, Share
 from irbench.networks.backbones import Featurizer, VisionNetwork
 from irbench.retrievers.network_encoder import EncoderTask, TrainedEncoder
-from irbench.training.config import TrainingConfig
+from irbench.training.config import TrainingConfig, refuse_frozen
 from irbench.training.losses import PairLoss, koleo
 
 
@@ -32,6 +32,10 @@ class Config(TrainingConfig):
     spread: NonNegativeFloat = 0.7  # lambda, the weight of KoLeo
     memory_ratio: Share = 1.0  # size of the memory, as a share of the training set
     momentum: Part = 0.0  # of the moving average of the network that fills the memory; 0: the network itself does
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_frozen(self)
 
 
 class IrtREncoder(TrainedEncoder[Config, "PairLearning"]):

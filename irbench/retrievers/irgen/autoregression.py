@@ -58,9 +58,8 @@ class Autoregression(Task):
         self.targets_per_image, self.label_smoothing = targets_per_image, label_smoothing
         self.module = nn.ModuleList([network, decoder])
 
-    def loss(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Return the mean cross-entropy, in nats a code, of images [B,3,S,S] that are training `rows` [B]."""
+    def loss_of_tokens(self, tokens: Tensor, rows: Tensor) -> Tensor:
+        """Return the mean cross-entropy, in nats a code, of images' tokens [B,T,D] that are training `rows` [B]."""
         codes = self.targets.draw(rows, self.targets_per_image)
-        tokens = self.backbone(images).repeat_interleave(self.targets_per_image, dim=0)
         logits = self.decoder(tokens, codes)  # [B·targets_per_image,M,L]
         return functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), label_smoothing=self.label_smoothing)

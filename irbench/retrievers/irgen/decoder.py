@@ -3,8 +3,8 @@
 Each block is causal self-attention, cross-attention to the image and an MLP, with pre-norm and residual connections.
 All positions share one embedding of the L codes and one output layer.
 
-Shape letters: B images, T image tokens, M codes, L codebook size, K beam size, H heads, E dimensions of a head,
-D = H·E.
+Shape letters: B images, P identifiers of an image in training, T image tokens, M codes, L codebook size, K beam size,
+H heads, E dimensions of a head, D = H·E.
 """
 
 from dataclasses import dataclass
@@ -81,9 +81,10 @@ class Decoder(nn.Module):
         self.apply(_initialize)
 
     def forward(self, tokens: Tensor, codes: Tensor) -> Tensor:
-        """Return logits [B,M,L] of each code of identifiers [B,M], given tokens [B,T,memory_dim] and the codes before.
+        """Return logits [B·P,M,L] of every code of identifiers [B·P,M], given tokens [B,T,memory_dim] and earlier codes.
 
-        All positions are computed at once (teacher forcing), in float32 whatever the precision of the layers.
+        Each image has P identifiers, one after another. All positions are computed at once (teacher forcing); logits are
+        float32 whatever the precision of the layers.
         """
         memory = self.memory_proj(tokens)  # [B,T,D]
         bos = self.bos.expand(len(codes), 1, -1)
@@ -134,11 +135,12 @@ class Block(nn.Module):
         self._adds_to_normalised = config.residual == "normalised"
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Return x [B,M,D] after the block, for all M positions at once; memory is [B,T,D]."""
+        """Return x [B·P,M,D] after the block, for all M positions at once; memory is [B,T,D]."""
         x, h = self._pre_norm(x, 0)
         x = x + self.self_attn(h, self.self_attn.keys_values(h), causal=True)
         x, h = self._pre_norm(x, 1)
-        x = x + self.cross_attn(h, self.cross_attn.keys_values(memory))
+        by_image = h.view(len(memory), -1, h.shape[-1])  # [B,P·M,D]: keys and values of an image serve all P
+        x = x + self.cross_attn(by_image, self.cross_attn.keys_values(memory)).view_as(x)
         x, h = self._pre_norm(x, 2)
         return x + self.mlp(h)
 

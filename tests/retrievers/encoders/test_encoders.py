@@ -126,7 +126,7 @@ def test_cgd_joins_descriptors_of_equal_weight_in_the_order_of_their_letters():
     ]
     expected = torch.cat([part / part.norm(dim=1, keepdim=True) for part in parts], dim=1) / 2**0.5
     torch.testing.assert_close(features(images), expected)
-    torch.testing.assert_close(features.pooled(images)[0], cells.amax(dim=1))
+    torch.testing.assert_close(features.pooled(cells)[0], cells.amax(dim=1))
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -41,6 +41,16 @@ def test_a_step_with_a_cache_equals_the_whole_prefix_at_once(residual: Residual)
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-5, atol=1e-5)
 
 
+@BOTH
+def test_identifiers_of_one_image_share_its_keys_and_values(residual: Residual) -> None:
+    model = decoder(4, 7, seed=6, residual=residual)
+    tokens, codes = torch.randn(3, 5, 6), torch.randint(0, 7, (3 * 8, 4))
+    with torch.no_grad():
+        shared = model(tokens, codes)
+        apart = model(tokens.repeat_interleave(8, dim=0), codes)
+    torch.testing.assert_close(shared, apart, rtol=1e-5, atol=1e-5)
+
+
 def test_a_code_is_never_influenced_by_the_codes_after_it() -> None:
     model = decoder(4, 7, seed=5)
     tokens, codes = torch.randn(2, 3, 6), torch.randint(0, 7, (2, 4))

@@ -32,7 +32,7 @@ from irbench.data.pixels import View
 from irbench.networks.backbones import FROM_SCRATCH, run_network
 from irbench.protocols import Components
 from irbench.runtime.machine import Runtime, seed_everything
-from irbench.training.config import TrainingConfig
+from irbench.training.config import TrainingConfig, refuse_frozen
 from irbench.training.loop import Task, TrainedModel, train
 
 
@@ -64,6 +64,7 @@ class Config(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_frozen(self)
         if self.image_size % 2 ** (len(self.multipliers) - 1):
             raise ValueError(f"image_size = {self.image_size} cannot be halved {len(self.multipliers) - 1} times")
 

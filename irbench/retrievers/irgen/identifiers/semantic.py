@@ -129,10 +129,10 @@ class Tokenization(Task):
         if config.codebooks == "encoded":
             self.module.register_buffer("codes", torch.zeros(len(classes), config.num_codebooks, dtype=torch.int64))
 
-    def loss(self, images: Tensor, rows: Tensor) -> Tensor:
+    def loss_of_tokens(self, tokens: Tensor, rows: Tensor) -> Tensor:
         """Return equation 3: cross-entropy of the feature and of its M prefixes, and the commitment to the prefixes."""
         target = self.target(rows)
-        feature = self.backbone.feature(self.backbone(images))  # [B,D]
+        feature = self.backbone.feature(tokens)  # [B,D]
         prefixes = self._prefixes(feature, rows)  # [B,M,D]
         # straight-through: the value of the prefix, the gradient of the feature
         through = feature.unsqueeze(1) + (prefixes - feature.unsqueeze(1)).detach()

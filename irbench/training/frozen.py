@@ -1,0 +1,102 @@
+"""The epochs before the others, in which the backbone is frozen; they cost little, since its outputs are kept.
+
+What stands on a pretrained network is random at first, and its gradients would spoil the network. So it is trained
+alone for some epochs, on the backbone's outputs for the center crops of the images, which are computed once.
+
+Shape letters: N training images, T tokens, D dimensions.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Generator, nn
+
+from irbench.networks.backbones import BATCH, center_crop, to_device
+from irbench.runtime.machine import Runtime
+from irbench.runtime.progress import track
+from irbench.training.config import TrainingConfig
+from irbench.training.feed import Feed
+from irbench.training.optim import descend, make_optimizer, make_scheduler
+
+if TYPE_CHECKING:
+    from irbench.training.loop import Task
+
+
+def train_frozen(
+    task: "Task",
+    feed: Feed,
+    config: TrainingConfig,
+    runtime: Runtime,
+    folder: Path,
+    seed: Callable[[int, int], int],
+) -> list[float]:
+    """Train all of the task's module but its backbone for `frozen_epochs` epochs; return the mean loss of each.
+
+    The backbone's outputs are kept in `folder` until the training ends, so that one that was killed has them already.
+    `seed(epoch, step)` seeds all random numbers, and returns the seed.
+    """
+    if not config.frozen_epochs:
+        return []
+    kept = _outputs(task.backbone, feed, config, runtime, folder / "outputs.npy")
+    short = replace(config, epochs=config.frozen_epochs)
+    losses = []
+    with _frozen(task.backbone):
+        task.module.train()
+        task.backbone.eval()
+        optimizer = make_optimizer(task.module, task.backbone, short)
+        scheduler = make_scheduler(optimizer, short, feed.batches)
+        for epoch in track(range(short.epochs), f"train {task.name}, backbone frozen", total=short.epochs):
+            number = config.epochs + 1 + epoch  # of the random numbers: not those of the epochs that follow
+            order = list(feed.batch_rows(Generator().manual_seed(seed(number, 0))))
+            total = torch.zeros((), device=runtime.device)
+            for step, rows in enumerate(order):
+                scheduler.step_update(epoch * feed.batches + step)
+                seed(number, step + 1)
+                tokens = to_device(torch.from_numpy(kept[rows]).float(), runtime.device)
+                with runtime.autocast():
+                    loss = task.loss_of_tokens(tokens, to_device(torch.from_numpy(rows), runtime.device))
+                total += descend(loss, optimizer, task.module, config.clip_gradient)
+            task.end_epoch()
+            losses.append(float(total) / len(order))
+    return losses
+
+
+@contextmanager
+def _frozen(backbone: nn.Module) -> Iterator[None]:
+    learning = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad = False
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad = True
+
+
+@torch.inference_mode()
+def _outputs(
+    backbone: nn.Module, feed: Feed, config: TrainingConfig, runtime: Runtime, path: Path
+) -> NDArray[np.float16]:
+    """Return the backbone's outputs [N,T,D] for the center crops of all images, in a file that is written once."""
+    if not path.is_file():
+        backbone.eval()
+        unfinished, starts, kept = path.with_suffix(".new"), range(0, len(feed.labels), BATCH), None
+        batches = [np.arange(start, min(start + BATCH, len(feed.labels))) for start in starts]
+        for images_uint8, rows in track(feed.in_order(batches), "encode train", total=len(batches)):
+            with runtime.autocast():
+                tokens = backbone(center_crop(images_uint8, config.image_size)).half().cpu().numpy()
+            if kept is None:
+                shape = (len(feed.labels), *tokens.shape[1:])
+                kept = open_memmap(unfinished, mode="w+", dtype=np.float16, shape=shape)
+            kept[rows.cpu().numpy()] = tokens
+        assert kept is not None, "a training set has images"  # noqa: S101
+        kept.flush()
+        unfinished.replace(path)
+    return np.load(path, mmap_mode="r")

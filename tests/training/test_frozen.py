@@ -1,0 +1,89 @@
+"""Training on a frozen backbone: what is kept equals what the backbone gives, and the backbone stays as it was."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator
+
+from irbench.data.pixels import View, pixels
+from irbench.networks.backbones import VisionNetwork, center_crop
+from irbench.retrievers.encoders import irt_r
+from irbench.retrievers.encoders.ft_clip import Classification, Config
+from irbench.training.feed import Feed
+from irbench.training.frozen import train_frozen
+from irbench.training.loop import train
+from irbench.training.optim import make_optimizer, make_scheduler
+
+CONFIG = Config(
+    backbone="test_resnet", image_size=32, resize_size=40, epochs=1, frozen_epochs=3, batch=16, lr=1e-2, warmup=0.0
+)
+
+
+def seed(epoch: int, step: int) -> int:
+    number = 1000 * epoch + step
+    torch.manual_seed(number)
+    return number
+
+
+@pytest.fixture
+def feed(images, runtime):
+    return Feed(pixels(images, View(40), runtime), images.labels, CONFIG, runtime)
+
+
+def classification(images) -> Classification:
+    torch.manual_seed(1)
+    classes = np.unique(images.labels, return_inverse=True)[1]
+    return Classification(VisionNetwork(CONFIG), classes, 0.1)
+
+
+def test_it_is_as_if_the_backbone_were_asked_each_time(images, runtime, feed, tmp_path):
+    task, slow = classification(images), classification(images)
+    losses = train_frozen(task, feed, CONFIG, runtime, tmp_path, seed)
+
+    slow.backbone.eval().requires_grad_(requires_grad=False)
+    short = replace(CONFIG, epochs=3)
+    optimizer = make_optimizer(slow.module, slow.backbone, short)
+    scheduler = make_scheduler(optimizer, short, feed.batches)
+    expected = []
+    for epoch in range(3):
+        batches = list(feed.batch_rows(Generator().manual_seed(seed(2 + epoch, 0))))
+        of_batches = []
+        for step, rows in enumerate(batches):
+            scheduler.step_update(epoch * feed.batches + step)
+            crops = center_crop(torch.from_numpy(feed.images_uint8[rows]), 32)
+            loss = slow.loss(crops, torch.from_numpy(rows))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            of_batches.append(loss.item())
+        expected.append(sum(of_batches) / len(of_batches))
+    assert losses == pytest.approx(expected, rel=1e-3)  # what is kept is rounded to 16 bits
+    assert losses[-1] < losses[0]
+    torch.testing.assert_close(task.classifier.weight, slow.classifier.weight, rtol=1e-2, atol=1e-3)
+    before = classification(images).backbone.state_dict()
+    assert all(value.equal(before[name]) for name, value in task.backbone.state_dict().items())  # the batch norms too
+    assert all(parameter.requires_grad for parameter in task.backbone.parameters())
+
+
+def test_one_that_was_killed_has_the_outputs_already(images, runtime, feed, tmp_path, monkeypatch):
+    first = train_frozen(classification(images), feed, CONFIG, runtime, tmp_path, seed)
+    task = classification(images)
+    monkeypatch.setattr(VisionNetwork, "forward", None)
+    assert train_frozen(task, feed, CONFIG, runtime, tmp_path, seed) == first
+
+
+def test_it_comes_before_the_epochs_and_is_told(images, runtime):
+    trained = train(classification(images), images, CONFIG, runtime)
+    history = json.loads((trained.entry.path / "history.json").read_text())
+    assert [len(history[name]) for name in ("frozen", "loss")] == [3, 1]
+    assert not list(runtime.store.root.glob("model/*.partial"))  # the outputs are gone
+    alone = train(classification(images), images, replace(CONFIG, frozen_epochs=0), runtime)
+    assert history["loss"] < json.loads((alone.entry.path / "history.json").read_text())["loss"]
+
+
+def test_a_method_of_which_nothing_would_learn_refuses_it():
+    with pytest.raises(ValueError, match="frozen_epochs = 3"):
+        irt_r.Config(backbone="test_resnet", epochs=1, lr=1.0, frozen_epochs=3)
