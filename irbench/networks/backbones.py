@@ -7,18 +7,20 @@ Shape letters: B images, H decoded size and S input size in pixels, T tokens, D 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from irbench.config.fields import Part
 from irbench.core.benchmark import ImageSet
 from irbench.core.description import Backbone
+from irbench.core.errors import RecipeError
 from irbench.data.decode import Fit
 from irbench.data.pixels import View, pixels
 from irbench.networks.weights import check_name, find_weights, load_network
@@ -38,6 +40,7 @@ class NetworkConfig:
     resize_size: PositiveInt = 256  # H, pixels to which an image is resized before `image_size` of them are cropped
     fit: Fit = "center-crop"  # see irbench.data.decode.View
     drop_path: Part = 0.0  # probability of skipping a block in training, for networks with stochastic depth
+    frozen_stages: NonNegativeInt = 0  # the stem and so many stages after it never learn; 0: all of the network does
     final_norm: bool = True  # false: tokens and feature are a transformer's output before its last norm
 
     def __post_init__(self) -> None:
@@ -120,6 +123,33 @@ class VisionNetwork(TimmNetwork):
         super().__init__(config, weights=weights)
         self.backbone.reset_classifier(0)
         self._has_class_token = getattr(self.backbone, "num_prefix_tokens", 0) > 0
+        self._frozen: list[nn.Module] = []
+        self.freeze(config.frozen_stages)
+
+    def freeze(self, stages: int) -> None:
+        """Let the stem and the first `stages` stages (a transformer's blocks) learn nothing; with 0 everything learns.
+
+        Their batch norms keep the statistics that they have. Raises `RecipeError` where no stage would be left.
+        """
+        groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True))
+        if stages >= len(groups) - 1:
+            raise RecipeError(
+                f"frozen_stages = {stages}: {self.name} has {len(groups) - 1} stages, and one has to learn",
+                code="bad-value",
+            )
+        frozen = {name for group in range(stages + 1) for name in groups[group]} if stages else set()
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad = name not in frozen
+        owners = sorted({name.rpartition(".")[0] for name in frozen} - {""})  # "": a class token is the network's own
+        self._frozen = [self.backbone.get_submodule(owner) for owner in owners]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's signature
+        """Set training mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Return tokens [B,T,D] of images [B,3,S,S]."""

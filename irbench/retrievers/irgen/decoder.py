@@ -81,9 +81,9 @@ class Decoder(nn.Module):
         self.apply(_initialize)
 
     def forward(self, tokens: Tensor, codes: Tensor) -> Tensor:
-        """Return logits [B·P,M,L] of every code of identifiers [B·P,M], given tokens [B,T,memory_dim] and earlier codes.
+        """Return logits [B·P,M,L] of each code of identifiers [B·P,M], given tokens [B,T,memory_dim] and earlier codes.
 
-        Each image has P identifiers, one after another. All positions are computed at once (teacher forcing); logits are
+        Each image has P identifiers, one after another. All positions are computed at once (teacher forcing), logits in
         float32 whatever the precision of the layers.
         """
         memory = self.memory_proj(tokens)  # [B,T,D]
