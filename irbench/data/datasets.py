@@ -49,7 +49,7 @@ class Head:
             raise ValueError("files without a url need by_hand, which explains how to get them")
 
 
-OWN_SCALE = "small"  # of anyone's own images
+OWN_SCALE = "mobile"  # of anyone's own images
 _OWN = Head(loader="folders", folders=(), page="", scale=OWN_SCALE, ks=(1, 2, 4, 8), top_k=100, mirror=True)
 
 

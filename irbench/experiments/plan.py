@@ -26,6 +26,7 @@ GRIDS = {
     "full": ("pixels+linear", *_PAPER, "classify"),
     "paper": _PAPER,
 }
+_AT_SCALE = {"mobile": ("imagenet+linear",)}  # rows of the grids quick and full that other scales do not have
 _SEEDS = 2**63
 PAPER_DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
 
@@ -73,12 +74,14 @@ def planned(request: Request) -> list[Planned]:
     if request.scale is not None:
         check_choice("--scale", request.scale, recipes.SCALES)
     wanted = request.datasets or (PAPER_DATASETS if request.grid == "paper" else ("digits",))
-    methods = [_method(one) for one in request.methods or _methods_of_grid(request)]
     searches = [_search(one) for one in request.searches]
     found = [
-        one for dataset, method in product(wanted, methods) for one in _of_method(request, method, searches, dataset)
+        one
+        for dataset in wanted
+        for asked in request.methods or _methods_of_grid(request, request.scale or _default_scale(dataset))
+        for one in _of_method(request, _method(asked), searches, dataset)
     ]
-    names = ", ".join(method.name for method in methods)
+    names = ", ".join(dict.fromkeys(cell.method for cell, _ in found))
     if unused := {search.name for search in searches} - {cell.search for cell, _ in found}:
         raise UsageError(f"--search {', '.join(sorted(unused))}: none of {names} would use it", code="unused-option")
     return _with_overrides(_distinct(found), request.overrides)
@@ -92,11 +95,12 @@ def _check_seeds(seeds: Sequence[int]) -> None:
             raise UsageError(f"seed {seed}: a whole number from 0 to 2^63 - 1 is needed", code="bad-value")
 
 
-def _methods_of_grid(request: Request) -> list[str]:
-    """Return the grid's methods; where searches are asked for, its encoders, to be crossed with these."""
+def _methods_of_grid(request: Request, scale: str) -> list[str]:
+    """Return the grid's methods at a scale; where searches are asked for, its encoders, to be crossed with these."""
+    methods = [*GRIDS[request.grid], *(_AT_SCALE.get(scale, ()) if request.grid != "paper" else ())]
     if not request.searches:
-        return list(GRIDS[request.grid])
-    return list(dict.fromkeys(name.partition("+")[0] for name in GRIDS[request.grid] if "+" in name))
+        return methods
+    return list(dict.fromkeys(name.partition("+")[0] for name in methods if "+" in name))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _reasons(lines, columns)
     yield from _recipes(results)
     yield from _without_recipe(results)
+    yield from _not_clip(results)
     yield from _misses(results)
     yield from _without_counts(lines, columns)
     yield from _timed_apart(lines, columns)
@@ -92,6 +93,14 @@ def _without_recipe(results: Sequence[Result]) -> Iterator[str]:
     cells = dict.fromkeys(label(result) for result in results if result.spec.origin == "object")
     if cells:
         yield f"{', '.join(cells)}: a Python object or file, behind which no recipe stands"
+
+
+def _not_clip(results: Sequence[Result]) -> Iterator[str]:
+    """Say that FT-CLIP, the paper's name of a method, was run on another network, where that is pretrained too."""
+    networks = [result.backbone for result in results if result.method == "ft-clip" and result.backbone]
+    others = {network.name for network in networks if "." in network.name and "clip" not in network.name}
+    if others:
+        yield f"ft-clip: the paper's method of this name, on {', '.join(sorted(others))} in place of CLIP"
 
 
 def _who(result: Result) -> str:
