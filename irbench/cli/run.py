@@ -64,7 +64,7 @@ def run(options: RunOptions) -> None:
 class AblateOptions(o.RunOptions):
     """The options of `irbench ablate`."""
 
-    what: Annotated[str, typer.Argument(help="identifier, length, beam, fresh or index.", show_default=False)]
+    what: Annotated[str, typer.Argument(help="identifier, length, training, beam, fresh or index.", show_default=False)]
 
 
 @app.command()

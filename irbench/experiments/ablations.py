@@ -1,4 +1,4 @@
-"""Ablations: one thing varied, as families of cells. Tables 3, 4 and 6 and Figure 5 of the paper; indexes' curves."""
+"""Ablations: one thing varied, as families of cells; Tables 3, 4 and 6 and Figure 5 of the paper are some of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from irbench.config import recipes
 from irbench.config.recipes import MethodHead
 from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice
-from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, sweep
+from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, default_values, override, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,7 @@ class Ablation:
     identifiers: tuple[str, ...] = ()
     overrides: tuple[Overrides, ...] = ((),)
     incremental: bool = False  # every method of the grid, with half of the gallery added after training
+    epochs: tuple[float, ...] = ()  # of the decoder, as multiples of the recipe's
     index: bool = False  # every encoder of the grid, its indexes at all points of their curves
     tables: tuple[str, ...] = ("precision",)
 
@@ -25,6 +26,7 @@ class Ablation:
 ABLATIONS: Mapping[str, Ablation] = {
     "identifier": Ablation(identifiers=("random", "hkm", "hkm-200", "hkm-500", "rqvae", "semantic")),
     "length": Ablation(overrides=tuple((("num_codebooks", length),) for length in (2, 4, 6, 8))),
+    "training": Ablation(identifiers=("random", "hkm", "semantic"), epochs=(0.5, 1, 2, 4, 8)),
     "beam": Ablation(
         overrides=(*((("beam_size", beams),) for beams in (1, 8, 10, 20, 30)), (), (("decode", "exact"),)),
         tables=("precision", "latency", "components"),
@@ -87,7 +89,15 @@ def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
         for changes in chosen.overrides
         if varied
     ]
-    return [cell for one in asked for cell in cells(one)]
+    found = [cell for one in asked for cell in cells(one)]
+    return [_trained_longer(cell, share) for cell in found for share in chosen.epochs] if chosen.epochs else found
+
+
+def _trained_longer(cell: Cell, share: float) -> Cell:
+    """Return the cell with another number of epochs of its decoder, and of nothing that it is built on."""
+    defaults, key = default_values(cell), f"{cell.method}.epochs"
+    epochs = max(1, round(share * int(str(defaults[key]))))
+    return override(cell, (*cell.overrides, (key, epochs)), defaults)
 
 
 def _generates_identifiers(method: str) -> bool:

@@ -104,18 +104,7 @@ class Builder:
             found.append(recipes.find("methods/search", self.cell.search))
         if self.cell.identifier is not None:
             found.append(recipes.find("methods/identifier", self.cell.identifier))
-        return found + [recipes.find("methods", name) for name in sorted(self._built_on(found) - {method})]
-
-    def _built_on(self, found: Sequence[Recipe]) -> set[str]:
-        """Return the names of methods that are values in these recipes, and in the recipes of those methods."""
-        known, names, waiting = set(recipes.names("methods")), set[str](), list(found)
-        while waiting:
-            recipe = waiting.pop()
-            values = recipe.params(scale=self.cell.scale, dataset=dataset_of(self.cell, recipe)).values()
-            more = {value for value in values if isinstance(value, str) and value in known} - names
-            names |= more
-            waiting += [recipes.find("methods", name) for name in more]
-        return names
+        return found + [recipe for recipe in built_on(self.cell, found) if recipe.name != method]
 
     def _encoder(self, method: str) -> tuple[Any, Any]:
         recipe, head = self._method(method)
@@ -143,6 +132,18 @@ class Builder:
         overrides = {f.name: wished[f.name] for f in fields(schema) if f.name in wished}
         config = recipe.config(schema, scale=self.cell.scale, dataset=dataset_of(self.cell, recipe), **overrides)
         return registry.load(name), config
+
+
+def built_on(cell: Cell, found: Sequence[Recipe]) -> list[Recipe]:
+    """Return the recipes of methods that are values in these recipes, and in the recipes of those methods."""
+    known, names, waiting = set(recipes.names("methods")), set[str](), list(found)
+    while waiting:
+        recipe = waiting.pop()
+        values = recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe)).values()
+        more = {value for value in values if isinstance(value, str) and value in known} - names
+        names |= more
+        waiting += [recipes.find("methods", name) for name in more]
+    return [recipes.find("methods", name) for name in sorted(names)]
 
 
 def dataset_of(cell: Cell, recipe: Recipe) -> str:

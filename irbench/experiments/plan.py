@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from irbench.config import recipes
-from irbench.config.recipes import MethodHead, SearchHead
-from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS
+from irbench.config.recipes import MethodHead, Recipe, SearchHead
+from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS, Registry
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice, nearest
 from irbench.core.names import checked_name
 from irbench.data import datasets
-from irbench.experiments.build import dataset_of
+from irbench.experiments.build import built_on, dataset_of
 from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of
 from irbench.experiments.run import Experiment, Settings
 
@@ -248,20 +248,36 @@ def sweep(cell: Cell) -> list[Cell]:
 
 
 def default_values(cell: Cell, objects: Objects | None = None) -> dict[str, object]:
-    """Return what the recipes of a cell say, and the defaults of what they leave open, by key and by RECIPE.KEY."""
-    known: dict[str, object] = {}
+    """Return what the recipes of a cell say, and the defaults of what they leave open, by key and by RECIPE.KEY.
+
+    Recipes of methods that the cell's own build on count by RECIPE.KEY alone.
+    """
     method = cell.method if objects is None or objects.method is None else None
     search = cell.search if objects is None or objects.search is None else None
-    for family, name, registry in (
-        ("methods", method, RETRIEVERS),
-        ("methods", method, ENCODERS),
-        ("methods/search", search, SEARCHERS),
-        ("methods/identifier", cell.identifier, IDENTIFIERS),
-    ):
-        if name is None or registry.kind not in (recipe := recipes.find(family, name)).table:
-            continue
-        schema = registry.schema(recipe.table[registry.kind])
-        values = {field.name: field.default for field in fields(schema) if field.default is not MISSING}
-        values |= recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe))
-        known |= values | {f"{name}.{key}": value for key, value in values.items()}
+    own = [
+        (recipes.find(family, name), registries)
+        for family, name, registries in (
+            ("methods", method, (RETRIEVERS, ENCODERS)),
+            ("methods/search", search, (SEARCHERS,)),
+            ("methods/identifier", cell.identifier, (IDENTIFIERS,)),
+        )
+        if name is not None
+    ]
+    known: dict[str, object] = {}
+    for recipe, registries in own:
+        known |= _values(cell, recipe, registries)
+    others = [(recipe, (RETRIEVERS, ENCODERS)) for recipe in built_on(cell, [recipe for recipe, _ in own])]
+    for recipe, registries in [*own, *others]:
+        known |= {f"{recipe.name}.{key}": value for key, value in _values(cell, recipe, registries).items()}
+    return known
+
+
+def _values(cell: Cell, recipe: Recipe, registries: Sequence[Registry]) -> dict[str, object]:
+    """Return the values of a recipe, and the defaults of the classes that it names."""
+    known: dict[str, object] = {}
+    for registry in registries:
+        if registry.kind in recipe.table:
+            schema = registry.schema(recipe.table[registry.kind])
+            known |= {field.name: field.default for field in fields(schema) if field.default is not MISSING}
+            known |= recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe))
     return known

@@ -51,6 +51,14 @@ def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point
             ablation_cells("index", Request(methods=(method,)))
 
 
+def test_decoders_are_trained_for_multiples_of_their_recipes_epochs_and_nothing_else_is() -> None:
+    found = ablation_cells("training", Request(datasets=("omniglot-small",)))
+    assert {(cell.identifier, dict(cell.overrides).get("irgen.epochs")) for cell in found} == {
+        (identifier, epochs) for identifier in ("random", "hkm", "semantic") for epochs in (15, None, 60, 120, 240)
+    }
+    assert {key for cell in found for key, _ in cell.overrides} == {"irgen.epochs"}
+
+
 def test_points_of_a_curve_are_different_searchers_and_share_what_is_trained(tmp_path: Path) -> None:
     points = ablation_cells("index", Request(methods=("ft-clip",)))
     workshops = [Builder(cell, Runtime(store=Store(tmp_path))) for cell in points]

@@ -78,6 +78,7 @@ def test_names_are_checked_before_anything_runs(request_: Request, code: str, na
         ((("epochs", 3),), 3, 3),
         ((("irgen.epochs", 3),), 3, 6),
         ((("semantic.epochs", 5), ("epochs", 3)), 3, 5),
+        ((("ft-clip.epochs", 4),), 16, 6),  # of the network that both start from
     ],
 )
 def test_a_key_is_set_in_every_recipe_or_in_the_one_that_is_named(runtime, overrides, decoder, tokenizer) -> None:
