@@ -17,6 +17,7 @@ Values are means over exactly these seeds; a result that is missing is an error.
     python scripts/stored_tables.py --check      # status 1 where a page differs from the stored results
 """
 
+import math
 import re
 import sys
 import tomllib
@@ -27,7 +28,7 @@ from typing import Any
 import irbench
 
 ROOT = Path(__file__).resolve().parents[1]
-_BLOCK = re.compile(r"(<!-- stored\n(.*?)-->\n\n)((?:\|.*\n)*)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- stored\n((?:.*\n)*?)-->\n\n)(?:\|.*\n)*")
 _SHARE = 100.0  # metrics are printed in percent, costs as they are
 
 Values = Mapping[tuple[str, str, int], Mapping[str, float]]  # of (data set, cell, seed), by metric or cost
@@ -54,17 +55,25 @@ def _table(declared: Mapping[str, Any], values: Values) -> str:
 
 
 def _value(dataset: str, quantity: str, cell: str, seeds: Sequence[int], values: Values) -> str:
-    mean = sum(values[dataset, cell, seed][quantity] for seed in seeds) / len(seeds)
+    found = [values.get((dataset, cell, seed), {}).get(quantity) for seed in seeds]
+    known = [value for value in found if value is not None and not math.isnan(value)]
+    if len(known) < len(seeds):
+        raise SystemExit(f"{cell} on {dataset} has no stored {quantity} for each of the seeds {list(seeds)}")
+    mean = sum(known) / len(known)
     if "@" in quantity or quantity == "r_precision":
         return f"{_SHARE * mean:.1f}"
     return f"{mean:,.2f}" if mean < 100 else f"{mean:,.0f}"
 
 
+def pages() -> list[Path]:
+    """Return the files that may have such tables."""
+    return [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+
+
 def main() -> int:
     """Fill or check every page."""
     values = stored(ROOT / "results")
-    pages = {path: path.read_text() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))}
-    changed = {path: new for path, text in pages.items() if (new := filled(text, values)) != text}
+    changed = {path: new for path in pages() if (new := filled(text := path.read_text(), values)) != text}
     for path, new in changed.items():
         sys.stdout.write(f"{path.relative_to(ROOT)}\n")
         if "--check" not in sys.argv:
