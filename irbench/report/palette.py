@@ -38,6 +38,7 @@ _METHODS = {
     "pixels": "#6A6A6A",
     "irgen-as-published": "#332288",
     "classify": "#7800D8",
+    "imagenet": "#A8C078",
 }
 _OTHERS = ("#882255", "#6A55C2", "#9C6B30")  # of other methods
 _IDENTIFIERS = {
@@ -48,10 +49,9 @@ _IDENTIFIERS = {
     "random": "#7FA7C7",
 }
 _SEARCHES = {"linear": ("o", ()), "ivfpq": ("s", (5, 2)), "scann": ("^", (5, 1.5, 1, 1.5)), "spann": ("D", (1, 1.5))}
-_DASHES = ((5, 2), (3, 1), (1, 1), (6, 1.5, 1, 1.5), (8, 2))
-_VARIANTS = tuple(
-    (marker, _DASHES[i % len(_DASHES)]) for i, marker in enumerate(5 * ("<", "X", "p", "d", ">", "P", "h", "*"))
-)
+_DASHES = ((5, 2), (3, 1), (1, 1), (6, 1.5, 1, 1.5), (8, 2), (10, 1, 1, 1), (4, 4))
+_MARKERS = ("<", "X", "p", "d", ">", "P", "h", "*")  # as many as have no divisor in common with the dashes
+_VARIANTS = tuple((marker, _DASHES[i % len(_DASHES)]) for i, marker in enumerate(len(_DASHES) * _MARKERS))
 # variants of the ablations, so that no two of them look alike by chance; any other one is drawn by its name's hash
 _KNOWN = (
     "beam_size-1", "beam_size-8", "beam_size-10", "beam_size-20", "beam_size-30", "decode-exact",
@@ -59,6 +59,8 @@ _KNOWN = (
     "hkm", "hkm-200", "hkm-500", "rqvae", "random",
     "rerank-100", "rerank-30", "within-similarity", "unseen-nearest", "unseen-generate",
     "unseen-generate,within-similarity,rerank-30",
+    *(f"{identifier}irgen.epochs-{epochs}" for epochs in (8, 32, 64, 128, 15, 60, 120, 240)
+      for identifier in ("", "hkm,", "random,")),
 )  # fmt: skip
 
 

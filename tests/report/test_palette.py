@@ -49,7 +49,12 @@ def test_no_two_variants_of_an_ablation_look_alike(incremental):
     names = (
         ["fresh"] if incremental else [name for name, one in ABLATIONS.items() if not (one.incremental or one.index)]
     )
-    cells = [cell for name in names for cell in ablation_cells(name, Request(methods=("irgen",)))]
+    cells = [
+        cell
+        for name in names
+        for dataset in ("digits", "omniglot-small")
+        for cell in ablation_cells(name, Request(methods=("irgen",), datasets=(dataset,)))
+    ]
     variants = {(cell.variant or "").removeprefix("incremental").removeprefix(",") for cell in cells}
     looks = [look("irgen", variant=variant) for variant in variants]
     assert len(looks) > 5

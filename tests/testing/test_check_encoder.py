@@ -42,7 +42,7 @@ def test_registered_encoders_keep(contract: Contract) -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_encoders_keep_all(name: str, weights: Path, tmp_path: Path) -> None:
-    check_encoder(name, runtime=Runtime(store=Store(tmp_path), weights=weights), **PUBLISHED[name])
+    check_encoder(name, runtime=Runtime(store=Store(tmp_path), weights=(weights,)), **PUBLISHED[name])
 
 
 @dataclass(frozen=True, kw_only=True)
