@@ -88,6 +88,7 @@ CODES: Mapping[str, str] = {
     "no-device": "a device that this machine does not have",
     "unsafe-weights": "a file format that can run code",
     "wrong-weights": "a file that contains other weights",
+    "ambiguous-weights": "several files with the name of one network",
     # contracts
     "bad-description": "a description that JSON cannot hold",
     "bad-metric": "a metric that is none, or gives no finite numbers",
