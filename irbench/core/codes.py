@@ -83,12 +83,12 @@ CODES: Mapping[str, str] = {
     "web-page": "a server that returns a web page in place of a file",
     "wrong-archive": "an archive without the expected files",
     # weights, libraries, devices
+    "ambiguous-weights": "several files with the name of one network",
     "engine-failed": "the engine of an index failed",
     "hub-unreachable": "the hub does not respond",
     "no-device": "a device that this machine does not have",
     "unsafe-weights": "a file format that can run code",
     "wrong-weights": "a file that contains other weights",
-    "ambiguous-weights": "several files with the name of one network",
     # contracts
     "bad-description": "a description that JSON cannot hold",
     "bad-metric": "a metric that is none, or gives no finite numbers",
