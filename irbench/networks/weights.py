@@ -57,10 +57,13 @@ def choose_file(name: str, files: Sequence[Path]) -> Path:
     named = next((found for stem in stems if (found := [file for file in files if file.stem == stem])), [])
     if len(named) == 1:
         return named[0]
+    listed = ", ".join(map(str, (named or files)[:8]))
+    if named:
+        raise MissingWeights(f"--weights: several files have the weights of {name}: {listed}", code="ambiguous-weights")
     raise MissingWeights(
-        f"--weights: {len(named) or 'none'} of these files are named {name}.safetensors, as the weights of that timm "
-        f"model have to be: {', '.join(map(str, files[:8]))}",
-        code="ambiguous-weights" if named else "no-such-file",
+        f"--weights: none of these files is named {name}.safetensors, as the weights of that timm model have to be: "
+        f"{listed}",
+        code="no-such-file",
     )
 
 
