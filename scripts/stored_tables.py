@@ -19,11 +19,12 @@ Values are means over exactly these seeds; a result that is missing is an error.
 
 import math
 import re
-import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import irbench
 
@@ -70,16 +71,16 @@ def pages() -> list[Path]:
     return [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
-def main() -> int:
-    """Fill or check every page."""
+def main(*, check: Annotated[bool, typer.Option("--check", help="Only say which pages differ.")] = False) -> None:
+    """Fill every page."""
     values = stored(ROOT / "results")
     changed = {path: new for path in pages() if (new := filled(text := path.read_text(), values)) != text}
     for path, new in changed.items():
-        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
-        if "--check" not in sys.argv:
+        typer.echo(str(path.relative_to(ROOT)))
+        if not check:
             path.write_text(new)
-    return int("--check" in sys.argv and bool(changed))
+    raise typer.Exit(int(check and bool(changed)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import cast
 
 from irbench.config import recipes
 from irbench.config.recipes import MethodHead
@@ -96,8 +97,8 @@ def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
 def _trained_longer(cell: Cell, share: float) -> Cell:
     """Return the cell with another number of epochs of its decoder, and of nothing that it is built on."""
     defaults, key = default_values(cell), f"{cell.method}.epochs"
-    epochs = max(1, round(share * int(str(defaults[key]))))
-    return override(cell, (*cell.overrides, (key, epochs)), defaults)
+    epochs = max(1, round(share * cast("int", defaults[key])))
+    return override(cell, tuple((dict(cell.overrides) | {key: epochs}).items()), defaults)
 
 
 def _generates_identifiers(method: str) -> bool:

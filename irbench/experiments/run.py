@@ -34,7 +34,7 @@ from irbench.retrievers.adapters import as_sequences
 from irbench.retrievers.checked import as_ranking, described
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
-from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, processor_name
+from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, processor_name, significant
 from irbench.runtime.environment import environment, peak_memory, reset_peak_memory, resident_memory
 from irbench.runtime.machine import (
     DEVICES,
@@ -130,7 +130,7 @@ class Experiment:
             "scope": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
             "device": self.runtime.device,
             "precision": self.runtime.precision,
-            "weights": _hashes(self.settings.weight_files),
+            "weights": [_hash_of(file, file.stat().st_mtime_ns) for file in self.settings.weight_files],
             "code": [code_digest(*self.builder.classes()), *(self.objects.identity if self.objects else ())],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -235,7 +235,8 @@ class Experiment:
         with training.run():
             if isinstance(retriever, Trainable):
                 retriever.train(benchmark.train)
-        trained = (Work(training.seconds["total"], processor_name(), training_load.cores()), *training.remembered)
+        now = Work(training.seconds["total"], processor_name(), training_load.cores())
+        trained = significant((now, *training.remembered))
         reset_peak_memory(self.runtime)
         with indexing.run():
             retriever.index(benchmark.old_gallery)
@@ -245,7 +246,7 @@ class Experiment:
         return Cost(
             train_s=training.cost,
             training=Conditions(
-                processors=tuple(dict.fromkeys(work.processor or "not recorded" for work in trained)),
+                processors=tuple(dict.fromkeys(work.processor for work in trained if work.processor)),
                 load=average_load(trained),
             ),
             encode_gallery_s=indexing.seconds.get("encode"),
@@ -382,9 +383,9 @@ def check_writable(folder: Path, option: str) -> None:
         tempfile.TemporaryFile(dir=folder).close()
 
 
-@lru_cache(maxsize=4)  # of the cells of a grid, which share them
-def _hashes(files: tuple[Path, ...]) -> list[str]:
-    return [sha256(file) for file in files]
+@lru_cache(maxsize=32)  # the cells of a grid share such files; one that was replaced has another time
+def _hash_of(file: Path, changed: int) -> str:  # noqa: ARG001 -- a part of what is remembered
+    return sha256(file)
 
 
 _load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set

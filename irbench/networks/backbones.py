@@ -13,7 +13,7 @@ import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -40,7 +40,6 @@ class NetworkConfig:
     resize_size: PositiveInt = 256  # H, pixels to which an image is resized before `image_size` of them are cropped
     fit: Fit = "center-crop"  # see irbench.data.decode.View
     drop_path: Part = 0.0  # probability of skipping a block in training, for networks with stochastic depth
-    frozen_stages: NonNegativeInt = 0  # the stem and so many stages after it never learn; 0: all of the network does
     final_norm: bool = True  # false: tokens and feature are a transformer's output before its last norm
 
     def __post_init__(self) -> None:
@@ -123,32 +122,38 @@ class VisionNetwork(TimmNetwork):
         super().__init__(config, weights=weights)
         self.backbone.reset_classifier(0)
         self._has_class_token = getattr(self.backbone, "num_prefix_tokens", 0) > 0
-        self._frozen: list[nn.Module] = []
-        self.freeze(config.frozen_stages)
+        self._frozen: dict[str, nn.Parameter] = {}
 
     def freeze(self, stages: int) -> None:
-        """Let the stem and the first `stages` stages (a transformer's blocks) learn nothing; with 0 everything learns.
+        """Let the stem and the first `stages` stages (a transformer's blocks) learn nothing; 0 undoes an earlier call.
 
-        Their batch norms keep the statistics that they have. Raises `RecipeError` where no stage would be left.
+        The batch norms of what is frozen keep the statistics that they have. Raises `RecipeError` where no stage would
+        be left.
         """
+        for parameter in self._frozen.values():
+            parameter.requires_grad = True
+        names = self._first(stages) if stages else set()
+        learning = {name: one for name, one in self.backbone.named_parameters() if one.requires_grad}
+        self._frozen = {name: one for name, one in learning.items() if name in names}
+        for parameter in self._frozen.values():
+            parameter.requires_grad = False
+        self.train(self.training)
+
+    def _first(self, stages: int) -> set[str]:
+        """Return the names of the parameters of the stem and of the first stages."""
         groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True))
         if stages >= len(groups) - 1:
             raise RecipeError(
                 f"frozen_stages = {stages}: {self.name} has {len(groups) - 1} stages, and one has to learn",
                 code="bad-value",
             )
-        frozen = {name for group in range(stages + 1) for name in groups[group]} if stages else set()
-        for name, parameter in self.backbone.named_parameters():
-            parameter.requires_grad = name not in frozen
-        owners = sorted({name.rpartition(".")[0] for name in frozen} - {""})  # "": a class token is the network's own
-        self._frozen = [self.backbone.get_submodule(owner) for owner in owners]
-        self.train(self.training)
+        return {name for group in range(stages + 1) for name in groups[group]}
 
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's signature
         """Set training mode; what is frozen stays in evaluation mode."""
         super().train(mode)
-        for module in self._frozen:
-            module.eval()
+        for owner in {name.rpartition(".")[0] for name in self._frozen} - {""}:  # "": a class token's is the network
+            self.backbone.get_submodule(owner).eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from irbench.report.quantities import Quantity
 from irbench.report.ranks import taken_together
 from irbench.results.schema import Dataset, Result
 
+_TRAINED = 1.0  # seconds; less is no training
 UNRELIABLE = "other programs used the CPU; rerun on an idle machine"
 
 
@@ -138,7 +139,7 @@ def under_concurrent_load(results: Sequence[Result]) -> Iterator[str]:
 
 def _trained_apart(results: Sequence[Result]) -> Iterator[str]:
     """Say under which conditions networks were trained: a remembered one brings its own."""
-    trained = [result for result in results if result.cost.train_s]
+    trained = [result for result in results if (result.cost.train_s or 0) >= _TRAINED]
     busy = [result for result in trained if result.trained_under_concurrent_load]
     if busy:
         yield f"trained beside other programs, so that train_s may be too long: {_cells(busy)}"

@@ -157,7 +157,7 @@ class TimingSession:
 class Conditions:
     """Where work was done, and beside what: that of a remembered model may have been done on another machine."""
 
-    processors: tuple[str, ...]
+    processors: tuple[str, ...]  # empty: not recorded
     load: float | None = None  # cores that other processes computed on meanwhile, on average; None: not recorded
 
 

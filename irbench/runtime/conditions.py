@@ -37,6 +37,12 @@ class ConcurrentLoad:
         return round(max(0.0, after - before) / (now - then), 2)
 
 
+def significant(works: Sequence[Work]) -> tuple[Work, ...]:
+    """Return the pieces that are 1 % of the work or more: opening a model that was trained elsewhere is none."""
+    total = sum(work.seconds for work in works)
+    return tuple(work for work in works if work.seconds >= 0.01 * total)
+
+
 def average_load(works: Sequence[Work]) -> float | None:
     """Return the mean concurrent load of several pieces of work, each weighted by its seconds; None if not recorded."""
     loads = [(work.seconds, work.load) for work in works if work.seconds > 0]

@@ -1,6 +1,6 @@
 """The part of a recipe that states how a network is trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -17,8 +17,10 @@ class TrainingConfig(NetworkConfig):
     """
 
     inference_keys: ClassVar[frozenset[str]] = frozenset()  # of the recipe: no part of a trained model's key
+    unused_keys: ClassVar[frozenset[str]] = frozenset()  # of which a method would take no notice: refused, if set
 
     epochs: PositiveInt
+    frozen_stages: NonNegativeInt = 0  # the stem and so many stages after it never learn; 0: all of the network does
     frozen_epochs: NonNegativeInt = 0  # before these, with a backbone that does not learn: see irbench.training.frozen
     batch: PositiveInt = 64
     per_class: NonNegativeInt = 0  # images of each class in a batch; 0: batches regardless of classes
@@ -57,11 +59,8 @@ class TrainingConfig(NetworkConfig):
         super().__post_init__()
         if self.cycles > 1 and not self.cycle_epochs:
             raise ValueError(f"cycles = {self.cycles} need cycle_epochs, the length of a cycle")
+        for one in fields(self):
+            if one.name in self.unused_keys and getattr(self, one.name) != one.default:
+                raise ValueError(f"{one.name} = {getattr(self, one.name)}: this method has no use for it")
         if self.patience and not self.validation_share:
             raise ValueError(f"patience = {self.patience} needs a validation_share")
-
-
-def refuse_frozen(config: TrainingConfig) -> None:
-    """Raise `ValueError` for frozen epochs of a method in which nothing but the backbone learns."""
-    if config.frozen_epochs:
-        raise ValueError(f"frozen_epochs = {config.frozen_epochs}: nothing of this method learns on a frozen backbone")

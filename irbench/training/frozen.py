@@ -9,6 +9,7 @@ Shape letters: N training images, T tokens, D dimensions.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,18 +86,23 @@ def _outputs(
     backbone: nn.Module, feed: Feed, config: TrainingConfig, runtime: Runtime, path: Path
 ) -> NDArray[np.float16]:
     """Return the backbone's outputs [N,T,D] for the center crops of all images, in a file that is written once."""
-    if not path.is_file():
-        backbone.eval()
-        unfinished, starts, kept = path.with_suffix(".new"), range(0, len(feed.labels), BATCH), None
-        batches = [np.arange(start, min(start + BATCH, len(feed.labels))) for start in starts]
+    if path.is_file():
+        return np.load(path, mmap_mode="r")
+    backbone.eval()
+    N = len(feed.labels)
+    batches = [np.arange(start, min(start + BATCH, N)) for start in range(0, N, BATCH)]
+
+    def encoded() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         for images_uint8, rows in track(feed.in_order(batches), "encode train", total=len(batches)):
             with runtime.autocast():
-                tokens = backbone(center_crop(images_uint8, config.image_size)).half().cpu().numpy()
-            if kept is None:
-                shape = (len(feed.labels), *tokens.shape[1:])
-                kept = open_memmap(unfinished, mode="w+", dtype=np.float16, shape=shape)
-            kept[rows.cpu().numpy()] = tokens
-        assert kept is not None, "a training set has images"  # noqa: S101
-        kept.flush()
-        unfinished.replace(path)
-    return np.load(path, mmap_mode="r")
+                tokens = backbone(center_crop(images_uint8, config.image_size))
+            yield rows.cpu().numpy(), tokens.half().cpu().numpy()
+
+    found, unfinished = encoded(), path.with_suffix(".new")
+    first = next(found)
+    kept = open_memmap(unfinished, mode="w+", dtype=np.float16, shape=(N, *first[1].shape[1:]))
+    for rows, tokens in chain([first], found):
+        kept[rows] = tokens
+    kept.flush()
+    unfinished.replace(path)
+    return kept

@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from irbench.core.benchmark import ImageSet
 from irbench.core.errors import ContractError, RecipeError
 from irbench.data.pixels import View, pixels
-from irbench.networks.backbones import center_crop
+from irbench.networks.backbones import VisionNetwork, center_crop
 from irbench.runtime.cache import Entry, Key
 from irbench.runtime.code import code_digest
 from irbench.runtime.machine import Runtime, seed_everything
@@ -148,6 +148,8 @@ class _Run:
         task.module.to(runtime.device)
         if task.classes is not None:
             task.classes = task.classes.to(runtime.device)
+        if isinstance(task.backbone, VisionNetwork):
+            task.backbone.freeze(config.frozen_stages)
         self.optimizer = make_optimizer(task.module, task.backbone, config)
         self.scheduler = make_scheduler(self.optimizer, config, feed.batches)
         self.total = torch.zeros(

@@ -27,7 +27,10 @@ def stepped(network: VisionNetwork) -> set[str]:
 )
 def test_frozen_stages_stay_and_the_others_learn(backbone, frozen, learns) -> None:
     torch.manual_seed(0)
-    network = VisionNetwork(NetworkConfig(backbone=backbone, image_size=64, resize_size=64, frozen_stages=2))
+    network = VisionNetwork(NetworkConfig(backbone=backbone, image_size=64, resize_size=64))
+    last = next(parameter for name, parameter in network.named_parameters() if learns[-1] in name)
+    last.requires_grad = False  # as timm itself leaves some
+    network.freeze(2)
     changed = {name.removeprefix("backbone.") for name in stepped(network)}
     assert not [name for name in changed if name.startswith(frozen)]
     for part in learns:
@@ -36,6 +39,7 @@ def test_frozen_stages_stay_and_the_others_learn(backbone, frozen, learns) -> No
     everything = {name.removeprefix("backbone.") for name in stepped(network)}
     for part in (*frozen, *learns):
         assert [name for name in everything if name.startswith(part)], part
+    assert not last.requires_grad
 
 
 def test_one_stage_has_to_learn() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from irbench.runtime import conditions
-from irbench.runtime.conditions import ConcurrentLoad, Work, average_load
+from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, significant
 
 BURN = "import time; end = time.perf_counter() + 0.5\nwhile time.perf_counter() < end: pass"
 
@@ -42,3 +42,9 @@ def test_a_load_counts_for_as_long_as_the_work_took() -> None:
     assert average_load([Work(30.0, load=1.0), Work(10.0, load=0.0), Work(0.0)]) == 0.75
     assert average_load([Work(30.0, load=1.0), Work(10.0)]) is None  # a part of it nobody watched
     assert average_load([]) is None
+
+
+def test_opening_a_model_is_no_part_of_its_training() -> None:
+    opened, tokenizer, decoder = Work(0.5, "here"), Work(9.0, "there"), Work(300.0, "there")
+    assert significant([opened, tokenizer, decoder]) == (tokenizer, decoder)
+    assert significant([Work(0.001, "here")]) == (Work(0.001, "here"),)  # nothing was trained

@@ -12,6 +12,7 @@ from irbench.data.pixels import View, pixels
 from irbench.networks.backbones import VisionNetwork, center_crop
 from irbench.retrievers.encoders import irt_r
 from irbench.retrievers.encoders.ft_clip import Classification, Config
+from irbench.retrievers.irgen.identifiers import rqvae
 from irbench.training.feed import Feed
 from irbench.training.frozen import train_frozen
 from irbench.training.loop import train
@@ -84,6 +85,23 @@ def test_it_comes_before_the_epochs_and_is_told(images, runtime):
     assert history["loss"] < json.loads((alone.entry.path / "history.json").read_text())["loss"]
 
 
+def test_stages_that_a_recipe_freezes_stay_through_the_training_and_only_through_it(images, runtime):
+    def trained(stages):
+        task = classification(images)
+        if not stages:
+            task.backbone.freeze(2)  # as a network that was trained so, from which another starts
+        train(task, images, replace(CONFIG, frozen_epochs=0, frozen_stages=stages), runtime)
+        before = classification(images).backbone.state_dict()
+        return {name for name, value in task.backbone.state_dict().items() if not value.equal(before[name])}
+
+    first = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.")
+    assert not [name for name in trained(1) if name.startswith(first)]
+    for part in first:
+        assert [name for name in trained(0) if name.startswith(part)]
+
+
 def test_a_method_of_which_nothing_would_learn_refuses_it():
     with pytest.raises(ValueError, match="frozen_epochs = 3"):
         irt_r.Config(backbone="test_resnet", epochs=1, lr=1.0, frozen_epochs=3)
+    with pytest.raises(ValueError, match="frozen_stages = 1"):
+        rqvae.Config(epochs=1, lr=1.0, frozen_stages=1)

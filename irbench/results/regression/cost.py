@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import median
 
 from irbench.results.regression.limits import Limits, Verdict, judge
@@ -11,6 +12,15 @@ from irbench.results.schema import Result
 _MACHINE = ("system", "cpu", "cores", "threads", "gpu", "precision")
 _MB = 1e6
 _MARGIN = 1.1  # ratio by which a cost may lie outside the range of the stored seeds
+
+
+def _machine(result: Result) -> tuple[object, ...]:
+    return tuple(str(result.environment.get(key)) for key in _MACHINE)
+
+
+def _trained_on(result: Result) -> tuple[object, ...]:
+    """Return the machine and the processors of the training, which a remembered model may have had elsewhere."""
+    return (*_machine(result), result.cost.training and result.cost.training.processors)
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,8 @@ class CostItem:
     least: float  # a difference below this is noise, whatever the ratio
     timed: bool = True  # times are not compared under concurrent load …
     anywhere: bool = False  # … and only sizes compare between machines, at the same precision
+    where: Callable[[Result], tuple[object, ...]] = _machine
+    busy: Callable[[Result], bool] = attrgetter("under_concurrent_load")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +53,6 @@ def _ms_in_batches(result: Result) -> float | None:
     return 1000 / rate if rate else None
 
 
-def _train_s(result: Result) -> float | None:
-    """Return the seconds of training, unless others slowed it down: a remembered model has its own conditions."""
-    return None if result.trained_under_concurrent_load else result.cost.train_s
-
-
 # Room: over 20 runs of pixels+linear on digits, on two cores under some load, the median time of a query varied by a
 # factor of 1.23, throughput by 2.2 and the first build by 300 (it loads its library). Under concurrent load on the
 # cell's own core the median time of a query varied by 8.7, more than any tolerance. Between a stored run and one of
@@ -53,7 +60,14 @@ def _train_s(result: Result) -> float | None:
 COSTS = (
     CostItem("query ms", lambda r: r.cost.query_ms.total_p50 if r.cost.query_ms else None, room=1, least=0.1),
     CostItem("batched ms", _ms_in_batches, room=2, least=0.1),
-    CostItem("train s", _train_s, room=2, least=2.0),
+    CostItem(
+        "train s",
+        lambda r: r.cost.train_s,
+        room=2,
+        least=2.0,
+        where=_trained_on,
+        busy=attrgetter("trained_under_concurrent_load"),
+    ),
     CostItem("encode s", lambda r: r.cost.encode_gallery_s, room=2, least=2.0),
     CostItem("build s", lambda r: r.cost.build_s, room=2, least=2.0),
     CostItem("add s", lambda r: r.cost.add_s, room=2, least=2.0),
@@ -68,14 +82,13 @@ def cost_changes(pair: Pair, limits: Limits) -> tuple[list[CostChange], list[str
     """Return how the costs of a cell changed, and notes where they cannot be compared."""
     results = [result for both in pair.both() for result in both]
     here = all(_machine(before) == _machine(after) for before, after in pair.both())
-    trained_here = all(_trained_on(before) == _trained_on(after) for before, after in pair.both())
     alike = len({str(result.environment.get("precision")) for result in results}) == 1
     busy = any(result.under_concurrent_load for result in results)
     found = []
     for item in COSTS:
-        if item.name == "train s" and not trained_here:
-            continue
-        if (here or (alike and item.anywhere)) and not (busy and item.timed):
+        together = all(item.where(before) == item.where(after) for before, after in pair.both())
+        slowed = item.timed and any(map(item.busy, results))
+        if (together or (alike and item.anywhere)) and not slowed:
             found += _changes(item, pair, 1 + (limits.slower - 1) * item.room)
     notes = []
     if not here and not any("imported" in result.retriever for result in results):
@@ -101,11 +114,3 @@ def _changes(item: CostItem, pair: Pair, limit: float) -> list[CostChange]:
 def _near(value: float, stored: Sequence[float]) -> bool:
     """Return whether a cost is within the range of the stored seeds: natural variation."""
     return min(stored) / _MARGIN <= value <= max(stored) * _MARGIN
-
-
-def _trained_on(result: Result) -> tuple[str, ...]:
-    return result.cost.training.processors if result.cost.training else ()
-
-
-def _machine(result: Result) -> tuple[object, ...]:
-    return tuple(str(result.environment.get(key)) for key in _MACHINE)

@@ -9,6 +9,7 @@ Shape letters: B images, M images in the memory, D dimensions.
 
 import copy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from torch.nn import functional
 from irbench.config.fields import Part, Share
 from irbench.networks.backbones import Featurizer, VisionNetwork
 from irbench.retrievers.network_encoder import EncoderTask, TrainedEncoder
-from irbench.training.config import TrainingConfig, refuse_frozen
+from irbench.training.config import TrainingConfig
 from irbench.training.losses import PairLoss, koleo
 
 
@@ -28,14 +29,12 @@ from irbench.training.losses import PairLoss, koleo
 class Config(TrainingConfig):
     """Schema of methods/irt-r.toml."""
 
+    unused_keys: ClassVar[frozenset[str]] = frozenset({"frozen_epochs"})  # nothing else than the network learns
+
     margin: float = 0.5  # beta: negative pairs whose cosine is lower have no loss
     spread: NonNegativeFloat = 0.7  # lambda, the weight of KoLeo
     memory_ratio: Share = 1.0  # size of the memory, as a share of the training set
     momentum: Part = 0.0  # of the moving average of the network that fills the memory; 0: the network itself does
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        refuse_frozen(self)
 
 
 class IrtREncoder(TrainedEncoder[Config, "PairLearning"]):

@@ -52,5 +52,4 @@ def starting_network(config: StartConfig, runtime: Runtime, components: Componen
             f'start = "{config.start}": its network is {network.name}, but backbone = "{config.backbone}"',
             code="wrong-backbone",
         )
-    network.freeze(config.frozen_stages)
     return Start(network, trained.content, trained.training)

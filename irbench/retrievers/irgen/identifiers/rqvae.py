@@ -14,7 +14,7 @@ P = s·s positions, Q quantizers, M = P·Q codes, C channels.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -32,13 +32,15 @@ from irbench.data.pixels import View
 from irbench.networks.backbones import FROM_SCRATCH, run_network
 from irbench.protocols import Components
 from irbench.runtime.machine import Runtime, seed_everything
-from irbench.training.config import TrainingConfig, refuse_frozen
+from irbench.training.config import TrainingConfig
 from irbench.training.loop import Task, TrainedModel, train
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingConfig):
     """Schema of methods/identifier/rqvae.toml."""
+
+    unused_keys: ClassVar[frozenset[str]] = frozenset({"frozen_epochs", "frozen_stages", "drop_path", "final_norm"})
 
     backbone: Literal["autoencoder"] = "autoencoder"  # the only choice: trained from scratch
     backbone_lr: NonNegativeFloat = 1.0
@@ -64,7 +66,6 @@ class Config(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_frozen(self)
         if self.image_size % 2 ** (len(self.multipliers) - 1):
             raise ValueError(f"image_size = {self.image_size} cannot be halved {len(self.multipliers) - 1} times")
 
