@@ -96,9 +96,10 @@ def _decoders(name: str, chosen: Ablation, request: Request) -> list[Cell]:
 
 def _trained_longer(cell: Cell, share: float) -> Cell:
     """Return the cell with another number of epochs of its decoder, and of nothing that it is built on."""
-    defaults, key = default_values(cell), f"{cell.method}.epochs"
-    epochs = max(1, round(share * cast("int", defaults[key])))
-    return override(cell, tuple((dict(cell.overrides) | {key: epochs}).items()), defaults)
+    defaults, asked, key = default_values(cell), dict(cell.overrides), f"{cell.method}.epochs"
+    usual = asked.get(key, asked.get("epochs", defaults[key]))
+    epochs = max(1, round(share * cast("int", usual)))
+    return override(cell, tuple((asked | {key: epochs}).items()), defaults)
 
 
 def _generates_identifiers(method: str) -> bool:

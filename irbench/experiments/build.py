@@ -36,6 +36,14 @@ class Builder:
         cls, config = self._class_and_config(RETRIEVERS, head.retriever, recipe)
         return cls(config, self.runtime, self)
 
+    def check(self) -> None:
+        """Build the retriever and read the recipes that it builds on; what is wrong with one is a `RecipeError`."""
+        self.retriever()
+        for recipe in built_on(self.cell, self.recipes()):
+            head = recipe.head(MethodHead)
+            registry, name = (ENCODERS, head.encoder) if head.encoder else (RETRIEVERS, head.retriever)
+            self._class_and_config(registry, name, recipe)
+
     def encoder(self, method: str | None = None) -> "Encoder":
         """Return the encoder of recipe `method`, by default the cell's own; its vectors are cached."""
         from irbench.retrievers.cached_encoder import CachedEncoder

@@ -148,7 +148,7 @@ class Experiment:
             self.objects.check()
         if self.cell.origin == "recipe":
             with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
-                self.builder.retriever()
+                self.builder.check()
         older = self.older()
         if older is not None and self.objects is not None and not force:
             self._check_same(older, self.objects)

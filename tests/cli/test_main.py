@@ -48,6 +48,7 @@ BAD = [  # arguments, the code of the error, and what its message names
     (["run", "--method", "pixels", "--rerank", "9"], "unknown-key", "rerank"),
     (["run", "--method", "pixels", "--set", "imagesize=9"], "unknown-key", "'image_size'"),
     (["run", "--method", "pixels", "--set", "image_size=big"], "bad-value", "image_size"),
+    (["run", "--method", "irgen", "--set", "ft-clip.epochs=0"], "bad-value", "ft-clip.toml"),
     (["run", "--method", "./absent.py"], "no-such-file", "absent.py"),
     (["ablate", "lenght"], "unknown-choice", "'length'"),
     (["table", "--metric", "precison"], "unknown-choice", "'precision'"),

@@ -57,6 +57,8 @@ def test_decoders_are_trained_for_multiples_of_their_recipes_epochs_and_nothing_
         (identifier, epochs) for identifier in ("random", "hkm", "semantic") for epochs in (15, None, 60, 120, 240)
     }
     assert {key for cell in found for key, _ in cell.overrides} == {"irgen.epochs"}
+    (asked, *_) = ablation_cells("training", Request(overrides=(("irgen.epochs", 6),), identifiers=("semantic",)))
+    assert dict(asked.overrides) == {"irgen.epochs": 3}
 
 
 def test_points_of_a_curve_are_different_searchers_and_share_what_is_trained(tmp_path: Path) -> None:
