@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from irbench.runtime.machine import Runtime
 
 VIT = "vit_base_patch16_224"
+LITE = "tf_efficientnet_lite0"
 bench_app = typer.Typer(no_args_is_help=True, help="Time the parts on this machine.")
 
 
@@ -119,6 +120,40 @@ def encode(options: EncodeOptions) -> None:
         points += _shown(bench.measure(bench.Model(plan, runtime), plan, rates), ENCODED, as_json=options.as_json)
     if options.as_json:
         typer.echo(json.dumps({"machine": known, "points": points}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(NetworkOptions):
+    """The options of `irbench bench training`."""
+
+    batches: Annotated[str, typer.Option("--batches", help="Batch sizes.")] = "64"
+    backbone: Annotated[str, typer.Option("--backbone", help="Name of a timm model; its weights are random.")] = LITE
+    image_size: Annotated[int, typer.Option("--image-size", min=1, help="Pixels.")] = 128
+    frozen_stages: Annotated[
+        str, typer.Option("--frozen-stages", help="Stages that do not learn, the stem before them neither; 0: all do.")
+    ] = "0,3"
+
+
+@bench_app.command()
+@o.command(TrainingOptions)
+def training(options: TrainingOptions) -> None:
+    """Time the steps in which an encoder is fine-tuned on photographs, and their parts."""
+    from irbench.bench import training as bench
+
+    _use(options.threads)
+    plan = bench.Plan(
+        backbone=options.backbone,
+        image_size=options.image_size,
+        resize_size=options.image_size * 9 // 8,
+        batches=_numbers("--batches", options.batches),
+        frozen_stages=_numbers("--frozen-stages", options.frozen_stages, least=0),
+        patience=options.patience,
+    )
+    points = []
+    for runtime in _runtimes(options.device, options.precision):
+        points += _shown(bench.measure(bench.Model(plan, runtime), plan), TRAINED, as_json=options.as_json)
+    if options.as_json:
+        typer.echo(json.dumps({"points": points}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +266,17 @@ ENCODED: Columns = {
     "of roof": lambda p: f"{p.of_roof:.1%}",
     "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
 }
+TRAINED: Columns = {
+    "precision": lambda p: p.precision,
+    "frozen stages": lambda p: f"{p.frozen_stages}",
+    "batch": lambda p: f"{p.batch}",
+    "ms": lambda p: f"{1000 * p.total_s:,.1f}",
+    "images/s": lambda p: f"{p.images_per_s:,.1f}",
+    "augment": lambda p: f"{p.augment_s / p.total_s:.0%}",
+    "forward": lambda p: f"{p.forward_s / p.total_s:.0%}",
+    "backward": lambda p: f"{p.backward_s / p.total_s:.0%}",
+    "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
+}
 COMPARISON: Columns = {
     "blocks": lambda c: f"{c.num_layers}",
     "batch": lambda c: f"{c.batch}",
@@ -307,11 +353,12 @@ def _or_gap(value: float | None, form: str) -> str:
     return "—" if value is None else format(value, form)
 
 
-def _numbers(option: str, text: str, separator: str = ",") -> tuple[int, ...]:
+def _numbers(option: str, text: str, separator: str = ",", *, least: int = 1) -> tuple[int, ...]:
     numbers = text.split(separator)
-    if not all(number.isdecimal() and int(number) for number in numbers):
+    if not all(number.isdecimal() and int(number) >= least for number in numbers):
         raise UsageError(
-            f"{option} {text}: whole numbers from 1 on, with '{separator}' between them, are needed", code="bad-number"
+            f"{option} {text}: whole numbers from {least} on, with '{separator}' between them, are needed",
+            code="bad-number",
         )
     return tuple(int(number) for number in numbers)
 

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from irbench.bench import encode, metrics, search
+from irbench.bench import encode, metrics, search, training
 from irbench.bench.beam import Model, Plan, compare, decoding_flop, disagreement, measure
 from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, rates
@@ -71,6 +71,7 @@ def test_beam_compares_its_leaves_with_those_of_the_reference_decoder(runtime: R
     [
         "encode --precision fp16",
         "encode --batches 0,1",
+        "training --frozen-stages -1",
         "trie --sizes many",
         "trie --sizes 10,0",
         "beam --compare 16",
@@ -178,6 +179,25 @@ def test_search_holds_each_index_against_exact_search(runtime: Runtime, monkeypa
     assert (gap.recall, gap.reason) == (None, "pip install it")
 
 
+def test_training_is_timed_part_by_part_and_stages_that_are_frozen_stay(runtime: Runtime) -> None:
+    plan = training.Plan(backbone="test_resnet", image_size=32, resize_size=36, batches=(4,), frozen_stages=(1, 0))
+    model = training.Model(plan, runtime)
+    before = {name: value.clone() for name, value in model.network.backbone.named_parameters()}
+    timed = training.measure(model, replace(plan, patience=0))
+    frozen = next(timed)
+    assert frozen.total_s >= frozen.augment_s + frozen.forward_s + frozen.backward_s > 0
+    assert frozen.images_per_s == 4 / frozen.total_s
+
+    def learned() -> set[str]:
+        now = model.network.backbone.named_parameters()
+        return {name.partition(".")[0] for name, value in now if (value != before[name]).any()}
+
+    assert {"conv1", "layer1"}.isdisjoint(learned())
+    assert "layer2" in learned()
+    next(timed)
+    assert {"conv1", "layer1", "layer2"} <= learned()
+
+
 def test_metrics_say_what_plain_loops_say(runtime: Runtime) -> None:
     timed = metrics.measure(50, 120, runtime, 0)
     assert timed.difference < 1e-12
@@ -189,6 +209,7 @@ def test_metrics_say_what_plain_loops_say(runtime: Runtime) -> None:
     ("command", "key"),
     [
         ("encode --backbone test_vit --image-size 32 --batches 1,2 --precision fp32 --patience 0", "points"),
+        ("training --backbone test_resnet --image-size 32 --batches 4 --precision fp32 --patience 0", "points"),
         ("search --search linear --gallery 300 --queries 10 --dim 8 --clusters 5 --patience 0", "points"),
         ("metrics --queries 20 --top-k 100 --patience 0", "metrics"),
     ],
