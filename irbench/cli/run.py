@@ -70,7 +70,7 @@ class AblateOptions(o.RunOptions):
 @app.command()
 @o.command(AblateOptions)
 def ablate(options: AblateOptions) -> None:
-    """Vary one thing: identifiers, their length, beam size, an incremental gallery (fresh), or index settings."""
+    """Vary one thing: identifiers, their length, epochs, beam size, an incremental gallery, or index settings."""
     from irbench.experiments.ablations import ABLATIONS, ablation_cells
     from irbench.experiments.run import Experiment
 

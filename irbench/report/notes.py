@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from irbench import paper
 from irbench.report.lines import Line, label, why
@@ -20,6 +21,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _recipes(results)
     yield from _without_recipe(results)
     yield from _not_clip(results)
+    yield from _rates_at_the_end(results)
     yield from _misses(results)
     yield from _without_counts(lines, columns)
     yield from _timed_apart(lines, columns)
@@ -102,6 +104,26 @@ def _not_clip(results: Sequence[Result]) -> Iterator[str]:
     others = {network.name for network in networks if "." in network.name and "clip" not in network.name}
     if others:
         yield f"ft-clip: the paper's method of this name, on {', '.join(sorted(others))} in place of CLIP"
+
+
+def _rates_at_the_end(results: Sequence[Result]) -> Iterator[str]:
+    """Name the trainings whose learning rate is the smallest or the largest of those that were tried."""
+    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for result in results:
+        for task, chosen, tried in _chosen_rates(result):
+            if chosen in (min(tried), max(tried)):
+                beyond = "smaller" if chosen == min(tried) else "larger"
+                what = f"{task}'s learning rate {chosen:g} is the end of those tried, and a {beyond} one may be better"
+                found[_who(result), what].append(result.seed)
+    yield from (f"{cell}, seed {_listed(seeds)}: {what}" for (cell, what), seeds in found.items())
+
+
+def _chosen_rates(result: Result) -> Iterator[tuple[str, float, Sequence[float]]]:
+    """Yield each training that chose its learning rate, the rate, and those tried."""
+    trainings: Any = result.retriever.get("training")
+    for task, curves in trainings.items() if isinstance(trainings, dict) else ():
+        if isinstance(curves, dict) and curves.get("lr_tried"):
+            yield task, curves["lr"][0], curves["lr_tried"]
 
 
 def _who(result: Result) -> str:

@@ -32,6 +32,10 @@ class TrainingConfig(NetworkConfig):
     decay_vectors: bool = False  # weight decay of biases and norms too
     betas: tuple[Part, Part] = (0.9, 0.96)
     clip_gradient: NonNegativeFloat = 0.0  # largest gradient norm; 0 does not clip
+    # with a factor above 1, the best of `lr` / factor, `lr` and `lr` · factor in trials: see irbench.training.rates
+    lr_factor: Annotated[float, Field(ge=1)] = 1.0
+    lr_epochs: PositiveInt = 3  # of a trial
+    lr_share: Annotated[float, Field(gt=0, lt=1)] = 0.1  # of the training images, held out of a trial
     # schedule
     schedule: Literal["cosine", "step", "constant"] = "cosine"  # step: divided by 10 at 60 % and 80 % of the epochs
     warmup: Share = 0.1  # share of the epochs with a rate rising from `warmup_lr`; 20 of 200 in the paper

@@ -32,6 +32,7 @@ from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
 from irbench.training.frozen import train_frozen
 from irbench.training.optim import descend, make_optimizer, make_scheduler
+from irbench.training.rates import choose_rate
 from irbench.training.validation import held_out
 
 _CURVES = {"loss": "losses", "validation": "validation", "frozen": "frozen"}  # in history.json, and in Progress
@@ -96,9 +97,16 @@ class TrainedModel:
 
     @cached_property
     def training(self) -> dict[str, dict[str, object]]:
-        """For `Description.details["training"]`: loss of each epoch, other losses if any, and seconds."""
+        """For `Description.details["training"]`: loss of each epoch, other losses if any, and seconds.
+
+        With an `lr_factor` also the chosen rate, those tried and the loss of each, None where it diverged.
+        """
         curves = json.loads((self.entry.path / "history.json").read_text())
-        rounded = {name: [float(f"{value:.5g}") for value in values] for name, values in curves.items() if values}
+        rounded = {
+            name: [None if value is None else float(f"{value:.5g}") for value in values]
+            for name, values in curves.items()
+            if values
+        }
         return {self.task: {**rounded, "seconds": round(self.entry.seconds, 1)}}
 
 
@@ -120,17 +128,30 @@ def train(
     }
     key = Key("model", facts)
 
-    def train(folder: Path) -> float:
-        checkpoint = Checkpoint(runtime.store.scratch(key) / "checkpoint.safetensors")
+    def run(config: TrainingConfig, name: str = "") -> tuple[Progress, float]:
+        """Train to the end; return the progress, and the seconds that earlier processes took. A trial has a name."""
         validation = held_out(images.labels, config.validation_share, runtime.seed)
         training = np.setdiff1d(np.arange(len(images)), validation)
-        run = _Run(task, Feed(images_uint8, images.labels, config, runtime, training), config, runtime, checkpoint)
+        feed = Feed(images_uint8, images.labels, config, runtime, training)
+        run = _Run(task, feed, config, runtime, runtime.store.scratch(key), name)
         earlier = run.progress.seconds
         run.to_the_end(validation, mirror=images.mirror)
+        return run.progress, earlier
+
+    def trial(config: TrainingConfig, name: str) -> tuple[float, float]:
+        progress, earlier = run(config, name)
+        return progress.validation[-1], earlier
+
+    def train(folder: Path) -> float:
+        chosen, trials, earlier = choose_rate(task, config, runtime.store.scratch(key), trial)
+        progress, before = run(chosen)
         save_file(tensors(task.module), folder / "model.safetensors")
-        curves = {name: getattr(run.progress, field) for name, field in _CURVES.items()}
+        curves = {name: getattr(progress, field) for name, field in _CURVES.items()}
+        if trials:
+            tried, losses = [trial.lr for trial in trials], [trial.loss for trial in trials]
+            curves |= {"lr": [chosen.lr], "lr_tried": tried, "lr_losses": losses}
         (folder / "history.json").write_text(json.dumps(curves))
-        return earlier
+        return earlier + before
 
     entry = runtime.store.ensure(key, train, span="train")
     task.module.load_state_dict(load_file(entry.path / "model.safetensors"))
@@ -142,9 +163,11 @@ class _Run:
     """One training, from its last checkpoint to its last epoch."""
 
     def __init__(
-        self, task: Task, feed: Feed, config: TrainingConfig, runtime: Runtime, checkpoint: Checkpoint
+        self, task: Task, feed: Feed, config: TrainingConfig, runtime: Runtime, folder: Path, name: str
     ) -> None:
-        self.task, self.feed, self.config, self.runtime, self.checkpoint = task, feed, config, runtime, checkpoint
+        self.task, self.feed, self.config, self.runtime, self.folder = task, feed, config, runtime, folder
+        self.title = f"{task.name}, {name}" if name else task.name
+        self.checkpoint = Checkpoint(folder / f"{name.replace(' ', '-') or 'checkpoint'}.safetensors")
         task.module.to(runtime.device)
         if task.classes is not None:
             task.classes = task.classes.to(runtime.device)
@@ -165,10 +188,11 @@ class _Run:
         if not self.progress.losses and not self.progress.step:
             self._seed(0, 0)
             self.task.start()
-            folder = self.checkpoint.path.parent
-            self.progress.frozen = train_frozen(self.task, self.feed, self.config, self.runtime, folder, self._seed)
+            self.progress.frozen = train_frozen(
+                self.task, self.feed, self.config, self.runtime, self.folder, self._seed
+            )
         steps = (self.config.epochs - len(self.progress.losses)) * self.feed.batches - self.progress.step
-        self._bar = track(range(steps), f"train {self.task.name}", total=steps)
+        self._bar = track(range(steps), f"train {self.title}", total=steps)
         while len(self.progress.losses) < self.config.epochs and not self._stops_early:
             self._epoch(len(self.progress.losses), mirror=mirror)
         self._bar.close()  # type: ignore[attr-defined]  # a generator, whose end removes the bar

@@ -266,6 +266,17 @@ def test_tables_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(("chosen", "told"), [(0.001, "smaller"), (0.003, ""), (0.01, "larger")])
+def test_a_learning_rate_at_the_end_of_those_tried_is_told(chosen, told):
+    tried = {"loss": [1.0], "lr": [chosen], "lr_tried": [0.003, 0.001, 0.01], "lr_losses": [2.0, 1.0, None]}
+    training = {"ft-clip": tried, "tokenizer": {"loss": [1.0]}}
+    results = [result(retriever={"training": training}), result(method="mine", retriever={"training": "long"})]
+    (panel,) = table(results, "precision", paper=False).panels
+    notes = [note for note in panel.notes if "learning rate" in note]
+    assert len(notes) == bool(told)
+    assert all(f"{chosen:g}" in note and told in note for note in notes)
+
+
 def test_what_beams_miss_is_told_beside_exact_answers():
     exact = result(
         method="irgen",

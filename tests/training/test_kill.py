@@ -29,7 +29,7 @@ FORKS.set_forkserver_preload(
 
 NETWORK = {"backbone": "test_resnet", "image_size": 32, "resize_size": 36, "batch": 16, "lr": 1e-3, "shift": 0.1}
 JUDGED = {"validation_share": 0.2, "validate_every": 2, "patience": 1}
-START = FtClipConfig(**NETWORK, epochs=2)
+START = FtClipConfig(**NETWORK, epochs=2, lr_factor=3, lr_epochs=1)
 TOKENS = {**NETWORK, "start": "ft-clip", "epochs": 3, "num_codebooks": 2, "codebook_size": 4}
 DECODER = Config(
     **NETWORK,
