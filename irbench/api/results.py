@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from irbench.core.errors import StoreError, UsageError
+from irbench.metrics.diagnostics import left_to_learn
 from irbench.results import hits
 from irbench.results.files import default_folder, read_all
 from irbench.results.schema import Result
@@ -126,7 +127,7 @@ def _tidy(result: Result) -> Iterator[dict[str, Any]]:
 
 def _wide(result: Result) -> dict[str, Any]:
     means = {name: estimate.mean for name, estimate in result.metrics.items()}
-    return _row(_CELL, result) | means | _row(_COSTS, result.cost)
+    return _row(_CELL, result) | means | _row(_COSTS, result.cost) | {"loss_gap": left_to_learn(result.retriever)}
 
 
 def _row(columns: Mapping[str, _Column], of: Any) -> dict[str, Any]:

@@ -22,7 +22,8 @@ def table(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="precision (default), hit_rate, recall, mrr, map … cost, latency, components, setup, footprint."
+            help="precision (default), hit_rate, recall, mrr, map …, cost, latency, components, setup, training, "
+            "footprint."
         ),
     ] = None,
     table: Annotated[

@@ -27,7 +27,9 @@ class Ablation:
 ABLATIONS: Mapping[str, Ablation] = {
     "identifier": Ablation(identifiers=("random", "hkm", "hkm-200", "hkm-500", "rqvae", "semantic")),
     "length": Ablation(overrides=tuple((("num_codebooks", length),) for length in (2, 4, 6, 8))),
-    "training": Ablation(identifiers=("random", "hkm", "semantic"), epochs=(0.5, 1, 2, 4, 8)),
+    "training": Ablation(
+        identifiers=("random", "hkm", "semantic"), epochs=(0.5, 1, 2, 4, 8), tables=("precision", "training")
+    ),
     "beam": Ablation(
         overrides=(*((("beam_size", beams),) for beams in (1, 8, 10, 20, 30)), (), (("decode", "exact"),)),
         tables=("precision", "latency", "components"),

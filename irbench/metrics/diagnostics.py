@@ -77,10 +77,29 @@ def _entropy_lower_bound(leaf: NDArray[np.int64], benchmark: Benchmark, num_code
     return {"entropy_lower_bound": float((images * np.log(sizes[pairs[0]] / images)).sum() / len(leaf) / num_codebooks)}
 
 
+def losses(retriever: Mapping[str, Any]) -> list[float]:
+    """Return the decoder's loss in each epoch, in nats per code, from the stored description of a retriever."""
+    trainings = retriever.get("training")
+    curves = trainings.get("irgen") if isinstance(trainings, dict) else None
+    return list(curves.get("loss") or ()) if isinstance(curves, dict) else []
+
+
 def reached_loss(retriever: Mapping[str, Any]) -> float | None:
     """Return the decoder's loss in its last epoch, in nats per code, from the stored description of a retriever."""
-    curve = retriever.get("training", {}).get("irgen", {}).get("loss")
-    return float(curve[-1]) if curve else None
+    curve = losses(retriever)
+    return curve[-1] if curve else None
+
+
+def least_loss(retriever: Mapping[str, Any]) -> float | None:
+    """Return the entropy lower bound, in nats per code, from the stored description of a retriever."""
+    report = retriever.get("identifiers")
+    return report.get("entropy_lower_bound") if isinstance(report, dict) else None
+
+
+def left_to_learn(retriever: Mapping[str, Any]) -> float | None:
+    """Return the gap of a decoder's loss to the bound, in nats per identifier, from the description of a retriever."""
+    report = retriever.get("identifiers")
+    return loss_gap(report, reached_loss(retriever)) if isinstance(report, dict) else None
 
 
 def loss_gap(report: Mapping[str, Any], loss: float | None) -> float | None:

@@ -14,7 +14,14 @@ from irbench.core import pyfile
 from irbench.core.errors import RecipeError
 from irbench.metrics.retrieval import METRICS, PARTS, Metric
 
-COSTS = ("cost", "latency", "components", "setup", "footprint")  # other tables, whose names no metric can have
+COSTS = (
+    "cost",
+    "latency",
+    "components",
+    "setup",
+    "training",
+    "footprint",
+)  # other tables, whose names no metric can have
 _BUILT_IN = dict(METRICS)
 _NAME = "METRIC"  # what a file of a metric assigns
 

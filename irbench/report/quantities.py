@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from irbench.core.errors import check_choice
+from irbench.metrics.diagnostics import least_loss, left_to_learn, losses, reached_loss
 from irbench.metrics.own import COSTS
 from irbench.metrics.retrieval import METRICS, Measure, parse
 from irbench.results.schema import QueryTimes, Result, TimingSession
@@ -71,6 +72,11 @@ _SUBJECTS = {
     ),
     "setup": Subject(
         "Time until the first query", "training, encoding the gallery, building the index, adding images later; seconds"
+    ),
+    "training": Subject(
+        "Training",
+        "seconds of all networks; of IRGen's decoder the epochs, the loss in the last one, the least loss that any "
+        "decoder could have (nats per code), and the gap between them in nats per identifier",
     ),
     "footprint": Subject(
         "Footprint",
@@ -247,6 +253,13 @@ _SETUP = (
     _cost("build_s", "build s", lambda r: r.cost.build_s, digits=2, better=-1),
     _cost("add_s", "add s", lambda r: r.cost.add_s, digits=2, better=-1),
 )
+_TRAINING = (
+    _TRAIN,
+    _cost("decoder_epochs", "epochs", lambda r: len(losses(r.retriever)) or None, digits=0, better=0),
+    _cost("loss", "loss", lambda r: reached_loss(r.retriever), digits=3, better=0),
+    _cost("least_loss", "least", lambda r: least_loss(r.retriever), digits=3, better=0),
+    _cost("loss_gap", "gap", lambda r: left_to_learn(r.retriever), digits=2, better=-1),
+)
 _FOOTPRINT = (
     _cost("model_mb", "model MB", lambda r: _ratio(r.cost.model_bytes, 1e6), digits=2, better=-1),
     _cost("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
@@ -256,4 +269,11 @@ _FOOTPRINT = (
     _ALL_BYTES,
     *_PEAK,
 )
-_COLUMNS = {"cost": _COST, "latency": _LATENCY, "components": _COMPONENTS, "setup": _SETUP, "footprint": _FOOTPRINT}
+_COLUMNS = {
+    "cost": _COST,
+    "latency": _LATENCY,
+    "components": _COMPONENTS,
+    "setup": _SETUP,
+    "training": _TRAINING,
+    "footprint": _FOOTPRINT,
+}

@@ -160,7 +160,15 @@ def test_times_of_a_busy_machine_are_named():
         result(environment=quiet),
         *(result(method="irgen", search=None, seed=s, environment=busy) for s in (0, 2)),
     ]
-    for metric, told in {"cost": 1, "latency": 1, "components": 1, "setup": 1, "footprint": 0, "precision": 0}.items():
+    for metric, told in {
+        "cost": 1,
+        "latency": 1,
+        "components": 1,
+        "setup": 1,
+        "training": 1,
+        "footprint": 0,
+        "precision": 0,
+    }.items():
         notes = [note for panel in table(results, metric).panels for note in panel.notes if note.startswith("timings")]
         assert len(notes) == told
         assert all(note.startswith("timings of irgen (seed 0, 2) unreliable: ") for note in notes)
@@ -221,6 +229,18 @@ def test_every_cost_has_its_own_column():
     )  # of the rate, which is all that is known
     nothing = printed("cost", Cost())
     assert set(nothing.values()) == {None}
+
+
+def test_what_a_decoder_has_left_to_learn_stands_beside_its_epochs():
+    learned = {
+        "training": {"irgen": {"loss": [2.0, 1.0, 0.75]}},
+        "identifiers": {"num_codebooks": 4, "entropy_lower_bound": 0.5},
+    }
+    shown = rows(table([result(method=name, retriever=facts) for name, facts in {
+        "irgen": learned, "mine": {"training": "long", "identifiers": 3}, "ft-clip": {"training": {"ft-clip": {}}},
+    }.items()], "training", paper=False))  # fmt: skip
+    told = {row.method.partition("+")[0]: [cell.value for cell in row.cells[1:]] for row in shown}
+    assert told == {"irgen": [3, 0.75, 0.5, 1.0], "mine": [None] * 4, "ft-clip": [None] * 4}
 
 
 def test_bytes_for_each_image():

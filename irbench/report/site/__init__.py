@@ -188,10 +188,10 @@ def _oracle_precision(result: Result, report: Facts) -> str:
     return f"{100 * oracle[name]:.1f}" if isinstance(oracle, dict) and name in oracle else wording.GAP
 
 
-def _losses(result: Result, report: Facts) -> list[str]:
+def _losses(result: Result) -> list[str]:
     """Return the entropy lower bound, the loss at the end of the decoder's training, and the gap between them."""
-    loss = diagnostics.reached_loss(result.retriever)
-    values = (report.get("entropy_lower_bound"), loss, diagnostics.loss_gap(report, loss))
+    facts = result.retriever
+    values = (diagnostics.least_loss(facts), diagnostics.reached_loss(facts), diagnostics.left_to_learn(facts))
     return [wording.GAP if value is None else f"{value:.3f}" for value in values]
 
 
