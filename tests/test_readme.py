@@ -1,10 +1,15 @@
 """What README and docs promise: commands are marked for CI, and the method that they add in two files runs."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from irbench import TorchEncoder
 from irbench.testing import check_encoder, check_identifier, check_retriever, check_searcher
@@ -36,6 +41,28 @@ def test_ci_finds_both_commands() -> None:
     assert [name for name, _ in commands] == ["run", "test"]
     assert "irbench run" in commands[0][1]
     assert "pytest" in commands[1][1]
+
+
+def test_the_workflow_for_github_checks_what_it_ran(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "measuring.md").read_text(), re.DOTALL)
+    steps = [step["run"] for step in yaml.safe_load(text)["jobs"]["check"]["steps"] if "run" in step]
+    assert [step.split()[0] for step in steps] == ["pip", "irbench", "irbench"]
+    page = tmp_path / "summary.md"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for number, step in enumerate(steps[1:]):
+        if number == 1:
+            shutil.copytree(tmp_path / "runs" / "results", tmp_path / "results")  # the baseline of an unchanged cell
+        done = subprocess.run(
+            ["bash", "-e", "-c", step],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path, "GITHUB_STEP_SUMMARY": str(page)},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert "irbench check: passed" in page.read_text()
+    assert "| pixels+linear | 0 |" in page.read_text()
 
 
 @pytest.mark.parametrize("name", ADDED)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from irbench.cli import data, plot, report, rescore, run, show, stored, time
+from irbench.cli import check, data, plot, report, rescore, run, show, stored, time
 from irbench.cli.bench import bench_app
 from irbench.cli.table import table
 from irbench.core.errors import IrbenchError
@@ -20,6 +20,7 @@ app.add_typer(run.app)
 app.command()(table)
 app.add_typer(show.app)
 app.add_typer(stored.app)
+app.add_typer(check.app)
 app.add_typer(plot.app)
 app.add_typer(report.app)
 app.add_typer(rescore.app)

@@ -1,7 +1,5 @@
-"""The commands that work on stored results: export their rankings, import others', check them against a baseline."""
+"""The commands that exchange rankings with other programs: export and import."""
 
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +29,7 @@ def export_(
     from irbench.results.trec.export import export
 
     folder = results or default_folder()
-    found, problems = _chosen(folder, dataset, None)
+    found, problems = chosen(folder, dataset, None)
     if not found:
         raise UsageError(
             f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export", code="no-results"
@@ -90,57 +88,7 @@ def import_(
     typer.echo(done.path)
 
 
-@app.command()
-def check(
-    results: Annotated[
-        Path, typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of the new results.")
-    ] = Path("runs/results"),
-    baseline: Annotated[Path, typer.Option("--baseline", help="Folder of results to compare with.")] = Path("results"),
-    dataset: o.Datasets = None,
-    seed: o.Seeds = None,
-    floor: Annotated[
-        float, typer.Option("--floor", min=0, help="Smallest difference (percentage points) reported as a change.")
-    ] = 0.5,
-    slower: Annotated[float, typer.Option("--slower", min=1, help="Tolerated ratio of query times.")] = 2.0,
-    complete: Annotated[
-        bool, typer.Option("--complete", help="Also fail if a cell or seed of the baseline was not run again.")
-    ] = False,
-    update: Annotated[bool, typer.Option("--update", help="Then store the new results in the baseline.")] = False,
-    data: o.Data = Path("data"),
-    work: o.Work = Path("runs/work"),
-    as_json: o.AsJson = False,
-) -> None:
-    """Regression check: compare results with a baseline, query by query; exits with status 1 if anything got worse."""
-    from irbench.report import regression as show
-    from irbench.results.artefacts import Artefacts
-    from irbench.results.regression.baseline import recover
-    from irbench.results.regression.baseline import update as store
-    from irbench.results.regression.compare import compare, passes
-    from irbench.results.regression.limits import Limits
-    from irbench.results.regression.pairs import pair_up
-
-    recover(baseline)
-    made, broken = _chosen(results, dataset, seed)
-    known, damaged = _chosen(baseline, dataset, seed)
-    if not made:
-        raise UsageError(f"no results in {results} to check; irbench run makes some, see --results", code="no-results")
-    if not known and not update:
-        raise UsageError(f"no results in {baseline} to compare with; see --baseline, --update", code="no-results")
-    old, new = (Artefacts(folder, work, data, tuple(dataset or ())) for folder in (baseline, results))
-    limits = Limits(floor=floor / 100, slower=slower)
-    compared = compare(pair_up(known, made), old, new, limits)
-    passed = passes(compared, complete=complete) and not broken and not damaged
-    width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
-    text = show.as_json(compared, limits, passed=passed) if as_json else None
-    typer.echo(text or show.as_text(compared, limits, width=width, color=color), nl=False)
-    for problem in (*broken, *damaged):
-        typer.echo(f"irbench: {problem}", err=True)
-    if update:
-        typer.echo(f"{store(made, new, baseline)} results are now the baseline in {baseline}", err=True)
-    raise typer.Exit(0 if passed or update else 1)
-
-
-def _chosen(folder: Path, dataset: list[str] | None, seed: list[int] | None) -> "tuple[list[Result], list[str]]":
+def chosen(folder: Path, dataset: list[str] | None, seed: list[int] | None) -> "tuple[list[Result], list[str]]":
     """Read the results of these data sets and seeds, all by default; what cannot be read is named."""
     from irbench.data import datasets
     from irbench.results.files import read_all

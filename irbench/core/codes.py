@@ -27,6 +27,7 @@ CODES: Mapping[str, str] = {
     "no-identifiers": "the method generates no identifiers, or needs them named",
     "no-result": "a result has disappeared",
     "no-results": "there are no such results",
+    "nothing-compared": "two folders of results without a cell in common",
     "no-search": "the method has no search, or needs one named",
     "no-such-file": "a file that was named does not exist",
     "no-such-folder": "a folder that was named does not exist",

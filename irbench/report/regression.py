@@ -1,6 +1,7 @@
-"""A regression check as text for a terminal, or as JSON."""
+"""A regression check as text for a terminal, as Markdown for a page of CI, or as JSON."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -12,7 +13,15 @@ from irbench.results.regression.cost import CostChange
 from irbench.results.regression.limits import Limits
 from irbench.results.regression.quality import Change
 
-_COLORS = {"worse": "bold red", "unlike": "bold red", "better": "green", "missing": "yellow", "new": "cyan"}
+_COLORS = {
+    "worse": "bold red",
+    "unlike": "bold red",
+    "undecided": "bold yellow",
+    "better": "green",
+    "missing": "yellow",
+    "new": "cyan",
+}
+_LISTED = 4  # missing cells that are named
 
 
 def as_json(comparisons: Sequence[Comparison], limits: Limits, *, passed: bool) -> str:
@@ -34,24 +43,50 @@ def as_text(comparisons: Sequence[Comparison], limits: Limits, *, width: int = 1
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
+def as_markdown(comparisons: Sequence[Comparison], limits: Limits, *, passed: bool) -> str:
+    """Return a page of GitHub's Markdown: the outcome, what changed, a table for each data set, and the notes."""
+    present = [one for one in comparisons if one.verdict != "missing"]
+    counts, *limits_text = _summary(comparisons, limits)
+    lines = [f"### irbench check: {'passed' if passed else 'failed'}", "", counts, ""]
+    lines += [f"- {_escaped(line)}" for line in (*_reasons(present), *_missing(comparisons))]
+    for dataset in dict.fromkeys(one.dataset for one in present):
+        heading, rows = _rows(dataset, [one for one in present if one.dataset == dataset])
+        align = [":---", *["---:"] * (len(heading) - 2), ":---"]
+        lines += ["", *(f"| {' | '.join(map(_escaped, row))} |" for row in (heading, align, *rows))]
+    lines += ["", *(f"- {_escaped(line)}" for line in (*_notes(present), *limits_text))]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))
+
+
+def _rows(dataset: str, comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
+    """Return the heading of a data set's table and a row for each cell; the verdict stands last."""
+    names = list(dict.fromkeys(change.metric for one in comparisons for change in one.quality))
+    rows = []
+    for one in comparisons:
+        moved = {change.metric: _moved(change) for change in one.quality}
+        times = [_ratio(item) for item in one.cost if item.name == "query ms"]
+        seeds = ",".join(map(str, one.seeds)) or "—"
+        rows.append([one.cell, seeds, *(moved.get(name, "—") for name in names), *(times or ["—"]), one.verdict])
+    return [dataset, "seeds", *names, "query ms", "verdict"], rows
+
+
 def _grid(dataset: str, comparisons: Sequence[Comparison]) -> object:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    compared = [change.metric for one in comparisons for change in one.quality]
-    names = list(dict.fromkeys(compared))
+    (first, *headings, last), rows = _rows(dataset, comparisons)
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    grid.add_column(dataset, overflow="fold")
-    for heading in ("seeds", *names, "query ms"):
+    grid.add_column(first, overflow="fold")
+    for heading in headings:
         grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("verdict")
-    for one in comparisons:
-        moved = {change.metric: _moved(change) for change in one.quality}
-        times = [_ratio(item) for item in one.cost if item.name == "query ms"]
-        seeds = ",".join(map(str, one.seeds)) or "—"
-        verdict = Text(one.verdict, style=_COLORS.get(one.verdict, ""))
-        grid.add_row(one.cell, seeds, *(moved.get(name, "—") for name in names), *(times or ["—"]), verdict)
+    grid.add_column(last)
+    for *cells, verdict in rows:
+        grid.add_row(*cells, Text(verdict, style=_COLORS.get(verdict, "")))
     return grid
 
 
@@ -86,9 +121,17 @@ def _percents(change: Change) -> str:
 
 
 def _evidence(change: Change) -> str:
-    if change.p is None:
-        return "95 % confidence intervals do not overlap"
-    return f"{change.worse} queries worse and {change.better} better of {change.of}, p = {change.p:.2g}"
+    if change.p is None or change.p_alone is None:
+        overlap = "overlap" if change.verdict == "undecided" else "do not overlap"
+        return f"95 % confidence intervals {overlap}"
+    corrected = f" ({change.p:.2g} after correction)" if change.p > change.p_alone else ""
+    found = (
+        f"{change.worse} queries worse and {change.better} better of {change.of}, p = {change.p_alone:.2g}{corrected}"
+    )
+    if change.verdict != "undecided":
+        return found
+    sees = "no drop" if change.least is None else f"drops from {100 * change.least:.1f} points on"
+    return f"{found}; so many queries show {sees}"
 
 
 def _notes(comparisons: Sequence[Comparison]) -> Iterator[str]:
@@ -109,13 +152,15 @@ def _missing(comparisons: Sequence[Comparison]) -> Iterator[str]:
         cells = [one for one in comparisons if one.dataset == dataset]
         missing = [one.cell for one in cells if one.verdict == "missing"]
         if missing:
-            which = ", ".join(missing) if len(missing) < len(cells) else "all cells of the baseline"
-            yield f"missing on {dataset}: {which}"
+            rest = f" and {len(missing) - _LISTED} others" if len(missing) > _LISTED + 1 else ""
+            some = ", ".join(missing[:_LISTED] if rest else missing) + rest
+            which = some if len(missing) < len(cells) else "all cells of the baseline"
+            yield f"{len(missing)} missing on {dataset}: {which}"
 
 
 def _summary(comparisons: Sequence[Comparison], limits: Limits) -> Iterator[str]:
     counts = Counter(one.verdict for one in comparisons)
-    order = ("worse", "unlike", "missing", "better", "same", "new")
+    order = ("worse", "unlike", "undecided", "missing", "better", "same", "new")
     yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     yield (
         f"reported as changes: p ≤ {limits.alpha:g} (paired randomisation test, Holm-corrected) and at least "

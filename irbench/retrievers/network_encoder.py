@@ -89,10 +89,10 @@ class TrainedEncoder(ABC, Generic[C, T]):
 
     def describe(self) -> Description:
         """Describe the backbone, the bytes of the network, and the training."""
-        description = describe_network(self.network, self.trained_task.features)
+        description = describe_network(self.network, self.trained_task.features, self.runtime)
         return replace(description, details={"training": self.trained_model.training})
 
 
-def describe_network(network: TimmNetwork, module: nn.Module) -> Description:
+def describe_network(network: TimmNetwork, module: nn.Module, runtime: Runtime) -> Description:
     """Return the description of a network, with the bytes of the parameters of `module`, which runs it."""
-    return Description(backbone=network.facts(), model_bytes=sum(p.nbytes for p in module.parameters()))
+    return Description(backbone=network.facts(), model_bytes=runtime.weight_bytes(module))

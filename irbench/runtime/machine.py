@@ -57,6 +57,19 @@ class Runtime:
                 if isinstance(module, nn.Linear | nn.Conv2d):
                     module.to(torch.bfloat16)
 
+    def weight_bytes(self, network: "torch.nn.Module") -> int:
+        """Return the bytes of the weights of a network as it answers, whether or not they have been cast already."""
+        from torch import nn
+
+        halved = self.precision == "bf16"
+        cast = {
+            id(weights)
+            for module in network.modules()
+            if halved and isinstance(module, nn.Linear | nn.Conv2d)
+            for weights in module.parameters()
+        }
+        return sum(2 * w.numel() if id(w) in cast else w.nbytes for w in network.parameters())
+
 
 def choose_threads(scale: str) -> int | None:
     """Decide how many threads torch computes with.

@@ -5,13 +5,17 @@ one; between the two renames it leaves neither under its name, but the old one b
 it.
 """
 
+import getpass
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+
+from filelock import FileLock
 
 from irbench.core.errors import StoreError, writing
 from irbench.results import files, hits
@@ -21,7 +25,10 @@ from irbench.runtime.cache import flush
 
 
 def update(made: Iterable[Result], artefacts: Artefacts, baseline: Path) -> int:
-    """Store the successful results of whole runs in `baseline`, each with its hits; return how many."""
+    """Store the successful results of whole runs in `baseline`, each with its hits; return how many.
+
+    Where others may update it too, under `locked`.
+    """
     baseline = baseline.resolve()
     stored = [result for result in made if result.status == "ok" and not result.shortened]
     with writing(f"the baseline {baseline}", "--baseline"):
@@ -38,6 +45,18 @@ def update(made: Iterable[Result], artefacts: Artefacts, baseline: Path) -> int:
                 flush(path)
             _exchange(new, baseline)
     return len(stored)
+
+
+@contextmanager
+def locked(baseline: Path) -> Iterator[None]:
+    """Let one process of this machine at a time read or update the baseline, and finish an update that was interrupted.
+
+    The lock is not beside the baseline, which is often under version control. The kernel frees it when its holder dies.
+    """
+    name = sha256(str(baseline.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"irbench-{getpass.getuser()}-{name}.lock"):
+        recover(baseline)
+        yield
 
 
 def recover(baseline: Path) -> None:

@@ -13,6 +13,7 @@ from irbench.results.schema import Result
 
 BAD = ("worse", "unlike")  # verdicts with which no check passes
 _LIBRARIES = ("torch", "faiss", "scann", "sptag", "timm", "torchvision")
+_MADE_WITH = {"precision": "computed in", "cpu": "on processor", "gpu": "on GPU", **{name: name for name in _LIBRARIES}}
 _SHOWN = 4  # lines of a recipe's changes
 
 
@@ -20,8 +21,8 @@ _SHOWN = 4  # lines of a recipe's changes
 class Comparison:
     """The comparison of one cell.
 
-    `verdict` is "better", "same" or "worse" for what was compared, a cell that no longer succeeds being worse;
-    "unlike" where the data changed; "missing" or "new" where only the baseline or only the new results have it.
+    `verdict` is "better", "same", "undecided" or "worse" for what was compared, a cell that no longer succeeds being
+    worse; "unlike" where the data changed; "missing" or "new" where only the baseline or only the new results have it.
     """
 
     dataset: str
@@ -32,6 +33,16 @@ class Comparison:
     quality: tuple[Change, ...]
     cost: tuple[CostChange, ...]
     notes: tuple[str, ...]
+
+    @property
+    def compared(self) -> bool:
+        """Do both sides have this cell?"""
+        return self.verdict not in ("missing", "new")
+
+    @property
+    def may_be_worse(self) -> bool:
+        """Is there a loss of which the queries cannot tell whether it is one?"""
+        return any(change.verdict == "undecided" and change.after < change.before for change in self.quality)
 
 
 def compare(pairs: Sequence[Pair], before: Artefacts, after: Artefacts, limits: Limits) -> list[Comparison]:
@@ -44,9 +55,12 @@ def compare(pairs: Sequence[Pair], before: Artefacts, after: Artefacts, limits: 
     ]
 
 
-def passes(comparisons: Sequence[Comparison], *, complete: bool) -> bool:
-    """Return whether nothing got worse; with `complete`, also whether nothing is missing."""
-    if any(one.verdict in BAD for one in comparisons):
+def passes(comparisons: Sequence[Comparison], *, complete: bool, undecided: bool = False) -> bool:
+    """Return whether nothing got worse; with `complete`, also whether nothing is missing.
+
+    A loss that the queries cannot tell from chance passes with `undecided` only.
+    """
+    if any(one.verdict in BAD or (one.may_be_worse and not undecided) for one in comparisons):
         return False
     return not (complete and any(one.verdict == "missing" or one.not_run for one in comparisons))
 
@@ -105,10 +119,10 @@ def _made_otherwise(before: Result, after: Result) -> Iterator[str]:
     if before.backbone != after.backbone:
         old, new = (f"{r.backbone.name} ({r.backbone.weights})" if r.backbone else "unknown" for r in (before, after))
         yield f"network changed: {old}, now {new}"
-    for library in _LIBRARIES:
-        versions = before.environment.get(library), after.environment.get(library)
-        if all(versions) and versions[0] != versions[1]:
-            yield f"{library} {versions[0]}, now {versions[1]}"
+    for key, name in _MADE_WITH.items():
+        values = before.environment.get(key), after.environment.get(key)
+        if all(values) and values[0] != values[1]:
+            yield f"{name} {values[0]}, now {values[1]}"
 
 
 def _recipe_lines(before: str, after: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["better", "same", "worse"]
+Verdict = Literal["better", "same", "undecided", "worse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,5 +24,6 @@ def judge(move: float, *, counts: bool) -> Verdict:
 
 
 def overall(verdicts: Collection[Verdict]) -> Verdict:
-    """Return "worse" if anything is worse, else "better" if anything is better."""
-    return "worse" if "worse" in verdicts else "better" if "better" in verdicts else "same"
+    """Return the verdict on all of them: the first of worse, undecided and better that is among them."""
+    order: tuple[Verdict, ...] = ("worse", "undecided", "better")
+    return next((verdict for verdict in order if verdict in verdicts), "same")

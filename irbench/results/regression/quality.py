@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 import numpy as np
@@ -50,10 +50,13 @@ class Change:
     before: float
     after: float
     verdict: Verdict
-    p: float | None  # corrected for all tests; None where single queries are not known
-    worse: int | None  # queries
-    better: int | None
-    of: int | None
+    # None where single queries are not known
+    p: float | None = None  # corrected for all tests
+    p_alone: float | None = None  # of this test
+    worse: int | None = None  # queries
+    better: int | None = None
+    of: int | None = None
+    least: float | None = None  # the smallest drop that this test would call one; None also where it would call none so
 
 
 def movements(pair: Pair, before: Artefacts, after: Artefacts) -> tuple[list[Movement], list[str]]:
@@ -76,31 +79,48 @@ def changes(moved: Sequence[Sequence[Movement]], limits: Limits) -> list[list[Ch
     # so many signs that the smallest p of a test can still pass when it is multiplied by the number of tests
     resamples = max(9999, math.ceil(4 * len(tests) / limits.alpha))
     p = [randomised(m.differences, resamples=resamples) for m in tests if m.differences is not None]
-    corrected = dict(zip(map(id, tests), holm(p), strict=True))
-    return [[_change(movement, corrected.get(id(movement), 1.0), limits) for movement in cell] for cell in moved]
+    alone, corrected = (dict(zip(map(id, tests), values, strict=True)) for values in (p, holm(p)))
+
+    def change(movement: Movement) -> Change:
+        p_values = alone.get(id(movement), 1.0), corrected.get(id(movement), 1.0)
+        return _change(movement, p_values, len(tests), limits)
+
+    return [[change(movement) for movement in cell] for cell in moved]
 
 
-def _change(movement: Movement, p: float, limits: Limits) -> Change:
+def _change(movement: Movement, p_values: tuple[float, float], tests: int, limits: Limits) -> Change:
+    """Return the verdict on a movement, of `p_values` alone and corrected for the number of tests."""
     move = movement.after - movement.before
     matters = abs(move) >= max(limits.floor, movement.by_draw)
-    worse = better = of = None
+    plain = Change(metric=movement.metric, before=movement.before, after=movement.after, verdict="same")
     if movement.differences is None:
-        counts = matters and movement.apart
-    else:
-        worse, better = int((movement.differences < 0).sum()), int((movement.differences > 0).sum())
-        of = len(movement.differences)
-        net = (better - worse if move > 0 else worse - better) / max(1, of)
-        counts = p <= limits.alpha and (matters or (movement.changed <= limits.few and net >= limits.net))
-    return Change(
-        metric=movement.metric,
-        before=movement.before,
-        after=movement.after,
-        verdict=judge(move, counts=counts),
-        p=None if movement.differences is None else p,
-        worse=worse,
-        better=better,
-        of=of,
-    )
+        return replace(plain, verdict=_verdict(move, matters=matters, counts=matters and movement.apart))
+    worse, better = int((movement.differences < 0).sum()), int((movement.differences > 0).sum())
+    alone, p = p_values
+    of = len(movement.differences)
+    net = (better - worse if move > 0 else worse - better) / max(1, of)
+    counts = p <= limits.alpha and (matters or (movement.changed <= limits.few and net >= limits.net))
+    verdict = _verdict(move, matters=matters, counts=counts)
+    least = _least(movement, tests, limits)
+    return replace(plain, verdict=verdict, p=p, p_alone=alone, worse=worse, better=better, of=of, least=least)
+
+
+def _verdict(move: float, *, matters: bool, counts: bool) -> Verdict:
+    return "undecided" if matters and not counts else judge(move, counts=counts)
+
+
+def _least(movement: Movement, tests: int, limits: Limits) -> float | None:
+    """Return the smallest drop that is called one, if queries lose as much each as those that changed here.
+
+    Of k queries that all lose, the signs of all agree by chance in two of 2^k cases.
+    """
+    if movement.differences is None or not movement.differs:
+        return None
+    needed = math.ceil(1 + math.log2(max(1, tests) / limits.alpha))
+    if needed > len(movement.differences):
+        return None
+    each = float(np.abs(movement.differences[movement.differences != 0]).mean())
+    return max(limits.floor, movement.by_draw, needed * each / len(movement.differences))
 
 
 def _by_queries(

@@ -48,4 +48,4 @@ class OffTheShelfEncoder:
 
     def describe(self) -> Description:
         """Describe the network and its bytes."""
-        return describe_network(self.network, self.network)
+        return describe_network(self.network, self.network, self.runtime)

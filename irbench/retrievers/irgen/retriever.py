@@ -180,7 +180,7 @@ class IrgenRetriever:
             details["beam_misses"] = asdict(self._misses)
         return Description(
             backbone=task.backbone.facts(),
-            model_bytes=sum(p.nbytes for p in task.module.parameters()),
+            model_bytes=self.runtime.weight_bytes(task.module),
             index_bytes=self._gallery.nbytes + self._search.nbytes,
             details=details,
         )

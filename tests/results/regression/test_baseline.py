@@ -59,6 +59,26 @@ def test_good_results_of_whole_runs_replace_their_cells_and_no_others(filled):
     assert content(stored) == after
 
 
+def test_updates_at_once_wait_for_each_other(filled):
+    """Each writes a cell of its own; without the lock, some find the baseline gone and some cells are lost."""
+    children = []
+    for number in range(6):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                made = [r for r in files.read_all(filled.after.results)[0] if r.method == "a"]
+                with baseline.locked(filled.before.results):
+                    baseline.update([replace(made[0], method=f"a{number}")], filled.after, filled.before.results)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 6
+    stored = {result.method for result in files.read_all(filled.before.results)[0]}
+    assert stored == {"a", "b", "c", *(f"a{number}" for number in range(6))}
+
+
 def test_the_first_baseline_is_made_and_a_place_that_cannot_be_written_is_told(filled, tmp_path):
     made, _ = files.read_all(filled.after.results)
     assert baseline.update(made, filled.after, tmp_path / "deep" / "new") == 2

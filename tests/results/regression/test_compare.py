@@ -54,7 +54,7 @@ def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
         cost = Cost(train_s=9.0, query_ms=noise, queries_per_s=1000 * rng.uniform(1, 2.2))
         folders.put(kept, make(judged, method=f"m{positives}-{quality}", seed=seed, cost=cost), judged)
 
-    moved = 0.0
+    moved = doubtful = 0.0
     for _ in range(20):
         folders = Folders(tmp_path)
         folders.forget_files()
@@ -63,9 +63,11 @@ def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
                 run(folders, folders.before, positives, quality, seed)
             run(folders, folders.after, positives, quality, 0)
         found = folders.compare()
-        assert {one.verdict for one in found.values()} <= {"same", "better"}, as_text(list(found.values()), Limits())
+        assert {one.verdict for one in found.values()} <= {"same", "better", "undecided"}
+        doubtful += sum(one.may_be_worse for one in found.values())
         moved = max(moved, *(abs(change.after - change.before) for one in found.values() for change in one.quality))
     assert moved > 0.005  # the floor alone would not have been enough
+    assert doubtful <= 2  # of 40: further than stored seeds lie apart, and yet no more than chance
 
 
 def change(judged: Judged, *, worse: int, better: int) -> Judged:
@@ -95,6 +97,47 @@ def test_a_fault_is_found_among_however_many_cells_that_changed(folders):
     folders.both(good, change(good, worse=25, better=0), method="fault")
     found = folders.compare()
     assert [cell for cell, one in found.items() if one.verdict == "worse"] == ["fault"]
+
+
+@pytest.mark.parametrize(
+    ("queries", "worse", "verdict", "alone"),
+    [(24, 6, "undecided", 2**-5), (72, 7, "undecided", 2**-6), (72, 20, "worse", None), (5, 3, "undecided", 0.25)],
+)
+def test_a_loss_that_so_few_queries_cannot_tell_is_undecided_and_never_the_same(
+    folders, queries, worse, verdict, alone
+):
+    hits = np.zeros((queries, 40), bool)
+    hits[: queries * 3 // 4, 0] = True
+    good = Judged(hits, np.full(queries, 1))
+    folders.both(good, change(good, worse=worse, better=0), cost=Cost(), dataset=replace(FACTS, queries=queries))
+    one = folders.compare()["m"]
+    first = one.quality[0]
+    assert (one.verdict, first.verdict) == (verdict, verdict)
+    assert (first.metric, first.worse, first.better, first.of) == ("precision@1", worse, 0, queries)
+    if alone is not None:
+        assert first.p_alone == alone
+        assert not passes([one], complete=False)
+        assert passes([one], complete=False, undecided=True)
+    words = as_text([one], Limits(), width=300)
+    assert f"{verdict}: m on toy: precision@1 " in words
+    if queries == 5:
+        assert first.least is None
+    else:  # that many queries would have had to lose, and one fewer would not have been enough
+        least = round(first.least * queries)
+        for count, called in ((least, "worse"), (least - 1, "undecided")):
+            folders.both(
+                good, change(good, worse=count, better=0), cost=Cost(), dataset=replace(FACTS, queries=queries)
+            )
+            assert folders.compare()["m"].quality[0].verdict == called
+
+
+def test_a_gain_that_cannot_be_told_is_no_reason_to_fail(folders):
+    hits = np.zeros((24, 40), bool)
+    good = Judged(hits, np.full(24, 1))
+    folders.both(good, change(good, worse=0, better=4), cost=Cost(), dataset=replace(FACTS, queries=24))
+    one = folders.compare()["m"]
+    assert one.verdict == "undecided"
+    assert passes([one], complete=False)
 
 
 def test_so_few_queries_of_many_that_it_does_not_matter(folders):
@@ -135,12 +178,13 @@ def test_a_drop_of_all_queries_is_caught_beyond_what_seeds_differ(folders):
 
 def test_without_single_queries_intervals_decide_and_it_is_said(folders):
     rng = np.random.default_rng(2)
-    for method, quality in (("a", 0.8), ("b", 0.89)):
-        good, other = (draw(rng, positives=90, quality=q) for q in (0.9, quality))
+    for method, quality in (("a", 0.8), ("b", 0.89), ("c", 0.9)):
+        good = draw(rng, positives=90, quality=0.9)
+        other = good if method == "c" else draw(rng, positives=90, quality=quality)
         folders.put(folders.before, make(good, method=method, cost=Cost()), None)
         folders.put(folders.after, make(other, method=method, cost=Cost()), other)
     found = folders.compare()
-    assert (found["a"].verdict, found["b"].verdict) == ("worse", "same")
+    assert {cell: one.verdict for cell, one in found.items()} == {"a": "worse", "b": "undecided", "c": "same"}
     assert {change.p for change in found["a"].quality} == {None}
     assert "means and intervals only" in found["b"].notes[0]
     assert "95 % confidence intervals do not overlap" in as_text(list(found.values()), Limits())
@@ -224,7 +268,12 @@ def test_what_ended_badly_is_missing_or_was_asked_otherwise_is_named(folders):
     put("asked", {}, {"dataset": replace(FACTS, fingerprint="0" * 64)})
     put("recipe", {}, {"recipe": RecipeUsed(text="epochs = 4\n", hash="b")})
     network = Backbone(name="n", weights="hub", parameters=3)
-    put("made", {"backbone": network}, {"backbone": replace(network, weights="file"), "environment": {"torch": "2.12"}})
+    there = {"torch": "2.12", "cpu": "y", "precision": "bf16"}
+    put(
+        "made",
+        {"backbone": network, "environment": {"torch": "2.11", "cpu": "x", "precision": "fp32"}},
+        {"backbone": replace(network, weights="file"), "environment": there},
+    )
     found = folders.compare()
     assert {cell: one.verdict for cell, one in found.items()} == {
         "fails": "worse", "mended": "better", "never": "same", "gone": "missing", "new": "new", "seeds": "same",
@@ -234,12 +283,14 @@ def test_what_ended_badly_is_missing_or_was_asked_otherwise_is_named(folders):
     for words in (
         "fails on toy: seed 0 failed: ValueError: no",
         "mended on toy: seed 0 was failed and now succeeds",
-        "missing on toy: gone",
+        "1 missing on toy: gone",
         "seeds on toy: not run again: seed 1",
         "asked on toy: other data: fingerprint ffffffff, now 00000000",
         "recipe on toy: recipe changed: -epochs = 3; +epochs = 4",
         "made on toy: network changed: n (hub), now n (file)",
         "torch 2.11, now 2.12",
+        "computed in fp32, now bf16",
+        "on processor x, now y",
         "1 worse, 1 unlike, 1 missing, 1 better, 4 same, 1 new",
     ):
         assert words in text
@@ -324,6 +375,39 @@ def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, t
     assert "1 results are now the baseline" in err
     assert files.read(path) == files.read(tmp_path / "drops" / path.relative_to(stored))
     assert check("drops", "--slower", "9")[0] == 0
+
+
+def test_cells_that_the_two_folders_do_not_share_are_no_comparison(monkeypatch, folders, tmp_path, check):
+    monkeypatch.chdir(tmp_path)
+    judged = draw(np.random.default_rng(0), positives=10, quality=0.9)
+    for number in range(9):
+        folders.put(folders.before, make(judged, method=f"old{number}"), judged)
+    folders.put(folders.after, make(judged, method="new"), judged)
+    folders.before.results.rename(tmp_path / "stored")
+    status, out, err = check("after")
+    assert status == 2
+    assert "[nothing-compared]" in err
+    assert "9 missing, 1 new" in out
+    assert "9 missing on toy: " in out
+    assert check("after", "--update")[0] == 0
+
+
+def test_a_page_of_markdown_has_every_cell_and_reason(monkeypatch, folders, tmp_path, check):
+    monkeypatch.chdir(tmp_path)
+    good = draw(np.random.default_rng(5), positives=90, quality=0.9)
+    folders.both(good, change(good, worse=25, better=0), method="worse_m_x")
+    folders.both(good, good, method="same")
+    folders.before.results.rename(tmp_path / "stored")
+    status, out, _ = check("after", "--format", "markdown")
+    assert status == 1
+    lines = out.splitlines()
+    assert lines[0] == "### irbench check: failed"
+    assert any(line.startswith(r"- worse: worse\_m\_x on toy: precision@1 ") for line in lines)
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 4
+    assert len({line.count("|") for line in table}) == 1
+    assert [line.split("|")[-2].strip() for line in table[2:]] == ["same", "worse"]
+    assert json.loads(check("after", "--format", "json")[1]) == json.loads(check("after", "--json")[1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,106 @@
+"""`irbench check`: new results against a baseline."""
+
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from irbench.cli import options as o
+from irbench.cli.stored import chosen
+from irbench.core.errors import UsageError, check_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from irbench.results.regression.compare import Comparison
+    from irbench.results.regression.limits import Limits
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """The options of `irbench check`."""
+
+    results: Annotated[Path, typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of the new results.")] = (
+        Path("runs/results")
+    )
+    baseline: Annotated[Path, typer.Option("--baseline", help="Folder of results to compare with.")] = Path("results")
+    dataset: o.Datasets = None
+    seed: o.Seeds = None
+    floor: Annotated[
+        float, typer.Option("--floor", min=0, help="Smallest difference (percentage points) reported as a change.")
+    ] = 0.5
+    slower: Annotated[float, typer.Option("--slower", min=1, help="Tolerated ratio of query times.")] = 2.0
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Also fail if a cell or seed of the baseline was not run again.")
+    ] = False
+    undecided: Annotated[
+        str, typer.Option("--undecided", help="fail, or pass: a loss that so few queries cannot tell from chance.")
+    ] = "fail"
+    update: Annotated[bool, typer.Option("--update", help="Then store the new results in the baseline.")] = False
+    data: o.Data = Path("data")
+    work: o.Work = Path("runs/work")
+    format: Annotated[str, typer.Option("--format", help="text, markdown or json.")] = "text"
+    as_json: o.AsJson = False
+
+
+@app.command()
+@o.command(CheckOptions)
+def check(options: CheckOptions) -> None:
+    """Regression check: compare results with a baseline, query by query; exits with status 1 if anything got worse."""
+    from irbench.results.regression.baseline import locked
+
+    check_choice("--undecided", options.undecided, ("fail", "pass"))
+    check_choice("--format", options.format, ("text", "markdown", "json"))
+    with locked(options.baseline):
+        passed = _check(options)
+    raise typer.Exit(0 if passed or options.update else 1)
+
+
+def _check(options: CheckOptions) -> bool:
+    """Compare, print, and update; return whether the check passes."""
+    from irbench.results.artefacts import Artefacts
+    from irbench.results.regression.baseline import update
+    from irbench.results.regression.compare import compare, passes
+    from irbench.results.regression.limits import Limits
+    from irbench.results.regression.pairs import pair_up
+
+    results, baseline = options.results, options.baseline
+    made, broken = chosen(results, options.dataset, options.seed)
+    known, damaged = chosen(baseline, options.dataset, options.seed)
+    if not made:
+        raise UsageError(f"no results in {results} to check; irbench run makes some, see --results", code="no-results")
+    if not known and not options.update:
+        raise UsageError(f"no results in {baseline} to compare with; see --baseline, --update", code="no-results")
+    places = (options.work, options.data, tuple(options.dataset or ()))
+    old, new = (Artefacts(folder, *places) for folder in (baseline, results))
+    limits = Limits(floor=options.floor / 100, slower=options.slower)
+    compared = compare(pair_up(known, made), old, new, limits)
+    sound = not broken and not damaged
+    passed = sound and passes(compared, complete=options.complete, undecided=options.undecided == "pass")
+    typer.echo(_text(compared, limits, options, passed=passed), nl=False)
+    for problem in (*broken, *damaged):
+        typer.echo(f"irbench: {problem}", err=True)
+    if options.update:
+        typer.echo(f"{update(made, new, baseline)} results are now the baseline in {baseline}", err=True)
+    elif not any(one.compared for one in compared):
+        raise UsageError(
+            f"nothing compared: {results} and {baseline} have no cell in common; see --baseline, --update",
+            code="nothing-compared",
+        )
+    return passed
+
+
+def _text(compared: "Sequence[Comparison]", limits: "Limits", options: CheckOptions, *, passed: bool) -> str:
+    from irbench.report import regression as show
+
+    if options.as_json or options.format == "json":
+        return show.as_json(compared, limits, passed=passed)
+    if options.format == "markdown":
+        return show.as_markdown(compared, limits, passed=passed)
+    width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
+    return show.as_text(compared, limits, width=width, color=color)
