@@ -185,6 +185,7 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
         (ENCODERS, "pixels off-the-shelf ft-clip cgd irt-r", {"image_size": 0}, "image_size"),
         (ENCODERS, "off-the-shelf ft-clip cgd irt-r", {"image_size": 9, "resize_size": 8}, "resize_size"),
         (ENCODERS, "off-the-shelf ft-clip", {"drop_path": 1.0}, "drop_path"),
+        (ENCODERS, "off-the-shelf", {"backbone": "vit_small_patch14_dinov2"}, "backbone"),  # its weights were random
         (ENCODERS, "ft-clip cgd irt-r", {"optimizer": "sgd"}, "optimizer"),
         (ENCODERS, "ft-clip cgd irt-r", {"schedule": "linear"}, "schedule"),
         (ENCODERS, "ft-clip", {"epochs": 0}, "epochs"),

@@ -23,6 +23,14 @@ class Config(NetworkConfig):
     projected: bool = False  # by the network's last layer; CLIP's projects into the space shared with text
     cosine: bool = False  # scale vectors to length one, so that distances order as cosines do
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.pretrained:
+            raise ValueError(
+                f"backbone = {self.backbone} names no weights, and nothing trains this network: add their tag, "
+                f"as in {self.backbone}.TAG (timm.list_pretrained('{self.backbone}') lists them)"
+            )
+
 
 class OffTheShelfEncoder:
     """The pooled feature of a published network."""
