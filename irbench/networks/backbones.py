@@ -47,6 +47,11 @@ class NetworkConfig:
             raise ValueError(f"image_size = {self.image_size} is larger than resize_size = {self.resize_size}")
 
     @property
+    def takes_any_size(self) -> bool:
+        """Is it no transformer, whose positions are those of one image size?"""
+        return "vit" not in self.backbone and "deit" not in self.backbone
+
+    @property
     def pretrained(self) -> bool:
         """Does the network start from published weights?"""
         return "." in self.backbone
@@ -78,7 +83,7 @@ class TimmNetwork(nn.Module):
 
     def _create(self, config: NetworkConfig, given: Sequence[Path]) -> Any:
         options: dict[str, Any] = {}
-        if "vit" in config.backbone or "deit" in config.backbone:
+        if not config.takes_any_size:
             options["img_size"] = config.image_size
         if config.drop_path:
             options["drop_path_rate"] = config.drop_path

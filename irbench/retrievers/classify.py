@@ -51,7 +51,7 @@ class _Gallery:
 
 
 class ClassifyRetriever:
-    """Ranks classes by their posterior for the query, and the images of each class by Euclidean distance.
+    """Ranks classes by their posterior for the query, and the images of each class by the encoder's distance.
 
     The class of a gallery image is that of its training label if it is a training image, and otherwise the most
     probable one, so that no label is used that the training did not have. A score is minus the position in the ranking,
@@ -97,8 +97,8 @@ class ClassifyRetriever:
     def search(self, queries: ImageSet, k: int) -> Ranking:
         """Return the ranking [Q,K] of the images of the most probable classes; K is `k`."""
         with span("encode"):
-            vectors = self._encoder.encode(queries).array
-            classes = np.argsort(-self._encoder.classify(vectors), axis=1, kind="stable")  # [Q,C] the best first
+            vectors, chances = self._classified(queries)
+            classes = np.argsort(-chances, axis=1, kind="stable")  # [Q,C] the best first
         with span("search"):
             rows = np.stack([self._search(*query, k) for query in zip(vectors, classes, strict=True)])
             scores = np.where(rows == MISSING, -np.inf, -np.arange(k)).astype(np.float32)
@@ -125,11 +125,14 @@ class ClassifyRetriever:
 
     def _encode(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return the vectors [N,D] of gallery images and their classes [N]."""
-        vectors = self._encoder.encode(images).array
-        probable = self._encoder.classify(vectors).argmax(axis=1)
-        return vectors, np.array(
-            [self._known.get(id_, guess) for id_, guess in zip(images.ids, probable, strict=True)], np.int64
-        )
+        vectors, chances = self._classified(images)
+        guesses = zip(images.ids, chances.argmax(axis=1), strict=True)
+        return vectors, np.array([self._known.get(id_, guess) for id_, guess in guesses], np.int64)
+
+    def _classified(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the vectors [N,D] that are compared, and the log-probabilities [N,C] of the classes."""
+        features = self._encoder.features(images)
+        return (features.unit() if self._encoder.unit else features).array, self._encoder.classify(features.array)
 
     @property
     def _encoder(self) -> FtClipEncoder:

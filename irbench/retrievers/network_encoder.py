@@ -32,8 +32,6 @@ T = TypeVar("T", bound=EncoderTask)
 class TrainedEncoder(ABC, Generic[C, T]):
     """Base of the trained encoders: a subclass chooses the training task."""
 
-    unit = False  # are vectors scaled to length one?
-
     def __init__(self, config: C, runtime: Runtime) -> None:
         self.config, self.runtime = config, runtime
         self._network: VisionNetwork | None = None
@@ -43,6 +41,11 @@ class TrainedEncoder(ABC, Generic[C, T]):
     @abstractmethod
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> T:
         """Return the training task; `classes` [N] are those of the training images, numbered from 0 without gaps."""
+
+    @property
+    def unit(self) -> bool:
+        """Are vectors scaled to length one?"""
+        return False
 
     @property
     def view(self) -> View:
@@ -79,13 +82,17 @@ class TrainedEncoder(ABC, Generic[C, T]):
         return self._trained_model
 
     def encode(self, images: ImageSet) -> Embeddings:
-        """Return the features [N,D] of the images; `ContractError` before `train`."""
+        """Return the features [N,D] of the images, of length one if `unit`; `ContractError` before `train`."""
+        features = self.features(images)
+        return features.unit() if self.unit else features
+
+    def features(self, images: ImageSet) -> Embeddings:
+        """Return the features [N,D] of the images as the network gives them; `ContractError` before `train`."""
         module = self.trained_task.features
         self.runtime.cast_weights(module)
-        vectors = Embeddings(
+        return Embeddings(
             run_network(module, images, self.view, image_size=self.config.image_size, runtime=self.runtime)
         )
-        return vectors.unit() if self.unit else vectors
 
     def describe(self) -> Description:
         """Describe the backbone, the bytes of the network, and the training."""

@@ -21,10 +21,11 @@ def augment(images_uint8: Tensor, config: TrainingConfig, generator: Generator, 
     Each is a random crop, mirrored, rotated, scaled, moved and recoloured as `config` says; not mirrored if `mirror` is
     false.
     """
+    side = config.train_size or config.image_size
     if config.crop_area:
-        images = _resized_crops(to_float(images_uint8), config, generator)
+        images = _resized_crops(to_float(images_uint8), config, side, generator)
     else:
-        images = to_float(_random_crops(images_uint8, config.image_size, generator))
+        images = to_float(_random_crops(images_uint8, side, generator))
     if mirror and config.mirror:
         flip = to_device(torch.rand(len(images), generator=generator).lt(0.5), images.device)
         images = torch.where(flip[:, None, None, None], images.flip(-1), images)
@@ -47,7 +48,7 @@ def _random_crops(images_uint8: Tensor, image_size: int, generator: Generator) -
     return images_uint8[batch, rows[:, :, None], columns[:, None, :]]
 
 
-def _resized_crops(images: Tensor, config: TrainingConfig, generator: Generator) -> Tensor:
+def _resized_crops(images: Tensor, config: TrainingConfig, side: int, generator: Generator) -> Tensor:
     """Crop [B,3,S,S] from [B,3,H,H], each of its own area, shape and place (Szegedy et al. 2015, section 6)."""
     area, ratio, right, down = torch.rand((4, len(images)), generator=generator)
     area = config.crop_area + (1 - config.crop_area) * area
@@ -58,7 +59,7 @@ def _resized_crops(images: Tensor, config: TrainingConfig, generator: Generator)
         (2 * right - 1) * (1 - width),
         (2 * down - 1) * (1 - height),
     )  # of the middle; the grid runs from -1 to 1
-    return _sampled(images, [width, none, right, none, height, down], config.image_size)
+    return _sampled(images, [width, none, right, none, height, down], side)
 
 
 def _recoloured(images: Tensor, share: float, generator: Generator) -> Tensor:

@@ -51,6 +51,9 @@ class TrainingConfig(NetworkConfig):
         0  # validations without improvement before the best model is restored; 0: no early stopping
     )
     # augmentation
+    # pixels of the crops in training, where fewer than `image_size` are enough: what a crop shows is larger than in the
+    # whole image, which is therefore best seen at more pixels (Touvron et al. 2019); 0: `image_size`
+    train_size: NonNegativeInt = 0
     crop_area: Share = 0.0  # least share of the image's area that a crop covers, resized to the input; 0: no resizing
     crop_ratio: Annotated[float, Field(ge=1.0)] = 4 / 3  # largest ratio of a resized crop's longer side to its shorter
     mirror: bool = False  # mirror half of the images, unless that changes their class
@@ -66,5 +69,8 @@ class TrainingConfig(NetworkConfig):
         for one in fields(self):
             if one.name in self.unused_keys and getattr(self, one.name) != one.default:
                 raise ValueError(f"{one.name} = {getattr(self, one.name)}: this method has no use for it")
+        if self.train_size > self.image_size or (self.train_size and not self.takes_any_size):
+            what = f"larger than image_size = {self.image_size}" if self.takes_any_size else "for convolutions alone"
+            raise ValueError(f"train_size = {self.train_size} is {what}")
         if self.patience and not self.validation_share:
             raise ValueError(f"patience = {self.patience} needs a validation_share")

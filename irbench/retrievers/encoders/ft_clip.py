@@ -6,6 +6,7 @@ linear layer on the feature, like the unused `vit_classify` of the published cod
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,11 +23,19 @@ from irbench.training.config import TrainingConfig
 class Config(TrainingConfig):
     """Schema of methods/ft-clip.toml."""
 
+    inference_keys: ClassVar[frozenset[str]] = frozenset({"cosine"})
+
     label_smoothing: float = 0.0
+    cosine: bool = True  # scale vectors to length one, so that distances order as cosines do
 
 
 class FtClipEncoder(TrainedEncoder[Config, "Classification"]):
-    """The feature of a network trained to classify; Euclidean distance."""
+    """The feature of a network trained to classify."""
+
+    @property
+    def unit(self) -> bool:
+        """Are vectors scaled to length one?"""
+        return self.config.cosine
 
     def task(self, network: VisionNetwork, classes: NDArray[np.int64]) -> "Classification":
         """Train by classification; `classes` [N] are the classes of the training images."""

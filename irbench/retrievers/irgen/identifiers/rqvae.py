@@ -40,7 +40,9 @@ from irbench.training.loop import Task, TrainedModel, train
 class Config(TrainingConfig):
     """Schema of methods/identifier/rqvae.toml."""
 
-    unused_keys: ClassVar[frozenset[str]] = frozenset({"frozen_epochs", "frozen_stages", "drop_path", "final_norm"})
+    unused_keys: ClassVar[frozenset[str]] = frozenset(
+        {"frozen_epochs", "frozen_stages", "drop_path", "final_norm", "train_size"}
+    )
 
     backbone: Literal["autoencoder"] = "autoencoder"  # the only choice: trained from scratch
     backbone_lr: NonNegativeFloat = 1.0
