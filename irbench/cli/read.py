@@ -37,6 +37,12 @@ def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
     return folder, list(done.results), problems
 
 
+def refuse_none(folder: Path, results: "Sequence[Result]") -> None:
+    """Raise `UsageError` where there is nothing to show."""
+    if not results:
+        raise UsageError(f"no results in {folder}: irbench run makes some, see --results", code="no-results")
+
+
 def _about_scores(recomputed: int, old: int) -> str:
     more = f"; {old} without stored hits show the scores of older code (irbench rescore)" if old else ""
     return f"scores recomputed for this output, of {recomputed} result(s), by metrics that have changed since{more}"

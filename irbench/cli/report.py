@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from irbench.cli import options as o
-from irbench.cli.read import known_names, read_results
+from irbench.cli.read import known_names, read_results, refuse_none
 
 app = typer.Typer()
 
@@ -26,6 +26,7 @@ def report(
     from irbench.results.artefacts import Artefacts
 
     folder, found, problems = read_results(results)
+    refuse_none(folder, found)
     names, own = known_names(dataset or (), found)
     chosen = [result for result in found if not names or name_of(result.dataset) in names]
     sizes = write(chosen, Artefacts(folder, work, data, own), hits.reader(folder), out, problems=problems)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irbench.cli import options as o
-from irbench.cli.read import known_names, read_results
+from irbench.cli.read import known_names, read_results, refuse_none
 from irbench.core.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def table(
     else:
         view = {"paper": paper, "include_shortened": shortened, "mix": mix}
         made = [by_metric(found, metric or "precision", datasets=datasets, judge=judge, **view)]
+    refuse_none(folder, found)
     width = shutil.get_terminal_size((110, 24)).columns
     typer.echo(render(made, format, width=width, color=sys.stdout.isatty()), nl=False)
     raise typer.Exit(1 if problems else 0)
