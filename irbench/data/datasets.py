@@ -219,13 +219,13 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
 
 def _is_path(name: str) -> bool:
     separators = {"/", os.sep}
-    if name.endswith(".csv") or any(separator in name for separator in separators):
+    if name.lower().endswith(".csv") or any(separator in name for separator in separators):
         return True
     return Path(name).is_dir() and name not in recipes.names("datasets")
 
 
 def _own(path: Path) -> Dataset:
-    kind = "csv" if path.suffix == ".csv" else "folders"
+    kind = "csv" if path.suffix.lower() == ".csv" else "folders"
     loader, schema = LOADERS.load(kind), LOADERS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
     readable = legal_name(stem, "images")[: LONGEST - 7].rstrip("-._")  # room for the digest

@@ -1,8 +1,9 @@
 """The user's own images, listed in a .csv file: path,label,split and optionally a box x1,y1,x2,y2."""
 
 import csv
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +18,11 @@ from irbench.data.loaders.files import numbered
 _SPLITS = ("train", "gallery", "query")
 _NEEDED = ("path", "label", "split")
 _BOX = ("x1", "y1", "x2", "y2")
+_MORE = "\0"  # the key of what a row has too many
+# the columns of Open Metric Learning, whose split "validation" has a role for each image
+_ROLES = {"query": "is_query", "gallery": "is_gallery"}
+_ALSO_CALLED = {"x_1": "x1", "y_1": "y1", "x_2": "x2", "y_2": "y2"}
+_TRUE = ("true", "1", "1.0")
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,8 @@ class CsvLoader:
     """One image per line; a path is absolute or relative to the file's folder, a label is any text.
 
     An image may be in several splits, once in each. Without rows of split train, the gallery is the training set.
+    Also read are columns separated by ; or tabs, an index column without a name, and the columns is_query and
+    is_gallery, with which Open Metric Learning divides the split "validation".
     """
 
     marker: ClassVar[str] = ""
@@ -58,46 +66,93 @@ def _ids(paths: Sequence[str], folder: Path) -> tuple[str, ...]:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows, each with its line number under "line"."""
+    """Return the rows in the words of irbench, each with its line number under "line"."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", skipinitialspace=True, strict=True)
-            _check_header(path, reader.fieldnames or [])
-            return [_checked(row, f"{path}, line {reader.line_num}") | {"line": str(reader.line_num)} for row in reader]
+            delimiter = _delimiter(file.readline())
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter, restkey=_MORE, skipinitialspace=True, strict=True)
+            names = [name.strip().lower() for name in reader.fieldnames or []]
+            reader.fieldnames = [_ALSO_CALLED.get(name, name) for name in names]
+            _check_header(path, reader.fieldnames)
+            return [
+                row | {"line": str(reader.line_num)}
+                for read in reader
+                for row in _checked(read, f"{path}, line {reader.line_num}", path.parent)
+            ]
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a .csv file in UTF-8 ({error})", code="bad-csv") from None
+
+
+def _delimiter(header: str) -> str:
+    """Return what separates the columns: the first of , ; and tab that leaves the needed names."""
+
+    def names(delimiter: str) -> set[str]:
+        return {name.strip(' "\r\n\ufeff').lower() for name in header.split(delimiter)}
+
+    return next((one for one in ",;\t" if names(one) >= set(_NEEDED)), ",")
 
 
 def _check_header(path: Path, names: Sequence[str]) -> None:
     for name in _NEEDED:
         if name not in names:
             raise DataError(
-                f"{path}: its first line has no column '{name}'{nearest(name, names)}; needed are {_NEEDED}",
+                f"{path}: its first line has no column '{name}'{nearest(name, names)}; needed are {_NEEDED}, "
+                "separated by , ; or tabs",
                 code="missing-column",
             )
+    for name in names:
+        if name and names.count(name) > 1:
+            raise DataError(f"{path}: its first line has two columns '{name}'", code="bad-csv")
 
 
-def _checked(row: dict[str, str], where: str) -> dict[str, str]:
-    if "" in row or None in row.values():
+def _checked(row: dict[str, str], where: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Yield the row, or one for each split that Open Metric Learning's columns put its image into."""
+    if _MORE in row or None in row.values():
         raise DataError(
             f"{where}: more or fewer columns than in the first line; quote texts with a comma", code="bad-csv"
         )
+    row.pop("", None)  # an index without a name, as pandas writes it
     row |= {name: row[name].strip() for name in _NEEDED}
     for name in _NEEDED:
         if not row[name] or "\0" in row[name]:
             raise DataError(f"{where}: column '{name}' is empty or contains a zero byte", code="empty-value")
-    if row["split"] not in _SPLITS:
-        raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query", code="unknown-choice")
-    return row | {"path": Path(os.path.normpath(row["path"])).as_posix()}  # ./b.jpg is b.jpg
+    place = {"path": Path(os.path.normpath(_separated(row["path"], folder))).as_posix()}  # ./b.jpg is b.jpg
+    yield from (row | place | {"split": split} for split in _splits(row, where))
+
+
+def _splits(row: Mapping[str, str], where: str) -> Sequence[str]:
+    if row["split"] in _SPLITS:
+        return [row["split"]]
+    roles = [split for split, column in _ROLES.items() if row.get(column, "").strip().lower() in _TRUE]
+    if row["split"] == "validation" and roles:
+        return roles
+    raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query", code="unknown-choice")
+
+
+def _separated(path: str, folder: Path) -> str:
+    r"""Return a path that was written on Windows, images\1.jpg, with the separators of this system."""
+    other = path.replace("\\", "/")
+    return other if other != path and not (folder / path).exists() and (folder / other).exists() else path
 
 
 def _boxes(rows: list[dict[str, str]], path: Path) -> NDArray[np.int32]:
-    boxes = np.empty((len(rows), 4), np.int32)
-    for place, row in enumerate(rows):
-        try:
-            boxes[place] = [round(float(row[corner])) for corner in _BOX]
-        except (ValueError, OverflowError):
-            raise DataError(
-                f"{path}, line {row['line']}: x1,y1,x2,y2 are four numbers of pixels", code="bad-box"
-            ) from None
-    return boxes
+    boxes = np.array([[_number(row[corner]) for corner in _BOX] for row in rows])
+    bad = ~(np.abs(boxes) < 2**31).all(axis=1)
+    if bad.any():
+        line = rows[int(bad.argmax())]["line"]
+        raise DataError(f"{path}, line {line}: x1,y1,x2,y2 are four numbers of pixels", code="bad-box")
+    if (boxes <= 1).all():
+        raise DataError(
+            f"{path}: no x1,y1,x2,y2 is larger than 1: boxes are in pixels, so multiply shares of an image by its width "
+            "and height",
+            code="bad-box",
+        )
+    return boxes.round().astype(np.int32)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -130,6 +130,44 @@ def test_own_list_with_boxes(tmp_path):
         with raises(DataError, "bad-box", "m.csv, line 3", "x1,y1,x2,y2"):
             listed(tmp_path / "m.csv", text.replace("5,6,7,8", f"5,6,7,{wrong}"), crop="bbox")
 
+    shares = text.replace("1,2,3.6,4", "0.1,0.1,0.9,1.0").replace("5,6,7,8", "0,0,1,1")
+    with raises(DataError, "bad-box", "m.csv", "pixels"):
+        listed(tmp_path / "m.csv", shares, crop="bbox")
+
+
+SAME = "path,label,split\na.jpg,x,train\nb.jpg,x,gallery\nc.jpg,x,query\nd.jpg,y,gallery\n"
+OML = (
+    "label,path,split,is_query,is_gallery,x_1,y_1,x_2,y_2\nx,a.jpg,train,,,1,1,9,9\n"
+    "x,b.jpg,validation,False,True,1,1,9,9\nx,c.jpg,validation,True,False,1,1,9,9\ny,d.jpg,validation,0.0,1.0,1,1,9,9\n"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"{i},{line}\n" if i else f",{line}\n" for i, line in enumerate(SAME.splitlines())),  # pandas
+        SAME.replace(",", ";"),
+        SAME.replace(",", "\t"),
+        SAME.replace("path,label,split", " Path ,LABEL, Split"),
+        SAME.replace("path,label,split", '"path","label","split"').replace(",", ";"),
+        OML,
+    ],
+    ids=["index", "semicolons", "tabs", "case", "quoted", "oml"],
+)
+def test_own_list_as_other_programs_write_it(tmp_path, text):
+    benchmark, expected = (listed(tmp_path / f"{n}.CSV", one) for n, one in enumerate((text, SAME)))
+    assert ids_by_split(benchmark) == ids_by_split(expected)
+    assert label_of(benchmark) == label_of(expected)
+
+
+def test_own_list_written_on_windows(tmp_path):
+    tree(tmp_path, {"in/a.jpg": "", "in/b.jpg": "", "in\\c.jpg": ""})
+    text = "path,label,split\nin\\a.jpg,x,gallery\nin\\b.jpg,x,query\nin\\c.jpg,y,gallery\n"
+    benchmark = listed(tmp_path / "m.csv", text)
+    assert ids_by_split(benchmark) == {
+        "train": ["in/a.jpg", "in\\c.jpg"], "gallery": ["in/a.jpg", "in\\c.jpg"], "queries": ["in/b.jpg"],
+    }  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("text", "code", "named"),
@@ -137,6 +175,9 @@ def test_own_list_with_boxes(tmp_path):
         ("", "missing-column", ["'path'"]),
         ("path,lable,split\n", "missing-column", ["'label'", "'lable'"]),
         ("path,label,split\n", "no-images", ["train"]),
+        ("path,label,split,Path\na.jpg,x,gallery,b.jpg\n", "bad-csv", ["'path'"]),
+        ("path|label|split\na.jpg|x|gallery\n", "missing-column", ["'path'", "tabs"]),
+        ("path,label,split,is_query,is_gallery\na.jpg,x,validation,0,0\n", "unknown-choice", ["line 2", "validation"]),
         ("path,label,split\na.jpg,x\n", "bad-csv", ["line 2"]),
         ("path,label,split\na.jpg,x,gallery,y\n", "bad-csv", ["line 2"]),
         ("path,label,split\na.jpg,x,gallery\nb.jpg,,query\n", "empty-value", ["line 3", "'label'"]),
