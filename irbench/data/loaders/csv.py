@@ -144,8 +144,8 @@ def _boxes(rows: list[dict[str, str]], path: Path) -> NDArray[np.int32]:
         raise DataError(f"{path}, line {line}: x1,y1,x2,y2 are four numbers of pixels", code="bad-box")
     if (boxes <= 1).all():
         raise DataError(
-            f"{path}: no x1,y1,x2,y2 is larger than 1: boxes are in pixels, so multiply shares of an image by its width "
-            "and height",
+            f"{path}: no x1,y1,x2,y2 is larger than 1: boxes are in pixels, so multiply shares of an image by its "
+            "width and height",
             code="bad-box",
         )
     return boxes.round().astype(np.int32)

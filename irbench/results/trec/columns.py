@@ -14,6 +14,7 @@ from irbench.core.errors import DataError, MissingLibrary
 from irbench.results.trec.entries import Entries, RunLine
 
 NEEDED = ("query_id", "doc_id", "score")
+_RANK = "rank"  # may be there as well
 
 
 class ParquetFormat:
@@ -64,7 +65,8 @@ def read_parquet(path: Path) -> Iterator[RunLine]:
         with ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow.names)
             lines = count(1)
-            for batch in file.iter_batches(columns=list(NEEDED)):
+            wanted = [name for name in (*NEEDED, _RANK) if name in file.schema_arrow.names]
+            for batch in file.iter_batches(columns=wanted):
                 for row in batch.to_pylist():
                     yield _run_line(path, next(lines), row)
     except pa.ArrowException as error:
@@ -100,4 +102,15 @@ def _run_line(path: Path, line: int, row: Mapping[str, Any]) -> RunLine:
             "number are needed",
             code="bad-run-file",
         )
-    return RunLine(line, str(query), str(image), value)
+    return RunLine(line, str(query), str(image), value, _rank(path, line, row))
+
+
+def _rank(path: Path, line: int, row: Mapping[str, Any]) -> int | None:
+    """Return the rank, for those who write one: it must not contradict the scores."""
+    rank = row.get(_RANK)
+    if rank is None or rank == "":
+        return None
+    try:
+        return int(float(rank))
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"{path}, line {line}: rank '{rank}' is no number", code="bad-run-file") from None

@@ -5,6 +5,8 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from raising import raises
 
@@ -141,6 +143,15 @@ def test_bad_files_names_and_columns(benchmark, tmp_path, run):
         table.write_text(text)
         with raises(DataError, code, table, *named):
             take(table)
+    for lines in ("ü,gallery/1,1,0.1\nü,gallery/2,2,0.9\n", "ü,gallery/1,first,0.5\n"):
+        table.write_text("query_id,doc_id,rank,score\n" + lines)
+        rows = [line.split(",") for line in lines.splitlines()]
+        columns = {name: [row[n] for row in rows] for n, name in enumerate(("query_id", "doc_id", "rank"))}
+        columns["score"] = [float(row[3]) for row in rows]
+        pq.write_table(pa.table(columns), table.with_suffix(".parquet"))
+        for path in (table, table.with_suffix(".parquet")):
+            with raises(DataError, "bad-run-file", path, "rank"):
+                take(path)
     (tmp_path / "x.parquet").write_bytes(b"PAR1 is not enough")
     with raises(DataError, "bad-run-file", tmp_path / "x.parquet"):
         take(tmp_path / "x.parquet")
