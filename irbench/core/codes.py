@@ -63,6 +63,7 @@ CODES: Mapping[str, str] = {
     "missing-images": "listed images that are not on disk",
     "no-boxes": "a data set without bounding boxes",
     "no-images": "a split or folder without images",
+    "no-positives": "no query has an image of its class in the gallery",
     "not-found": "a data set that is not where it is looked for",
     "too-few-classes": "a data set with too few classes for the protocol",
     "too-few-images": "classes with too few images",

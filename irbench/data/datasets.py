@@ -17,6 +17,7 @@ from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
+from irbench.data.relevance import demand_positives
 
 PROTOCOLS = ("closed-set", "metric-learning")
 CROPS = ("none", "bbox")
@@ -251,7 +252,7 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
             mirror=dataset.head.mirror,
         )
 
-    return Benchmark(
+    benchmark = Benchmark(
         name=dataset.name,
         protocol=protocol,
         crop=crop,
@@ -261,6 +262,12 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
         ks=dataset.head.ks,
         top_k=dataset.head.top_k,
     )
+    names = collection.classes or ()
+    demand_positives(
+        benchmark, *({names[label] for label in collection.labels[rows]} if names else ()
+                     for rows in (split.queries, split.gallery))
+    )  # fmt: skip
+    return benchmark
 
 
 def _boxes(dataset: Dataset, collection: Collection) -> NDArray[np.int32]:

@@ -19,6 +19,7 @@ from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavai
 from irbench.core.ranking import Ranking
 from irbench.data import datasets
 from irbench.data.pixels import drop_unreadable
+from irbench.data.relevance import demand_positives
 from irbench.data.sources import Source
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
@@ -146,6 +147,7 @@ class Experiment:
             )
         if self.objects is not None:
             self.objects.check()
+            demand_positives(self.benchmark)
         if self.cell.origin == "recipe":
             with suppress(Unavailable):  # a reason to skip the cell, found again when it is run
                 self.builder.check()

@@ -127,7 +127,7 @@ def test_half_of_every_class_is_left_out_to_be_added_later():
 
 
 def test_of_single_images_none_can_be_added_later(tmp_path):
-    (tmp_path / "mine.csv").write_text("path,label,split\na.png,x,gallery\nb.png,y,gallery\nb.png,y,query\n")
+    (tmp_path / "mine.csv").write_text("path,label,split\na.png,x,gallery\nb.png,y,gallery\nc.png,y,query\n")
     with raises(UsageError, "too-few-images", "mine-"):
         datasets.load(tmp_path / "mine.csv", incremental=True, files_must_exist=False)
 

@@ -49,9 +49,11 @@ class CsvLoader:
         rows = _rows(root)
         splits = np.array([row["split"] for row in rows])
         train, gallery, queries = (np.flatnonzero(splits == split) for split in _SPLITS)
+        names = [row["label"] for row in rows]
         return Collection(
             ids=_ids([row["path"] for row in rows], root.parent),
-            labels=numbered([row["label"] for row in rows]),
+            labels=numbered(names),
+            classes=tuple(sorted(set(names))),
             split=Split(train=train if len(train) else gallery, gallery=gallery, queries=queries),
             boxes=(lambda: _boxes(rows, root)) if rows and set(_BOX) <= rows[0].keys() else None,
         )

@@ -54,6 +54,7 @@ class FoldersLoader:
         every = [image for part in found.values() for image in part]
         return Collection(
             ids=tuple(id_ for _, id_ in every),
-            labels=numbered([name for name, _ in every]),
+            labels=numbered(names := [name for name, _ in every]),
+            classes=tuple(sorted(set(names))),
             split=Split(train=train, gallery=gallery, queries=rows["query"]),  # type: ignore[arg-type] # one is there
         )

@@ -115,7 +115,7 @@ def test_own_list_names_a_photograph_in_several_ways(tmp_path):
     assert benchmark.gallery.ids == ("b.jpg", "a.jpg")
     assert benchmark.queries.ids == ("b.jpg", "../d.jpg", "c/e.jpg")
     (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
-    text = f"path,label,split\nb.jpg,x,gallery\n{tmp_path}/b.jpg,x,query\n"
+    text = f"path,label,split\nb.jpg,x,gallery\na.jpg,x,gallery\n{tmp_path}/b.jpg,x,query\n"
     assert listed(tmp_path / "mine.csv", text).queries.ids == ("b.jpg",)
     assert listed(tmp_path / "mine.csv", text.replace(str(tmp_path), "link")).queries.ids == ("b.jpg",)
     assert benchmark.own_rows.tolist() == [0, -1, -1]
@@ -199,6 +199,23 @@ def test_own_list_in_another_encoding(tmp_path):
         datasets.load(tmp_path / "mine.csv")
 
 
+@pytest.mark.parametrize(
+    ("held", "asked", "named"),
+    [
+        ("1", "1.0", ["number", "'1'", "'1.0'"]),
+        ("Cat", "cat", ["capital"]),
+        ("a cat", "a  cat", ["white space"]),
+        ("caf\u00e9", "cafe\u0301", ["Unicode", "caf\\xe9"]),
+        ("cat", "dog", ["'dog'", "'cat'"]),
+    ],
+)
+def test_classes_that_queries_and_gallery_do_not_share_are_explained(tmp_path, held, asked, named):
+    with raises(DataError, "no-positives", "1 queries", *named):
+        listed(tmp_path / "m.csv", f"path,label,split\na.jpg,{held},gallery\nb.jpg,{asked},query\n")
+    with raises(DataError, "no-positives", *named):
+        datasets.load(tree(tmp_path / "own", {f"gallery/{held}/a.png": "", f"query/{asked}/b.png": ""}))
+
+
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 
@@ -214,7 +231,7 @@ def test_any_list_that_is_well_formed_is_read_back_or_refused_by_name(tmp_path, 
     try:
         benchmark = datasets.load(tmp_path / "fuzz.csv", files_must_exist=False)
     except IrbenchError as error:
-        assert error.code in {"no-images", "duplicate-image", "empty-value", "two-labels"}  # noqa: PT017
+        assert error.code in {"no-images", "duplicate-image", "empty-value", "two-labels", "no-positives"}  # noqa: PT017
         return
     by_split = {part: [] for part in ("train", "gallery", "query")}
     for path, label, part in rows:
