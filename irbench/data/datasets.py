@@ -15,6 +15,7 @@ from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
+from irbench.data import copies
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
 from irbench.data.relevance import demand_positives
@@ -214,6 +215,7 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
         "ks": list(benchmark.ks),
         "top_k": benchmark.top_k,
         "shortened": dict(benchmark.shortened),
+        "remarks": list(benchmark.remarks),
         "fingerprint": benchmark.fingerprint,
     }
 
@@ -262,6 +264,8 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
         ks=dataset.head.ks,
         top_k=dataset.head.top_k,
     )
+    if dataset.own is not None:
+        benchmark = replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark)))
     names = collection.classes or ()
     demand_positives(
         benchmark, *({names[label] for label in collection.labels[rows]} if names else ()

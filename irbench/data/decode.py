@@ -1,6 +1,6 @@
 """Decoding of one image file to one RGB image, by fixed rules.
 
-- JPEG, PNG, WebP, BMP and GIF (of an animation the first frame); no other format, whatever the file's name. A
+- JPEG, PNG, WebP, BMP, TIFF, AVIF and GIF (of several images the first); no other format, whatever the file's name. A
   truncated file is an error, not a partly grey image.
 - Rotated by its EXIF orientation, before it is cropped to a box.
 - Transparency is composited on white. Palettes are looked up. Grey becomes three equal channels; 16-bit grey is
@@ -22,8 +22,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from irbench.core.errors import DataError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
 MAX_BYTES = 1 << 29
 
@@ -114,8 +114,13 @@ def _check_size(image: Image.Image) -> None:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise DataError("its pixels are floating-point numbers, whose range is not known", code="unreadable-image")
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip to white
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        grey = np.asarray(image).astype(np.int64)
+        if isinstance(clear := image.info.get("transparency"), int):  # this grey alone is transparent
+            grey = np.where(grey == clear, (1 << 16) - 1, grey)
+        return Image.fromarray((grey >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
     rgba = image.convert("RGBA")

@@ -70,6 +70,7 @@ def left_out_of(facts: Dataset) -> Iterator[str]:
         yield f"{facts.without_positives} of {facts.queries} queries have no positive in the gallery and are left out"
     if facts.bad_images:
         yield f"{facts.bad_images} unreadable images were skipped (--on-bad-image skip)"
+    yield from facts.remarks
 
 
 def _reasons(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:

@@ -53,6 +53,7 @@ class Dataset:
     classes: Count
     without_positives: Count = 0  # queries without a relevant image in the gallery, left out of every mean
     bad_images: Count = 0  # unreadable images that were skipped on request
+    remarks: tuple[str, ...] = ()  # see Benchmark
     incremental: Count = (
         0  # of the gallery, images that were not trained on and were added after the others were indexed
     )
@@ -71,6 +72,7 @@ class Dataset:
             classes=benchmark.classes,
             without_positives=int((benchmark.positives == 0).sum()),
             bad_images=bad_images,
+            remarks=benchmark.remarks,
             incremental=benchmark.incremental,
         )
 

@@ -33,6 +33,7 @@ class Collection:
     boxes: Callable[[], NDArray[np.int32]] | None = None  # reads [N,4] x1, y1, x2, y2; None: there are no boxes
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3] where the images are not files
     unused: tuple[str, ...] = ()  # images of the data set that are in no split
+    remarks: tuple[str, ...] = ()  # what was passed over in reading, for whoever reads the numbers
     classes: tuple[str, ...] | None = None  # the name of each label, where labels are numbered from 0
 
 

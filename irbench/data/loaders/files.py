@@ -1,7 +1,8 @@
 """Readers of lists, tables and folders. Every `DataError` names the file, and the line or row."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,27 @@ def image_files(folder: Path) -> list[str]:
             for entry in entries
             if os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122 -- a million of them
             and not entry.name.startswith(".")
-            and (entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not _is_folder(entry)))
+            and _is_file(entry)
         )
+
+
+def passed_over(root: Path, parts: Iterable[str]) -> Iterator[str]:
+    """Yield remarks on files in the class folders of `root/part` that are no images, and on classes without images."""
+    suffixes: Counter[str] = Counter()
+    emptied = set()
+    for part in parts:
+        for name in folders(root / part):
+            with os.scandir(root / part / name) as entries:
+                files = {entry.name for entry in entries if _is_file(entry) and not entry.name.startswith(".")}
+            images = set(image_files(root / part / name))
+            suffixes.update(os.path.splitext(file)[1].lower() or file for file in files - images)  # noqa: PTH122
+            emptied |= {name} if files and not images else set()
+    if suffixes:
+        counts = ", ".join(f"{suffix} {count}" for suffix, count in suffixes.most_common(6))
+        yield f"{suffixes.total()} files are of no known kind of image and were passed over: {counts}"
+    if emptied:
+        some = ", ".join(sorted(emptied)[:6]) + (" …" if len(emptied) > 6 else "")
+        yield f"{len(emptied)} classes have files but no image among them: {some}"
 
 
 def classes_of(root: Path, below: str) -> list[tuple[str, str]]:
@@ -120,6 +140,10 @@ def numbered(names: list[str]) -> NDArray[np.int64]:
     """Return the label of each name: its place among the sorted distinct names."""
     place = {name: number for number, name in enumerate(sorted(set(names)))}
     return np.array([place[name] for name in names], dtype=np.int64)
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    return entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not _is_folder(entry))
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

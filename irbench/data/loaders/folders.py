@@ -8,7 +8,7 @@ import numpy as np
 
 from irbench.core.errors import DataError
 from irbench.data.loaders import Collection, Split
-from irbench.data.loaders.files import classes_of, folders, numbered
+from irbench.data.loaders.files import classes_of, folders, numbered, passed_over
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class FoldersLoader:
         is_query = place % self.config.holdout == self.config.holdout - 1
         gallery = np.flatnonzero(~is_query)
         split = Split(train=gallery, gallery=gallery, queries=np.flatnonzero(is_query))
-        return Collection(ids=tuple(id_ for _, id_ in found), labels=labels, split=split)
+        remarks = tuple(passed_over(root, [""]))
+        return Collection(ids=tuple(id_ for _, id_ in found), labels=labels, split=split, remarks=remarks)
 
     def _divided(self, root: Path, present: set[str]) -> Collection:
         found = {part: classes_of(root, f"{part}/") for part in ("train", "gallery", "query") if part in present}
@@ -56,5 +57,6 @@ class FoldersLoader:
             ids=tuple(id_ for _, id_ in every),
             labels=numbered(names := [name for name, _ in every]),
             classes=tuple(sorted(set(names))),
+            remarks=tuple(passed_over(root, found)),
             split=Split(train=train, gallery=gallery, queries=rows["query"]),  # type: ignore[arg-type] # one is there
         )

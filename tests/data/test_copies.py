@@ -1,0 +1,98 @@
+"""What is doubtful about own images is told: files passed over, queries that are in the gallery under another name."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from irbench.data import datasets
+from irbench.data.decode import decode
+
+
+def picture(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 24, 3)).astype(np.uint8)).save(path, format="PNG")
+
+
+@pytest.fixture
+def divided(tmp_path):
+    """Two classes, each with two gallery images and two queries."""
+    for number, place in enumerate(
+        f"{part}/{c}/{n}.png" for part in ("gallery", "query") for c in "ab" for n in (0, 1)
+    ):
+        picture(tmp_path / place, number)
+    return tmp_path
+
+
+def told(root):
+    return datasets.load(root).remarks
+
+
+def test_sound_images_need_no_remark(divided):
+    assert told(divided) == ()
+
+
+@pytest.mark.parametrize("link", [shutil.copy, os.link, os.symlink])
+def test_a_query_that_is_in_the_gallery_under_another_name_is_counted(divided, link):
+    (divided / "query/a/0.png").unlink()
+    link(divided / "gallery/a/1.png", divided / "query/a/0.png")
+    gallery, train = told(divided)  # the gallery is the training set
+    assert gallery.startswith("1 of 4 queries")
+    assert train.startswith("1 of 4 queries")
+    picture(divided / "train/a/0.png", 99)
+    picture(divided / "train/b/0.png", 98)
+    assert told(divided) == (gallery,)
+    shutil.copy(divided / "query/b/1.png", divided / "train/b/1.png")
+    assert told(divided) == (gallery, train)
+
+
+def test_the_same_image_with_two_labels_is_counted(divided):
+    shutil.copy(divided / "gallery/a/0.png", divided / "gallery/b/7.png")
+    (remark,) = told(divided)
+    assert remark.startswith("2 training or gallery images")
+    assert "labels" in remark
+
+
+def test_one_file_by_two_paths_in_a_list_is_one_image(divided):
+    rows = [f"gallery/{c}/{n}.png,{c},gallery" for c in "ab" for n in (0, 1)]
+    (divided / "m.csv").write_text("\n".join(["path,label,split", *rows, "query/a/0.png,a,query"]))
+    assert told(divided / "m.csv") == ()
+    (divided / "m.csv").write_text("\n".join(["path,label,split", *rows, f"{divided}/gallery/a/0.png,a,query"]))
+    (remark,) = told(divided / "m.csv")  # by its id it is left out of its own results, but it was trained on
+    assert remark == "1 of 1 queries are among the training images"
+
+
+def test_files_that_are_no_images_are_counted_and_the_classes_that_they_leave_empty_named(tmp_path):
+    for number, place in enumerate(f"{c}/{n}.png" for c in "ab" for n in range(4)):
+        picture(tmp_path / place, number)
+    for name in ("a/notes.txt", "a/more.TXT", "c/x.heic", "c/y.heic", "c/.hidden"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    files, emptied = told(tmp_path)
+    assert files.startswith("4 files")
+    assert ".txt 2" in files
+    assert ".heic 2" in files
+    assert emptied.startswith("1 classes")
+    assert emptied.endswith(": c")
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "tif", "tiff", "avif"])
+def test_images_of_rarer_suffixes_are_read(tmp_path, suffix):
+    for number, c in enumerate("ab"):
+        for n in range(3):
+            path = tmp_path / c / f"{n}.{suffix}"
+            path.parent.mkdir(exist_ok=True)
+            kind = {"jfif": "JPEG", "jpe": "JPEG", "avif": "AVIF"}.get(suffix, "TIFF")
+            Image.new("RGB", (16, 16), (250, 20 * number, 6 * n)).save(path, format=kind)
+    assert len(datasets.load(tmp_path).gallery) == 4
+    assert told(tmp_path) == ()
+    red, *others = decode((tmp_path / "a" / f"0.{suffix}").read_bytes()).getpixel((8, 8))
+    assert red > 230
+    assert max(others) < 40
+
+
+def test_the_transparent_grey_of_16_bits_is_white(tmp_path):
+    Image.fromarray(np.array([[500, 40_000]], np.uint16)).save(tmp_path / "g.png", transparency=500)
+    assert np.asarray(decode((tmp_path / "g.png").read_bytes()))[0].tolist() == [[255] * 3, [40_000 >> 8] * 3]
