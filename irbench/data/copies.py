@@ -37,11 +37,11 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
         if len({splits[split].labels[row] for split, row in labelled}) > 1:
             conflicting.update(splits[split].ids[row] for split, row in labelled)
     if held:
-        yield f"{len(held)} of {len(benchmark.queries)} queries are in the gallery under another name"
+        yield f"queries that are in the gallery under another name: {len(held)} of {len(benchmark.queries)}"
     if trained:
-        yield f"{len(trained)} of {len(benchmark.queries)} queries are among the training images"
+        yield f"queries that are among the training images: {len(trained)} of {len(benchmark.queries)}"
     if conflicting:
-        yield f"{len(conflicting)} training or gallery images are copies of one another with different labels"
+        yield f"training or gallery images that are copies of others with another label: {len(conflicting)}"
 
 
 def _same(splits: Mapping[str, ImageSet]) -> Iterator[list[_Place]]:

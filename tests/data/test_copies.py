@@ -39,8 +39,9 @@ def test_a_query_that_is_in_the_gallery_under_another_name_is_counted(divided, l
     (divided / "query/a/0.png").unlink()
     link(divided / "gallery/a/1.png", divided / "query/a/0.png")
     gallery, train = told(divided)  # the gallery is the training set
-    assert gallery.startswith("1 of 4 queries")
-    assert train.startswith("1 of 4 queries")
+    assert "gallery" in gallery
+    assert "training" in train
+    assert {remark.partition(": ")[2] for remark in (gallery, train)} == {"1 of 4"}
     picture(divided / "train/a/0.png", 99)
     picture(divided / "train/b/0.png", 98)
     assert told(divided) == (gallery,)
@@ -51,8 +52,8 @@ def test_a_query_that_is_in_the_gallery_under_another_name_is_counted(divided, l
 def test_the_same_image_with_two_labels_is_counted(divided):
     shutil.copy(divided / "gallery/a/0.png", divided / "gallery/b/7.png")
     (remark,) = told(divided)
-    assert remark.startswith("2 training or gallery images")
-    assert "labels" in remark
+    assert "label" in remark
+    assert remark.endswith(": 2")
 
 
 def test_one_file_by_two_paths_in_a_list_is_one_image(divided):
@@ -61,7 +62,7 @@ def test_one_file_by_two_paths_in_a_list_is_one_image(divided):
     assert told(divided / "m.csv") == ()
     (divided / "m.csv").write_text("\n".join(["path,label,split", *rows, f"{divided}/gallery/a/0.png,a,query"]))
     (remark,) = told(divided / "m.csv")  # by its id it is left out of its own results, but it was trained on
-    assert remark == "1 of 1 queries are among the training images"
+    assert remark == "queries that are among the training images: 1 of 1"
 
 
 def test_files_that_are_no_images_are_counted_and_the_classes_that_they_leave_empty_named(tmp_path):
@@ -71,11 +72,10 @@ def test_files_that_are_no_images_are_counted_and_the_classes_that_they_leave_em
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     files, emptied = told(tmp_path)
-    assert files.startswith("4 files")
+    assert ": 4 (" in files
     assert ".txt 2" in files
     assert ".heic 2" in files
-    assert emptied.startswith("1 classes")
-    assert emptied.endswith(": c")
+    assert emptied.endswith(": 1 (c)")
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "tif", "tiff", "avif"])

@@ -123,10 +123,10 @@ def passed_over(root: Path, parts: Iterable[str]) -> Iterator[str]:
             emptied |= {name} if files and not images else set()
     if suffixes:
         counts = ", ".join(f"{suffix} {count}" for suffix, count in suffixes.most_common(6))
-        yield f"{suffixes.total()} files are of no known kind of image and were passed over: {counts}"
+        yield f"files that were passed over, being of no known kind of image: {suffixes.total()} ({counts})"
     if emptied:
         some = ", ".join(sorted(emptied)[:6]) + (" …" if len(emptied) > 6 else "")
-        yield f"{len(emptied)} classes have files but no image among them: {some}"
+        yield f"classes that have files but no image: {len(emptied)} ({some})"
 
 
 def classes_of(root: Path, below: str) -> list[tuple[str, str]]:
