@@ -15,14 +15,18 @@ from irbench.retrievers.classify import ClassifyRetriever, Config
 from irbench.runtime.machine import Runtime
 
 
-def retriever(runtime: Runtime, encoder: str = "ft-clip") -> ClassifyRetriever:
-    cell = Cell(method="classify", dataset="digits", scale="tiny", epochs=2)
+def retriever(runtime: Runtime, encoder: str = "ft-clip", *, cosine: bool = False) -> ClassifyRetriever:
+    overrides = (("ft-clip.cosine", cosine),)
+    cell = Cell(method="classify", dataset="digits", scale="tiny", epochs=2, overrides=overrides)
     return ClassifyRetriever(Config(encoder=encoder), runtime, Builder(cell, runtime))
 
 
 @pytest.mark.slow
-def test_rankings_are_those_of_a_loop_over_classes_and_images(images: ImageSet, runtime: Runtime) -> None:
-    made = retriever(runtime)
+@pytest.mark.parametrize("cosine", [True, False])
+def test_rankings_are_those_of_a_loop_over_classes_and_images(
+    images: ImageSet, runtime: Runtime, *, cosine: bool
+) -> None:
+    made = retriever(runtime, cosine=cosine)
     trained, k = images.take(np.arange(0, 40, 2)), 25
     made.train(trained)
     made.index(images)
@@ -30,8 +34,11 @@ def test_rankings_are_those_of_a_loop_over_classes_and_images(images: ImageSet, 
     made.remove(removed)
     found = made.search(images, k)
 
-    vectors = made._encoder.encode(images).array
-    posterior = made._encoder.classify(vectors)
+    vectors, features = made._encoder.encode(images).array, made._encoder.features(images).array
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert (lengths == pytest.approx(1)) == cosine
+    assert vectors == pytest.approx(features / np.linalg.norm(features, axis=1, keepdims=True) * lengths, abs=1e-6)
+    posterior = made._encoder.classify(features)
     assert np.exp(posterior).sum(axis=1) == pytest.approx(1)
     numbers = {label: number for number, label in enumerate(np.unique(trained.labels))}
     known = {id_: numbers[label] for id_, label in zip(trained.ids, trained.labels, strict=True)}

@@ -45,6 +45,13 @@ def test_every_crop_is_a_square_of_its_own_image(images_uint8, mirror, wanted):
     assert len(corners) > 10  # rows and columns are drawn apart
 
 
+@pytest.mark.parametrize("crop_area", [0.0, 0.5])
+def test_crops_in_training_may_be_smaller_than_the_input(images_uint8, crop_area):
+    whole = replace(PLAIN, image_size=3, crop_area=crop_area)
+    smaller = replace(PLAIN, image_size=7, train_size=3, crop_area=crop_area)
+    assert see(images_uint8, smaller).equal(see(images_uint8, whole))
+
+
 def test_an_image_of_the_input_size_is_left_whole(images_uint8):
     config = replace(PLAIN, image_size=8, mirror=False)
     assert see(images_uint8, config).equal(to_float(images_uint8))
