@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
     """Read the named folder, or the default one; report on standard error which it is and what cannot be read.
 
-    Returns the folder, the results with today's scores (the files stay as they are), and what cannot be read. A folder
-    without any is a `UsageError`.
+    Returns the folder, the results with today's scores (the files stay as they are), and what cannot be read.
     """
     from irbench.results import hits
     from irbench.results.files import default_folder, read_all
@@ -29,8 +28,6 @@ def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
         typer.echo(f"results from {folder}", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
-    if not found:
-        raise UsageError(f"no results in {folder}: irbench run makes some, see --results", code="no-results")
     done = rescore(found, hits.reader(folder))
     if done.changed or done.problems:
         typer.echo(_about_scores(len(done.changed), len(done.problems)), err=True)

@@ -41,7 +41,6 @@ def table(
     results: o.ResultsOut = None,
 ) -> None:
     """Print a table of stored results, by metric, or row by row as in the paper."""
-    from irbench.report.quantities import subject
     from irbench.report.render import FORMATS, render
     from irbench.report.table import table as by_metric
     from irbench.results import hits
@@ -51,8 +50,6 @@ def table(
         raise UsageError(
             "--table is about the paper's own rows: leave out --metric, --mix and --no-paper", code="unused-option"
         )
-    if metric is not None:
-        subject(metric)  # refuses a name that is none
     folder, found, problems = read_results(results)
     datasets, judge = known_names(dataset or (), found)[0], hits.reader(folder)
     if table is not None:
