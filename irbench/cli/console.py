@@ -82,9 +82,12 @@ def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
     for one in retrieved:
         print(one.image)
         width = max((len(a.image) for a in one.results), default=0)
+        named = max((len(a.class_name) for a in one.results), default=0)
         for a in one.results:
             path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
-            print(f"{a.rank:4}. {a.image:<{width}}  class {a.label:<5} score {a.score:10.4f}{path}")
+            print(f"{a.rank:4}. {a.image:<{width}}  class {a.class_name:<{named}} score {a.score:10.4f}{path}")
+        if len(one.results) < one.asked:
+            print(f"      {len(one.results)} of the {one.asked} results that were asked for: there are no more")
 
 
 def _say(line: str) -> None:

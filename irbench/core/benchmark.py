@@ -102,6 +102,7 @@ class Benchmark:
     incremental: int = 0  # number of gallery images, the last ones, that are added after training and indexing
     shortened: dict[str, int] = field(default_factory=dict)  # {"max_queries": 100} where only some are evaluated
     remarks: tuple[str, ...] = ()  # what stands under every table: files that were passed over, copies of queries
+    class_names: tuple[str, ...] = ()  # of each label; empty where the data set does not name them
     loaded: tuple[str, str] | None = None  # the name, and a digest of all that it held, when it was loaded
 
     def __post_init__(self) -> None:

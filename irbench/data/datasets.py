@@ -242,6 +242,9 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
     boxes = _boxes(dataset, collection) if crop == "bbox" else None
     split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection)
     labels = _dense(collection.labels, split)
+    names = collection.classes or ()
+    used = np.concatenate([split.train, split.gallery, split.queries])
+    named = {int(labels[row]): names[collection.labels[row]] for row in used.tolist()} if names else {}
 
     def images(name: str, rows: NDArray[np.int64]) -> ImageSet:
         return ImageSet(
@@ -263,10 +266,10 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
         queries=images("queries", split.queries),
         ks=dataset.head.ks,
         top_k=dataset.head.top_k,
+        class_names=tuple(named[label] for label in range(len(named))),
     )
     if dataset.own is not None:
         benchmark = replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark)))
-    names = collection.classes or ()
     demand_positives(
         benchmark, *({names[label] for label in collection.labels[rows]} if names else ()
                      for rows in (split.queries, split.gallery))

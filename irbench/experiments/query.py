@@ -22,6 +22,7 @@ class RetrievedImage:
     row: int  # of the gallery
     image: str
     label: int
+    class_name: str  # the label itself, where the data set does not name its classes
     score: float
     identifier: tuple[int, ...] | None  # the codes that led to it, where the retriever generates identifiers
 
@@ -32,6 +33,7 @@ class Retrieved:
 
     image: str
     results: tuple[RetrievedImage, ...]
+    asked: int  # results that were asked for
 
 
 def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retrieved]:
@@ -46,7 +48,8 @@ def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retri
     if isinstance(retriever, Trainable):
         retriever.train(benchmark.train)
     retriever.index(benchmark.gallery)
-    ranking = retriever.search(_as_queries(images, mirror=benchmark.queries.mirror), min(k, len(benchmark.gallery)))
+    queries = _as_queries(images, mirror=benchmark.queries.mirror)
+    ranking = retriever.search(queries, min(k, len(benchmark.gallery)))
     codes = retriever.identifiers().codes.tolist() if isinstance(retriever, Generative) else None
 
     def images_at(rows: Sequence[int], scores: Sequence[float]) -> Iterator[RetrievedImage]:
@@ -56,13 +59,16 @@ def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retri
                     rank=rank,
                     row=row,
                     image=benchmark.gallery.ids[row],
-                    label=int(benchmark.gallery.labels[row]),
+                    label=(label := int(benchmark.gallery.labels[row])),
+                    class_name=benchmark.class_names[label] if benchmark.class_names else str(label),
                     score=score,
                     identifier=tuple(codes[row]) if codes else None,
                 )
 
     found = zip(images, ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
-    return [Retrieved(image=str(image), results=tuple(images_at(rows, scores))) for image, rows, scores in found]
+    return [
+        Retrieved(image=str(image), results=tuple(images_at(rows, scores)), asked=k) for image, rows, scores in found
+    ]
 
 
 def _as_queries(images: Sequence[Path], *, mirror: bool) -> ImageSet:

@@ -32,6 +32,23 @@ def test_answers_name_the_gallery_image_its_class_and_score(irbench, digits: lis
     assert answered[0]["results"][0]["image"] in said
 
 
+def test_classes_of_own_images_have_their_names_and_too_few_answers_are_told(irbench, digits, tmp_path: Path) -> None:
+    data = load_digits()
+    for row in range(40):
+        path = tmp_path / "own" / f"the {'abcdefghij'[data.target[row]]}s" / f"{row}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((data.images[row] * 255 / 16).astype(np.uint8)).resize((64, 64)).save(path)
+    asked = ("query", "--method", "pixels", "--dataset", str(tmp_path / "own"), "-k", "100", str(digits[0]))
+    (one,) = json.loads(irbench(*asked, "--json").stdout)
+    first = one["results"][0]
+    assert first["class_name"] == Path(first["image"]).parent.name == "the ds"
+    assert {hit["class_name"] for hit in one["results"]} == {f"the {letter}s" for letter in "abcdefghij"}
+    assert (one["asked"], len(one["results"])) == (100, 28)  # of 3 to 6 images, every third is a query
+    said = irbench(*asked).stdout
+    assert "class the ds" in said
+    assert "28 of the 100" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [

@@ -45,7 +45,8 @@ class FoldersLoader:
         gallery = np.flatnonzero(~is_query)
         split = Split(train=gallery, gallery=gallery, queries=np.flatnonzero(is_query))
         remarks = tuple(passed_over(root, [""]))
-        return Collection(ids=tuple(id_ for _, id_ in found), labels=labels, split=split, remarks=remarks)
+        ids, named = tuple(id_ for _, id_ in found), tuple(sorted(set(classes)))
+        return Collection(ids=ids, labels=labels, split=split, remarks=remarks, classes=named)
 
     def _divided(self, root: Path, present: set[str]) -> Collection:
         found = {part: classes_of(root, f"{part}/") for part in ("train", "gallery", "query") if part in present}
