@@ -71,8 +71,9 @@ class Model:
         shape = (max(plan.batches), plan.resize_size, plan.resize_size, 3)
         self.images_uint8 = torch.randint(256, shape, dtype=torch.uint8).to(runtime.device)
         self.network = VisionNetwork(self.config)
-        self.task = Classification(self.network, np.arange(len(self.images_uint8)) % plan.num_classes, 0.1)
+        self.task = Classification(self.network, np.arange(plan.num_classes), 0.1)
         self.task.module.to(runtime.device).train()
+        self.task.classes = torch.arange(shape[0], device=runtime.device) % plan.num_classes  # of the images
 
     def freeze(self, stages: int) -> None:
         """Freeze the first stages; the optimiser begins anew."""
@@ -84,7 +85,7 @@ class Model:
         with span("augment"):
             images = augment(self.images_uint8[:batch], self.config, torch.default_generator, mirror=True)
         with span("forward"), self.runtime.autocast():
-            loss = self.task.loss(images, torch.arange(batch))
+            loss = self.task.loss(images, torch.arange(batch, device=self.runtime.device))
         with span("backward"):
             descend(loss, self.optimizer, self.task.module, 0.0)
 

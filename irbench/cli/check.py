@@ -80,27 +80,35 @@ def _check(options: CheckOptions) -> bool:
     old, new = (Artefacts(folder, *places) for folder in (baseline, results))
     limits = Limits(floor=options.floor / 100, slower=options.slower)
     compared = compare(pair_up(known, made), old, new, limits)
-    sound = not broken and not damaged
+    anything = any(one.compared for one in compared)
+    sound = anything and not broken and not damaged
     passed = sound and passes(compared, complete=options.complete, undecided=options.undecided == "pass")
-    typer.echo(_text(compared, limits, options, passed=passed), nl=False)
+    typer.echo(_text(compared, limits, options, (*broken, *damaged), passed=passed), nl=False)
     for problem in (*broken, *damaged):
         typer.echo(f"irbench: {problem}", err=True)
     if options.update:
         typer.echo(f"{update(made, new, baseline)} results are now the baseline in {baseline}", err=True)
-    elif not any(one.compared for one in compared):
+    elif not anything:
         raise UsageError(
-            f"nothing compared: {results} and {baseline} have no cell in common; see --baseline, --update",
+            f"nothing compared: {results} and {baseline} have no cell with a seed in common; see --baseline, --update",
             code="nothing-compared",
         )
     return passed
 
 
-def _text(compared: "Sequence[Comparison]", limits: "Limits", options: CheckOptions, *, passed: bool) -> str:
+def _text(
+    compared: "Sequence[Comparison]",
+    limits: "Limits",
+    options: CheckOptions,
+    problems: "Sequence[str]",
+    *,
+    passed: bool,
+) -> str:
     from irbench.report import regression as show
 
     if options.as_json or options.format == "json":
         return show.as_json(compared, limits, passed=passed)
     if options.format == "markdown":
-        return show.as_markdown(compared, limits, passed=passed)
+        return show.as_markdown(compared, limits, problems, passed=passed)
     width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
     return show.as_text(compared, limits, width=width, color=color)

@@ -87,7 +87,7 @@ def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
             path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
             print(f"{a.rank:4}. {a.image:<{width}}  class {a.class_name:<{named}} score {a.score:10.4f}{path}")
         if len(one.results) < one.asked:
-            print(f"      {len(one.results)} of the {one.asked} results that were asked for: there are no more")
+            print(f"      {len(one.results)} of the {one.asked} results that were asked for: the search found no more")
 
 
 def _say(line: str) -> None:

@@ -51,14 +51,17 @@ def _same(splits: Mapping[str, ImageSet]) -> Iterator[list[_Place]]:
         for row, id_ in enumerate(split.ids):
             by_path[split.root / id_].append((name, row))
     sizes = {path: path.stat().st_size for path in by_path if path.is_file()}
-    shared = {size for size, count in Counter(sizes.values()).items() if count > 1}
+    shared = {size for size, count in Counter(sizes.values()).items() if count > 1 and size}
     by_content: dict[object, list[_Place]] = defaultdict(list)
     for path, places in by_path.items():
-        content = _digest(path) if sizes.get(path) in shared else path
-        by_content[content] += places
+        by_content[_content(path) if sizes.get(path) in shared else path] += places
     yield from (places for places in by_content.values() if len(places) > 1)
 
 
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+def _content(path: Path) -> object:
+    """Return what two files have in common only where they are equal; one that cannot be read is like no other."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return path

@@ -141,7 +141,11 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
         _check_files(dataset, benchmark)
     if incremental:
         benchmark = make_incremental(benchmark)
-    return benchmark if max_queries is None else shorten(benchmark, max_queries)
+    if max_queries is not None:
+        benchmark = shorten(benchmark, max_queries)
+    if dataset.own is None:
+        return benchmark
+    return replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark)))
 
 
 def make_incremental(benchmark: Benchmark) -> Benchmark:
@@ -268,8 +272,6 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
         top_k=dataset.head.top_k,
         class_names=tuple(named[label] for label in range(len(named))),
     )
-    if dataset.own is not None:
-        benchmark = replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark)))
     demand_positives(
         benchmark, *({names[label] for label in collection.labels[rows]} if names else ()
                      for rows in (split.queries, split.gallery))

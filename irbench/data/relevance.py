@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal, InvalidOperation
 
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import DataError
@@ -9,8 +10,8 @@ from irbench.core.errors import DataError
 
 def _as_number(label: str) -> str:
     try:
-        return f"{float(label):g}"
-    except ValueError:
+        return str(Decimal(label).normalize())
+    except InvalidOperation:
         return label
 
 
@@ -40,11 +41,11 @@ def demand_positives(benchmark: Benchmark, asked: Collection[str] = (), held: Co
 
 def _reason(asked: set[str], held: set[str]) -> str:
     """Return what the names of classes differ in, if it is one thing, else examples."""
-    if asked & held:
+    if asked <= held:
         return "; each class has a single image there, which is the query"
     for what, form in _FORMS.items():
         same = {form(name): name for name in held}
-        for name in sorted(asked):
+        for name in sorted(asked - held):
             if form(name) in same:
                 return f": its classes differ from those of the queries in {what}, as {same[form(name)]!a} and {name!a}"
-    return f": a class of queries is '{min(asked)}', one of the gallery '{min(held)}'"
+    return f": a class of queries is '{min(asked - held)}', one of the gallery '{min(held)}'"

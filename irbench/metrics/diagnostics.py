@@ -105,7 +105,8 @@ def left_to_learn(retriever: Mapping[str, Any]) -> float | None:
 def loss_gap(report: Mapping[str, Any], loss: float | None) -> float | None:
     """Return the gap of a decoder's `loss` to the entropy lower bound, in nats per identifier for all lengths."""
     bound = report.get("entropy_lower_bound")
-    return None if loss is None or bound is None else report["num_codebooks"] * (loss - bound)
+    codes = report.get("num_codebooks")
+    return None if loss is None or bound is None or codes is None else codes * (loss - bound)
 
 
 def sample(queries: ImageSet) -> ImageSet:

@@ -47,11 +47,6 @@ class NetworkConfig:
             raise ValueError(f"image_size = {self.image_size} is larger than resize_size = {self.resize_size}")
 
     @property
-    def takes_any_size(self) -> bool:
-        """Is it no transformer, whose positions are those of one image size?"""
-        return "vit" not in self.backbone and "deit" not in self.backbone
-
-    @property
     def pretrained(self) -> bool:
         """Does the network start from published weights?"""
         return "." in self.backbone
@@ -83,7 +78,7 @@ class TimmNetwork(nn.Module):
 
     def _create(self, config: NetworkConfig, given: Sequence[Path]) -> Any:
         options: dict[str, Any] = {}
-        if not config.takes_any_size:
+        if "vit" in config.backbone or "deit" in config.backbone:
             options["img_size"] = config.image_size
         if config.drop_path:
             options["drop_path_rate"] = config.drop_path
@@ -94,6 +89,10 @@ class TimmNetwork(nn.Module):
         else:
             check_name(config.backbone)
             backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **options)
+        if getattr(config, "train_size", 0) and backbone.pretrained_cfg.get("fixed_input_size"):
+            raise RecipeError(
+                f"train_size: {config.backbone} takes images of one size, that of its positions", code="bad-value"
+            )
         if not config.final_norm and hasattr(backbone, "norm"):
             backbone.norm = nn.Identity()
         return backbone.to(memory_format=torch.channels_last)

@@ -43,12 +43,14 @@ def as_text(comparisons: Sequence[Comparison], limits: Limits, *, width: int = 1
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def as_markdown(comparisons: Sequence[Comparison], limits: Limits, *, passed: bool) -> str:
+def as_markdown(
+    comparisons: Sequence[Comparison], limits: Limits, problems: Sequence[str] = (), *, passed: bool
+) -> str:
     """Return a page of GitHub's Markdown: the outcome, what changed, a table for each data set, and the notes."""
     present = [one for one in comparisons if one.verdict != "missing"]
     counts, *limits_text = _summary(comparisons, limits)
     lines = [f"### irbench check: {'passed' if passed else 'failed'}", "", counts, ""]
-    lines += [f"- {_escaped(line)}" for line in (*_reasons(present), *_missing(comparisons))]
+    lines += [f"- {_escaped(line)}" for line in (*problems, *_reasons(present), *_missing(comparisons))]
     for dataset in dict.fromkeys(one.dataset for one in present):
         heading, rows = _rows(dataset, [one for one in present if one.dataset == dataset])
         align = [":---", *["---:"] * (len(heading) - 2), ":---"]
@@ -130,8 +132,9 @@ def _evidence(change: Change) -> str:
     )
     if change.verdict != "undecided":
         return found
-    sees = "no drop" if change.least is None else f"drops from {100 * change.least:.1f} points on"
-    return f"{found}; so many queries show {sees}"
+    if change.least is None:
+        return f"{found}; so few queries show no drop"
+    return f"{found}; where no query gains, so many show drops from {100 * change.least:.1f} points on"
 
 
 def _notes(comparisons: Sequence[Comparison]) -> Iterator[str]:

@@ -69,8 +69,7 @@ class TrainingConfig(NetworkConfig):
         for one in fields(self):
             if one.name in self.unused_keys and getattr(self, one.name) != one.default:
                 raise ValueError(f"{one.name} = {getattr(self, one.name)}: this method has no use for it")
-        if self.train_size > self.image_size or (self.train_size and not self.takes_any_size):
-            what = f"larger than image_size = {self.image_size}" if self.takes_any_size else "for convolutions alone"
-            raise ValueError(f"train_size = {self.train_size} is {what}")
+        if self.train_size > self.image_size:
+            raise ValueError(f"train_size = {self.train_size} is larger than image_size = {self.image_size}")
         if self.patience and not self.validation_share:
             raise ValueError(f"patience = {self.patience} needs a validation_share")

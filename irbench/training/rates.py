@@ -1,8 +1,8 @@
 """The choice of a learning rate by short trials on the training set, never on the queries.
 
-At the recipe's `lr`, and at that divided and multiplied by `lr_factor`, the network is trained for `lr_epochs` epochs,
-with the whole schedule in that time, without a share of the training images. The rate with the least loss on those
-images is then used on all of them.
+At the recipe's `lr`, and at that divided and multiplied by `lr_factor`, the network is trained for `lr_epochs` epochs
+after those with a frozen backbone, in one cycle of the schedule, without a share of the training images. The rate with
+the least loss on those images is then used on all of them.
 """
 
 import json
@@ -46,7 +46,15 @@ def choose_rate(
     trials = [Trial(**one) for one in json.loads(known.read_text())] if known.is_file() else []
     earlier = sum(trial.seconds for trial in trials)
     module, state = tensors(task.module), {name: value.clone() for name, value in task.state().items()}
-    short = replace(config, lr_factor=1.0, epochs=config.lr_epochs, validation_share=config.lr_share, patience=0)
+    short = replace(
+        config,
+        lr_factor=1.0,
+        epochs=config.lr_epochs,
+        cycle_epochs=0,
+        cycles=1,
+        validation_share=config.lr_share,
+        patience=0,
+    )
     for lr in rates[len(trials) :]:
         start = perf_counter()
         loss, before = _loss(replace(short, lr=lr, validate_every=config.lr_epochs), f"lr {lr:g}", train)

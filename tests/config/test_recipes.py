@@ -192,7 +192,6 @@ def test_every_shipped_recipe_is_short_and_names_its_class_file(family, path):
         (ENCODERS, "ft-clip", {"batch": -1}, "batch"),
         (ENCODERS, "ft-clip", {"lr": 0.0}, "lr"),
         (ENCODERS, "ft-clip", {"warmup": 1.5}, "warmup"),
-        (ENCODERS, "ft-clip", {"train_size": 128}, "train_size"),  # a transformer takes images of one size
         (ENCODERS, "cgd", {"train_size": 300}, "train_size"),
         (ENCODERS, "ft-clip", {"betas": [0.9, 1.0]}, "betas"),
         (ENCODERS, "cgd", {"descriptors": "SX"}, "descriptors"),

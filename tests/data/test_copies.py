@@ -49,6 +49,32 @@ def test_a_query_that_is_in_the_gallery_under_another_name_is_counted(divided, l
     assert told(divided) == (gallery, train)
 
 
+def test_remarks_are_about_what_is_asked_and_trained(divided):
+    for c in "ab":
+        for n in (0, 1):
+            shutil.copy(divided / f"gallery/{c}/{n}.png", divided / f"query/{c}/{n}.png")
+    whole, part = datasets.load(divided), datasets.load(divided, max_queries=2)
+    later = datasets.load(divided, incremental=True)
+    assert [remark.partition(": ")[2] for remark in whole.remarks] == ["4 of 4", "4 of 4"]
+    assert [remark.partition(": ")[2] for remark in part.remarks] == ["2 of 2", "2 of 2"]
+    assert [remark.partition(": ")[2] for remark in later.remarks] == ["4 of 4", "2 of 4"]
+
+
+def test_empty_files_are_copies_of_nothing(divided):
+    for place in ("gallery/a/0.png", "query/b/0.png", "gallery/b/0.png"):
+        (divided / place).write_bytes(b"")
+    assert told(divided) == ()
+
+
+def test_names_that_are_no_text_are_told_as_text(divided):
+    root = divided / "gallery" / os.fsdecode(b"caf\xe9")
+    root.mkdir()
+    (root / os.fsdecode(b"x.\xe9")).write_bytes(b"x")
+    for remark in told(divided):
+        remark.encode()
+        assert "\\udce9" in remark
+
+
 def test_the_same_image_with_two_labels_is_counted(divided):
     shutil.copy(divided / "gallery/a/0.png", divided / "gallery/b/7.png")
     (remark,) = told(divided)

@@ -21,6 +21,7 @@ from irbench.networks.backbones import FROM_SCRATCH, NetworkConfig, PublishedNet
 from irbench.networks.weights import choose_file, find_weights, load_network
 from irbench.retrievers.encoders.off_the_shelf import Config, OffTheShelfEncoder
 from irbench.runtime.cache import sha256
+from irbench.training.config import TrainingConfig
 
 SIDE = 32
 
@@ -220,6 +221,10 @@ def test_an_unknown_backbone_is_reported(name, named):
 
 def test_a_network_from_scratch_says_so():
     assert VisionNetwork(NetworkConfig(backbone="test_resnet")).facts().weights == FROM_SCRATCH
+    smaller = {"image_size": 160, "resize_size": 160, "train_size": 128, "epochs": 1, "lr": 1.0}
+    VisionNetwork(TrainingConfig(backbone="test_resnet", **smaller))
+    with raises(RecipeError, "bad-value", "train_size"):  # a transformer takes images of one size
+        VisionNetwork(TrainingConfig(backbone="test_vit", **smaller))
 
 
 @pytest.fixture

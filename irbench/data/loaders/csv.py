@@ -129,6 +129,8 @@ def _splits(row: Mapping[str, str], where: str) -> Sequence[str]:
     roles = [split for split, column in _ROLES.items() if row.get(column, "").strip().lower() in _TRUE]
     if row["split"] == "validation" and roles:
         return roles
+    if row["split"] == "validation" and set(_ROLES.values()) & row.keys():
+        raise DataError(f"{where}: neither is_query nor is_gallery is true", code="unknown-choice")
     raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query", code="unknown-choice")
 
 

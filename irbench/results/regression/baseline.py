@@ -5,7 +5,6 @@ one; between the two renames it leaves neither under its name, but the old one b
 it.
 """
 
-import getpass
 import os
 import shutil
 import tempfile
@@ -49,14 +48,21 @@ def update(made: Iterable[Result], artefacts: Artefacts, baseline: Path) -> int:
 
 @contextmanager
 def locked(baseline: Path) -> Iterator[None]:
-    """Let one process of this machine at a time read or update the baseline, and finish an update that was interrupted.
+    """Let one process at a time read or update the baseline, and finish an update that was interrupted.
 
-    The lock is not beside the baseline, which is often under version control. The kernel frees it when its holder dies.
+    Processes of one user on one machine wait for each other, those with the same folder for temporary files. The lock
+    is there, not beside the baseline, which is often under version control. The kernel frees it when its holder dies.
     """
-    name = sha256(str(baseline.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"irbench-{getpass.getuser()}-{name}.lock"):
+    name = sha256(os.fsencode(baseline.resolve())).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir())
+    with writing(f"to {folder}", "TMPDIR"):
+        lock = FileLock(folder / f"irbench-{os.getuid()}-{name}.lock")
+        lock.acquire()
+    try:
         recover(baseline)
         yield
+    finally:
+        lock.release()
 
 
 def recover(baseline: Path) -> None:

@@ -14,6 +14,7 @@ from irbench.results.schema import Result
 BAD = ("worse", "unlike")  # verdicts with which no check passes
 _LIBRARIES = ("torch", "faiss", "scann", "sptag", "timm", "torchvision")
 _MADE_WITH = {"precision": "computed in", "cpu": "on processor", "gpu": "on GPU", **{name: name for name in _LIBRARIES}}
+_NEARLY_TIED = 2  # queries
 _SHOWN = 4  # lines of a recipe's changes
 
 
@@ -36,13 +37,21 @@ class Comparison:
 
     @property
     def compared(self) -> bool:
-        """Do both sides have this cell?"""
+        """Do both sides have this cell with one seed at least?"""
         return self.verdict not in ("missing", "new")
 
     @property
     def may_be_worse(self) -> bool:
-        """Is there a loss of which the queries cannot tell whether it is one?"""
-        return any(change.verdict == "undecided" and change.after < change.before for change in self.quality)
+        """Is there a loss of more than two queries of which they cannot tell whether it is one?
+
+        One or two that are nearly tied fall either way on another processor.
+        """
+        return any(
+            one.verdict == "undecided"
+            and one.after < one.before
+            and (one.worse is None or one.better is None or one.worse - one.better > _NEARLY_TIED)
+            for one in self.quality
+        )
 
 
 def compare(pairs: Sequence[Pair], before: Artefacts, after: Artefacts, limits: Limits) -> list[Comparison]:

@@ -11,7 +11,7 @@ Verdict = Literal["better", "same", "undecided", "worse"]
 class Limits:
     """What is tolerated; shares are of 1."""
 
-    alpha: float = 0.01  # chance of any false alarm among all tests of quality
+    alpha: float = 0.01  # chance of calling anything worse or better by chance, among all tests of quality
     floor: float = 0.005  # smallest difference of a mean that is reported …
     net: float = 0.005  # … unless few queries changed, and this share of all moved one way on balance
     few: float = 0.10

@@ -91,7 +91,7 @@ def changes(moved: Sequence[Sequence[Movement]], limits: Limits) -> list[list[Ch
 def _change(movement: Movement, p_values: tuple[float, float], tests: int, limits: Limits) -> Change:
     """Return the verdict on a movement, of `p_values` alone and corrected for the number of tests."""
     move = movement.after - movement.before
-    matters = abs(move) >= max(limits.floor, movement.by_draw)
+    matters = move != 0 and abs(move) >= max(limits.floor, movement.by_draw)
     plain = Change(metric=movement.metric, before=movement.before, after=movement.after, verdict="same")
     if movement.differences is None:
         return replace(plain, verdict=_verdict(move, matters=matters, counts=matters and movement.apart))
@@ -110,7 +110,7 @@ def _verdict(move: float, *, matters: bool, counts: bool) -> Verdict:
 
 
 def _least(movement: Movement, tests: int, limits: Limits) -> float | None:
-    """Return the smallest drop that is called one, if queries lose as much each as those that changed here.
+    """Return the smallest drop that is called one, if none gains and each loses as much as those that changed here.
 
     Of k queries that all lose, the signs of all agree by chance in two of 2^k cases.
     """

@@ -108,9 +108,11 @@ def _run_line(path: Path, line: int, row: Mapping[str, Any]) -> RunLine:
 def _rank(path: Path, line: int, row: Mapping[str, Any]) -> int | None:
     """Return the rank, for those who write one: it must not contradict the scores."""
     rank = row.get(_RANK)
-    if rank is None or rank == "":
+    if rank is None or rank == "" or rank != rank:  # noqa: PLR0124 -- NaN, with which pandas says that there is none
         return None
     try:
-        return int(float(rank))
+        if float(rank) == int(float(rank)):
+            return int(float(rank))
     except (TypeError, ValueError, OverflowError):
-        raise DataError(f"{path}, line {line}: rank '{rank}' is no number", code="bad-run-file") from None
+        pass
+    raise DataError(f"{path}, line {line}: rank '{rank}' is no whole number", code="bad-run-file")

@@ -110,7 +110,7 @@ def _by_row(path: Path, entries: Iterator[RunLine], benchmark: Benchmark) -> _Ru
     return np.fromiter(
         (
             (a.line, row(queries, a.query, a.line, "queries"), row(images, a.image, a.line, "gallery images"), a.score,
-             a.rank or 0)
+             -1 if a.rank is None else a.rank)
             for a in entries
         ),
         _RUN_LINE,
@@ -137,6 +137,7 @@ def _check_order(path: Path, entries: _RunLines) -> None:
     ranked = entries[np.lexsort((entries["rank"], entries["query"]))]
     upper, lower = ranked[:-1], ranked[1:]
     wrong = (upper["query"] == lower["query"]) & (upper["rank"] < lower["rank"]) & (upper["score"] < lower["score"])
+    wrong &= upper["rank"] >= 0  # it has one
     if wrong.any():
         at = int(wrong.argmax())
         raise DataError(

@@ -177,7 +177,7 @@ def test_own_list_written_on_windows(tmp_path):
         ("path,label,split\n", "no-images", ["train"]),
         ("path,label,split,Path\na.jpg,x,gallery,b.jpg\n", "bad-csv", ["'path'"]),
         ("path|label|split\na.jpg|x|gallery\n", "missing-column", ["'path'", "tabs"]),
-        ("path,label,split,is_query,is_gallery\na.jpg,x,validation,0,0\n", "unknown-choice", ["line 2", "validation"]),
+        ("path,label,split,is_query,is_gallery\na.jpg,x,validation,0,0\n", "unknown-choice", ["line 2", "is_query"]),
         ("path,label,split\na.jpg,x\n", "bad-csv", ["line 2"]),
         ("path,label,split\na.jpg,x,gallery,y\n", "bad-csv", ["line 2"]),
         ("path,label,split\na.jpg,x,gallery\nb.jpg,,query\n", "empty-value", ["line 3", "'label'"]),
@@ -207,6 +207,7 @@ def test_own_list_in_another_encoding(tmp_path):
         ("a cat", "a  cat", ["white space"]),
         ("caf\u00e9", "cafe\u0301", ["Unicode", "caf\\xe9"]),
         ("cat", "dog", ["'dog'", "'cat'"]),
+        ("1000005", "1000001", ["a class of queries is '1000001'"]),
     ],
 )
 def test_classes_that_queries_and_gallery_do_not_share_are_explained(tmp_path, held, asked, named):

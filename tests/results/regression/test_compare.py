@@ -44,7 +44,7 @@ def test_a_searcher_that_drops_its_best_answer_for_3_percent_is_caught_among_man
     assert "0 better of 600" in reasons
 
 
-def test_twenty_re_runs_of_unchanged_cells_raise_no_alarm(tmp_path):
+def test_of_twenty_re_runs_of_unchanged_cells_nothing_is_worse_and_hardly_any_undecided(tmp_path):
     """Networks that are trained again are other draws: their means differ as seeds do, and times by their noise."""
     rng = np.random.default_rng(3)
 
@@ -129,6 +129,17 @@ def test_a_loss_that_so_few_queries_cannot_tell_is_undecided_and_never_the_same(
                 good, change(good, worse=count, better=0), cost=Cost(), dataset=replace(FACTS, queries=queries)
             )
             assert folders.compare()["m"].quality[0].verdict == called
+
+
+def test_no_change_is_the_same_whatever_the_floor_and_a_query_or_two_are_no_alarm(folders):
+    hits = np.zeros((150, 40), bool)
+    hits[:100, 0] = True
+    good = Judged(hits, np.full(150, 1))
+    for worse, verdict in ((0, "same"), (2, "undecided"), (3, "undecided")):
+        folders.both(good, change(good, worse=worse, better=0), cost=Cost(), dataset=replace(FACTS, queries=150))
+        one = folders.compare(floor=0.0)["m"]
+        assert one.verdict == verdict
+        assert passes([one], complete=False) == (worse < 3)
 
 
 def test_a_gain_that_cannot_be_told_is_no_reason_to_fail(folders):
@@ -389,6 +400,7 @@ def test_cells_that_the_two_folders_do_not_share_are_no_comparison(monkeypatch, 
     assert "[nothing-compared]" in err
     assert "9 missing, 1 new" in out
     assert "9 missing on toy: " in out
+    assert json.loads(check("after", "--json")[1])["passed"] is False
     assert check("after", "--update")[0] == 0
 
 

@@ -152,6 +152,8 @@ def test_bad_files_names_and_columns(benchmark, tmp_path, run):
         for path in (table, table.with_suffix(".parquet")):
             with raises(DataError, "bad-run-file", path, "rank"):
                 take(path)
+    table.write_text("query_id,doc_id,rank,score\nü,gallery/1,1,0.9\nü,gallery/2,,0.1\nü,gallery/3,2,0.5\n")
+    assert (read_ranking(table, benchmark)[0].rows >= 0).sum() == 3  # an entry without a rank contradicts nothing
     (tmp_path / "x.parquet").write_bytes(b"PAR1 is not enough")
     with raises(DataError, "bad-run-file", tmp_path / "x.parquet"):
         take(tmp_path / "x.parquet")
