@@ -29,7 +29,7 @@ import typer
 import irbench
 
 ROOT = Path(__file__).resolve().parents[1]
-_BLOCK = re.compile(r"(<!-- stored\n((?:.*\n)*?)-->\n\n)(?:\|.*\n)*")
+_BLOCK = re.compile(r"(<!-- stored\n((?:.*\n)*?)-->\n\n)(?:\|.*\n)*\n?")
 _SHARE = 100.0  # metrics are printed in percent, costs as they are
 
 Values = Mapping[tuple[str, str, int], Mapping[str, float]]  # of (data set, cell, seed), by metric or cost
@@ -44,7 +44,7 @@ def stored(folder: Path) -> Values:
 
 def filled(text: str, values: Values) -> str:
     """Return a page with each of its tables made anew."""
-    return _BLOCK.sub(lambda found: found[1] + _table(tomllib.loads(found[2]), values), text)
+    return _BLOCK.sub(lambda found: found[1] + _table(tomllib.loads(found[2]), values) + "\n", text)
 
 
 def _table(declared: Mapping[str, Any], values: Values) -> str:
