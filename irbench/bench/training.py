@@ -19,6 +19,8 @@ from irbench.runtime.timer import span
 from irbench.training.augment import augment
 from irbench.training.optim import descend, make_optimizer
 
+_CLASSES = 196  # of cars196
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -45,11 +47,14 @@ class Plan:
 
     backbone: str = "tf_efficientnet_lite0"
     image_size: int = 128  # pixels
-    resize_size: int = 144  # pixels
     batches: tuple[int, ...] = (64,)
     frozen_stages: tuple[int, ...] = (0,)
-    num_classes: int = 196
     patience: float = 10.0  # seconds after which a measurement is not repeated
+
+    @property
+    def resize_size(self) -> int:
+        """Pixels of the images that crops are taken from."""
+        return self.image_size * 9 // 8
 
 
 class Model:
@@ -71,9 +76,9 @@ class Model:
         shape = (max(plan.batches), plan.resize_size, plan.resize_size, 3)
         self.images_uint8 = torch.randint(256, shape, dtype=torch.uint8).to(runtime.device)
         self.network = VisionNetwork(self.config)
-        self.task = Classification(self.network, np.arange(plan.num_classes), 0.1)
+        self.task = Classification(self.network, np.arange(_CLASSES), 0.1)
         self.task.module.to(runtime.device).train()
-        self.task.classes = torch.arange(shape[0], device=runtime.device) % plan.num_classes  # of the images
+        self.task.classes = torch.arange(shape[0], device=runtime.device) % _CLASSES  # of the images
 
     def freeze(self, stages: int) -> None:
         """Freeze the first stages; the optimiser begins anew."""

@@ -144,7 +144,6 @@ def training(options: TrainingOptions) -> None:
     plan = bench.Plan(
         backbone=options.backbone,
         image_size=options.image_size,
-        resize_size=options.image_size * 9 // 8,
         batches=_numbers("--batches", options.batches),
         frozen_stages=_numbers("--frozen-stages", options.frozen_stages, least=0),
         patience=options.patience,

@@ -70,7 +70,7 @@ def conclude(
         made = table(found, metric, paper=False, include_shortened=True, judge=hits.reader(root))
         print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
     dataset = experiments[0].cell.dataset
-    _say(f"\nresults in {root}; other tables: irbench table --metric hit_rate|recall|mrr|map|cost|latency|footprint")
+    _say(f"\nresults in {root}; other tables: irbench table --metric hit_rate|recall|mrr|map|cost|latency|training")
     _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER with your own images")
 
 

@@ -45,6 +45,7 @@ def info(
         return
     for name, value in facts.items():
         text = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
+        text = "; ".join(map(str, value)) if isinstance(value, list) else text
         typer.echo(f"{name.replace('_', ' '):<26} {text}")
 
 

@@ -180,7 +180,7 @@ def test_search_holds_each_index_against_exact_search(runtime: Runtime, monkeypa
 
 
 def test_training_is_timed_part_by_part_and_stages_that_are_frozen_stay(runtime: Runtime) -> None:
-    plan = training.Plan(backbone="test_resnet", image_size=32, resize_size=36, batches=(4,), frozen_stages=(1, 0))
+    plan = training.Plan(backbone="test_resnet", image_size=32, batches=(4,), frozen_stages=(1, 0))
     model = training.Model(plan, runtime)
     before = {name: value.clone() for name, value in model.network.backbone.named_parameters()}
     timed = training.measure(model, replace(plan, patience=0))

@@ -92,10 +92,7 @@ def _check_columns(path: Path, names: Any) -> None:
 
 def _run_line(path: Path, line: int, row: Mapping[str, Any]) -> RunLine:
     query, image, score = (row[column] for column in NEEDED)
-    try:
-        value = float(score)
-    except (TypeError, ValueError):
-        value = math.nan
+    value = _number(score)
     if not (query and image and math.isfinite(value)):
         raise DataError(
             f"{path}, line {line}: query_id '{query}', doc_id '{image}', score '{score}': two names and a finite "
@@ -110,9 +107,15 @@ def _rank(path: Path, line: int, row: Mapping[str, Any]) -> int | None:
     rank = row.get(_RANK)
     if rank is None or rank == "" or rank != rank:  # noqa: PLR0124 -- NaN, with which pandas says that there is none
         return None
+    number = _number(rank)
+    if not number.is_integer():
+        raise DataError(f"{path}, line {line}: rank '{rank}' is no whole number", code="bad-run-file")
+    return int(number)
+
+
+def _number(value: object) -> float:
+    """Return a cell of a table as a number, NaN where it is none."""
     try:
-        if float(rank) == int(float(rank)):
-            return int(float(rank))
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise DataError(f"{path}, line {line}: rank '{rank}' is no whole number", code="bad-run-file")
+        return float(str(value))
+    except ValueError:
+        return math.nan
