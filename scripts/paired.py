@@ -28,6 +28,9 @@ def main(
 ) -> None:
     """Print a line for each K."""
     stored = {(one.dataset.name, one.cell, one.seed): one for one in irbench.load_results(results)}
+    missing = [key for key in ((dataset, cell, one) for cell in (first, second) for one in seed) if key not in stored]
+    if missing:
+        raise typer.BadParameter(f"{results} has no result of {', '.join(map(str, missing))}")
     of_first, of_second = ([stored[dataset, cell, one] for one in seed] for cell in (first, second))
     judge = hits.reader(results)
     names = [name for name in of_first[0].metrics if name.startswith("precision@")]
