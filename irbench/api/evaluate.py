@@ -19,6 +19,7 @@ from irbench.experiments.run import Experiment, Settings
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Scores
 from irbench.results.schema import Result
+from irbench.runtime.cache import Store
 from irbench.runtime.progress import quiet
 
 
@@ -99,7 +100,12 @@ def run(  # noqa: PLR0913 -- each is an option of the command line
 
 
 def load_dataset(
-    name: str | Path, *, data: str | Path = "data", crop: str = "none", protocol: str = "closed-set"
+    name: str | Path,
+    *,
+    data: str | Path = "data",
+    crop: str = "none",
+    protocol: str = "closed-set",
+    work: str | Path = "runs/work",
 ) -> Benchmark:
     """Return a data set as a benchmark: its training images, gallery and queries under a protocol.
 
@@ -110,15 +116,17 @@ def load_dataset(
         data: folder that holds the data sets.
         crop: "none", or "bbox" for the part of each image inside its bounding box.
         protocol: "closed-set", or "metric-learning": the classes of the queries are not trained on.
+        work: folder where hashes of the images are stored; the first time, every image is read.
 
     Raises:
         IrbenchError: the data set is unknown, missing or broken.
     """
     if not isinstance(name, str | Path):
         raise UsageError(f"a {type(name).__name__} is no name and no path of a data set", code="bad-value")
-    checked(data=data, crop=crop, protocol=protocol)
+    checked(data=data, crop=crop, protocol=protocol, work=work)
     place = Path(name).expanduser() if str(name).startswith("~") else name
-    benchmark = data_sets.load(place, data=Path(data).expanduser(), crop=crop, protocol=protocol)
+    store = Store(Path(work).expanduser())
+    benchmark = data_sets.load(place, data=Path(data).expanduser(), crop=crop, protocol=protocol, store=store)
     return replace(benchmark, loaded=(benchmark.name, data_sets.content(benchmark)))
 
 

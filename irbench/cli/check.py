@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irbench.cli import options as o
-from irbench.cli.stored import chosen
+from irbench.cli.read import chosen
 from irbench.core.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
@@ -70,14 +70,13 @@ def _check(options: CheckOptions) -> bool:
     from irbench.results.regression.pairs import pair_up
 
     results, baseline = options.results, options.baseline
-    made, broken = chosen(results, options.dataset, options.seed)
-    known, damaged = chosen(baseline, options.dataset, options.seed)
+    made, broken, places = chosen(results, options.dataset or (), options.seed or ())
+    known, damaged, _ = chosen(baseline, options.dataset or (), options.seed or ())
     if not made:
         raise UsageError(f"no results in {results} to check; irbench run makes some, see --results", code="no-results")
     if not known and not options.update:
         raise UsageError(f"no results in {baseline} to compare with; see --baseline, --update", code="no-results")
-    places = (options.work, options.data, tuple(options.dataset or ()))
-    old, new = (Artefacts(folder, *places) for folder in (baseline, results))
+    old, new = (Artefacts(folder, options.work, options.data, places) for folder in (baseline, results))
     limits = Limits(floor=options.floor / 100, slower=options.slower)
     compared = compare(pair_up(known, made), old, new, limits)
     anything = any(one.compared for one in compared)

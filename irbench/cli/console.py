@@ -55,23 +55,21 @@ class Console:
 
 def conclude(
     experiments: Sequence[Experiment], outcomes: Mapping[Experiment, Outcome], *, tables: Sequence[str], as_json: bool
-) -> None:
-    """Print the results on standard output; where they are stored, and what to try next, on standard error."""
+) -> bool:
+    """Print the results on standard output; return whether tables were printed."""
     root = experiments[0].settings.results
     found = [result for experiment in experiments if (result := experiment.current()) is not None]
     if as_json:
         ended = [{"cell": str(e.cell), "status": o.status, "reason": o.reason} for e, o in outcomes.items()]
         print(json.dumps({"results": [document(result) for result in found], "run": ended}))
-        return
-    if not found:
-        return
+        return False
     width = shutil.get_terminal_size((110, 24)).columns
-    for metric in tables:
+    for metric in tables if found else ():
         made = table(found, metric, paper=False, include_shortened=True, judge=hits.reader(root))
         print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
-    dataset = experiments[0].cell.dataset
-    _say(f"\nresults in {root}; other tables: irbench table --metric hit_rate|recall|mrr|map|cost|latency|training")
-    _say(f"try next: irbench run --dataset {dataset} --seed 1 --seed 2; or --dataset FOLDER with your own images")
+    if found:
+        _say("")
+    return bool(found)
 
 
 def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:

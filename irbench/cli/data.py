@@ -34,12 +34,19 @@ def info(
     data: o.Data = Path("data"),
     crop: o.Crop = "none",
     protocol: o.Protocol = "closed-set",
+    work: o.Work = Path("runs/work"),
     as_json: o.AsJson = False,
 ) -> None:
     """Print the counts of a data set and the fingerprint of its protocol."""
     from irbench.data import datasets
+    from irbench.results.files import default_folder
+    from irbench.results.own import located
+    from irbench.runtime.cache import Store
 
-    facts = datasets.summary(datasets.load(dataset, data=data, crop=crop, protocol=protocol, files_must_exist=False))
+    store = Store(work)
+    place = located(dataset, default_folder())
+    benchmark = datasets.load(place, data=data, crop=crop, protocol=protocol, files_must_exist=False, store=store)
+    facts = datasets.summary(benchmark)
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -80,8 +87,10 @@ def verify(
     """Look at every image: counts, labels, what is missing, surplus, unreadable or copied. Status 1 if any is wrong."""
     from irbench.data import datasets
     from irbench.data.verify import verify as look
+    from irbench.results.files import default_folder
+    from irbench.results.own import located
 
-    findings = look(datasets.find(dataset), data, crop=crop)
+    findings = look(datasets.find(located(dataset, default_folder())), data, crop=crop)
     typer.echo(json.dumps(_document(findings)) if as_json else "\n".join(_lines(findings, classes=classes)))
     raise typer.Exit(1 if findings.problems else 0)
 

@@ -5,8 +5,9 @@ An option is written once, with its flag, its default and its help. A command ta
 """
 
 import inspect
+import shlex
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -59,6 +60,9 @@ Weights = Annotated[
         "repeatable. Default: what is installed, or the hub's.",
     ),
 ]
+OnBadImage = Annotated[
+    str, typer.Option("--on-bad-image", help="fail, or skip: leave unreadable images out and count them.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
@@ -74,9 +78,7 @@ class MachineOptions:
     weights: Weights = None
     data: Data = Path("data")
     work: Work = Path("runs/work")
-    on_bad_image: Annotated[
-        str, typer.Option("--on-bad-image", help="fail, or skip: leave unreadable images out and count them.")
-    ] = "fail"
+    on_bad_image: OnBadImage = "fail"
 
     def settings(self, results: Path) -> "Settings":
         """Return where and how cells are run."""
@@ -167,6 +169,9 @@ class ExecutionOptions:
     """How the cells of a grid are carried out."""
 
     results: ResultsIn = Path("runs/results")
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name for images of your own; by default that of their folder or list.")
+    ] = None
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Time limit of one cell, seconds.")] = None
     force: Annotated[bool, typer.Option("--force", help="Run cells again whose results are stored.")] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and run nothing.")] = False
@@ -213,6 +218,26 @@ def parse_override(text: str) -> tuple[str, Value]:
     if not isinstance(parsed, int | float | str):
         raise UsageError(f"--set {text}: a number, text, true or false is needed", code="bad-override")
     return key, parsed
+
+
+def command_line(
+    command: str, options: object, *, only: Collection[str] = (), leaving_out: Collection[str] = (), **changed: Any
+) -> str:
+    """Return the command line that has these options, as a shell takes it; what is at its default is left out."""
+    hints = get_type_hints(type(options), include_extras=True)
+    words = ["irbench", *command.split()]
+    for one in fields(options):  # type: ignore[arg-type]  # a dataclass, which no bound can say
+        value = changed.get(one.name, getattr(options, one.name))
+        if (one.name in leaving_out and one.name not in changed) or value == one.default:
+            continue
+        if only and not {one.name} & {*only, *changed}:
+            continue
+        described = next(iter(hints[one.name].__metadata__))
+        names = (str(described.default), *(described.param_decls or ()))  # Typer takes the first for a default
+        flag = next((name.partition("/")[0] for name in names if name.startswith("--")), "")
+        for each in value if isinstance(value, list | tuple) else [value]:
+            words += [word for word in (flag, "" if each is True else str(each)) if word]
+    return shlex.join(words)
 
 
 def command(options: type[O]) -> Callable[[Callable[[O], None]], Callable[..., None]]:

@@ -44,7 +44,7 @@ def plot(
     check_choice("kind of figure", kind, _KINDS)
     check_format(out)
     folder, found, problems = read_results(results)
-    names, own = known_names(dataset or (), found)
+    names, places = known_names(dataset or (), found, folder)
     options = FigureOptions(
         datasets=names,
         methods=tuple(method or ()),
@@ -54,6 +54,6 @@ def plot(
         by=by,
         paper=paper,
     )
-    save(draw(kind, found, Artefacts(folder, work, data, own), options), out)
+    save(draw(kind, found, Artefacts(folder, work, data, places), options), out)
     typer.echo(out)
     raise typer.Exit(1 if problems else 0)

@@ -45,11 +45,34 @@ def _about_scores(recomputed: int, old: int) -> str:
     return f"scores recomputed for this output, of {recomputed} result(s), by metrics that have changed since{more}"
 
 
-def known_names(names: "Sequence[str]", results: "Sequence[Result]") -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the data sets as results have them, and which of them are paths of one's own data."""
-    from irbench.data import datasets
-    from irbench.report.table import name_of
+Places = tuple[tuple[str, str], ...]  # names of data sets of one's own, and the paths that were given for them
 
-    known = {name_of(result.dataset) for result in results}
-    found = {one: one if one in known else datasets.find(one).name for one in names}
-    return tuple(found.values()), tuple(one for one, name in found.items() if one != name)
+
+def known_names(names: "Sequence[str]", results: "Sequence[Result]", folder: Path) -> tuple[tuple[str, ...], Places]:
+    """Return the names of the data sets as results have them, and the paths among what was given."""
+    from irbench.report.table import name_of
+    from irbench.results import own
+
+    shown = {name_of(result.dataset) for result in results} - {result.dataset.name for result in results}
+    found = own.named([one for one in names if one not in shown], results, folder)
+    places = tuple((name, path) for name, path in found.items() if path is not None)
+    return (*(one for one in names if one in shown), *found), places
+
+
+def chosen(
+    folder: Path, names: "Sequence[str]", seeds: "Sequence[int]" = ()
+) -> "tuple[list[Result], list[str], Places]":
+    """Read the results of these data sets and seeds, all by default; what cannot be read is named.
+
+    Returns the results, what cannot be read, and the paths among what was given.
+    """
+    from irbench.results.files import read_all
+
+    found, problems = read_all(folder)
+    wanted, places = known_names(names, found, folder)
+    kept = [
+        result
+        for result in found
+        if (not names or result.dataset.name in wanted) and (not seeds or result.seed in seeds)
+    ]
+    return kept, problems, places

@@ -1,5 +1,6 @@
 """`irbench run`, `ablate` and `query`: what trains, indexes and searches."""
 
+import shlex
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ def run(options: RunOptions) -> None:
     """Evaluate retrievers on data sets; without options, the quick grid on scikit-learn's digits."""
     from irbench.experiments.plan import experiments
 
-    carry_out(experiments(options.request(), options.settings(options.results)), options)
+    settings = replace(options.settings(options.results), name=options.name)
+    carry_out("run", experiments(options.request(), settings), options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +74,13 @@ class AblateOptions(o.RunOptions):
 def ablate(options: AblateOptions) -> None:
     """Vary one thing: identifiers, their length, epochs, beam size, an incremental gallery, or index settings."""
     from irbench.experiments.ablations import ABLATIONS, ablation_cells
+    from irbench.experiments.plan import located
     from irbench.experiments.run import Experiment
 
-    cells = ablation_cells(options.what, options.request())
-    settings = options.settings(options.results)
-    carry_out([Experiment(cell, settings) for cell in cells], options, tables=ABLATIONS[options.what].tables)
+    settings = replace(options.settings(options.results), name=options.name)
+    cells = ablation_cells(options.what, located(options.request(), settings))
+    made = [Experiment(cell, settings) for cell in cells]
+    carry_out("ablate", made, options, tables=ABLATIONS[options.what].tables)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,9 @@ class QueryOptions(o.MachineOptions, o.OverrideOptions, o.ProtocolOptions):
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set whose gallery is searched.")] = "digits"
     k: Annotated[int, typer.Option("-k", min=1, help="Results per query image.")] = 5
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the training.")] = 0
+    results: Annotated[
+        Path | None, typer.Option("--results", envvar="IRBENCH_RESULTS", help="Where a data set is known by its name.")
+    ] = None
     as_json: o.AsJson = False
 
     def request(self) -> "Request":
@@ -116,8 +123,9 @@ def query(options: QueryOptions) -> None:
     from irbench.cli.console import print_retrieved
     from irbench.experiments.plan import experiments
     from irbench.experiments.query import search
+    from irbench.results.files import default_folder
 
-    (experiment,) = experiments(options.request(), options.settings(options.work))
+    (experiment,) = experiments(options.request(), options.settings(options.results or default_folder()))
     with interruptible():
         found = search(experiment, options.images, options.k)
     print_retrieved(found, as_json=options.as_json)
@@ -153,8 +161,37 @@ def certify(options: CertifyOptions) -> None:
     raise typer.Exit(1 if beyond else 0)
 
 
+_ONE_RUN = ("seed", "name", "force", "dry_run", "as_json", "timeout")  # options that say nothing of the next
+_MACHINE = ("device", "precision", "weights", "data", "work", "results", "on_bad_image")
+_QUERY = ("dataset", "overrides", "beam_size", "decode", "rerank", "scale", "crop", "protocol", *_MACHINE)
+
+
+def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Sequence[Experiment]") -> list[str]:
+    """Return what to do after a run; each command in it can be carried out as it is."""
+    seeds = [max(options.seed or [0]) + more for more in (1, 2)]
+    again = o.command_line(command, options, leaving_out=_ONE_RUN, seed=seeds)
+    metrics = o.command_line("table --metric hit_rate", options, only=("dataset", "results"))
+    report = o.command_line("report --out runs/report", options, only=("dataset", "results", "data", "work"))
+    found = [
+        f"results in {options.results}; other tables (also recall, mrr, map, cost, latency, training): {metrics}",
+        f"pages with figures and retrieved images: {report}",
+        f"more seeds: {again}",
+    ]
+    last = experiments[-1]
+    if last.benchmark.path is None:
+        return [*found, "your own images: irbench run --dataset and the path of their folder"]
+    image = str(last.benchmark.queries.root / last.benchmark.queries.ids[0])
+    asked = o.command_line("query", options, only=_QUERY, method=last.cell.name, dataset=last.cell.dataset)
+    identifier = ["--identifier", last.cell.identifier] if last.cell.identifier else []
+    return [*found, f"one image: {asked} {shlex.join([*identifier, image])}"]
+
+
 def carry_out(
-    experiments: "Sequence[Experiment]", options: o.ExecutionOptions, *, tables: Sequence[str] = ("precision",)
+    command: str,
+    experiments: "Sequence[Experiment]",
+    options: "RunOptions | AblateOptions",
+    *,
+    tables: Sequence[str] = ("precision",),
 ) -> NoReturn:
     """Run the cells that are due, print their tables, and exit with the worst of their exit codes."""
     from irbench.cli.console import Console, conclude
@@ -166,7 +203,9 @@ def carry_out(
         outcomes = grid.run(
             experiments, Console(), force=options.force, timeout=options.timeout, dry_run=options.dry_run
         )
-    conclude(experiments, outcomes, tables=tables, as_json=options.as_json)
+    if conclude(experiments, outcomes, tables=tables, as_json=options.as_json):
+        for hint in hints(command, options, experiments):
+            typer.echo(hint, err=True)
     raise typer.Exit(max((outcome.exit_code for outcome in outcomes.values()), default=0))
 
 

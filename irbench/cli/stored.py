@@ -1,15 +1,14 @@
 """The commands that exchange rankings with other programs: export and import."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from irbench.cli import options as o
-from irbench.core.errors import UsageError
-
-if TYPE_CHECKING:
-    from irbench.results.schema import Result
+from irbench.cli.read import chosen
+from irbench.core.errors import UsageError, check_choice
 
 app = typer.Typer()
 
@@ -29,12 +28,12 @@ def export_(
     from irbench.results.trec.export import export
 
     folder = results or default_folder()
-    found, problems = chosen(folder, dataset, None)
+    found, problems, places = chosen(folder, dataset or ())
     if not found:
         raise UsageError(
             f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export", code="no-results"
         )
-    done = export(found, Artefacts(folder, work, data, tuple(dataset or ())), out, format=format)
+    done = export(found, Artefacts(folder, work, data, places), out, format=format)
     for path in done.files:
         typer.echo(path)
     for problem in (*problems, *done.problems):
@@ -59,6 +58,10 @@ def import_(
     format: Annotated[str, typer.Option("--format", help="auto, trec, csv or parquet.")] = "auto",
     crop: o.Crop = "none",
     protocol: o.Protocol = "closed-set",
+    on_bad_image: o.OnBadImage = "fail",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the result of another run file under this name.")
+    ] = False,
     data: o.Data = Path("data"),
     work: o.Work = Path("runs/work"),
     results: o.ResultsIn = Path("runs/results"),
@@ -66,9 +69,25 @@ def import_(
     """Score a run file of another program; its method then appears in the same tables."""
     from irbench.core.cell import Cell
     from irbench.data import datasets
+    from irbench.data.pixels import drop_unreadable
+    from irbench.results import own
     from irbench.results.trec.foreign import import_run
+    from irbench.runtime.cache import Store
 
-    benchmark = datasets.load(dataset, data=data, crop=crop, protocol=protocol, files_must_exist=False)
+    check_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
+    benchmark = datasets.load(
+        own.located(dataset, results),
+        data=data,
+        crop=crop,
+        protocol=protocol,
+        files_must_exist=False,
+        store=Store(work),
+    )
+    left_out: dict[str, list[str]] = {}
+    if on_bad_image == "skip":
+        benchmark, left_out = drop_unreadable(benchmark, Store(work))
+    if benchmark.collection is not None:
+        benchmark = replace(benchmark, name=own.name_of(benchmark, results))
     cell = Cell(
         method=method,
         dataset=benchmark.name,
@@ -79,22 +98,11 @@ def import_(
         protocol=protocol,
         origin="imported",
     )
-    done = import_run(run, benchmark, cell, format=format, work=work, root=results)
+    skipped = {id_ for ids in left_out.values() for id_ in ids}
+    done = import_run(run, benchmark, cell, format=format, work=work, root=results, left_out=skipped, force=force)
     for note in done.notes:
         typer.echo(note, err=True)
     shown = {name: one.mean for name, one in done.result.metrics.items() if name.startswith(("precision@", "map@"))}
     means = ", ".join(f"{name} {100 * mean:.1f}" for name, mean in shown.items() if mean is not None)
     typer.echo(f"{done.result.cell} on {benchmark.name}, seed {seed}: {means}", err=True)
     typer.echo(done.path)
-
-
-def chosen(folder: Path, dataset: list[str] | None, seed: list[int] | None) -> "tuple[list[Result], list[str]]":
-    """Read the results of these data sets and seeds, all by default; what cannot be read is named."""
-    from irbench.data import datasets
-    from irbench.results.files import read_all
-
-    names = {datasets.find(path).name for path in dataset or ()}
-    found, problems = read_all(folder)
-    return [
-        result for result in found if (not names or result.dataset.name in names) and (not seed or result.seed in seed)
-    ], problems

@@ -51,7 +51,7 @@ def table(
             "--table is about the paper's own rows: leave out --metric, --mix and --no-paper", code="unused-option"
         )
     folder, found, problems = read_results(results)
-    datasets, judge = known_names(dataset or (), found)[0], hits.reader(folder)
+    datasets, judge = known_names(dataset or (), found, folder)[0], hits.reader(folder)
     if table is not None:
         made = _numbered(table, found, datasets, judge, include_shortened=shortened)
     else:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -26,6 +27,7 @@ class ImageSet:
     ids: tuple[str, ...]  # unique; rows of two sets with the same id are the same image
     labels: NDArray[np.int64]  # [N] class of each image, 0-based over the whole benchmark
     root: Path = Path()
+    contents: NDArray[np.uint8] | None = None  # [N,32] SHA-256 of each file, zeros where it is not at hand
     boxes: NDArray[np.int32] | None = None  # [N,4] x1, y1, x2, y2 in pixels: the image is cropped to it
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3]
     mirror: bool = True  # does a mirrored image keep its class? False for characters
@@ -45,7 +47,8 @@ class ImageSet:
             raise DataError(
                 f"image listed twice in the {self.name} split: {_first_repeated(self.ids)}", code="duplicate-image"
             )
-        for what, column in (("labels", self.labels), ("boxes", self.boxes), ("arrays", self.arrays)):
+        columns = {"labels": self.labels, "boxes": self.boxes, "arrays": self.arrays, "contents": self.contents}
+        for what, column in columns.items():
             if column is not None and len(column) != len(self.ids):
                 raise DataError(
                     f"{self.name} split: {len(self.ids)} images but {len(column)} {what}", code="wrong-shape"
@@ -61,8 +64,21 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of ids, labels and boxes: equal for equal manifests, wherever the files are."""
-        digest = hashlib.sha256("\n".join(self.ids).encode("utf-8", "surrogateescape"))
+        """SHA-256 of contents, labels and boxes: equal for equal images, whatever their names and wherever they are.
+
+        Of images whose contents are not known, ids stand for them.
+        """
+        if self.arrays is not None:
+            return self._digest(f"{self.arrays.shape}".encode() + self.arrays.tobytes())
+        return self.manifest if self.contents is None else self._digest(self.contents.tobytes())
+
+    @cached_property
+    def manifest(self) -> str:
+        """SHA-256 of ids, labels and boxes: equal for equal lists of images."""
+        return self._digest("\n".join(self.ids).encode("utf-8", "surrogateescape"))
+
+    def _digest(self, images: bytes) -> str:
+        digest = hashlib.sha256(images)
         digest.update(np.ascontiguousarray(self.labels, "<i8").tobytes())
         if self.boxes is not None:
             digest.update(np.ascontiguousarray(self.boxes, "<i4").tobytes())
@@ -76,6 +92,7 @@ class ImageSet:
             ids=tuple(self.ids[row] for row in index),
             labels=self.labels[index],
             root=self.root,
+            contents=None if self.contents is None else self.contents[index],
             boxes=None if self.boxes is None else self.boxes[index],
             arrays=None if self.arrays is None else self.arrays[index],
             mirror=self.mirror,
@@ -104,6 +121,8 @@ class Benchmark:
     remarks: tuple[str, ...] = ()  # what stands under every table: files that were passed over, copies of queries
     class_names: tuple[str, ...] = ()  # of each label; empty where the data set does not name them
     loaded: tuple[str, str] | None = None  # the name, and a digest of all that it held, when it was loaded
+    collection: str | None = None  # of anyone's own images: what tells them from others, whatever the protocol
+    path: Path | None = None  # of anyone's own images: the folder or list that they were read from
 
     def __post_init__(self) -> None:
         if not 0 <= self.incremental < len(self.gallery):
@@ -164,15 +183,36 @@ class Benchmark:
         """Name and fingerprint."""
         return self.name, self.fingerprint
 
+    def without(self, ids: Collection[str]) -> "Benchmark":
+        """Return the benchmark without these images."""
+        left_out = set(ids)
+
+        def kept(images: ImageSet) -> ImageSet:
+            rows = [row for row, id_ in enumerate(images.ids) if id_ not in left_out]
+            return images if len(rows) == len(images) else images.take(np.array(rows, np.int64))
+
+        incremental = sum(self.gallery.ids[row] not in left_out for row in self.new_rows)
+        train, gallery, queries = kept(self.train), kept(self.gallery), kept(self.queries)
+        return replace(self, incremental=incremental, train=train, gallery=gallery, queries=queries)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that defines the task: only results with equal ones can be compared."""
+        same = [] if (self.own_rows < 0).all() else [hashlib.sha256(self.own_rows.astype("<i8").tobytes()).hexdigest()]
+        return self._digest([*(s.fingerprint for s in (self.train, self.gallery, self.queries)), *same])
+
+    @cached_property
+    def manifest(self) -> str:
+        """The fingerprint of the task by the names of the images alone: what can be told without their files."""
+        return self._digest([s.manifest for s in (self.train, self.gallery, self.queries)])
+
+    def _digest(self, splits: list[str]) -> str:
         facts = {
             "protocol": self.protocol,
             "crop": self.crop,
             "self_match": "removed by identity",
             "ties": "higher score, then lower gallery row",
-            "splits": [s.fingerprint for s in (self.train, self.gallery, self.queries)],
+            "splits": splits,
         } | ({"incremental": self.incremental} if self.incremental else {})
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

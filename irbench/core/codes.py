@@ -129,6 +129,7 @@ CODES: Mapping[str, str] = {
     "not-writable": "a file or folder that cannot be written",
     "nothing-to-draw": "no results for this figure",
     "older-schema": "a file of an older irbench",
+    "other-answers": "search answers timed queries with other images than those that are scored",
     "other-data": "a result about another data set of the same name",
     "several-datasets": "one data set has to be chosen",
     "unknown-id": "a query or image that the data set does not have",

@@ -16,9 +16,11 @@ from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
 from irbench.data import copies
+from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
 from irbench.data.relevance import demand_positives
+from irbench.runtime.cache import Store
 
 PROTOCOLS = ("closed-set", "metric-learning")
 CROPS = ("none", "bbox")
@@ -51,6 +53,7 @@ class Head:
             raise ValueError("files without a url need by_hand, which explains how to get them")
 
 
+_SMALL_BOX = 8  # pixels; what is smaller shows nothing
 OWN_SCALE = "mobile"  # of anyone's own images
 _OWN = Head(loader="folders", folders=(), page="", scale=OWN_SCALE, ks=(1, 2, 4, 8), top_k=100, mirror=True)
 
@@ -108,7 +111,7 @@ class Dataset:
 
 def find(name: str | Path) -> Dataset:
     """Return the data set of a recipe's name, or of a path to a folder of images or a .csv list."""
-    if _is_path(str(name)):
+    if is_path(str(name)):
         return _own(Path(name))
     recipe = recipes.find("datasets", str(name))
     head = recipe.head(Head)
@@ -125,12 +128,14 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     incremental: bool = False,
     max_queries: int | None = None,
     files_must_exist: bool = True,
+    store: Store | None = None,
 ) -> Benchmark:
     """Return data set `name` (or the images at a path) as a benchmark.
 
     `incremental` excludes half of the gallery from training, see `make_incremental`. `max_queries` limits the
     evaluation to an even sample of the queries. With `files_must_exist` false, listed images that are missing raise an
-    error when they are decoded, not here. Raises `UsageError` for a bad option, `DataError` for missing or broken data.
+    error when they are decoded, not here. All images are read once, to know them by their contents; with `store` once
+    for all loads. Raises `UsageError` for a bad option, `DataError` for missing or broken data.
     """
     check_choice("--crop", crop, CROPS)
     check_choice("--protocol", protocol, PROTOCOLS)
@@ -139,13 +144,37 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     benchmark = assemble(dataset, root, collection, crop=crop, protocol=protocol)
     if files_must_exist:
         _check_files(dataset, benchmark)
+    benchmark = with_contents(benchmark, store)
+    if dataset.own is not None:
+        benchmark = replace(benchmark, collection=_collection(collection, benchmark), path=root)
     if incremental:
         benchmark = make_incremental(benchmark)
     if max_queries is not None:
         benchmark = shorten(benchmark, max_queries)
-    if dataset.own is None:
-        return benchmark
-    return replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark)))
+    return replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark), *_small_boxes(benchmark)))
+
+
+def _small_boxes(benchmark: Benchmark) -> Iterator[str]:
+    """Say how many images are cropped to nearly nothing: such boxes are rarely meant."""
+    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    boxes = {
+        id_: box for split in splits if split.boxes is not None for id_, box in zip(split.ids, split.boxes, strict=True)
+    }
+    small = sum(min(x2 - x1, y2 - y1) < _SMALL_BOX for x1, y1, x2, y2 in boxes.values())
+    if small:
+        yield f"boxes of fewer than {_SMALL_BOX} pixels a side: {small} of {len(boxes)}"
+
+
+def _collection(collection: Collection, benchmark: Benchmark) -> str:
+    """Return the SHA-256 of images, labels and published split: what tells a collection from others of its name."""
+    known: dict[str, bytes] = {}
+    for images in (benchmark.train, benchmark.gallery, benchmark.queries):
+        known |= zip(images.ids, map(bytes, contents(images)), strict=True)
+    found = hashlib.sha256()
+    for rows in (collection.split.train, collection.split.gallery, collection.split.queries):
+        found.update(b"".join(known.get(collection.ids[row], b"") for row in rows.tolist()))
+        found.update(np.ascontiguousarray(collection.labels[rows], "<i8").tobytes())
+    return found.hexdigest()
 
 
 def make_incremental(benchmark: Benchmark) -> Benchmark:
@@ -187,14 +216,11 @@ def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
 
 
 def content(benchmark: Benchmark) -> str:
-    """Return the SHA-256 of all that a benchmark is made of; image files count by their places."""
-    scope = (*benchmark.identity, benchmark.ks, benchmark.top_k, benchmark.incremental)
-    digest = hashlib.sha256(repr(scope).encode("utf-8", "surrogateescape"))
-    for split in (benchmark.train, benchmark.gallery, benchmark.queries):
-        digest.update(f"{split.root}\0{split.mirror}".encode("utf-8", "surrogateescape"))
-        if split.arrays is not None:
-            digest.update(np.ascontiguousarray(split.arrays).tobytes())
-    return digest.hexdigest()
+    """Return the SHA-256 of all that a benchmark is made of, names and places of images included."""
+    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    scope = (*benchmark.identity, benchmark.manifest, benchmark.ks, benchmark.top_k, benchmark.incremental)
+    places = tuple((str(split.root), split.mirror, digest(split)) for split in splits)
+    return hashlib.sha256(repr((*scope, *places)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_as_loaded(benchmark: Benchmark) -> bool:
@@ -224,7 +250,8 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
     }
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Is it the path of a folder or list of images, and not the name of a data set?"""
     separators = {"/", os.sep}
     if name.lower().endswith(".csv") or any(separator in name for separator in separators):
         return True
@@ -235,10 +262,8 @@ def _own(path: Path) -> Dataset:
     kind = "csv" if path.suffix.lower() == ".csv" else "folders"
     loader, schema = LOADERS.load(kind), LOADERS.schema(kind)
     stem = path.resolve().stem if kind == "csv" else path.resolve().name
-    readable = legal_name(stem, "images")[: LONGEST - 7].rstrip("-._")  # room for the digest
-    # two folders of one name, or of a known data set's name, must not share results
-    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:6]
-    return Dataset(f"{readable}-{digest}", replace(_OWN, loader=kind), loader(schema()), own=path)
+    readable = legal_name(stem, "images")[: LONGEST - 7].rstrip("-._")  # room for the suffix of one of several
+    return Dataset(readable, replace(_OWN, loader=kind), loader(schema()), own=path)
 
 
 def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, writing
+from irbench.data.contents import digest
 from irbench.data.decode import View, fit
 from irbench.data.sources import Source
-from irbench.runtime.cache import Key
+from irbench.runtime.cache import Key, Store
 from irbench.runtime.code import code_digest
 from irbench.runtime.progress import track
 from irbench.runtime.timer import caches_bypassed, subspan
@@ -70,7 +71,7 @@ def pixels(images: ImageSet, view: View, runtime: "Runtime") -> Pixels:
     return _Stored(np.load(entry.path / "pixels.npy", mmap_mode="r", allow_pickle=False), entry.content)
 
 
-def unreadable(images: ImageSet, runtime: "Runtime") -> dict[int, str]:
+def unreadable(images: ImageSet, store: Store) -> dict[int, str]:
     """Return the rows that cannot be decoded, each with the reason; computed once and cached."""
     if images.arrays is not None:
         return {}
@@ -81,23 +82,15 @@ def unreadable(images: ImageSet, runtime: "Runtime") -> dict[int, str]:
     def make(folder: Path) -> None:
         (folder / "rows.json").write_text(json.dumps(list(_damaged(source))))
 
-    entry = runtime.store.ensure(_key("unreadable", source), make, span="decode")
+    entry = store.ensure(_key("unreadable", source), make, span="decode")
     return dict(json.loads((entry.path / "rows.json").read_text()))
 
 
-def drop_unreadable(benchmark: Benchmark, runtime: "Runtime") -> tuple[Benchmark, dict[str, list[str]]]:
+def drop_unreadable(benchmark: Benchmark, store: Store) -> tuple[Benchmark, dict[str, list[str]]]:
     """Return the benchmark without images that cannot be decoded, and the ids of these by split."""
-    left_out: dict[str, list[str]] = {}
-
-    def readable(images: ImageSet) -> ImageSet:
-        bad = sorted(unreadable(images, runtime))
-        left_out[images.name] = [images.ids[row] for row in bad]
-        return images.take(np.delete(np.arange(len(images)), bad)) if bad else images
-
-    train, gallery, queries = readable(benchmark.train), readable(benchmark.gallery), readable(benchmark.queries)
-    known = set(gallery.ids)
-    incremental = sum(benchmark.gallery.ids[row] in known for row in benchmark.new_rows)
-    return replace(benchmark, train=train, gallery=gallery, queries=queries, incremental=incremental), left_out
+    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    left_out = {images.name: [images.ids[row] for row in sorted(unreadable(images, store))] for images in splits}
+    return benchmark.without([id_ for ids in left_out.values() for id_ in ids]), left_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +145,7 @@ class _OnDemand:
 
 
 def _key(kind: str, source: Source, **parts: object) -> Key:
-    return Key(kind, {"code": code_digest(pixels), "source": source.digest, **parts})
+    return Key(kind, {"code": code_digest(pixels), "images": digest(source.images), **parts})
 
 
 def _free_disk(folder: Path) -> int:

@@ -3,11 +3,10 @@
 import hashlib
 import os
 import zlib
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-import numpy as np
 from PIL import Image
 
 from irbench.core.benchmark import ImageSet
@@ -31,20 +30,6 @@ class Source:
     def in_files(self) -> bool:
         """Are the images files to read and decode, or arrays in memory?"""
         return self.images.arrays is None
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of what the images depend on: ids, boxes, and each file's size and modification time.
-
-        Neither the location of the files nor the labels are part of it; for a zip member its checksum is used.
-        """
-        digest = hashlib.sha256()
-        for row, id_ in enumerate(self.images.ids):
-            digest.update(f"{id_}\0{self._version(row)}\n".encode("utf-8", "surrogateescape"))
-        for array in (self.images.boxes, self.images.arrays):
-            if array is not None:
-                digest.update(f"{array.shape}{array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
 
     def image(self, row: int) -> Image.Image:
         """Return the whole RGB image of a row; `DataError` names the file and the reason."""
@@ -87,9 +72,23 @@ class Source:
         except _UNZIP_ERRORS as error:
             raise DataError(f"cannot be read from its archive: {error}", code="unreadable-image") from None
 
-    def _version(self, row: int) -> str:
-        if self.images.arrays is not None:
-            return ""
+    def content(self, row: int) -> bytes | None:
+        """Return the SHA-256 of a row's file, of a zip member that of size and checksum; None if it cannot be read."""
+        archive, member = self._archive_and_member(row)
+        try:
+            if archive is not None:
+                info = _member(archive, member)
+                return hashlib.sha256(f"{info.file_size} {info.CRC}".encode()).digest()
+            path = os.path.join(self._root, self.images.ids[row])  # noqa: PTH118 -- a million of them
+            if not os.path.isfile(path):  # noqa: PTH113 -- as above; reading a pipe would never end
+                return None
+            with open(path, "rb") as file:  # noqa: PTH123
+                return hashlib.file_digest(file, "sha256").digest()
+        except _UNZIP_ERRORS:
+            return None
+
+    def state(self, row: int) -> str:
+        """Return what changes with the file of a row: size, times and inode; of a zip member, size and checksum."""
         archive, member = self._archive_and_member(row)
         try:
             if archive is not None:
@@ -98,7 +97,7 @@ class Source:
             facts = os.stat(os.path.join(self._root, self.images.ids[row]))  # noqa: PTH116, PTH118 -- a million of them
         except _UNZIP_ERRORS:
             return "missing"
-        return f"{facts.st_size} {facts.st_mtime_ns}"
+        return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"
 
     def _archive_and_member(self, row: int) -> tuple[Path | None, str]:
         head, inside, member = self.images.ids[row].partition(".zip/")

@@ -156,7 +156,7 @@ def _compare(findings: Findings, dataset: Dataset, benchmark: Benchmark) -> None
     findings.differences += _differs("classes", f"{benchmark.classes:,}", f"{expected.classes:,}")
     if not findings.differences and expected.fingerprint:
         what = "fingerprint of names, labels and splits"
-        findings.differences += _differs(what, benchmark.fingerprint, expected.fingerprint)
+        findings.differences += _differs(what, benchmark.manifest, expected.fingerprint)
 
 
 def _differs(what: str, found: str, wanted: str) -> list[str]:

@@ -1,83 +1,162 @@
-"""What a query costs: the harness sends the queries and holds the timer. Nothing here knows the kind of retriever."""
+"""What a query costs: the harness sends the queries and holds the timer. Nothing here knows the kind of retriever.
 
-from collections.abc import Sequence
+Every query is timed when it is asked for the first time, before the ranking that is scored: an index that remembers
+answers would be fast only when it is asked again. The answers of the timed queries are compared with that ranking: one
+that is fast because it answers something else is no faster.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from irbench.core.benchmark import ImageSet
+from irbench.core.errors import ContractError
+from irbench.core.ranking import MISSING, Ranking
 from irbench.protocols import Retriever
 from irbench.results.schema import QueryTimes
+from irbench.retrievers.checked import as_ranking
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 from irbench.runtime.timer import Timer
 
-SINGLES = 100  # queries sent one by one …
-REPEATS = 3  # … so many times each; the median of the repeats counts
+SINGLES = 200  # queries sent one by one, at most a third of them
+ROUNDS = 3  # of batches; their median counts
 BATCH = 64  # queries sent together for the throughput
 BATCHED = 512  # of which at most so many queries make one round
+WARM_UP = 3  # images of the gallery that are searched first
 SUBSPANS = ("read", "decoder", "trie", "lookup")  # see QueryTimes
 _PATIENCE = 20.0  # seconds that the queries sent one by one may take altogether
+_COMPARED = 10  # results of a query that are compared
+_ALIKE = 0.8  # share of them that has to agree: arithmetic of another batch size exchanges near ties
 
 
-def latency(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> QueryTimes:
-    """Time queries one at a time, after a warm-up; milliseconds by span."""
-    rows = _spread(len(queries), SINGLES)
-    singles = [queries.take(rows[i : i + 1]) for i in range(len(rows))]
-    for single in singles[:3]:
-        _timed(retriever, single, k, runtime)
-    rounds: list[list[Timer]] = []
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What was answered to some queries."""
+
+    queries: NDArray[np.int64]  # [B] rows
+    ranking: Ranking  # [B,K]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Timed:
+    """What queries cost, one by one and in batches, and what was answered meanwhile."""
+
+    single: QueryTimes
+    batched: QueryTimes
+    answers: tuple[Answers, ...]
+
+
+def time_queries(retriever: Retriever, queries: ImageSet, gallery: ImageSet, k: int, runtime: Runtime) -> Timed:
+    """Time queries one at a time, then others in batches, after a warm-up with images of the gallery."""
+    asker = _Asker(retriever, queries, k, runtime)
+    rows = _spread(len(queries), min(SINGLES, max(1, len(queries) // 3)))
+    for row in range(min(WARM_UP, len(gallery))):
+        asker.warm_up(gallery.take(slice(row, row + 1)))
+    single = _one_by_one(asker, rows)
+    others = np.setdiff1d(np.arange(len(queries)), rows)
+    asker.warm_up(gallery.take(slice(0, BATCH)))
+    batched = _in_batches(asker, others if len(others) else rows)
+    return Timed(single=single, batched=batched, answers=tuple(asker.answers))
+
+
+def check_answers(answers: Iterable[Answers], ranking: Ranking, own_rows: NDArray[np.int64]) -> None:
+    """Raise `ContractError` where timed queries were answered with other images than they are in the scored ranking.
+
+    `own_rows` [Q] are the gallery rows of the queries themselves, which are no answers; -1 where there are none.
+    """
+    shares: dict[str, list[float]] = {"one by one": [], "in batches": []}
+    for one in answers:
+        how = shares["one by one" if len(one.queries) == 1 else "in batches"]
+        timed = one.ranking.without(own_rows[one.queries])
+        for row, found in zip(one.queries.tolist(), timed.rows, strict=True):
+            scored = ranking.rows[row, :_COMPARED]
+            scored = scored[scored != MISSING]
+            if len(scored):
+                how.append(len(np.intersect1d(scored, found[: len(scored)])) / len(scored))
+    for how_asked, agreeing in shares.items():
+        if agreeing and np.mean(agreeing) < _ALIKE:
+            raise ContractError(
+                f"queries that were timed {how_asked} were answered with other images than in the ranking that is "
+                f"scored: {100 * np.mean(agreeing):.0f} % of their first {_COMPARED} results agree; search has to "
+                "answer the same, however many queries it is given",
+                code="other-answers",
+            )
+
+
+class _Asker:
+    """Sends queries by their rows, times them and keeps what was answered."""
+
+    def __init__(self, retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> None:
+        self.retriever, self.queries, self.k, self.runtime = retriever, queries, k, runtime
+        self.answers: list[Answers] = []
+
+    def warm_up(self, images: ImageSet) -> None:
+        """Search without keeping the answers."""
+        self._timed(images, detailed=False)
+
+    def ask(self, rows: NDArray[np.int64], *, detailed: bool = False) -> Timer:
+        """Search for these queries; `detailed` for the subspans too."""
+        timer, found = self._timed(self.queries.take(rows), detailed=detailed)
+        self.answers.append(Answers(rows, as_ranking(found, self.retriever, len(rows))))
+        return timer
+
+    def _timed(self, images: ImageSet, *, detailed: bool) -> tuple[Timer, Ranking]:
+        with Timer(bypass_cache=True, detailed=detailed, synchronize=self.runtime.synchronize).run() as timer:
+            found = self.retriever.search(images, self.k)
+        return timer, found
+
+
+def _one_by_one(asker: _Asker, rows: NDArray[np.int64]) -> QueryTimes:
+    """Time queries one at a time; milliseconds by span."""
+    timers: list[Timer] = []
     start = perf_counter()
-    for single in track(singles, "time single queries", background=False):
-        rounds.append([_timed(retriever, single, k, runtime) for _ in range(REPEATS)])
+    for row in track(rows, "time single queries", background=False):
+        timers.append(asker.ask(np.array([row])))
         if perf_counter() - start > _PATIENCE:
             break
-    detailed = [[_timed(retriever, single, k, runtime, detailed=True)] for single in singles[: len(rounds)]]
-    p50, p95, p99 = np.percentile(_milliseconds(rounds, "total"), [50, 95, 99]).tolist()
-    spans = _medians(rounds, ("encode", "search")) | _medians(detailed, SUBSPANS)
+    detailed = [asker.ask(np.array([row]), detailed=True) for row in rows[: len(timers)]]
+    p50, p95, p99 = np.percentile(_milliseconds(timers, "total"), [50, 95, 99]).tolist()
+    spans = _medians(timers, ("encode", "search")) | _medians(detailed, SUBSPANS)
     return QueryTimes(batch=1, total_p50=p50, total_p95=p95, total_p99=p99, **spans)
 
 
-def batched(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime) -> QueryTimes:
-    """Time `BATCH` queries at a time, after a warm-up; milliseconds that each of them takes, by span."""
-    sample = spread(queries, BATCHED)
-    batches = [sample.take(slice(start, start + BATCH)) for start in range(0, len(sample), BATCH)]
-    _timed(retriever, batches[0], k, runtime)
-    rounds = [
-        [_timed(retriever, batch, k, runtime) for batch in batches]
-        for _ in track(range(REPEATS), "time batches", background=False)
-    ]
-    detailed = [[_timed(retriever, batch, k, runtime, detailed=True) for batch in batches]]
-    spans = _shares(rounds, ("encode", "search", "total"), len(sample)) | _shares(detailed, SUBSPANS, len(sample))
+def _in_batches(asker: _Asker, rows: NDArray[np.int64]) -> QueryTimes:
+    """Time `BATCH` queries at a time; milliseconds that each of them takes, by span."""
+    rows = rows[_spread(len(rows), ROUNDS * BATCHED)]
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    rounds = [batches[place::ROUNDS] for place in range(min(ROUNDS, len(batches)))]
+    timers = [[asker.ask(batch) for batch in batches] for batches in track(rounds, "time batches", background=False)]
+    detailed = [[asker.ask(batch, detailed=True) for batch in batches] for batches in rounds[:1]]
+    counts = [sum(map(len, batches)) for batches in rounds]
+    spans = _shares(timers, ("encode", "search", "total"), counts) | _shares(detailed, SUBSPANS, counts)
     return QueryTimes(batch=len(batches[0]), **spans)
 
 
-def _timed(retriever: Retriever, queries: ImageSet, k: int, runtime: Runtime, *, detailed: bool = False) -> Timer:
-    with Timer(bypass_cache=True, detailed=detailed, synchronize=runtime.synchronize).run() as timer:
-        retriever.search(queries, k)
-    return timer
-
-
-def _medians(rounds: Sequence[Sequence[Timer]], names: Sequence[str]) -> dict[str, float]:
+def _medians(timers: Sequence[Timer], names: Sequence[str]) -> dict[str, float]:
     """Medians of those spans that every query went through."""
     return {
-        f"{name}_p50": float(np.median(_milliseconds(rounds, name)))
+        f"{name}_p50": float(np.median(_milliseconds(timers, name)))
         for name in names
-        if all(name in timer.seconds for clocks in rounds for timer in clocks)
+        if all(name in timer.seconds for timer in timers)
     }
 
 
-def _shares(rounds: Sequence[Sequence[Timer]], names: Sequence[str], queries: int) -> dict[str, float]:
+def _shares(rounds: Sequence[Sequence[Timer]], names: Sequence[str], counts: Sequence[int]) -> dict[str, float]:
     """Medians over rounds of those spans that every batch went through, per query."""
     return {
-        f"{name}_p50": 1000 * float(np.median([sum(timer.seconds[name] for timer in one) for one in rounds])) / queries
+        f"{name}_p50": 1000
+        * float(np.median([sum(t.seconds[name] for t in one) / n for one, n in zip(rounds, counts, strict=False)]))
         for name in names
         if all(name in timer.seconds for one in rounds for timer in one)
     }
 
 
-def _milliseconds(rounds: Sequence[Sequence[Timer]], span: str) -> list[float]:
-    return [1000 * float(np.median([timer.seconds[span] for timer in clocks])) for clocks in rounds]
+def _milliseconds(timers: Sequence[Timer], span: str) -> list[float]:
+    return [1000 * timer.seconds[span] for timer in timers]
 
 
 def spread(queries: ImageSet, wanted: int) -> ImageSet:
@@ -85,7 +164,7 @@ def spread(queries: ImageSet, wanted: int) -> ImageSet:
     return queries.take(_spread(len(queries), wanted))
 
 
-def _spread(total: int, wanted: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+def _spread(total: int, wanted: int) -> NDArray[np.int64]:
     """Rows 0 … total-1, thinned evenly to at most `wanted`."""
     count = min(total, wanted)
     return np.arange(count) * total // count

@@ -17,6 +17,7 @@ from irbench.data import datasets
 from irbench.experiments.build import built_on, dataset_of
 from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of
 from irbench.experiments.run import Experiment, Settings
+from irbench.results import own
 
 SEARCHES = ("linear", "ivfpq", "scann", "spann")
 TRAINED = ("cgd", "irt-r", "ft-clip")
@@ -64,7 +65,13 @@ def cells(request: Request) -> list[Cell]:
 
 def experiments(request: Request, settings: Settings) -> list[Experiment]:
     """Return the cells of a request, ready to be run."""
-    return [Experiment(cell, settings, objects) for cell, objects in planned(request)]
+    return [Experiment(cell, settings, objects) for cell, objects in planned(located(request, settings))]
+
+
+def located(request: Request, settings: Settings) -> Request:
+    """Return the request with paths in place of the names that data sets of one's own have in the results."""
+    places = (own.located(one, settings.results) if isinstance(one, str) else one for one in request.datasets)
+    return replace(request, datasets=tuple(places))
 
 
 def planned(request: Request) -> list[Planned]:

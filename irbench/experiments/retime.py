@@ -1,14 +1,13 @@
 """Times stored cells again, data set by data set, and writes their results."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from irbench.core.errors import IrbenchError, UsageError
-from irbench.data import datasets as data_sets
 from irbench.experiments.run import Experiment, Settings
 from irbench.experiments.timing import ROUNDS, Ready, prepare, time_together
-from irbench.results import files
+from irbench.results import files, own
 from irbench.results.schema import Result
 
 
@@ -35,7 +34,7 @@ def retime(
     if not settings.results.is_dir():
         raise UsageError(f"{settings.results}: no such folder of results", code="no-such-folder")
     found, problems = files.read_all(settings.results)
-    places = {data_sets.find(name).name: name for name in datasets}
+    places = own.named(datasets, found, settings.results)
     chosen = [result for result in found if _is_chosen(result, places, methods, seeds)]
     if not chosen:
         raise UsageError(f"{settings.results}: no such results to time", code="no-results")
@@ -44,7 +43,7 @@ def retime(
         ready: list[Ready] = []
         for result in group:
             try:
-                ready.append(_ready(result, places.get(result.dataset.name, result.dataset.name), settings))
+                ready.append(_ready(result, places.get(result.dataset.name), settings))
             except IrbenchError as error:
                 problems = [*problems, f"{result.cell} on {result.dataset.name}, seed {result.seed}: {error}"]
         if ready:
@@ -55,7 +54,7 @@ def retime(
     return Retimed(sessions=tuple(sessions), problems=tuple(problems))
 
 
-def _is_chosen(result: Result, datasets: dict[str, str], methods: Sequence[str], seeds: Sequence[int]) -> bool:
+def _is_chosen(result: Result, datasets: Collection[str], methods: Sequence[str], seeds: Sequence[int]) -> bool:
     return (
         result.status == "ok"
         and result.origin == "recipe"
@@ -72,7 +71,8 @@ def _by_dataset(results: Sequence[Result]) -> Iterator[list[Result]]:
     yield from groups.values()
 
 
-def _ready(result: Result, dataset: str, settings: Settings) -> Ready:
+def _ready(result: Result, place: str | None, settings: Settings) -> Ready:
+    dataset = place or own.located(result.dataset.name, settings.results)
     as_it_ran = replace(
         settings,
         precision=str(result.environment.get("precision") or settings.precision),

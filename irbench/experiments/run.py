@@ -18,16 +18,16 @@ from irbench.core.description import Description
 from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError, check_choice, writing
 from irbench.core.ranking import Ranking
 from irbench.data import datasets
+from irbench.data.contents import with_contents
 from irbench.data.pixels import drop_unreadable
 from irbench.data.relevance import demand_positives
-from irbench.data.sources import Source
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
 from irbench.experiments.objects import MARKS, ObjectBuilder, Objects
 from irbench.metrics import diagnostics, retrieval
 from irbench.metrics.retrieval import Scope
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
-from irbench.results import files, hits, rankings
+from irbench.results import files, hits, own, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored
 from irbench.results.schema import Conditions, Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
@@ -64,6 +64,7 @@ class Settings:
     precision: str = "auto"
     weights: tuple[Path, ...] = ()  # files, or folders of files, one for each backbone
     on_bad_image: str = "fail"
+    name: str | None = None  # of a data set of one's own, in results
 
     def __post_init__(self) -> None:
         check_choice("--device", self.device, DEVICES)
@@ -124,10 +125,11 @@ class Experiment:
     @cached_property
     def inputs(self) -> str:
         """SHA-256 of everything that decides the ranking: a stored result with the same one need not be made again."""
+        cell = {name: value for name, value in asdict(self.cell).items() if name != "dataset"}  # its images count
         facts = {
-            "cell": asdict(self.cell),
+            "cell": cell,
             "recipes": self._recipe.hash,
-            "images": [self.benchmark.fingerprint, *map(self._content, ("train", "gallery", "queries"))],
+            "images": self.benchmark.fingerprint,
             "scope": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
             "device": self.runtime.device,
             "precision": self.runtime.precision,
@@ -182,7 +184,8 @@ class Experiment:
         if result is None or result.status != "ok":
             return None
         settings = self.settings
-        artefacts = Artefacts(settings.results, settings.work, settings.data, (self.cell.dataset,))
+        places = ((self.benchmark.name, str(self.benchmark.path)),) if self.benchmark.path else ()
+        artefacts = Artefacts(settings.results, settings.work, settings.data, places)
         with suppress(StoreError):  # neither its hits nor its ranking are there
             return rescored(result, artefacts.judged)
         return None
@@ -206,14 +209,18 @@ class Experiment:
                 f"{self.cell.name} cannot add images to a gallery that it has indexed", code="no-updates"
             )
         cost = self._prepare(retriever)
-        ranking = self._search(retriever)
-        identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
-        ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         description = described(retriever, "retriever")
+        loads = [preparing_load.cores()]
         timing_load = ConcurrentLoad()
         use_threads(self.runtime.threads)  # an index's library may have changed torch's when it was built
-        with_costs = self._with_query_cost(cost, retriever, description)
-        loads = preparing_load.cores(), timing_load.cores()
+        benchmark = self.benchmark
+        timed = latency.time_queries(retriever, benchmark.queries, benchmark.gallery, benchmark.top_k, self.runtime)
+        loads.append(timing_load.cores())
+        ranking = self._search(retriever)
+        latency.check_answers(timed.answers, ranking, benchmark.own_rows)
+        identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
+        ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
+        with_costs = _with_query_cost(cost, timed, description)
         host, device = peak_memory(self.runtime)
         with_costs = replace(with_costs, peak_host_bytes=max(0, host - floor), peak_device_bytes=device)
         result = self._finished(ranking, description, with_costs)
@@ -256,23 +263,6 @@ class Experiment:
             add_s=adding.cost if benchmark.incremental else None,
         )
 
-    def _with_query_cost(self, cost: Cost, retriever: Retriever, description: Description) -> Cost:
-        """Add what a query costs: bytes and time."""
-        queries, depth = self.benchmark.queries, self.benchmark.top_k
-        single = latency.latency(retriever, queries, depth, self.runtime)
-        batched = latency.batched(retriever, queries, depth, self.runtime)
-        return replace(
-            cost,
-            index_bytes=description.index_bytes,
-            model_bytes=description.model_bytes,
-            query_ms=single,
-            batched_ms=batched,
-            queries_per_s=1000 / batched.total_p50 if batched.total_p50 else None,
-        )
-
-    def _content(self, split: str) -> str:
-        return Source(getattr(self.benchmark, split)).digest
-
     def _diagnostics(self, retriever: Retriever) -> Facts:
         """Return the diagnostics of the identifiers that the retriever generates, if it generates any."""
         if not isinstance(retriever, Generative):
@@ -302,8 +292,8 @@ class Experiment:
         return scored(result, judged, Scope.of(self.benchmark))
 
     @cached_property
-    def _readable(self) -> tuple[Benchmark, int]:
-        """The benchmark, and how many images were left out of it because they cannot be decoded."""
+    def _readable(self) -> tuple[Benchmark, frozenset[str]]:
+        """The benchmark under its name in results, and the images that were left out: they cannot be decoded."""
         cell, skip = self.cell, self.settings.on_bad_image == "skip"
         benchmark = self._given()
         if benchmark is None:
@@ -315,13 +305,21 @@ class Experiment:
                 incremental=cell.incremental,
                 max_queries=cell.max_queries,
                 files_must_exist=not skip,
+                store=self.runtime.store,
+            )
+        if benchmark.collection is not None:
+            benchmark = replace(benchmark, name=own.name_of(benchmark, self.settings.results, self.settings.name))
+        elif self.settings.name is not None:
+            raise UsageError(
+                f"--name {self.settings.name}: {benchmark.name} has a name; this is for images of your own",
+                code="unused-option",
             )
         if self.objects is not None and self.objects.in_method:
             benchmark = as_sequences(benchmark)
         if not skip:
-            return benchmark, 0
-        kept, left_out = drop_unreadable(benchmark, self.runtime)
-        return kept, len({id_ for ids in left_out.values() for id_ in ids})
+            return benchmark, frozenset()
+        kept, left_out = drop_unreadable(benchmark, self.runtime.store)
+        return kept, frozenset(id_ for ids in left_out.values() for id_ in ids)
 
     def _given(self) -> Benchmark | None:
         """Return the benchmark that was given as an object, if one was; crop and protocol are its own."""
@@ -343,6 +341,10 @@ class Experiment:
             )
         named = {name: replace(getattr(benchmark, name), name=name) for name in ("train", "gallery", "queries")}
         benchmark = replace(benchmark, **named)  # splits that were made from each other may have each other's names
+        if not datasets.is_as_loaded(self.objects.benchmark):  # derived from what was loaded, or made by hand
+            anew = {name: replace(getattr(benchmark, name), contents=None) for name in named}
+            benchmark = replace(benchmark, collection=None, path=None, **anew)
+        benchmark = with_contents(benchmark, self.runtime.store)
         if cell.incremental and not benchmark.incremental:
             benchmark = datasets.make_incremental(benchmark)
         return benchmark if cell.max_queries is None else datasets.shorten(benchmark, cell.max_queries)
@@ -361,13 +363,28 @@ class Experiment:
         return Result(
             status="skipped",
             reason="not run",
-            dataset=Dataset.of(benchmark, bad_images=self._readable[1]),
+            dataset=Dataset.of(
+                benchmark, left_out=self._readable[1], path=own.relative_place(benchmark, self.settings.results)
+            ),
             **of_cell(cell),
             inputs=self.inputs,
             shortened={**benchmark.shortened, **cell.shortened},
             recipe=self._recipe,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+def _with_query_cost(cost: Cost, timed: latency.Timed, description: Description) -> Cost:
+    """Add what a query costs: bytes and time."""
+    per_query = timed.batched.total_p50
+    return replace(
+        cost,
+        index_bytes=description.index_bytes,
+        model_bytes=description.model_bytes,
+        query_ms=timed.single,
+        batched_ms=timed.batched,
+        queries_per_s=1000 / per_query if per_query else None,
+    )
 
 
 def _plain(details: Mapping[str, object]) -> Facts:

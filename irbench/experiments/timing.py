@@ -40,7 +40,8 @@ class Ready:
     result: Result
     retriever: Retriever
     runtime: Runtime
-    singles: Sequence[ImageSet]
+    warm_up: ImageSet  # an image of the gallery
+    singles: Sequence[ImageSet]  # single queries, from which each round takes others
     batches: Sequence[ImageSet]
     depth: int
 
@@ -69,13 +70,14 @@ def prepare(experiment: Experiment, result: Result) -> Ready:
     use_threads(experiment.runtime.threads)
     retriever, benchmark = trained(experiment, experiment.runtime), experiment.benchmark
     index(retriever, benchmark)
-    singles = latency.spread(benchmark.queries, SINGLES)
+    singles = latency.spread(benchmark.queries, SINGLES * ROUNDS)
     sample = latency.spread(benchmark.queries, BATCHES * latency.BATCH)
     starts = range(0, len(sample), latency.BATCH)
     return Ready(
         result=result,
         retriever=retriever,
         runtime=experiment.runtime,
+        warm_up=benchmark.gallery.take(slice(1)),
         singles=[singles.take(np.array([row])) for row in range(len(singles))],
         batches=[sample.take(slice(start, start + latency.BATCH)) for start in starts],
         depth=benchmark.top_k,
@@ -91,7 +93,7 @@ def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Resul
             which = (step + number) % len(cells)  # nothing always follows the same cell
             use_threads(cells[which].runtime.threads)
             with quiet(on=True):  # the cell's own bars
-                taken[which].append(_once(cells[which], reference))
+                taken[which].append(_once(cells[which], reference, number))
     every = [one for of_cell in taken for one in of_cell]
     usual = median(one.beside_singles for one in every), median(one.beside_batches for one in every)
     drift, id_, cores = [one.beside_singles / usual[0] for one in every], uuid4().hex[:12], load.cores()
@@ -130,18 +132,22 @@ class Reference:
         return 1000 * (perf_counter() - start)
 
 
-def _once(cell: Ready, reference: Reference) -> Round:
+def _once(cell: Ready, reference: Reference, number: int) -> Round:
     """Time a cell once: single queries each beside one reference, whose median counts, as that of the queries does.
+
+    Each round has other queries as long as there are any: an index that remembers answers is no faster for it.
 
     Batches, whose sum counts, stand between several references, whose mean counts.
     """
-    _measure(cell, cell.singles[0])  # brings code and memory into the caches
+    _measure(cell, cell.warm_up)  # brings code and memory into the caches
+    shift = max(1, len(cell.singles) // SINGLES)
+    queries = cell.singles[number % shift :: shift][:SINGLES]
     reference()
     singles, beside_singles = [], []
-    for single in cell.singles:
+    for single in queries:
         beside_singles.append(reference())
         singles.append(_measure(cell, single))
-    detailed = [_measure(cell, single, detailed=True) for single in cell.singles[:DETAILED]]
+    detailed = [_measure(cell, single, detailed=True) for single in queries[:DETAILED]]
     batched, beside_batches = [], [reference() for _ in range(BETWEEN)]
     for batch in cell.batches:
         batched.append(_measure(cell, batch))

@@ -11,11 +11,12 @@ from irbench.results.schema import Result
 def command_of(result: Result) -> str:
     """Return the command line that makes this result, without the folders that are a machine's own.
 
-    Of a data set of one's own the path is not known: PATH stands for it, as RUN stands for the file of an imported
-    ranking and OBJECT for the Python file of a method without a recipe.
+    A data set of one's own goes by its name where the result knows the place of its images; else PATH stands for it, as
+    RUN does for the file of an imported ranking and OBJECT for the Python file of a method without a recipe.
     """
     cell = result.spec
-    dataset = cell.dataset if cell.dataset in names("datasets") else "PATH"
+    known = cell.dataset in names("datasets") or result.dataset.path is not None
+    dataset = cell.dataset if known else "PATH"
     if cell.origin == "imported":
         return shlex.join(["irbench", "import", "RUN", "--method", cell.method, "--dataset", dataset])
     method = cell.name if cell.origin == "recipe" else "OBJECT"

@@ -69,7 +69,9 @@ def left_out_of(facts: Dataset) -> Iterator[str]:
     if facts.without_positives:
         yield f"{facts.without_positives} of {facts.queries} queries have no positive in the gallery and are left out"
     if facts.bad_images:
-        yield f"{facts.bad_images} unreadable images were skipped (--on-bad-image skip)"
+        some = ", ".join(facts.left_out[:3]) + (" …" if len(facts.left_out) > 3 else "")
+        named = f" ({some})" if some else ""
+        yield f"unreadable images that were skipped (--on-bad-image skip): {facts.bad_images}{named}"
     yield from facts.remarks
 
 

@@ -1,7 +1,7 @@
 """What a stored result rests on, found again: its benchmark, its ranking and its hits."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import DataError, IrbenchError, StoreError
+from irbench.core.names import as_text
 from irbench.core.ranking import Ranking
 from irbench.data import datasets
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
-from irbench.results import hits, rankings
-from irbench.results.schema import Result, StoredRanking
+from irbench.results import hits, own, rankings
+from irbench.results.schema import Dataset, Result, StoredRanking
+from irbench.runtime.cache import Store
 
 
 @dataclass(frozen=True)
@@ -26,34 +28,45 @@ class Artefacts:
     results: Path
     work: Path
     data: Path
-    own: tuple[str, ...] = ()  # paths of data sets of one's own: results report their names only
+    own: tuple[tuple[str, str], ...] = ()  # names of data sets of one's own, and where their images are now
 
     def benchmark(self, result: Result) -> Benchmark:
         """Load the benchmark that the result was measured on; another one under its name is refused."""
         facts = result.dataset
-        known = {datasets.find(path).name: path for path in self.own}
-        if facts.name not in known and facts.name not in recipes.names("datasets"):
-            raise DataError(
-                f"{facts.name} is no data set that irbench knows: say where its images are (--dataset PATH)",
-                code="not-found",
-            )
         benchmark = self._load(
-            known.get(facts.name, facts.name),
+            self._place(facts),
             data=self.data,
             crop=facts.crop,
             protocol=facts.protocol,
             incremental=bool(facts.incremental),
             max_queries=result.shortened.get("max_queries"),
             files_must_exist=False,
+            store=Store(self.work),
         )
-        if benchmark.fingerprint != facts.fingerprint:
-            left_out = f", without the {facts.bad_images} images that could not be read" if facts.bad_images else ""
+        left_out = set(facts.left_out)
+        splits = (benchmark.train, benchmark.gallery, benchmark.queries) if left_out else ()
+        benchmark = benchmark.without([id_ for split in splits for id_ in split.ids if as_text(id_) in left_out])
+        if benchmark.fingerprint != facts.fingerprint and not _is_listed(benchmark, facts):
+            where = self.data if benchmark.path is None else benchmark.path
             raise DataError(
-                f"{facts.name}: the result is about data {facts.fingerprint[:8]}{left_out}, and --data {self.data} has "
-                f"data {benchmark.fingerprint[:8]}; point --data to what it was measured on, or run the cell again",
+                f"{facts.name}: the result is about data {facts.fingerprint[:8]}, and {where} has data "
+                f"{benchmark.fingerprint[:8]}; say where the images are that it was measured on, or run the cell again",
                 code="other-data",
             )
-        return benchmark
+        return replace(benchmark, name=facts.name)
+
+    def _place(self, facts: Dataset) -> str:
+        """Return the name of the data set, or where its images are."""
+        given = dict(self.own).get(facts.name)
+        if given is None and facts.name in recipes.names("datasets"):
+            return facts.name
+        place = given or own.place_of(facts, self.results)
+        if place is None:
+            was = f"; they were in {facts.path}, seen from {self.results}" if facts.path else ""
+            raise DataError(
+                f"{facts.name}: its images are not at hand{was}. Say where they are (--dataset PATH)", code="not-found"
+            )
+        return str(place)
 
     def ranking(self, result: Result) -> Ranking:
         """Load the ranking behind the result from the work folder."""
@@ -88,3 +101,10 @@ class Artefacts:
     def _load(self) -> Callable[..., Benchmark]:
         """Load a data set, once for results that follow each other; elsewhere it may have changed."""
         return lru_cache(maxsize=4)(datasets.load)
+
+
+def _is_listed(benchmark: Benchmark, facts: Dataset) -> bool:
+    """Are files of the benchmark missing, but its lists those that the result is about?"""
+    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    missing = any(split.contents is None or not split.contents.any(axis=1).all() for split in splits)
+    return missing and benchmark.manifest == facts.manifest

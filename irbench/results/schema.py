@@ -6,6 +6,7 @@ files, so that a metric invented later needs no new run; the hits are stored bes
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell, Origin, Value
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
+from irbench.core.names import as_text
 
 SCHEMA: Final = 2
 Status = Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
@@ -47,31 +49,39 @@ class Dataset:
     protocol: str
     crop: str
     fingerprint: str  # Benchmark.fingerprint: only equal ones compare
+    manifest: str = ""  # Benchmark.manifest: what can be told where the images are not at hand
+    collection: str | None = None  # of anyone's own images, see Benchmark
+    path: str | None = None  # of anyone's own images: where they were, as seen from the folder of results
     train: Count
     gallery: Count
     queries: Count
     classes: Count
     without_positives: Count = 0  # queries without a relevant image in the gallery, left out of every mean
-    bad_images: Count = 0  # unreadable images that were skipped on request
+    bad_images: Count = 0  # unreadable images that were skipped on request …
+    left_out: tuple[str, ...] = ()  # … and their ids
     remarks: tuple[str, ...] = ()  # see Benchmark
     incremental: Count = (
         0  # of the gallery, images that were not trained on and were added after the others were indexed
     )
 
     @classmethod
-    def of(cls, benchmark: Benchmark, *, bad_images: int = 0) -> Self:
-        """Return what a result reports of the benchmark; `bad_images` were left out of it."""
+    def of(cls, benchmark: Benchmark, *, left_out: Iterable[str] = (), path: str | None = None) -> Self:
+        """Return what a result reports of the benchmark, which images were `left_out` of."""
         return cls(
             name=benchmark.name,
             protocol=benchmark.protocol,
             crop=benchmark.crop,
             fingerprint=benchmark.fingerprint,
+            manifest=benchmark.manifest,
+            collection=benchmark.collection,
+            path=path,
             train=len(benchmark.train),
             gallery=len(benchmark.gallery),
             queries=len(benchmark.queries),
             classes=benchmark.classes,
             without_positives=int((benchmark.positives == 0).sum()),
-            bad_images=bad_images,
+            bad_images=len(ids := sorted(map(as_text, left_out))),
+            left_out=tuple(ids),
             remarks=benchmark.remarks,
             incremental=benchmark.incremental,
         )

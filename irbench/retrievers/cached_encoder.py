@@ -8,7 +8,7 @@ import numpy as np
 from irbench.core.benchmark import ImageSet
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
-from irbench.data.sources import Source
+from irbench.data.contents import digest
 from irbench.protocols import Encoder, Trainable
 from irbench.runtime.cache import Key, Store
 from irbench.runtime.timer import caches_bypassed
@@ -27,7 +27,7 @@ class CachedEncoder:
         """Train the wrapped encoder, if it is trainable; its vectors depend on the training images from then on."""
         if isinstance(self.encoder, Trainable):
             self.encoder.train(images)
-            self.identity = {**self.identity, "train": [images.fingerprint, Source(images).digest, images.mirror]}
+            self.identity = {**self.identity, "train": [images.fingerprint, digest(images), images.mirror]}
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return E[N,D], from the store on a hit."""
@@ -39,7 +39,7 @@ class CachedEncoder:
 
         backbone = self.encoder.describe().backbone  # weights from the hub are not pinned by the recipe
         weights = backbone.weights if backbone else None
-        key = Key("embeddings", {**self.identity, "weights": weights, "images": Source(images).digest})
+        key = Key("embeddings", {**self.identity, "weights": weights, "images": digest(images)})
         entry = self.store.ensure(key, compute, span="encode")
         return Embeddings(np.load(entry.path / "embeddings.npy", allow_pickle=False))
 

@@ -61,11 +61,11 @@ class Entry:
         return _digest(self.hashes)
 
 
+@dataclass(frozen=True)
 class Store:
     """The cache below one work folder, safe for several processes at once."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    root: Path
 
     def ensure(self, key: Key, make: Callable[[Path], float | None], *, span: str) -> Entry:
         """Return the entry of `key`; `make(folder)` fills it if it is not there. A hit is charged to timer span `span`.

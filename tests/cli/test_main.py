@@ -167,6 +167,7 @@ def test_an_image_that_cannot_be_read_is_named_or_left_out_as_asked(
     assert skipped.returncode == 0, skipped.stderr
     (result,) = [r for r in json.loads(skipped.stdout)["results"] if r["status"] == "ok"]
     assert result["dataset"]["bad_images"] == 1
+    assert result["dataset"]["left_out"] == ["dark/3.png"]
     assert result["dataset"]["gallery"] + result["dataset"]["queries"] == 11
     assert result["metrics"]["precision@1"]["mean"] == 1.0
 

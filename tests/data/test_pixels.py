@@ -4,6 +4,7 @@ import shutil
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,7 +215,7 @@ def bad_files(folder: Path) -> ImageSet:
 
 @pytest.mark.timeout(20)
 def test_unreadable_files_are_all_found_and_none_hangs(tmp_path, runtime):
-    found = unreadable(bad_files(tmp_path / "bad"), runtime)
+    found = unreadable(bad_files(tmp_path / "bad"), runtime.store)
     assert sorted(found) == [0, 2, 3, 4, 5, 6, 7, 8, 9]
     reasons = dict(zip([0, 2, 3, 4, 7], ["truncated", "empty", "not a JPEG", "regular file", "missing"], strict=True))
     for row, reason in reasons.items():
@@ -242,14 +243,15 @@ def test_skipping_keeps_images_and_labels_together(tmp_path_factory, bad):
     good, spoilt = written(folder / "good", 10, "train"), written(folder / "spoilt", 10)
     for row in bad:
         (spoilt.root / f"{row}.png").write_bytes(b"nothing")
-    queries = written(folder / "good", 3, "queries")
-    benchmark = Benchmark(name="x", protocol="closed-set", crop="none", train=good, gallery=spoilt, queries=queries,
+    train = replace(good, root=folder, ids=tuple(f"good/{id_}" for id_ in good.ids))
+    queries = replace(train.take(slice(3)), name="queries")
+    benchmark = Benchmark(name="x", protocol="closed-set", crop="none", train=train, gallery=spoilt, queries=queries,
                           ks=(1,), top_k=10, incremental=3)  # fmt: skip
     if bad >= set(range(7)):
         with raises(DataError, "bad-split", "gallery"):
-            drop_unreadable(benchmark, runtime)
+            drop_unreadable(benchmark, runtime.store)
         return
-    kept, left_out = drop_unreadable(benchmark, runtime)
+    kept, left_out = drop_unreadable(benchmark, runtime.store)
     assert kept.incremental == 3 - len(bad & {7, 8, 9})
     assert left_out == {"train": [], "gallery": [f"{row}.png" for row in sorted(bad)], "queries": []}
     assert pixels(kept.gallery, View(4), runtime)[:][:, 0, 0, 0].tolist() == kept.gallery.labels.tolist()
@@ -276,7 +278,7 @@ def test_a_box_that_does_not_fit_names_the_row(tmp_path, runtime, box):
     )
     with raises(DataError, "bad-box", "row 0 of queries", list(box), "40 x 40"):
         _ = pixels(images, View(16), runtime)[:]
-    assert unreadable(images, runtime) == {}  # the picture is whole: it must not be left out in silence
+    assert unreadable(images, runtime.store) == {}  # the picture is whole: it must not be left out in silence
 
 
 def test_a_box_a_little_over_the_edge_is_cut_to_it(tmp_path, runtime):
@@ -351,7 +353,7 @@ def test_a_damaged_archive_is_reported_by_the_image_in_it(tmp_path, runtime):
     data[200] ^= 255
     (tmp_path / "pack.zip").write_bytes(data)
     images = ImageSet(name="gallery", ids=("pack.zip/a.png", "pack.zip/b.png"), labels=np.zeros(2, int), root=tmp_path)
-    found = unreadable(images, runtime)
+    found = unreadable(images, runtime.store)
     assert sorted(found) == [0, 1]
     assert "archive" in found[0]
 

@@ -1,14 +1,17 @@
 """What a query costs, measured on a retriever that takes a known time."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from irbench.core.benchmark import ImageSet
+from irbench.core.errors import ContractError
 from irbench.core.ranking import Ranking
 from irbench.experiments import latency
+from irbench.protocols import Retriever
 from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import caches_bypassed, span, subspan
 
@@ -38,10 +41,14 @@ def queries() -> ImageSet:
     return ImageSet(name="queries", ids=tuple(map(str, range(130))), labels=np.zeros(130, np.int64), root=Path("/"))
 
 
+def timed(retriever: Retriever, queries: ImageSet, runtime: Runtime) -> latency.Timed:
+    gallery = ImageSet(name="gallery", ids=tuple(f"g{row}" for row in range(64)), labels=np.zeros(64, np.int64))
+    return latency.time_queries(retriever, queries, gallery, 1, runtime)
+
+
 def test_single_queries_are_timed_by_stage_after_a_warm_up(runtime: Runtime, queries: ImageSet) -> None:
     slow = Slow()
-    times = latency.latency(slow, queries, 1, runtime)
-    assert set(slow.sizes) == {1}
+    times = timed(slow, queries, runtime).single
     assert times.batch == 1
     assert times.encode_p50 == pytest.approx(2, rel=0.3)
     assert times.search_p50 == pytest.approx(1, rel=0.4)
@@ -53,13 +60,14 @@ def test_single_queries_are_timed_by_stage_after_a_warm_up(runtime: Runtime, que
 
 def test_a_batch_is_priced_by_the_query(runtime: Runtime, queries: ImageSet) -> None:
     slow = Slow()
-    times = latency.batched(slow, queries, 1, runtime)
-    assert set(slow.sizes) == {latency.BATCH, len(queries) % latency.BATCH}
+    times = timed(slow, queries, runtime).batched
+    assert set(slow.sizes) == {1, latency.BATCH, 130 - 43 - latency.BATCH}  # a third of the queries are sent singly
     assert times.batch == latency.BATCH
     assert (times.encode_p50, times.search_p50, times.read_p50) == pytest.approx((2, 1, 1), rel=0.2)
     assert times.total_p50 == pytest.approx(3, rel=0.2)
     assert times.decoder_p50 is None
-    assert latency.batched(slow, queries.take(slice(5)), 1, runtime).batch == 5
+    assert timed(slow, queries.take(slice(5)), runtime).batched.batch == 4
+    assert timed(slow, queries.take(slice(1)), runtime).batched.batch == 1
 
 
 def test_a_retriever_that_marks_no_stages_has_a_total_only(runtime: Runtime, queries: ImageSet) -> None:
@@ -67,7 +75,47 @@ def test_a_retriever_that_marks_no_stages_has_a_total_only(runtime: Runtime, que
         def search(self, queries: ImageSet, k: int) -> Ranking:
             return Ranking(np.zeros((len(queries), 1), np.int64), np.zeros((len(queries), 1), np.float32))
 
-    times = latency.latency(Silent(), queries, 1, runtime)
+    times = timed(Silent(), queries, runtime).single
     assert times.encode_p50 is None
     assert times.search_p50 is None
     assert times.total_p50 is not None
+
+
+class Remembering(Slow):
+    """Fifty milliseconds for a query that it has not seen before."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def search(self, queries: ImageSet, k: int) -> Ranking:
+        time.sleep(0.05 * len(set(queries.ids) - self.known))
+        self.known |= set(queries.ids)
+        return Ranking(np.zeros((len(queries), 1), np.int64), np.zeros((len(queries), 1), np.float32))
+
+
+def test_a_query_counts_when_it_is_asked_for_the_first_time(runtime: Runtime, queries: ImageSet) -> None:
+    found = timed(Remembering(), queries.take(slice(30)), runtime)
+    assert found.single.total_p50 == pytest.approx(50, rel=0.2)
+    assert found.batched.total_p50 == pytest.approx(50, rel=0.2)
+
+
+@pytest.mark.parametrize("cheats", [False, True])
+def test_timed_answers_are_those_that_are_scored(runtime: Runtime, queries: ImageSet, cheats: bool) -> None:
+    class Hasty:
+        """The right answer is the query's own number, backwards; asked for one query, it may answer row 0."""
+
+        def search(self, queries: ImageSet, k: int) -> Ranking:
+            rows = (np.array([[int(name.lstrip("g"))] for name in queries.ids]) + 64 - np.arange(20)) % 64
+            rows = np.zeros_like(rows[:, :1]) if cheats and len(queries) == 1 else rows
+            return Ranking(rows, np.repeat(-np.arange(rows.shape[1], dtype=np.float32)[None], len(rows), 0))
+
+    asked, own = replace(queries, ids=tuple(map(str, range(900))), labels=np.zeros(900, np.int64)), np.full(900, -1)
+    found = timed(Hasty(), asked, runtime)
+    assert sum(len(one.queries) for one in found.answers) >= 900
+    ranking = Hasty().search(asked, 20)
+    if cheats:
+        with pytest.raises(ContractError) as refused:
+            latency.check_answers(found.answers, ranking, own)
+        assert refused.value.code == "other-answers"
+    else:
+        latency.check_answers(found.answers, ranking, own)

@@ -267,9 +267,11 @@ def test_precisions_are_rows_of_their_own_in_every_format():
 
 
 def test_dropped_queries_and_images_are_counted_below_the_table():
-    dropped = replace(CUB, without_positives=2, bad_images=3)
+    dropped = replace(CUB, without_positives=2, bad_images=3, left_out=("a.png", "b.png", "c.png"))
     (panel,) = table([result(dataset=dropped), result(dataset=dropped, seed=1)], "precision", paper=False).panels
-    assert [note.split()[0] for note in panel.notes] == ["2", "3"]
+    unscored, skipped = panel.notes
+    assert unscored.startswith("2 of")
+    assert "3 (a.png, b.png, c.png)" in skipped
     (whole,) = table([result()], "precision", paper=False).panels
     assert whole.notes == ()
 

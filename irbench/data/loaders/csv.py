@@ -152,6 +152,14 @@ def _boxes(rows: list[dict[str, str]], path: Path) -> NDArray[np.int32]:
             "width and height",
             code="bad-box",
         )
+    turned = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    if turned.any():
+        line = rows[int(turned.argmax())]["line"]
+        raise DataError(
+            f"{path}, line {line}: x2 ≤ x1 or y2 ≤ y1, as in {int(turned.sum())} of {len(boxes)} rows; x2,y2 is the "
+            "lower right corner, not width and height",
+            code="bad-box",
+        )
     return boxes.round().astype(np.int32)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import DataError
+from irbench.core.names import as_text
 from irbench.data.decode import SUFFIXES
 
 
@@ -121,18 +122,13 @@ def passed_over(root: Path, parts: Iterable[str]) -> Iterator[str]:
             images = set(image_files(root / part / name))
             suffixes.update(os.path.splitext(file)[1].lower() or file for file in files - images)  # noqa: PTH122
             emptied |= {name} if files and not images else set()
-    suffixes = Counter({printable(suffix): count for suffix, count in suffixes.items()})
+    suffixes = Counter({as_text(suffix): count for suffix, count in suffixes.items()})
     if suffixes:
         counts = ", ".join(f"{suffix} {count}" for suffix, count in suffixes.most_common(6))
         yield f"files that were passed over, being of no known kind of image: {suffixes.total()} ({counts})"
     if emptied:
-        some = ", ".join(map(printable, sorted(emptied)[:6])) + (" …" if len(emptied) > 6 else "")
+        some = ", ".join(map(as_text, sorted(emptied)[:6])) + (" …" if len(emptied) > 6 else "")
         yield f"classes that have files but no image: {len(emptied)} ({some})"
-
-
-def printable(name: str) -> str:
-    """Return a file's name as text that can be stored and printed, whatever its bytes are."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in name)
 
 
 def classes_of(root: Path, below: str) -> list[tuple[str, str]]:

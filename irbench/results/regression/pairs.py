@@ -46,16 +46,22 @@ def data_of(result: Result) -> tuple[object, ...]:
 
 
 def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:
-    """Pair the cells of two folders, including those that only one of them has."""
-    old, new = _by_cell(before), _by_cell(after)
+    """Pair the cells of two folders, including those that only one of them has.
+
+    Images of one's own may have another name in each; those that both have go by the baseline's.
+    """
+    before = list(before)
+    names = {result.dataset.collection: result.dataset.name for result in before if result.dataset.collection}
+    old, new = _by_cell(before, names), _by_cell(after, names)
     return [
         Pair(dataset=dataset, cell=cell, before=old.get((dataset, cell), {}), after=new.get((dataset, cell), {}))
         for dataset, cell in sorted(old.keys() | new.keys())
     ]
 
 
-def _by_cell(results: Iterable[Result]) -> dict[tuple[str, str], dict[int, Result]]:
+def _by_cell(results: Iterable[Result], names: Mapping[str, str]) -> dict[tuple[str, str], dict[int, Result]]:
     found: dict[tuple[str, str], dict[int, Result]] = {}
     for result in results:
-        found.setdefault((result.dataset.name, result.cell), {})[result.seed] = result
+        facts = result.dataset
+        found.setdefault((names.get(facts.collection or "", facts.name), result.cell), {})[result.seed] = result
     return found

@@ -7,7 +7,7 @@ without results scores 0.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
-from irbench.core.errors import DataError, check_choice, nearest
+from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.ranking import MISSING, Ranking
 from irbench.core.version import VERSION
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Scope
-from irbench.results import files, hits, rankings
+from irbench.results import files, hits, own, rankings
 from irbench.results.rescore import scored
 from irbench.results.schema import Dataset, RecipeUsed, Result, of_cell
 from irbench.results.trec.columns import read_csv, read_parquet
@@ -50,15 +50,33 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def import_run(path: Path, benchmark: Benchmark, cell: Cell, *, format: str, work: Path, root: Path) -> Imported:  # noqa: A002 -- as on the CLI
+def import_run(  # noqa: PLR0913 -- each is an option of the command line
+    path: Path,
+    benchmark: Benchmark,
+    cell: Cell,
+    *,
+    format: str,  # noqa: A002 -- as on the CLI
+    work: Path,
+    root: Path,
+    left_out: Collection[str] = (),
+    force: bool = False,
+) -> Imported:
     """Score the run file at `path`; write its result below `root` and its ranking below `work`.
 
-    `cell` has the name and the seed of the method.
+    `cell` has the name and the seed of the method; `left_out` are the unreadable images that the benchmark is without.
+    Raises `UsageError` where the result of another file is stored under this name, unless `force`.
     """
     ranking, notes = read_ranking(path, benchmark, format=format)
     judged = retrieval.judgements(ranking, benchmark)
     content = sha256(path)
-    blank = _blank(benchmark, cell, content)
+    blank = _blank(benchmark, cell, content, root, left_out)
+    older = files.find(blank.path(root))
+    if older is not None and older.inputs != blank.inputs and not force:
+        raise UsageError(
+            f"{blank.path(root)} is the result of another run file: give this one another name (--method), or replace "
+            "it (--force)",
+            code="name-taken",
+        )
     folder = blank.path(root).parent
     result = replace(
         blank,
@@ -155,8 +173,8 @@ def _check_order(path: Path, entries: _RunLines) -> None:
 
 def _ranked(entries: _RunLines, benchmark: Benchmark) -> tuple[Ranking, tuple[str, ...]]:
     """Order the results of each query, without the query image itself, to the depth that is scored."""
-    own = entries["image"] == benchmark.own_rows[entries["query"]]
-    others = entries[~own]
+    itself = entries["image"] == benchmark.own_rows[entries["query"]]
+    others = entries[~itself]
     others = others[np.lexsort((others["image"], -others["score"], others["query"]))]
     tied = (others["query"][1:] == others["query"][:-1]) & (others["score"][1:] == others["score"][:-1])
     counts_by_query = np.bincount(others["query"], minlength=len(benchmark.queries))
@@ -169,18 +187,18 @@ def _ranked(entries: _RunLines, benchmark: Benchmark) -> tuple[Ranking, tuple[st
     scores = np.where(rows == MISSING, np.float32(-np.inf), strictly_decreasing(scores))
     counts = {
         "queries have no results and score 0": int((counts_by_query == 0).sum()),
-        "results are the query image itself and were excluded": int(own.sum()),
+        "results are the query image itself and were excluded": int(itself.sum()),
         f"results are beyond depth {benchmark.top_k} and were left out": len(others) - len(best),
         "results tie with the one above; the lower gallery row comes first": int(tied.sum()),
     }
     return Ranking(rows, scores), tuple(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def _blank(benchmark: Benchmark, cell: Cell, content: str) -> Result:
+def _blank(benchmark: Benchmark, cell: Cell, content: str, root: Path, left_out: Collection[str]) -> Result:
     """All of the result that does not depend on the ranking."""
     return Result(
         status="ok",
-        dataset=Dataset.of(benchmark),
+        dataset=Dataset.of(benchmark, left_out=left_out, path=own.relative_place(benchmark, root)),
         **of_cell(cell),
         inputs=hashlib.sha256(f"{content} {benchmark.fingerprint}".encode()).hexdigest(),
         recipe=RecipeUsed(text=_RECIPE, hash=hashlib.sha256(_RECIPE.encode()).hexdigest()),

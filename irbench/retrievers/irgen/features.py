@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from irbench.core.benchmark import ImageSet
+from irbench.data import contents
 from irbench.data.pixels import View
-from irbench.data.sources import Source
 from irbench.networks.backbones import Featurizer, NetworkConfig, VisionNetwork, run_network
 from irbench.runtime.cache import Key
 from irbench.runtime.code import code_digest
@@ -32,7 +32,7 @@ def cached_features(
     facts = {
         "network": _digest(network),
         "view": [config.resize_size, config.fit, config.image_size],
-        "images": Source(images).digest,
+        "images": contents.digest(images),
         "runtime": [runtime.device, runtime.precision],
         "code": code_digest(features),
     }

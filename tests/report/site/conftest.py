@@ -112,7 +112,7 @@ def make_world(root: Path) -> World:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / NAMES[i % len(NAMES)].format(i))
     own = str(root / "photos")
     benchmark = datasets.load(own, data=root)
-    return World(root, benchmark, Artefacts(root / "results", root / "work", root, (own,)))
+    return World(root, benchmark, Artefacts(root / "results", root / "work", root, ((benchmark.name, own),)))
 
 
 def fill(world: World) -> World:

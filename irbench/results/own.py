@@ -1,0 +1,88 @@
+"""Data sets of one's own among stored results: the names that they have there, and where their images are.
+
+Such a data set is known by its collection, a digest of its images and labels (see `irbench.data.datasets`). Its name is
+that of its folder or list; where results of other images have that name, it ends in the first digits of the collection.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from irbench.config import recipes
+from irbench.core.benchmark import Benchmark
+from irbench.core.errors import UsageError
+from irbench.core.names import checked_name
+from irbench.data import datasets
+from irbench.results import files
+from irbench.results.schema import Dataset, Result
+
+_DIGITS = 6
+
+
+def name_of(benchmark: Benchmark, root: Path, wanted: str | None = None) -> str:
+    """Return the name of a benchmark of one's own among the results below `root`.
+
+    It is `wanted`, or the one that its images have there, or its own, or its own with a suffix. Raises `UsageError`
+    where the wanted name is that of other images.
+    """
+    known = {facts.name: facts.collection for facts in _stored(root)}
+    recipe_names = recipes.names("datasets")
+    if wanted is not None:
+        if known.get(checked_name(wanted, "a data set"), benchmark.collection) != benchmark.collection:
+            raise UsageError(f"--name {wanted}: results in {root} of other images have this name", code="name-taken")
+        if wanted in recipe_names:
+            raise UsageError(f"--name {wanted} is the name of a data set of irbench: choose another", code="name-taken")
+        return wanted
+    same = [name for name, collection in known.items() if collection == benchmark.collection]
+    suffixed = f"{benchmark.name}-{str(benchmark.collection)[:_DIGITS]}"
+    free = benchmark.name not in known and benchmark.name not in recipe_names
+    return next(
+        (name for name in (benchmark.name, suffixed, *same) if name in same), benchmark.name if free else suffixed
+    )
+
+
+def place_of(facts: Dataset, root: Path) -> Path | None:
+    """Return where the images of a result below `root` were, if something is there; None where that is not known."""
+    if facts.path is None:
+        return None
+    place = Path(os.path.normpath(root.resolve() / facts.path))
+    return place if place.exists() else None
+
+
+def relative_place(benchmark: Benchmark, root: Path) -> str | None:
+    """Return where images of one's own are, as seen from `root`: results and images may move together."""
+    if benchmark.path is None:
+        return None
+    place = os.path.relpath(benchmark.path.resolve(), root.resolve())
+    return place if place.isprintable() else None  # no text that a result can hold
+
+
+def located(dataset: str, root: Path) -> str:
+    """Return the path of a data set of one's own that has this name among the results below `root`; else `dataset`."""
+    if datasets.is_path(dataset) or dataset in recipes.names("datasets"):
+        return dataset
+    places = [place_of(facts, root) for facts in _stored(root) if facts.name == dataset]
+    return str(next((place for place in places if place is not None), dataset))
+
+
+def named(wanted: Iterable[str], results: Sequence[Result], root: Path) -> dict[str, str | None]:
+    """Return the names in these results of the wanted data sets, each with the path that was given for it, if any.
+
+    A path stands for the results about what is there, and for those about a folder or list of its name.
+    """
+    known = {result.dataset.name: result.dataset for result in results}
+    found: dict[str, str | None] = {}
+    for one in wanted:
+        if one in known or not datasets.is_path(one):
+            found[one if one in known else datasets.find(one).name] = None
+            continue
+        there = [name for name, facts in known.items() if place_of(facts, root) == Path(one).resolve()]
+        found |= dict.fromkeys(there or [datasets.find(one).name], one)
+    return found
+
+
+def _stored(root: Path) -> list[Dataset]:
+    """Return what one result of each data set below `root` reports of it."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    of_each = (next(map(files.find, sorted(folder.glob("*/seed*.json"))), None) for folder in folders)
+    return [result.dataset for result in of_each if result is not None]

@@ -1,0 +1,155 @@
+"""Images of one's own are known by what they show: in another folder the same, under the same names others."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+RUN = ("run", "--method", "pixels+linear", "--scale", "tiny", "--dataset")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three classes of six pictures, as a folder of folders."""
+    rng = np.random.default_rng(0)
+    for label, brightness in enumerate((0, 60, 150)):
+        (tmp_path / f"photos/class{label}").mkdir(parents=True)
+        for number in range(6):
+            pixels = rng.integers(brightness, brightness + 90, (24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"photos/class{label}/{number}.png", compress_level=0)
+    return tmp_path / "photos"
+
+
+def exchanged(one: Path, other: Path) -> None:
+    """Give two files of one size each other's content; size and time of modification stay."""
+    times = [path.stat() for path in (one, other)]
+    contents = one.read_bytes(), other.read_bytes()
+    for path, content, facts in zip((other, one), contents, times[::-1], strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def facts_of(results: Path) -> dict[str, dict]:
+    return {path.parts[-3]: json.loads(path.read_text())["dataset"] for path in results.glob("*/*/seed0.json")}
+
+
+def test_pictures_that_are_replaced_under_their_names_are_another_data_set(irbench: Callable, photos: Path) -> None:
+    assert irbench(*RUN, "./photos").returncode == 0
+    before = facts_of(Path("runs/results"))["photos"]
+    exchanged(photos / "class0/1.png", photos / "class2/1.png")
+    assert irbench(*RUN, "./photos").returncode == 0
+    found = facts_of(Path("runs/results"))
+    (other,) = found.keys() - {"photos"}
+    assert other == f"photos-{found[other]['collection'][:6]}"
+    assert found["photos"] == before
+    assert found[other]["manifest"] == before["manifest"]
+    assert found[other]["fingerprint"] != before["fingerprint"]
+    table = irbench("table", "--dataset", "./photos")
+    assert len(re.findall("data [0-9a-f]{8}", table.stdout)) == 2
+    exchanged(photos / "class0/1.png", photos / "class2/1.png")  # as it was: what is stored is found again
+    again = irbench(*RUN, "./photos", "--dry-run")
+    assert "stored already" in again.stderr
+    assert "1. pixels" not in again.stderr
+
+
+def test_the_same_images_elsewhere_are_the_same_data_set(irbench: Callable, photos: Path) -> None:
+    assert irbench(*RUN, "./photos").returncode == 0
+    shutil.copytree(photos, "elsewhere/photos", copy_function=shutil.copyfile)
+    assert irbench(*RUN, "./elsewhere/photos", "--results", "new").returncode == 0
+    one, other = (facts_of(Path(root))["photos"] for root in ("runs/results", "new"))
+    assert one == other | {"path": one["path"]}
+    assert one["path"] == "../../photos"
+    assert other["path"] == "../elsewhere/photos"
+    Path("elsewhere/photos").rename("elsewhere/pictures")  # and under another name
+    assert irbench(*RUN, "./elsewhere/pictures", "--results", "new", "--seed", "1").returncode == 0
+    assert irbench(*RUN, "./elsewhere/pictures", "--results", "newer").returncode == 0
+    assert [path.name for path in Path("new").iterdir()] == ["photos"]
+    checked = irbench("check", "--results", "newer", "--baseline", "runs/results", "--format", "json")
+    assert [cell["dataset"] for cell in json.loads(checked.stdout)["cells"]] == ["photos"]
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_name_is_of_one_collection(irbench: Callable, photos: Path) -> None:
+    assert irbench(*RUN, "./photos", "--name", "mine").returncode == 0
+    assert irbench(*RUN, "./photos").returncode == 0
+    assert list(facts_of(Path("runs/results"))) == ["mine"]
+    shutil.copytree(photos / "class0", photos / "class3")
+    for name in ("mine", "digits", "a/b"):
+        refused = irbench(*RUN, "./photos", "--name", name)
+        assert refused.returncode == 2
+        assert f"[{'bad-file-name' if name == 'a/b' else 'name-taken'}]" in refused.stderr
+    assert "[unused-option]" in irbench(*RUN, "digits", "--name", "figures").stderr
+    photos.rename("digits")
+    assert irbench(*RUN, "./digits").returncode == 0
+    assert sum(name.startswith("digits-") for name in facts_of(Path("runs/results"))) == 1
+
+
+def test_every_command_that_a_run_prints_can_be_carried_out(irbench: Callable, photos: Path) -> None:
+    done = irbench(*RUN, "./photos", "--work", "w", "--results", "r", "--set", "image_size=8", "--on-bad-image", "skip")
+    commands = [shlex.split(words) for words in re.findall("^.*: irbench (.*)$", done.stderr, re.MULTILINE)]
+    assert [words[0] for words in commands] == ["table", "report", "run", "query"]
+    for words in commands:
+        assert irbench(*words).returncode == 0, words
+    assert sorted(path.name for path in Path("r/photos").glob("*/seed*.json")) == [
+        "seed0.json",
+        "seed1.json",
+        "seed2.json",
+    ]
+    assert not Path("runs/work").exists()
+    assert not Path("runs/results").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["report --out site", "plot retrieved --out found.png", "export --out trec", "data info photos",
+     "query --method pixels+linear --scale tiny --dataset photos photos/class0/2.png", "table --dataset photos",
+     "run --method pixels+linear --scale tiny --dataset photos", "time --dataset photos"],
+)  # fmt: skip
+def test_a_data_set_of_ones_own_is_found_by_its_name(irbench: Callable, photos: Path, words: str) -> None:
+    assert irbench(*RUN, "./photos").returncode == 0
+    done = irbench(*words.split())
+    assert done.returncode == 0, done.stderr
+    if words.startswith("run"):
+        assert "stored already" in done.stderr
+    shutil.rmtree(photos)
+    if words.startswith("export"):  # without the images it cannot be told whose names the rows have
+        gone = irbench(*words.split())
+        assert gone.returncode == 1
+        assert "not at hand" in gone.stderr
+
+
+def test_what_was_left_out_is_left_out_of_what_is_exported_and_imported(irbench: Callable, photos: Path) -> None:
+    for broken in ("class0/2.png", "class1/0.png"):  # a query, and an image of the gallery
+        (photos / broken).write_bytes((photos / broken).read_bytes()[:200])
+    skip = ("--on-bad-image", "skip")
+    assert irbench(*RUN, "./photos", *skip).returncode == 0
+    assert "class0/2.png, class1/0.png" in " ".join(irbench("table").stdout.split())
+    assert irbench("export", "--out", "trec").returncode == 0
+    (run,) = Path("trec").glob("*/pixels*.txt")
+    assert irbench("import", str(run), "--method", "theirs", "--dataset", "photos", *skip).returncode == 0
+    found = facts_of(Path("runs/results"))
+    assert list(found) == ["photos"]
+    means = {
+        path.parts[-2]: json.loads(path.read_text())["metrics"]["precision@1"]["mean"]
+        for path in Path("runs/results/photos").glob("*/seed0.json")
+    }
+    assert len(means) == 2
+    assert len(set(means.values())) == 1
+
+
+def test_another_run_file_does_not_replace_the_result_of_one(irbench: Callable, photos: Path) -> None:
+    assert irbench(*RUN, "./photos").returncode == 0
+    assert irbench("export", "--out", "trec").returncode == 0
+    (run,) = Path("trec").glob("*/pixels*.txt")
+    theirs = ("import", str(run), "--method", "theirs", "--dataset", "photos")
+    assert irbench(*theirs).returncode == irbench(*theirs).returncode == 0
+    run.write_text("".join(run.read_text().splitlines(keepends=True)[:-1]))
+    assert "[name-taken]" in irbench(*theirs).stderr
+    assert irbench(*theirs, "--force").returncode == 0
