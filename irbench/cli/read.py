@@ -24,6 +24,7 @@ def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
 
     folder = named or default_folder()
     found, problems = read_all(folder)
+    problems = [*problems, *hits.damaged(found, folder)]
     if found:
         typer.echo(f"results from {folder}", err=True)
     for problem in problems:
@@ -66,6 +67,7 @@ def chosen(
 
     Returns the results, what cannot be read, and the paths among what was given.
     """
+    from irbench.results import hits
     from irbench.results.files import read_all
 
     found, problems = read_all(folder)
@@ -75,4 +77,4 @@ def chosen(
         for result in found
         if (not names or result.dataset.name in wanted) and (not seeds or result.seed in seeds)
     ]
-    return kept, problems, places
+    return kept, [*problems, *hits.damaged(kept, folder)], places

@@ -1,10 +1,13 @@
 """Result files: written whole, read strictly, found again.
 
 A file says which schema it follows. One from a newer irbench is refused by name, and never written over; one that is
-damaged is named, and the others are read all the same.
+damaged is named, and the others are read all the same. Under "sha256" a file holds the hash of everything else in it:
+a digit that was changed by hand, by a merge or by a disk is no longer a result.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +28,9 @@ def write(result: Result, root: Path) -> Path:
     _spare_newer(path)
     with writing(path, "--results"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(document(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        value = document(result)
+        value["sha256"] = _digest(value)
+        write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):  # of the result that stood here before
             if result.hits is None or other.name != result.hits.file:
                 other.unlink(missing_ok=True)
@@ -38,6 +43,7 @@ def read(path: Path) -> Result:
         document = _parsed(_read_text(path))
         _refuse_newer(path, document["schema"])
         _refuse_older(path, document["schema"])
+        _refuse_changed(document)
         document.pop("variant", None)  # derived from other fields, for people and scripts that read the file
         return _READER.validate_json(json.dumps(document))
     except ValidationError as error:
@@ -94,6 +100,12 @@ def document(result: Result) -> dict[str, Any]:
     return value
 
 
+def _digest(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a document as compact JSON with sorted keys."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -107,6 +119,12 @@ def _parsed(text: str) -> dict[str, Any]:
     if not isinstance(document, dict) or type(document.get("schema")) is not int:
         raise ValueError("it names no schema")
     return document
+
+
+def _refuse_changed(document: dict[str, Any]) -> None:
+    """Take the hash out of a document; ValueError where it is that of another content."""
+    if document.pop("sha256", None) != _digest(document):
+        raise ValueError("it was changed after irbench wrote it: its sha256 is that of another content")
 
 
 def _refuse_newer(path: Path, schema: int) -> None:

@@ -13,7 +13,7 @@ packing of rows, `positives`, `classes` and `found`, each deflated little-endian
 
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +77,17 @@ def of(result: Result, root: Path) -> Mapping[str, Judged]:
     if result.hits is None:
         raise StoreError(f"{result.path(root)}: no hits are stored beside it", code="no-hits")
     return load(result.hits, result.path(root).parent)
+
+
+def damaged(results: Iterable[Result], root: Path) -> Iterator[str]:
+    """Yield which stored hits of these results are there but are not what was stored."""
+    for result in results:
+        if result.hits is None or not (result.path(root).parent / result.hits.file).exists():
+            continue  # a result may travel without its hits, which tables and checks then report
+        try:
+            of(result, root)
+        except StoreError as error:
+            yield str(error)
 
 
 def _pack(judged: Judged) -> _Arrays:

@@ -153,3 +153,18 @@ def test_another_run_file_does_not_replace_the_result_of_one(irbench: Callable, 
     run.write_text("".join(run.read_text().splitlines(keepends=True)[:-1]))
     assert "[name-taken]" in irbench(*theirs).stderr
     assert irbench(*theirs, "--force").returncode == 0
+
+
+def test_hits_of_which_a_bit_was_turned_are_named(irbench: Callable, photos: Path) -> None:
+    assert irbench(*RUN, "./photos").returncode == 0
+    shutil.copytree("runs/results", "baseline")
+    (hits,) = Path("runs/results").rglob("*.safetensors")
+    content = bytearray(hits.read_bytes())
+    content[-5] ^= 1
+    hits.write_bytes(content)
+    for command in ("table", "check --baseline baseline", "check --results baseline --baseline runs/results"):
+        done = irbench(*command.split())
+        assert done.returncode == 1
+        assert hits.name in done.stderr
+    hits.unlink()  # a result may travel without them
+    assert irbench("table").returncode == 0

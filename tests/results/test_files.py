@@ -170,6 +170,26 @@ def test_any_truncation_is_noticed(data):
         files._parsed(text[:cut])
 
 
+@given(st.data())
+def test_any_changed_sign_is_noticed(tmp_path_factory, data):
+    path = files.write(result(), tmp_path_factory.mktemp("results"))
+    text = path.read_text()
+    place = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(st.sampled_from('0123456789.-"{}, ax').filter(lambda sign: sign != text[place]))
+    path.write_text(text[:place] + other + text[place + 1 :])
+    found, problems = files.read_all(path.parents[2])
+    assert found in ([], [result()])  # a blank between values is no change
+    assert found or str(path) in problems[0]
+
+
+def test_a_digit_that_was_changed_is_no_result(tmp_path):
+    path = files.write(result(), tmp_path)
+    path.write_text(path.read_text().replace('"mean": 0.5', '"mean": 0.9'))
+    with raises(StoreError, "damaged-file", path):
+        files.read(path)
+    assert files.find(path) is None
+
+
 def test_a_result_in_the_wrong_place_is_named(tmp_path):
     path = files.write(result(), tmp_path)
     copy = tmp_path / "digits" / "clip+scann" / "seed0.json"
