@@ -46,6 +46,11 @@ class Entry:
     path: Path | None = None  # of a file; None for an entry point, whose module is found by its name alone
     own: bool = False  # a file of the user's, which is imported by its path
 
+    @property
+    def built_in(self) -> bool:
+        """Does it come with irbench?"""
+        return not self.own and self.path is not None
+
     def __str__(self) -> str:
         """Return where it is, for messages."""
         return str(self.path) if self.path else f"{self.module}:{self.classes[0]}"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from irbench.core.errors import RecipeError, UsageError, nearest
 
+FOLDER = "IRBENCH_FOLDER"  # in a cell's process: the folder that the command was given in
 SCALES = ("tiny", "small", "mobile", "paper")
 _TABLES = {"params", "at", "on"}
 C = TypeVar("C")
@@ -193,10 +194,11 @@ def names(family: str) -> list[str]:
 
 def own_folders() -> Iterator[Path]:
     """Yield the folders in which the user's own recipes are looked for, and the Python files beside them."""
+    folder = Path(os.environ.get(FOLDER, ""))
     own = os.environ.get("IRBENCH_RECIPES")
     if own:
-        yield Path(own)
-    yield Path()
+        yield folder / own
+    yield folder
 
 
 def _folders() -> Iterator[Path]:

@@ -51,6 +51,10 @@ class RecipeError(IrbenchError):
     default_code = "recipe"
 
 
+class FileRaisedError(RecipeError):
+    """A Python file of the user's raised something when it was run: the fault of one method, not of a request."""
+
+
 class DataError(IrbenchError):
     """Images or annotations that are missing, broken or empty."""
 

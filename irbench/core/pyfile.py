@@ -8,7 +8,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from irbench.core.errors import IrbenchError, RecipeError
+from irbench.core.errors import FileRaisedError, IrbenchError, RecipeError
 
 _PREFIX = "irbench_own_"  # of the names of their modules
 
@@ -33,7 +33,7 @@ def load(path: Path, name: str | None = None) -> ModuleType:
     """Run a file as module `name`, by default its `module_name`, and return it; once in a process.
 
     It can import what lies beside it, as a script can, unless a module of that name is found elsewhere first. What the
-    file raises becomes a `RecipeError` that names file and line, and the module is forgotten; irbench's own errors are
+    file raises becomes a `FileRaisedError` that names file and line, and the module is forgotten; errors of irbench are
     passed on.
     """
     name = name or module_name(path)
@@ -51,7 +51,7 @@ def load(path: Path, name: str | None = None) -> ModuleType:
         del sys.modules[name]
         if isinstance(error, IrbenchError) or not isinstance(error, Exception | SystemExit):
             raise
-        raise RecipeError(_what_it_raised(path, error), code="bad-python-file") from error
+        raise FileRaisedError(_what_it_raised(path, error), code="bad-python-file") from error
     return module
 
 

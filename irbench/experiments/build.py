@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from irbench.protocols import Encoder, Identifier, Retriever, Searcher
 
 _COMPONENTS = (ENCODERS, SEARCHERS, IDENTIFIERS)
+_REGISTRIES = (RETRIEVERS, *_COMPONENTS)
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,13 @@ class Builder:
         recipe = recipes.find("methods/identifier", self.cell.identifier)
         cls, config = self._class_and_config(IDENTIFIERS, recipe.head(IdentifierHead).identifier, recipe)
         return cls(config, self.runtime, self)
+
+    def names_code_of_the_user(self) -> bool:
+        """Do the cell's recipes name classes of the user's? Nothing is imported to find out."""
+        named = ((registry, recipe.table.get(registry.kind)) for recipe in self.recipes() for registry in _REGISTRIES)
+        return any(
+            isinstance(name, str) and name in registry and not registry[name].built_in for registry, name in named
+        )
 
     def classes(self) -> list[type]:
         """Return every class that the cell's ranking is made by."""

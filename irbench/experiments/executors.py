@@ -10,16 +10,18 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import forkserver
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from irbench.core.errors import IrbenchError, MissingWeights, Unavailable
+from irbench.config.recipes import FOLDER
+from irbench.core.errors import FileRaisedError, IrbenchError, MissingWeights, Unavailable, UsageError
 from irbench.experiments.run import Experiment
 from irbench.results import files
 from irbench.results.schema import Status
@@ -27,6 +29,7 @@ from irbench.results.schema import Status
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+T = TypeVar("T")
 _PRELOADED = [
     "torch",
     "timm",
@@ -49,25 +52,87 @@ class Outcome:
     exit_code: int = 0  # what it makes of the command's exit status
 
 
+class _Ended(Exception):  # noqa: N818 -- no error of ours
+    """A process ended, or was ended, without an answer."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
 def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
     """Run one experiment in a fresh process that may take `timeout` seconds; one of live objects runs in this one."""
     if not experiment.portable:
         return attempt(experiment)
+    try:
+        return _apart(attempt, experiment.anchored(), timeout=timeout)
+    except _Ended as end:
+        return _record(experiment, end.status, end.reason, exit_code=1)
+
+
+def check_apart(experiment: Experiment, timeout: float | None, *, force: bool) -> Outcome | None:
+    """Check an experiment whose recipes name code of the user's, which this process does not import.
+
+    Returns how the cell ended if that code cannot be imported or built, else None. Raises `UsageError` for what is
+    wrong with the request.
+    """
+    try:
+        found = _apart(_examined, experiment.anchored(), force, timeout=timeout)
+    except _Ended as end:
+        found = _Examined(inputs="", reason=end.reason, status=end.status)
+    if found.code:
+        raise UsageError(found.reason, code=found.code)
+    experiment.adopt(found.inputs)
+    if not found.reason:
+        return None
+    return _record(experiment, found.status, found.reason, exit_code=1)
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """What a process found of an experiment: the hash of its inputs, or what is wrong."""
+
+    inputs: str
+    reason: str = ""
+    code: str = ""  # of an error of the request
+    status: Status = "failed"
+
+
+def _examined(experiment: Experiment, force: bool) -> _Examined:  # noqa: FBT001 -- the arguments of a process
+    try:
+        experiment.check(force=force)
+        return _Examined(experiment.inputs)
+    except FileRaisedError as error:
+        return _Examined("", str(error))
+    except IrbenchError as error:
+        return _Examined("", str(error), code=error.code)
+    except BaseException:
+        return _Examined("", traceback.format_exc())
+
+
+def _apart(function: Callable[..., T], *arguments: object, timeout: float | None) -> T:
+    """Call a function in a fresh process that may take `timeout` seconds; `_Ended` where it does not answer.
+
+    Nothing that the process starts outlives it.
+    """
     _start_server()
     receiver, sender = _context().Pipe(duplex=False)
-    process = _context().Process(target=_work, args=(experiment, sender, _Surroundings.here()))
+    process = _context().Process(target=_work, args=(function, arguments, sender, _Surroundings.here()))
     with _main_module_hidden():
         process.start()
     sender.close()
     try:
-        if receiver.poll(None if timeout is None else min(timeout, _LONGEST)):
-            return cast("Outcome", receiver.recv())
+        # the process itself is watched too: what it started may hold its end of the pipe open
+        ready = wait([receiver, process.sentinel], None if timeout is None else min(timeout, _LONGEST))
+        if not ready:
+            raise _Ended("timeout", f"took longer than {timeout:g} s")
+        if receiver.poll():
+            return cast("T", receiver.recv())
     except EOFError:
-        process.join(_GRACE)
-        return _record(experiment, "failed", _how_it_died(process), exit_code=1)
+        pass
     finally:
         _end(process)
-    return _record(experiment, "timeout", f"took longer than {timeout:g} s", exit_code=1)
+    raise _Ended("failed", _how_it_died(process))
 
 
 @cache
@@ -109,7 +174,8 @@ class _Surroundings:
     @classmethod
     def here(cls) -> "_Surroundings":
         """Return those of this process."""
-        return cls(str(Path.cwd()), {name: value for name, value in os.environ.items() if name.startswith(_OWN)})
+        variables = {name: value for name, value in os.environ.items() if name.startswith(_OWN)}
+        return cls(str(Path.cwd()), variables | {FOLDER: str(Path.cwd())})
 
     def enter(self) -> None:
         """Make them those of this process."""
@@ -119,15 +185,20 @@ class _Surroundings:
         os.environ.update(self.variables)
 
 
-def _work(experiment: Experiment, sender: "Connection[Outcome, None]", surroundings: _Surroundings) -> None:
-    """Run one experiment in this process and send back how it ended."""
+def _work(
+    function: Callable[..., object],
+    arguments: tuple[object, ...],
+    sender: "Connection[object, None]",
+    surroundings: _Surroundings,
+) -> None:
+    """Call a function in this process and send back what it returns."""
     surroundings.enter()
     os.setpgid(0, 0)  # so that what it starts can be ended with it
     os.dup2(2, 1)  # standard output belongs to the command; libraries may chatter on standard error
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    outcome = attempt(experiment)
+    returned = function(*arguments)
     with suppress(BrokenPipeError):  # the command has been interrupted meanwhile
-        sender.send(outcome)
+        sender.send(returned)
 
 
 def attempt(experiment: Experiment) -> Outcome:
@@ -172,11 +243,12 @@ def _end(process: BaseProcess) -> None:
     if process.is_alive() and process.pid is not None:
         process.join(0.2)  # it has sent its outcome and is leaving
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        if not process.is_alive() or process.pid is None:
+        if process.pid is None:
             break
-        with suppress(ProcessLookupError):  # it has left, or has not made its group yet
+        with suppress(ProcessLookupError, PermissionError):  # it has left with all its group, or made none yet
             os.killpg(process.pid, sign)
-        process.join(_GRACE)
+        if process.is_alive():
+            process.join(_GRACE)
     process.kill()
 
 

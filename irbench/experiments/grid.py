@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from irbench.experiments.executors import Outcome, run_apart
+from irbench.experiments.executors import Outcome, check_apart, run_apart
 from irbench.experiments.run import Experiment, check_writable, read_datasets_again
 from irbench.results import files
 from irbench.results.rescore import known_metrics
@@ -66,8 +66,9 @@ def run(
 
     What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
     """
-    _check(experiments, force=force, writes=not dry_run)
-    stored = [] if force else [experiment for experiment in experiments if experiment.stored() is not None]
+    broken = _check(experiments, force=force, writes=not dry_run, timeout=timeout)
+    sound = [experiment for experiment in experiments if experiment not in broken]
+    stored = [] if force else [experiment for experiment in sound if experiment.stored() is not None]
     due = [experiment for experiment in experiments if experiment not in stored]
     watcher.planned(stored, due)
     outcomes: dict[Experiment, Outcome] = {}
@@ -77,17 +78,27 @@ def run(
         watcher.rescored(rescored)
     for experiment in due:
         watcher.started(experiment)
-        outcomes[experiment] = run_apart(experiment, timeout)
+        outcomes[experiment] = broken.get(experiment) or run_apart(experiment, timeout)
         watcher.ended(outcomes[experiment])
     return outcomes
 
 
-def _check(experiments: Sequence[Experiment], *, force: bool, writes: bool = True) -> None:
-    """Find what is wrong with a request before anything is computed."""
+def _check(
+    experiments: Sequence[Experiment], *, force: bool, writes: bool = True, timeout: float | None = None
+) -> dict[Experiment, Outcome]:
+    """Find what is wrong with a request before anything is computed.
+
+    Returns the experiments that ended already: code of the user's could not be imported or built.
+    """
     read_datasets_again()
+    broken: dict[Experiment, Outcome] = {}
     for experiment in experiments:
-        experiment.check(force=force)
+        if not experiment.runs_code_of_the_user:
+            experiment.check(force=force)
+        elif (ended := check_apart(experiment, timeout, force=force)) is not None:
+            broken[experiment] = ended
     known_metrics()  # a broken one would be found only when the first cell is scored
     if writes and experiments:
         check_writable(experiments[0].settings.results, "--results")
         check_writable(experiments[0].settings.work, "--work")
+    return broken

@@ -138,6 +138,25 @@ class Experiment:
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
+    @cached_property
+    def runs_code_of_the_user(self) -> bool:
+        """Do its recipes name classes that are not irbench's own? Importing them may do anything."""
+        return self.cell.origin == "recipe" and self.builder.names_code_of_the_user()
+
+    def adopt(self, inputs: str) -> None:
+        """Take over `inputs` from a process that imported what this one does not."""
+        self.__dict__["inputs"] = inputs or hashlib.sha256(f"not imported: {self._recipe.hash}".encode()).hexdigest()
+
+    def anchored(self) -> "Experiment":
+        """Return the experiment with absolute paths: another process may change its folder."""
+        settings = self.settings
+        places = {name: getattr(settings, name).absolute() for name in ("data", "work", "results")}
+        weights = tuple(path.absolute() for path in settings.weights)
+        cell = self.cell
+        if datasets.is_path(cell.dataset):
+            cell = replace(cell, dataset=str(Path(cell.dataset).absolute()))
+        return replace(self, cell=cell, settings=replace(settings, **places, weights=weights))
+
     def check(self, *, force: bool = False) -> None:
         """Find what is wrong with the request before anything is computed: recipes, data, the stored result.
 
