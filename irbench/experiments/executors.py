@@ -38,6 +38,7 @@ _PRELOADED = [
     "irbench.retrievers.irgen.retriever",
 ]
 _OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
+_REASON = 4000  # characters of a reason that are stored
 _LONGEST = 2e6  # seconds that can be waited for
 _GRACE = 5.0  # seconds between asking a process to end and ending it
 
@@ -220,8 +221,15 @@ def _record(experiment: Experiment, status: Status, reason: str, *, exit_code: i
     older = experiment.older()
     if older is not None and older.status == "ok":
         return Outcome(status, reason, None, exit_code)
-    path = files.write(experiment.unfinished(status, reason), experiment.settings.results)
+    path = files.write(experiment.unfinished(status, _cut(reason)), experiment.settings.results)
     return Outcome(status, reason, path, exit_code)
+
+
+def _cut(reason: str) -> str:
+    """Return a reason at a length that a file and a table can hold: its beginning, and more of its end."""
+    if len(reason) <= _REASON:
+        return reason
+    return f"{reason[: _REASON // 4]}\n… {len(reason) - _REASON:,} characters …\n{reason[-3 * _REASON // 4 :]}"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -11,6 +11,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
 
+from pydantic import ValidationError
+
 from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
@@ -242,7 +244,10 @@ class Experiment:
         with_costs = _with_query_cost(cost, timed, description)
         host, device = peak_memory(self.runtime)
         with_costs = replace(with_costs, peak_host_bytes=max(0, host - floor), peak_device_bytes=device)
-        result = self._finished(ranking, description, with_costs)
+        try:
+            result = self._finished(ranking, description, with_costs)
+        except ValidationError as error:  # of what the retriever reports of itself
+            raise ContractError(f"{self.cell.name}: {error.errors()[0]['msg']}", code="bad-description") from error
         return replace(
             result,
             ranking=ranking_file,

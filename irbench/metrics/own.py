@@ -22,7 +22,7 @@ COSTS = (
     "training",
     "footprint",
 )  # other tables, whose names no metric can have
-_BUILT_IN = dict(METRICS)
+BUILT_IN = dict(METRICS)  # with values between 0 and 1
 _NAME = "METRIC"  # what a file of a metric assigns
 
 
@@ -33,7 +33,7 @@ def load(folders: Iterable[Path]) -> list[ModuleType]:
     """
     paths = {path.resolve(): path for folder in folders for path in sorted((folder / "metrics").glob("*.py"))}
     modules = [pyfile.load(path) for path in paths if _assigns_metric(path)]
-    known = dict(_BUILT_IN)
+    known = dict(BUILT_IN)
     for module in modules:
         metric = module.METRIC
         if not isinstance(metric, Metric):

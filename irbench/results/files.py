@@ -20,6 +20,7 @@ from irbench.results.schema import SCHEMA, Result
 from irbench.runtime.cache import write_atomically
 
 _READER = TypeAdapter(Result)
+_LARGEST = 1 << 24  # bytes of a file; results have some 10 kB
 
 
 def write(result: Result, root: Path) -> Path:
@@ -108,6 +109,8 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 def _read_text(path: Path) -> str:
     try:
+        if (size := path.stat().st_size) > _LARGEST:
+            raise StoreError(f"{path}: {size >> 20} MiB are no result", code="damaged-file")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: cannot be read: {error}", code="unreadable-file") from error

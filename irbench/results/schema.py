@@ -20,6 +20,8 @@ from irbench.core.cell import Cell, Origin, Value
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
 from irbench.core.names import as_text
+from irbench.metrics.own import BUILT_IN
+from irbench.results.reported import check_reported
 
 SCHEMA: Final = 2
 Status = Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
@@ -226,6 +228,10 @@ class Result:
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.reason is None):
             raise ValueError(f"status '{self.status}' {'has no' if self.status == 'ok' else 'needs a'} reason")
+        check_reported(self.retriever, self.invariance)
+        for name, one in self.metrics.items():
+            if name.partition("@")[0] in BUILT_IN and one.mean is not None and not 0 <= one.mean <= 1:
+                raise ValueError(f"metrics.{name}: {one.mean} is not between 0 and 1")
 
     @cached_property
     def spec(self) -> Cell:

@@ -190,6 +190,39 @@ def test_a_digit_that_was_changed_is_no_result(tmp_path):
     assert files.find(path) is None
 
 
+ODD = [  # where, what, and the key that is named
+    (("retriever", "identifiers"), "text", "retriever.identifiers"),
+    (("retriever", "identifiers"), {"codes_used": 5}, "retriever.identifiers"),
+    (("retriever", "training"), {"irgen": 5}, "retriever.training.irgen"),
+    (("retriever", "training"), {"irgen": {"loss": "a"}}, "retriever.training.irgen.loss"),
+    (("retriever", "beam_misses"), {"leaves": "many"}, "retriever.beam_misses"),
+    (("invariance",), {"baseline": "x", "settings": [{"change": "no"}]}, "invariance.settings"),
+    (("metrics", "precision@abc"), {"mean": 0.5}, "metrics.precision@abc"),
+    (("metrics", "precision@1", "mean"), 5.0, "metrics.precision@1"),
+    (("metrics", "precision@1", "mean"), -1e308, "metrics.precision@1"),
+    (("dataset", "queries"), -1, "dataset.queries"),
+    (("hits",), {"file": "a\0b", "sha256": "0" * 64, "k": 1}, "hits.file"),
+    (("hits",), {"file": "../x", "sha256": "0" * 64, "k": 1}, "hits.file"),
+    (("reason",), "x" * (1 << 24), "MiB"),
+]
+
+
+@pytest.mark.parametrize(("where", "what", "named"), ODD, ids=[odd[2] for odd in ODD])
+def test_a_file_that_holds_what_no_result_does_is_named_and_left_out(tmp_path, where, what, named):
+    path, good = (files.write(result(seed=seed), tmp_path) for seed in (0, 1))
+    document = json.loads(path.read_text())
+    del document["sha256"]
+    inner = document
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = what
+    path.write_text(json.dumps(document | {"sha256": files._digest(document)}))
+    found, (problem,) = files.read_all(tmp_path)
+    assert found == [files.read(good)]
+    assert str(path) in problem
+    assert named in problem
+
+
 def test_a_result_in_the_wrong_place_is_named(tmp_path):
     path = files.write(result(), tmp_path)
     copy = tmp_path / "digits" / "clip+scann" / "seed0.json"
