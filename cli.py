@@ -1,4 +1,4 @@
-from irbench.cli.main import main
+from irbench.__main__ import main
 
 if __name__ == "__main__":  # the processes that run cells import this file, and are not to start over
     main()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from time import perf_counter
 
+from irbench.core.text import as_text
 from irbench.experiments.executors import Outcome
 from irbench.experiments.query import Retrieved
 from irbench.experiments.run import Experiment
@@ -78,12 +79,13 @@ def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
         print(json.dumps([asdict(one) for one in retrieved]))
         return
     for one in retrieved:
-        print(one.image)
-        width = max((len(a.image) for a in one.results), default=0)
-        named = max((len(a.class_name) for a in one.results), default=0)
+        print(as_text(one.image))
+        width = max((len(as_text(a.image)) for a in one.results), default=0)
+        named = max((len(as_text(a.class_name)) for a in one.results), default=0)
         for a in one.results:
             path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
-            print(f"{a.rank:4}. {a.image:<{width}}  class {a.class_name:<{named}} score {a.score:10.4f}{path}")
+            image, class_name = as_text(a.image), as_text(a.class_name)
+            print(f"{a.rank:4}. {image:<{width}}  class {class_name:<{named}} score {a.score:10.4f}{path}")
         if len(one.results) < one.asked:
             print(f"      {len(one.results)} of the {one.asked} results that were asked for: the search found no more")
 

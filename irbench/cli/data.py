@@ -8,6 +8,7 @@ import typer
 
 from irbench.cli import options as o
 from irbench.config import recipes
+from irbench.core.text import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -142,12 +143,12 @@ def _class_lines(found: "Findings") -> list[str]:
     lines = [f"{'class':<10}" + "".join(f"{name:>10}" for name in found.splits) + "   first image"]
     for label, first in found.classes.items():
         counts = "".join(f"{count.per_class.get(label, 0):>10,}" for count in found.splits.values())
-        lines.append(f"{label:<10}{counts}   {first}")
+        lines.append(f"{label:<10}{counts}   {as_text(first)}")
     return lines
 
 
 def _kind(what: str, found: "Collection[str]") -> list[str]:
-    shown = [f"    {line}" for line, _ in zip(found, range(_SHOWN), strict=False)]
+    shown = [f"    {as_text(line)}" for line, _ in zip(found, range(_SHOWN), strict=False)]
     more = [f"    … and {len(found) - _SHOWN:,} more (--json has all)"] if len(found) > _SHOWN else []
     return [f"{what:<26}{len(found):>10,}", *shown, *more]
 

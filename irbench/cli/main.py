@@ -1,6 +1,8 @@
 """The command line. Each command parses, calls one use case and prints; heavy libraries load only when one runs."""
 
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -8,7 +10,7 @@ import typer
 from irbench.cli import check, data, plot, report, rescore, run, show, stored, time
 from irbench.cli.bench import bench_app
 from irbench.cli.table import table
-from irbench.core.errors import IrbenchError
+from irbench.core.errors import DISK_FULL, IrbenchError
 from irbench.core.version import VERSION
 
 app = typer.Typer(
@@ -31,11 +33,28 @@ app.add_typer(bench_app, name="bench")
 
 def main() -> None:
     """Run the command line; an error for the user is one message, with its code, and status 2."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 -- closed by whoever started the command
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
     try:
-        app(prog_name="irbench")
+        _run()
     except IrbenchError as error:
         typer.echo(f"irbench: {error} [{error.code}]", err=True)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- what is left of it cannot be written either
+        typer.echo(f"irbench: no space is left for {error.filename or 'standard output'} [disk-full]", err=True)
+        sys.exit(2)
+
+
+def _run() -> None:
+    """Run the command line; also what standard output still holds can fail to be written."""
+    try:
+        app(prog_name="irbench")
+    finally:
+        with suppress(BrokenPipeError):
+            sys.stdout.flush()
 
 
 def _version(wanted: bool) -> None:

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar
 
+from irbench.core.text import as_message
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
@@ -35,7 +37,7 @@ class IrbenchError(Exception):
     default_code: ClassVar[str] = "error"
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(as_message(message))
         self.code = code or self.default_code
 
 
@@ -106,12 +108,18 @@ def writing(what: object, option: str, *, only: "Collection[int]" = ()) -> "Iter
     try:
         yield
     except OSError as error:
-        if only and error.errno not in only:
+        full = error.errno in DISK_FULL or _is_short_write(error)
+        if only and error.errno not in only and not full:
             raise
         message = f"cannot write {what}: {error.strerror or error}; see {option}"
-        if error.errno in DISK_FULL:
+        if full:
             raise StoreError(message, code="disk-full") from error
         raise StoreError(message, code="not-writable") from error
+
+
+def _is_short_write(error: OSError) -> bool:
+    """Is it what NumPy raises, without a number, where a disk took a part of an array?"""
+    return error.errno is None and "requested and" in str(error) and "written" in str(error)
 
 
 def nearest(name: str, known: "Iterable[str]") -> str:

@@ -1,4 +1,4 @@
-"""Names: those that can be a part of a file's name on every system, and those that can be printed."""
+"""Names that can be a part of a file's name on every system."""
 
 import re
 from typing import Any
@@ -14,11 +14,6 @@ def legal_name(text: str, otherwise: str) -> str:
     It begins and ends with a letter or digit; where none is left it is `otherwise`.
     """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:LONGEST].strip("-._") or otherwise
-
-
-def as_text(name: str) -> str:
-    """Return a file's name as text that can be stored and printed, whatever its bytes are."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in name)
 
 
 def checked_name(name: Any, what: str) -> str:

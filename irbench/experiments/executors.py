@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from irbench.config.recipes import FOLDER
 from irbench.core.errors import FileRaisedError, IrbenchError, MissingWeights, Unavailable, UsageError
+from irbench.core.text import as_message
 from irbench.experiments.run import Experiment
 from irbench.results import files
 from irbench.results.schema import Status
@@ -218,15 +219,17 @@ def attempt(experiment: Experiment) -> Outcome:
 
 def _record(experiment: Experiment, status: Status, reason: str, *, exit_code: int) -> Outcome:
     """Write the result of a cell that did not end well, unless a good one stands in its place."""
+    reason = _cut(reason)
     older = experiment.older()
     if older is not None and older.status == "ok":
         return Outcome(status, reason, None, exit_code)
-    path = files.write(experiment.unfinished(status, _cut(reason)), experiment.settings.results)
+    path = files.write(experiment.unfinished(status, reason), experiment.settings.results)
     return Outcome(status, reason, path, exit_code)
 
 
 def _cut(reason: str) -> str:
-    """Return a reason at a length that a file and a table can hold: its beginning, and more of its end."""
+    """Return a reason without control characters, and of a long one the beginning and more of the end."""
+    reason = as_message(reason)
     if len(reason) <= _REASON:
         return reason
     return f"{reason[: _REASON // 4]}\n… {len(reason) - _REASON:,} characters …\n{reason[-3 * _REASON // 4 :]}"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from irbench.core.text import as_text
 from irbench.metrics.retrieval import METRICS
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import TWINS, Quantity
@@ -69,7 +70,7 @@ def words(row: Row, panel: Panel) -> list[str]:
     """Return the words of a row, one for each of `headings`."""
     known = [(row.method, True), (row.data, any(other.data for other in panel.rows)), (row.scale, has_results(panel))]
     known += [(row.precision, has_precision(panel))]
-    known += [(", ".join(made_with(row)), True), (str(row.seeds or ""), has_results(panel))]
+    known += [(as_text(", ".join(made_with(row))), True), (str(row.seeds or ""), has_results(panel))]
     known += [(rank(row, panel), has_ranks(panel))]
     return [word for word, shown in known if shown]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import DataError, IrbenchError, StoreError
-from irbench.core.names import as_text
 from irbench.core.ranking import Ranking
+from irbench.core.text import as_text
 from irbench.data import datasets
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged

@@ -19,7 +19,7 @@ from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell, Origin, Value
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
-from irbench.core.names import as_text
+from irbench.core.text import as_text
 from irbench.metrics.own import BUILT_IN
 from irbench.results.reported import check_reported
 

@@ -1,8 +1,13 @@
 """The command line: bad input is one message and status 2, and changes nothing that is stored."""
 
 import json
+import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +17,7 @@ import pytest
 from PIL import Image
 
 from irbench import __version__
+from irbench.core.errors import DISK_FULL, StoreError, writing
 
 
 @pytest.fixture
@@ -224,3 +230,58 @@ def test_shell_completion_offers_the_names_of_recipes(irbench: Callable) -> None
 
     assert complete("irbench run --method ir") == ["irgen", "irgen-as-published", "irt-r"]
     assert complete("irbench data info cars") == ["cars196", "cars196-holdout"]
+
+
+# --- outputs, disks and signals
+
+
+def command(*words: str, **options) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "irbench", *words]
+    return subprocess.run(line, stderr=subprocess.PIPE, text=True, check=False, timeout=120, **options)
+
+
+def test_an_output_that_is_full_or_closed_is_no_traceback(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = command("list", "methods", stdout=full, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "[disk-full]" in done.stderr
+    closed = command("list", "methods", preexec_fn=lambda: os.close(1), cwd=tmp_path)
+    assert closed.returncode == 0
+    assert "Traceback" not in done.stderr + closed.stderr
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.2, 0.6, 1.5])
+def test_an_interrupt_ends_the_command_while_it_loads_libraries(tmp_path: Path, seconds: float) -> None:
+    line = [sys.executable, "-m", "irbench", "run", "-m", "ft-clip"]
+    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    start = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - start < 20  # on a machine that does nothing else, less than 2
+    assert process.returncode in (130, -signal.SIGINT)
+    assert seconds < 0.1 or "Traceback" not in stderr  # Python itself is starting
+
+
+def test_commands_to_a_terminal_are_shown_and_not_carried_out(irbench: Callable, photos: Path) -> None:
+    (photos / os.fsdecode(b"dark/\x1b]0;evil\x07\xff.png")).write_bytes(b"nothing")
+    (photos / "dark/\x1b[31m.txt").write_bytes(b"x")
+    for words in (
+        ("run", "--dataset", "./photos", "--method", "pixels", "--scale", "tiny"),
+        ("run", "--dataset", "./photos", "--method", "pixels", "--scale", "tiny", "--on-bad-image", "skip"),
+        ("table",),
+        ("data", "verify", "./photos"),
+        ("export", "--out", "x"),
+    ):
+        done = irbench(*words)
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+    assert r"\x1b]0;evil\x07\udcff.png" in irbench("data", "verify", "./photos").stdout
+
+
+def test_a_disk_that_takes_a_part_of_an_array_is_full() -> None:
+    with pytest.raises(StoreError) as raised, writing("it", "--work", only=DISK_FULL):
+        raise OSError("6144 requested and 4064 written")
+    assert raised.value.code == "disk-full"
+    with pytest.raises(OSError, match="other"), writing("it", "--work", only=DISK_FULL):
+        raise OSError("other")

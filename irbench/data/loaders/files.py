@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import DataError
-from irbench.core.names import as_text
+from irbench.core.text import as_text
 from irbench.data.decode import SUFFIXES
 
 
