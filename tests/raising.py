@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from irbench.core.errors import IrbenchError
+from irbench.core.text import as_message
 
 
 @contextmanager
@@ -15,4 +16,4 @@ def raises(error: type[IrbenchError], code: str, *named: object) -> Iterator[pyt
         yield raised
     assert raised.value.code == code, str(raised.value)
     for value in named:
-        assert str(value) in str(raised.value)
+        assert as_message(str(value)) in str(raised.value)

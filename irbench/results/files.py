@@ -7,6 +7,7 @@ a digit that was changed by hand, by a merge or by a disk is no longer a result.
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from irbench.results.schema import SCHEMA, Result
 from irbench.runtime.cache import write_atomically
 
 _READER = TypeAdapter(Result)
+_FORGOTTEN = 3600.0  # seconds after which hits without a result will not get one any more
 _LARGEST = 1 << 24  # bytes of a file; results have some 10 kB
 
 
@@ -27,13 +29,16 @@ def write(result: Result, root: Path) -> Path:
     """Write the result to its place below `root`, replacing an older one of the same cell and seed."""
     path = result.path(root)
     _spare_newer(path)
+    before = find(path)
     with writing(path, "--results"):
         path.parent.mkdir(parents=True, exist_ok=True)
         value = document(result)
         value["sha256"] = _digest(value)
         write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):  # of the result that stood here before
-            if result.hits is None or other.name != result.hits.file:
+        for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):
+            replaced = before is not None and before.hits is not None and other.name == before.hits.file
+            # another process may have stored hits just now, and be about to write the result that they belong to
+            if (result.hits is None or other.name != result.hits.file) and (replaced or _age(other) > _FORGOTTEN):
                 other.unlink(missing_ok=True)
     return path
 
@@ -122,6 +127,12 @@ def _parsed(text: str) -> dict[str, Any]:
     if not isinstance(document, dict) or type(document.get("schema")) is not int:
         raise ValueError("it names no schema")
     return document
+
+
+def _age(path: Path) -> float:
+    with suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime
+    return 0.0
 
 
 def _refuse_changed(document: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ aside and made again, never used.
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,6 +23,7 @@ from filelock import FileLock
 from irbench.core.errors import DISK_FULL, StoreError, writing
 from irbench.runtime.conditions import ConcurrentLoad, Work, processor_name
 from irbench.runtime.timer import charge, remembered
+from irbench.runtime.unfinished import leftovers, unfinished
 
 _LISTING = "entry.json"
 _HASHED_UP_TO = 1 << 30  # bytes; of a larger file only the size is checked, so that opening it stays quick
@@ -166,7 +166,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
     Others may read it as any file of this user: `tempfile` would make one for the user alone.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    for left in leftovers(path):
+        left.unlink(missing_ok=True)
+    temporary = unfinished(path)
     try:
         with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

@@ -1,6 +1,8 @@
 """Result files: what is written is what is read, strictly; what is damaged or newer is named and left alone."""
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +16,10 @@ from irbench.core.description import Backbone
 from irbench.core.errors import StoreError, UsageError
 from irbench.core.identifiers import Identifiers
 from irbench.core.ranking import Ranking
-from irbench.results import files, rankings
+from irbench.metrics.retrieval import Judged
+from irbench.results import files, hits, rankings
 from irbench.results.schema import Cost, Dataset, Estimate, QueryTimes, RecipeUsed, Result
+from irbench.runtime.unfinished import unfinished
 
 DATASET = Dataset(
     name="digits", protocol="closed-set", crop="none", fingerprint="f" * 64, train=9, gallery=9, queries=5, classes=3
@@ -285,3 +289,25 @@ def test_the_identifiers_behind_a_ranking_are_kept_with_it_whatever_their_size(t
     np.testing.assert_array_equal(rankings.load_codes(stored, tmp_path), codes)
     np.testing.assert_array_equal(rankings.load_ranking(stored, tmp_path).rows, a_ranking().rows)
     assert rankings.load_codes(rankings.save_ranking(a_ranking(), tmp_path), tmp_path) is None
+
+
+def test_of_two_writers_of_one_cell_the_last_whole_pair_stands(tmp_path):
+    folder = result().path(tmp_path).parent
+    judged = [{"": Judged(np.full((2, 3), fill), np.array([2, 2]))} for fill in (False, True)]
+    ours, theirs = (replace(result(), hits=hits.save(one, folder, seed=0)) for one in judged)
+    for last in (theirs, ours):
+        path = files.write(last, tmp_path)
+        assert hits.of(files.read(path), tmp_path)[""].hits.all() == (last is theirs)
+    assert sorted(found.name for found in folder.iterdir()) == sorted([path.name, ours.hits.file])
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    path = files.write(result(), tmp_path)
+    mine, gone = unfinished(path), subprocess.Popen(["true"])
+    gone.wait()
+    theirs = path.with_name(unfinished(path).name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
+    for beside in (mine, theirs):
+        beside.write_text("half of it")
+    files.write(result(), tmp_path)
+    assert mine.exists()
+    assert not theirs.exists()

@@ -9,7 +9,7 @@ compared. All text from results, including names and paths, is escaped by the te
 """
 
 import json
-import tempfile
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from irbench.report.site.pages import DatasetPage, Site, bounds, entry_of, gathe
 from irbench.report.site.sheet import COLUMNS
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Estimate, Facts, Result
+from irbench.runtime.unfinished import leftovers, unfinished
 
 __all__ = ["write"]
 
@@ -72,12 +73,14 @@ def _replace(out: Path, contents: Mapping[str, bytes]) -> None:
     """Create the folder beside its place, then rename it."""
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
-        made = Path(beside) / "new"
+    _tidy(out)
+    beside = unfinished(out)
+    try:
+        made = beside / "new"
         for name, content in contents.items():
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             (made / name).write_bytes(content)
-        old = Path(beside) / "old"
+        old = beside / "old"
         if out.exists():
             out.rename(old)
         try:
@@ -86,6 +89,16 @@ def _replace(out: Path, contents: Mapping[str, bytes]) -> None:
             if old.exists():
                 old.rename(out)
             raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _tidy(out: Path) -> None:
+    """Remove what was left of reports whose writer was killed, and put back the one that it had set aside."""
+    for left in leftovers(out):
+        if not out.exists() and (left / "old").exists():
+            (left / "old").rename(out)
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _encoded(text: str) -> bytes:

@@ -11,7 +11,6 @@ results has no line in a run: it counts as 0 in ir-measures, in trec_eval with `
 divided by the queries of the qrels.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from irbench.results.trec.columns import ParquetFormat, pyarrow
 from irbench.results.trec.entries import Format, qrels_entries, run_entries
 from irbench.results.trec.trec import TrecFormat
 from irbench.runtime.cache import flush
+from irbench.runtime.unfinished import leftovers, unfinished
 
 FORMATS: Mapping[str, type[Format]] = {"trec": TrecFormat, "parquet": ParquetFormat}
 
@@ -68,8 +68,12 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a file beside `path`, and rename it when it is complete."""
     with writing(path, "--out"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-            unfinished = Path(folder) / path.name
-            write(unfinished)
-            flush(unfinished)
-            unfinished.replace(path)
+        for left in leftovers(path):
+            left.unlink(missing_ok=True)
+        beside = unfinished(path)
+        try:
+            write(beside)
+            flush(beside)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
