@@ -213,7 +213,7 @@ def parse_override(text: str) -> tuple[str, Value]:
         raise UsageError(f"--set {text}: write KEY=VALUE, such as --set epochs=3", code="bad-override")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return key, value
     if not isinstance(parsed, int | float | str):
         raise UsageError(f"--set {text}: a number, text, true or false is needed", code="bad-override")

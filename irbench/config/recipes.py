@@ -172,7 +172,7 @@ def read(path: Path) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
         table = tomllib.loads(text)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: {error}", code="bad-recipe") from None
     for key in _TABLES & table.keys():
         _check_table(table[key], f"{path}: [{key}]")

@@ -5,7 +5,7 @@
 - Rotated by its EXIF orientation, before it is cropped to a box.
 - Transparency is composited on white. Palettes are looked up. Grey becomes three equal channels; 16-bit grey is
   reduced to its upper 8 bits. CMYK is converted by the plain formula; colour profiles are not applied.
-- An image of more than `MAX_PIXELS` is refused by its header.
+- An image of more than `MAX_PIXELS` is refused by its header, and a JPEG of more than `MAX_SCANS` scans.
 """
 
 import io
@@ -26,6 +26,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs
 MAX_BYTES = 1 << 29
+MAX_SCANS = 100  # of a progressive JPEG; encoders write about 10
+
+_SCAN = b"\xff\xda"  # the marker that a scan begins with
 
 _SLACK = 0.1  # share of the size by which annotated boxes may exceed an image; more means boxes of other images
 # what Pillow raises for damaged files
@@ -65,6 +68,8 @@ def decode(data: bytes) -> Image.Image:
     """Decode a file's content to an RGB image; `DataError` with the reason, without the file's name."""
     if not data:
         raise DataError("the file is empty", code="unreadable-image")
+    if data.startswith(b"\xff\xd8") and data.count(_SCAN) > MAX_SCANS:  # each is decoded over the whole image
+        raise DataError(f"a JPEG of more than {MAX_SCANS} scans", code="image-too-large")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)

@@ -80,6 +80,8 @@ def test_later_tables_win_and_the_command_line_wins_over_all(tmp_path):
         ("[params]\ncells = 1\n[on]\ndigits = 3", "bad-recipe", ["[on.digits]"]),
         ("params = 3", "bad-recipe", ["[params]"]),
         ("[params", "bad-recipe", []),
+        ("x = " + "[" * 3000, "bad-recipe", []),
+        ("x = " + "9" * 6000, "bad-recipe", []),
     ],
 )
 def test_a_mistake_is_told_with_file_and_key(tmp_path, text, code, named):

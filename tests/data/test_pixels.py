@@ -365,3 +365,14 @@ def test_real_photographs_decode_in_parallel_as_one_by_one(shared_data, runtime)
     benchmark = datasets.load("cars196-holdout", data=shared_data)
     some = benchmark.queries.take(slice(0, 300))
     assert np.array_equal(pixels(some, View(64), runtime)[:], by_a_plain_loop(some, View(64)))
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_refused():
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, format="JPEG", progressive=True)
+    content = file.getvalue()
+    assert decode(content).size == (8, 8)
+    start = content.index(b"\xff\xda")
+    scan = content[start : content.index(b"\xff\xc4", start)] if b"\xff\xc4" in content[start:] else content[start:-2]
+    with raises(DataError, "image-too-large", "100"):
+        decode(content[:start] + scan * 300 + content[start:])

@@ -32,6 +32,7 @@ _DAMAGE = (
     lzma.LZMAError,
     NotImplementedError,
 )
+_DEEPEST = 64  # folders in folders
 _IN_THE_WAY = (FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
@@ -187,6 +188,8 @@ def _place(name: str, folder: Path) -> Path | None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or name[1:2] == ":":
         raise DataError(f"{name!r} leads out of the folder", code="unsafe-archive")
+    if len(path.parts) > _DEEPEST:
+        raise DataError(f"{name[:80]!r} lies in {len(path.parts) - 1} folders", code="unsafe-archive")
     if any(ord(letter) < 32 for letter in name) or any(len(os.fsencode(part)) > 255 for part in path.parts):
         raise DataError(f"{name[:80]!r} is not a valid file name", code="unsafe-archive")
     return folder / path if path.parts else None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from irbench.core.errors import DataError
 from irbench.core.text import as_text
 from irbench.data.decode import SUFFIXES
+from irbench.data.loaders.matlab import check_matlab
 
 
 def lines(path: Path, *kinds: Callable[[str], Any], skip: int = 0) -> Iterator[tuple[Any, ...]]:
@@ -52,6 +53,7 @@ def matlab(path: Path, variable: str) -> NDArray[np.void]:
     """Return a struct array of a Matlab file, with its fields squeezed to plain values."""
     from scipy.io import loadmat
 
+    check_matlab(path)
     try:
         variables = loadmat(str(path), appendmat=False, squeeze_me=True)
     except FileNotFoundError:

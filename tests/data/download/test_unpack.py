@@ -258,3 +258,9 @@ def test_a_folder_that_cannot_be_written(tmp_path, folder):
         unpack(zip_(tmp_path / "x.zip", *GOOD.items()), folder, "zip")
     folder.unlink()
     folder.mkdir()
+
+
+def test_folders_in_folders_without_end(tmp_path, folder):
+    tar(tmp_path / "x.tar", ("a/1.jpg", b"1"), ("d/" * 1500 + "2.jpg", b"2"))
+    with raises(DataError, "unsafe-archive", "x.tar", "1500"):
+        unpack(tmp_path / "x.tar", folder, "tar")
