@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irbench.data.loaders import Collection, Split
-from irbench.data.loaders.files import check_labels, column, matlab
+from irbench.data.loaders.files import check_labels
+from irbench.data.loaders.matlab import column, matlab, texts
 
 _CLASSES = 196
 _TEST_LABELS = "cars_test_annos_withlabels.mat"
@@ -65,10 +66,10 @@ def _collection(halves: list[_Half], split: Split) -> Collection:
 
 
 def _read(folder: str, path: Path) -> _Half:
-    table: Any = matlab(path, "annotations")
+    table = matlab(path, "annotations")
     labels = column(table, "class", path)
     check_labels(labels, 1, _CLASSES, path)
     corners = [column(table, f"bbox_{corner}", path) for corner in ("x1", "y1", "x2", "y2")]
     # Matlab boxes are 1-based and inclusive; as 0-based and exclusive ones only x1 and y1 change
     boxes = np.stack(corners, axis=1) - [1, 1, 0, 0]
-    return [f"{folder}/{name}" for name in table["fname"]], labels, boxes.astype(np.int32)
+    return [f"{folder}/{name}" for name in texts(table, "fname", path)], labels, boxes.astype(np.int32)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from irbench.core.errors import DataError
 from irbench.core.text import as_text
 from irbench.data.decode import SUFFIXES
-from irbench.data.loaders.matlab import check_matlab
 
 
 def lines(path: Path, *kinds: Callable[[str], Any], skip: int = 0) -> Iterator[tuple[Any, ...]]:
@@ -46,36 +45,6 @@ def _convert(columns: list[str], kinds: tuple[Callable[[str], Any], ...], where:
         wanted = ", ".join("text" if kind is str else "a number" for kind in kinds)
         raise DataError(
             f"{where}: expected {wanted}, found {' '.join(columns)!r}; get the file again", code="bad-annotation"
-        ) from None
-
-
-def matlab(path: Path, variable: str) -> NDArray[np.void]:
-    """Return a struct array of a Matlab file, with its fields squeezed to plain values."""
-    from scipy.io import loadmat
-
-    check_matlab(path)
-    try:
-        variables = loadmat(str(path), appendmat=False, squeeze_me=True)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # scipy raises a dozen types for damaged files
-        raise DataError(f"{path}: not a whole Matlab file ({error}); get it again", code="damaged-file") from None
-    if variable not in variables:
-        raise DataError(
-            f"{path}: no variable '{variable}' in it; is it another file of the same name?", code="missing-column"
-        )
-    return np.atleast_1d(variables[variable])
-
-
-def column(table: NDArray[np.void], name: str, path: Path) -> NDArray[np.int64]:
-    """Return an integer column of a Matlab struct array."""
-    if table.dtype.names is None or name not in table.dtype.names:
-        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?", code="missing-column")
-    try:
-        return np.array([int(value) for value in table[name]], dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
-        raise DataError(
-            f"{path}: field '{name}' has a value that is not a number; get the file again", code="bad-annotation"
         ) from None
 
 

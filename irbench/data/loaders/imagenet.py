@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from irbench.core.errors import DataError
 from irbench.data.loaders import Collection, Split
-from irbench.data.loaders.files import classes_of, folders, image_files, lines, matlab, numbered, whole
+from irbench.data.loaders.files import classes_of, folders, image_files, lines, numbered, whole
+from irbench.data.loaders.matlab import column, matlab, texts
 
 _DEVKIT = "ILSVRC2012_devkit_t12/data"
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -57,8 +58,10 @@ class ImagenetLoader:
 
 def _flat(root: Path) -> list[tuple[str, str]]:
     """Label the images of a flat `val` by the devkit: line i of the truth is the number of image i's class."""
-    synsets: Any = matlab(root / _DEVKIT / "meta.mat", "synsets")
-    name_of = {int(number): str(name) for number, name in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)}
+    meta = root / _DEVKIT / "meta.mat"
+    synsets = matlab(meta, "synsets")
+    numbers = column(synsets, "ILSVRC2012_ID", meta).tolist()
+    name_of = dict(zip(numbers, texts(synsets, "WNID", meta), strict=True))
     path = root / _DEVKIT / _TRUTH
     truth = [number for (number,) in lines(path, whole)]
     files = image_files(root / "val")

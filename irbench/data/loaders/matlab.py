@@ -1,70 +1,91 @@
-"""Limits for Matlab files (version 5): scipy reads one by recursion, and makes an object of every value in it.
+"""Tables in Matlab files: read by scipy in a process of its own, since damaged files can crash it.
 
-The layout is that of "MAT-File Format", MathWorks: elements of a type and a length, a matrix made of elements, and
-compressed elements, each of which holds one other.
+That process may take 4 GiB and a minute, and answers with JSON: nothing is unpickled. As a program it takes a file and
+the name of a struct array, `python -m irbench.data.loaders.matlab annos.mat annotations`.
 """
 
-import zlib
-from collections.abc import Iterator
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from struct import Struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from irbench.core.errors import DataError
 
-_HEADER = 128  # bytes
-_MATRIX, _COMPRESSED = 14, 15  # types of elements
-_CONTAINERS = {1, 2, 3}  # classes of matrices that hold others: cells, structs and objects
-_DEPTH = 50  # of matrices in matrices; those of data sets have 4
-_MATRICES = 1_000_000  # the annotations of Cars196 have 100,000
-_BYTES = 1 << 27  # of a file when nothing in it is compressed
+_MEMORY = 4 << 30  # bytes of addresses
+_SECONDS = 60
+Table = Mapping[str, list[Any]]  # of each field a number or a text in each row, None for anything else
 
 
-def check_matlab(path: Path) -> None:
-    """Raise `DataError` for a file that would take too much memory, or is nested too deeply to be read."""
-    if path.stat().st_size > _BYTES:
-        raise DataError(f"{path}: more than {_BYTES >> 20} MiB; is it another file?", code="damaged-file")
-    content = path.read_bytes()
-    if content[124:128] not in {b"\x00\x01IM", b"\x01\x00MI"}:
-        return  # another version, of which scipy says what it thinks
-    order = "little" if content[126:128] == b"IM" else "big"
-    matrices = size = 0
-    waiting = [(memoryview(content)[_HEADER:], 0)]
-    while waiting:
-        data, depth = waiting.pop()
-        for kind, inner in _elements(data, order):
-            if kind == _COMPRESSED:
-                whole = _decompressed(inner)
-                size += len(whole)
-                waiting.append((memoryview(whole), depth))
-            elif kind == _MATRIX:
-                matrices += 1
-                if _class_of(inner, order) in _CONTAINERS:
-                    waiting.append((inner, depth + 1))
-            if depth > _DEPTH or matrices > _MATRICES or size > _BYTES:
-                raise DataError(f"{path}: too large or nested too deeply for annotations", code="damaged-file")
+def matlab(path: Path, variable: str) -> Table:
+    """Return the fields of a struct array of a Matlab file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DataError: it is damaged, or has no such variable.
+    """
+    path.stat()
+    line = [sys.executable, "-P", "-m", __name__, str(path), variable]
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # whose buffers count as memory
+    done = subprocess.run(line, capture_output=True, check=False, env=one_thread)
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] if done.returncode > 0 else []
+        why = last[0] if last else "its reader crashed"
+        raise DataError(f"{path}: not a whole Matlab file ({why}); get it again", code="damaged-file")
+    table = json.loads(done.stdout)
+    if table is None:
+        raise DataError(
+            f"{path}: no struct array '{variable}' in it; is it another file of the same name?", code="missing-column"
+        )
+    return {str(name): list(values) for name, values in table.items()}
 
 
-def _class_of(matrix: memoryview, order: str) -> int:
-    """Return the class of a matrix: the lowest byte of its first element, the flags."""
-    return matrix[8 if order == "little" else 11] if len(matrix) > 11 else 0
+def texts(table: Table, name: str, path: Path) -> list[str]:
+    """Return a column of texts of a table."""
+    if name not in table:
+        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?", code="missing-column")
+    if not all(isinstance(value, str) for value in table[name]):
+        raise DataError(
+            f"{path}: field '{name}' has a value that is no text; get the file again", code="bad-annotation"
+        )
+    return table[name]
 
 
-def _decompressed(data: memoryview) -> bytes:
+def column(table: Table, name: str, path: Path) -> NDArray[np.int64]:
+    """Return an integer column of a table."""
+    if name not in table:
+        raise DataError(f"{path}: no field '{name}' in it; is it the file without labels?", code="missing-column")
     try:
-        return zlib.decompressobj().decompress(data, _BYTES + 1)
-    except zlib.error:
-        return b""  # scipy reports it
+        return np.array([int(value) for value in table[name]], dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(
+            f"{path}: field '{name}' has a value that is not a number; get the file again", code="bad-annotation"
+        ) from None
 
 
-def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Yield the type and the content of each element; what is cut off ends the list."""
-    place, read = 0, Struct("<II" if order == "little" else ">II").unpack_from
-    while place + 8 <= len(data):
-        first, length = read(data, place)
-        kind, start = first, place + 8
-        if first >> 16:  # a small element: its length beside its type, its content in the next four bytes
-            kind, length, start, step = first & 0xFFFF, first >> 16, place + 4, 8
-        else:
-            step = 8 + (length if kind == _COMPRESSED else -(-length // 8) * 8)
-        yield kind, data[start : start + length]
-        place += step
+def _main(path: str, variable: str) -> None:
+    """Write a struct array as JSON to standard output; null where there is none of that name."""
+    from scipy.io import loadmat
+
+    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    found = loadmat(path, appendmat=False, squeeze_me=True, variable_names=[variable]).get(variable)
+    names = getattr(getattr(found, "dtype", None), "names", None)
+    rows = np.atleast_1d(found) if names else ()
+    json.dump({name: [_plain(row[name]) for row in rows] for name in names} if names else None, sys.stdout)
+
+
+def _plain(value: Any) -> float | str | None:
+    number = value.item() if isinstance(value, np.generic) or getattr(value, "ndim", None) == 0 else value
+    return number if isinstance(number, int | float | str) else None
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

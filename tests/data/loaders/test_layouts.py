@@ -163,8 +163,8 @@ def test_a_matlab_file_that_is_cut_short(tmp_path, share):
 def test_matlab_files_with_other_content(tmp_path):
     path = cars(tmp_path) / "devkit" / "cars_train_annos.mat"
     for content, code, *named in (
-        ({"x": 1}, "missing-column", "variable 'annotations'"),
-        ({"annotations": 3}, "missing-column", "field 'class'"),
+        ({"x": 1}, "missing-column", "'annotations'"),
+        ({"annotations": 3}, "missing-column", "'annotations'"),
         ({"annotations": table(fname=["1.jpg", "2.jpg"])}, "missing-column", "field 'class'"),
         ({"annotations": table(**{"class": ["car", "bus"]})}, "bad-annotation", "field 'class'"),
         ({"annotations": table(**{"class": [1, 197]})}, "bad-label", "row 1", "label 197", "1 and 196"),
