@@ -163,4 +163,5 @@ def _verdict(found: "Findings") -> list[str]:
     if found.expected:
         copies = f"; {len(found.duplicates):,} of its queries are copies, as published" if found.duplicates else ""
         return [f"complete: every image that was published is here and can be read{copies}"]
-    return ["sound: nothing is wrong; how many images there should be, nobody says"]
+    images = found.images
+    return [f"OK: {images:,} image{'s' if images != 1 else ''}, no problems (no published counts to compare)"]

@@ -58,6 +58,7 @@ class Findings:
     name: str
     root: Path
     crop: str  # with "bbox", misfitting boxes are problems
+    images: int  # of all splits together, each counted once
     splits: dict[str, Count]
     classes: Mapping[int, str]  # number of each class, and the id of its first image
     expected: bool  # does the recipe state the expected counts?
@@ -124,6 +125,7 @@ def _counted(dataset: Dataset, root: Path, collection: Collection, crop: str) ->
         name=dataset.name,
         root=root,
         crop=crop,
+        images=len({collection.ids[row] for rows in _splits(collection).values() for row in rows.tolist()}),
         splits={name: _count(collection.labels[rows]) for name, rows in _splits(collection).items()},
         classes=dict(sorted(first.items())),
         expected=expected is not None,

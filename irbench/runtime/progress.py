@@ -1,6 +1,7 @@
 """A progress bar on standard error for work that takes long, and nothing at all for work that does not."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from time import perf_counter
@@ -9,16 +10,21 @@ from typing import TypeVar
 T = TypeVar("T")
 _QUIET = "IRBENCH_QUIET"  # in the environment, so that processes that are started hear of it
 
+_reported: set[str] = set()  # what this process has told already, where there is no terminal
 _PATIENCE = 1.5  # seconds of silence before a bar appears
 
 
 def track(items: Iterable[T], description: str, total: int | None = None, *, background: bool = True) -> Iterator[T]:
     """Yield `items` one by one; a bar appears once they have taken a while, unless IRBENCH_QUIET=1.
 
-    Without `background` it moves between items only, by no thread of its own, which a measurement would notice.
+    Without `background` it moves between items only, by no thread of its own, which a measurement would notice. Where
+    standard error is no terminal, there is one line at the end, and one only for work that is repeated.
     """
     if os.environ.get(_QUIET) == "1":
         yield from items
+        return
+    if not sys.stderr.isatty():
+        yield from _with_one_line(items, description)
         return
     from rich.console import Console
     from rich.progress import Progress
@@ -34,6 +40,14 @@ def track(items: Iterable[T], description: str, total: int | None = None, *, bac
             if not shown and perf_counter() - start > _PATIENCE:
                 shown, progress.disable = True, False
                 progress.start()
+
+
+def _with_one_line(items: Iterable[T], description: str) -> Iterator[T]:
+    start = perf_counter()
+    yield from items
+    if (seconds := perf_counter() - start) > _PATIENCE and description not in _reported:
+        _reported.add(description)
+        sys.stderr.write(f"{description}: {seconds:.0f} s\n")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The user's own images, a folder for each class."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -7,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from irbench.core.errors import DataError
+from irbench.core.text import as_text
 from irbench.data.loaders import Collection, Split
 from irbench.data.loaders.files import classes_of, folders, numbered, passed_over
 
@@ -16,6 +19,12 @@ class Config:
     """The recipe's [params], for folders without a query split."""
 
     holdout: int = 3  # n: of each class, sorted by name, every n-th image is a query
+
+
+def ordinal(number: int) -> str:
+    """Return "2nd", "3rd", "4th"."""
+    teens = number % 100 in {11, 12, 13}
+    return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
 class FoldersLoader:
@@ -42,11 +51,26 @@ class FoldersLoader:
         labels = numbered(classes)
         place = np.arange(len(labels)) - np.searchsorted(labels, labels)  # of each image in its class
         is_query = place % self.config.holdout == self.config.holdout - 1
+        sizes = Counter(classes)
+        if not is_query.any():
+            name, most = sizes.most_common(1)[0]
+            raise DataError(
+                f"{root}: class '{as_text(name)}' has {most} image{'s' if most > 1 else ''}, and no class more; every "
+                f"{ordinal(self.config.holdout)} is a query, so give at least {self.config.holdout}, or the folders "
+                "train, gallery and query",
+                code="too-few-images",
+            )
         gallery = np.flatnonzero(~is_query)
         split = Split(train=gallery, gallery=gallery, queries=np.flatnonzero(is_query))
-        remarks = tuple(passed_over(root, [""]))
+        remarks = (*passed_over(root, [""]), *self._unasked(sizes))
         ids, named = tuple(id_ for _, id_ in found), tuple(sorted(set(classes)))
         return Collection(ids=ids, labels=labels, split=split, remarks=remarks, classes=named)
+
+    def _unasked(self, sizes: Counter[str]) -> Iterator[str]:
+        small = sum(size < self.config.holdout for size in sizes.values())
+        if small:
+            least = f"fewer than {self.config.holdout} images"
+            yield f"classes of {least}, of which none is a query: {small} of {len(sizes)}"
 
     def _divided(self, root: Path, present: set[str]) -> Collection:
         found = {part: classes_of(root, f"{part}/") for part in ("train", "gallery", "query") if part in present}

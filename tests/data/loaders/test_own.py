@@ -37,6 +37,8 @@ def test_own_folder_holds_out_every_third_of_a_class(tmp_path):
     )
     benchmark = datasets.load(root)
     assert benchmark.name == "own"
+    (unasked,) = [remark for remark in benchmark.remarks if "query" in remark and "fewer" in remark]
+    assert unasked.endswith(": 1 of 3")
     assert ids_by_split(benchmark)["queries"] == ["a/2.jpg", "a/5.jpg", "c/2.jpg"]
     assert len(benchmark.gallery) == 9
     assert label_of(benchmark)["c/2.jpg"] == 2
@@ -84,8 +86,6 @@ def test_own_folder_without_images(tmp_path):
         datasets.load(tree(tmp_path / "own", {"a/b/c.jpg": "", "d.jpg": ""}))
     with raises(DataError, "not-found", tmp_path / "nowhere"):
         datasets.load(tmp_path / "nowhere")
-    with raises(DataError, "no-images", "queries"):
-        datasets.load(tree(tmp_path / "few", {"a/1.jpg": "", "b/1.jpg": ""}))
 
 
 # --- anyone's own list
@@ -242,3 +242,10 @@ def test_any_list_that_is_well_formed_is_read_back_or_refused_by_name(tmp_path, 
     given_labels = [label for _, label in by_split["gallery"] + by_split["query"]]
     got = [*benchmark.gallery.labels, *benchmark.queries.labels]
     assert len(set(zip(given_labels, got, strict=True))) == len(set(given_labels)) == len(set(got))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_classes_that_are_too_small_for_a_query_are_named(tmp_path, images):
+    root = tree(tmp_path / "own", {f"{c}/{n}.jpg": "" for c in "ab" for n in range(images)})
+    with raises(DataError, "too-few-images", root, "'a'", f"{images} image", "3rd", "at least 3"):
+        datasets.load(root)
