@@ -9,7 +9,7 @@ import typer
 from irbench.cli import options as o
 from irbench.cli.run import interruptible
 from irbench.config import recipes
-from irbench.core.errors import UsageError, check_choice, nearest
+from irbench.core.errors import RecipeError, UsageError, check_choice, nearest
 
 app = typer.Typer()
 
@@ -86,7 +86,15 @@ def _show_identifiers(options: ShowOptions) -> None:
 
 
 def _titles(family: str) -> dict[str, str]:
-    return {name: recipes.find(family, name).title for name in recipes.names(family)}
+    return {name: _title(family, name) for name in recipes.names(family)}
+
+
+def _title(family: str, name: str) -> str:
+    """Return the title of a recipe, or why it cannot be read: a broken draft does not hide the others."""
+    try:
+        return recipes.find(family, name).title
+    except RecipeError as error:
+        return f"broken: {error}"
 
 
 def _metrics() -> dict[str, str]:

@@ -24,6 +24,7 @@ from irbench.runtime.cache import Store
 
 PROTOCOLS = ("closed-set", "metric-learning")
 CROPS = ("none", "bbox")
+OWN_SCALE = "mobile"  # of anyone's own images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +33,11 @@ class Head:
 
     loader: str
     folders: tuple[str, ...]  # searched below --data in this order, then --data itself. Empty: needs no files
-    page: str  # where to get it
-    scale: str  # "tiny", "small", "mobile" or "paper": the default scale of models
-    ks: tuple[int, ...]  # metrics are computed at these K
-    top_k: int  # results of a query
-    mirror: bool  # does a mirrored image keep its class?
+    page: str = ""  # where to get it
+    scale: str = OWN_SCALE  # "tiny", "small", "mobile" or "paper": the default scale of models
+    ks: tuple[int, ...] = (1, 2, 4, 8)  # metrics are computed at these K
+    top_k: int = 100  # results of a query
+    mirror: bool = True  # does a mirrored image keep its class?
     license: str = ""  # the terms in a few words, shown before a download
     by_hand: str = ""  # why some files cannot be downloaded, and how to get them
     files: tuple[RemoteFile, ...] = ()  # for `irbench data fetch`, the loader's marker last
@@ -54,8 +55,7 @@ class Head:
 
 
 _SMALL_BOX = 8  # pixels; what is smaller shows nothing
-OWN_SCALE = "mobile"  # of anyone's own images
-_OWN = Head(loader="folders", folders=(), page="", scale=OWN_SCALE, ks=(1, 2, 4, 8), top_k=100, mirror=True)
+_OWN = Head(loader="folders", folders=())
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class Dataset:
         """The expected content of its folder, and where to get it."""
         hint = f"What is needed: {self.loader.shape}."
         if self.own is None:
-            hint += f" Get it from {self.head.page} and point --data at its folder or the folder above."
+            source = f"Get it from {self.head.page} and point" if self.head.page else "Point"
+            hint += f" {source} --data at its folder or the folder above."
         if self.own is None and self.head.files:
             hint += f" irbench data fetch {self.name} gets it, or explains how."
         return hint

@@ -1,7 +1,7 @@
 """The content of each page: plain values that the templates render."""
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, median
@@ -21,6 +21,7 @@ from irbench.report.palette import Look, look
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.ranks import Judge
 from irbench.report.site.explorer import Explorer, explore
+from irbench.report.site.verdict import verdict
 from irbench.report.table import table
 from irbench.report.wording import rank
 from irbench.results.artefacts import Artefacts
@@ -102,6 +103,15 @@ class DatasetPage:
     tables: tuple[Table, ...]
     figures: tuple[Figure, ...]
     explorer: Explorer | None
+
+    @property
+    def told_apart(self) -> int:
+        """How many methods differ significantly from the best: the data set that says most comes first."""
+        return sum(
+            bool(one.score.rank) and not (one.score.best or one.score.tied)
+            for board in self.boards
+            for one in board.standings
+        )
 
     @property
     def facts(self) -> list[Dataset]:
@@ -193,8 +203,9 @@ def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, proble
         by_data[name_of(result.dataset)].append(result)
         by_method[result.method].append(result)
     tables = [table(results, metric, judge=judge, include_shortened=True) for metric in (*METRICS, *COSTS)]
+    pages = [_dataset(name, some, tables, artefacts) for name, some in sorted(by_data.items())]
     return Site(
-        datasets=tuple(_dataset(name, some, tables, artefacts) for name, some in sorted(by_data.items())),
+        datasets=tuple(sorted(pages, key=lambda page: -page.told_apart)),
         methods=tuple(_method(name, some, tables) for name, some in sorted(by_method.items())),
         papers=tuple(numbered(int(number), results, judge=judge) for number in NUMBERS),
         made=tuple(_made(result) for result in results),
@@ -253,29 +264,8 @@ def _board(panel: Panel, costs: Mapping[_Cell, CostSummary]) -> Board:
         )
         for row in rows
     ]
-    return Board(panel=panel, column=panel.headline, standings=tuple(standings), verdict=_verdict(standings))
-
-
-def _verdict(standings: Sequence[Standing]) -> str:
-    """Say in one sentence which method is best, and which do not differ significantly from it."""
-    if not standings:
-        return ""
-    labels = Counter(one.entry.label for one in standings)
-    names = [
-        f"{one.entry.label} ({one.row.precision or one.row.scale})" if labels[one.entry.label] > 1 else one.entry.label
-        for one in standings
-    ]
-    best = [name for name, one in zip(names, standings, strict=True) if one.score.best] or names[:1]
-    tied = [name for name, one in zip(names, standings, strict=True) if one.score.tied]
-    value = f"{standings[0].score.value:.1f} %"
-    best_is = f"Best: {_listed(best)}, {value}"
-    if tied:
-        return f"{best_is}; no significant difference: {_listed(tied)}."
-    return f"{best_is}." if standings[0].score.rank is None else f"{best_is}, significantly better than all others."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    sentences = " ".join(verdict(standings, panel.headline))
+    return Board(panel=panel, column=panel.headline, standings=tuple(standings), verdict=sentences)
 
 
 def _by_cell(results: Iterable[Result]) -> dict[_Cell, list[Result]]:
