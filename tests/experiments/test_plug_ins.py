@@ -60,7 +60,7 @@ RUN = ("run", "-m", "mine", "-m", "pixels", "--max-queries", "9", "--json")
         ("sys.exit(3)", "failed"),
         ("os._exit(0)", "failed"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "failed"),
-        ("time.sleep(60)", "timeout"),
+        ("time.sleep(90)", "timeout"),
         ("print('chatter'); os.write(1, b'more of it')", "ok"),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_fault_before_anything_is_computed_ends_its_own_cell(
     irbench: Callable, plug_in, place, fault, status
 ) -> None:
     plug_in(**{place: fault})
-    done = irbench(*RUN, *(("--timeout", "6") if status == "timeout" else ()))
+    done = irbench(*RUN, *(("--timeout", "25") if status == "timeout" else ()))
     assert cells(done) == {"mine": status, "pixels": "ok"}
     assert done.returncode == (status != "ok")
     assert "stored already" in irbench("run", "-m", "pixels", "--max-queries", "9").stderr

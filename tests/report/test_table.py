@@ -231,13 +231,19 @@ def test_every_cost_has_its_own_column():
     assert set(nothing.values()) == {None}
 
 
+IDENTIFIERS = {
+    "images": 9, "num_codebooks": 4, "codebook_size": 8, "in_use": 9, "codes_used": [8] * 4, "entropy_bits": [3.0] * 4,
+    "images_each": {"mean": 1.0, "max": 1, "histogram": {"1": 9}}, "cluster_purity": [1.0] * 4, "oracle_precision": {},
+}  # fmt: skip
+
+
 def test_what_a_decoder_has_left_to_learn_stands_beside_its_epochs():
     learned = {
         "training": {"irgen": {"loss": [2.0, 1.0, 0.75]}},
-        "identifiers": {"num_codebooks": 4, "entropy_lower_bound": 0.5},
+        "identifiers": IDENTIFIERS | {"entropy_lower_bound": 0.5},
     }
     shown = rows(table([result(method=name, retriever=facts) for name, facts in {
-        "irgen": learned, "mine": {"training": "long", "identifiers": 3}, "ft-clip": {"training": {"ft-clip": {}}},
+        "irgen": learned, "mine": {"identifiers": IDENTIFIERS}, "ft-clip": {"training": {"ft-clip": {}}},
     }.items()], "training", paper=False))  # fmt: skip
     told = {row.method.partition("+")[0]: [cell.value for cell in row.cells[1:]] for row in shown}
     assert told == {"irgen": [3, 0.75, 0.5, 1.0], "mine": [None] * 4, "ft-clip": [None] * 4}
@@ -292,7 +298,7 @@ def test_tables_need_no_torch():
 def test_a_learning_rate_at_the_end_of_those_tried_is_told(chosen, told):
     tried = {"loss": [1.0], "lr": [chosen], "lr_tried": [0.003, 0.001, 0.01], "lr_losses": [2.0, 1.0, None]}
     training = {"ft-clip": tried, "tokenizer": {"loss": [1.0]}}
-    results = [result(retriever={"training": training}), result(method="mine", retriever={"training": "long"})]
+    results = [result(retriever={"training": training}), result(method="mine", retriever={"training": {"mine": {}}})]
     (panel,) = table(results, "precision", paper=False).panels
     notes = [note for note in panel.notes if "learning rate" in note]
     assert len(notes) == bool(told)
