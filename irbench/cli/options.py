@@ -172,6 +172,10 @@ class ExecutionOptions:
     name: Annotated[
         str | None, typer.Option("--name", help="Name for images of your own; by default that of their folder or list.")
     ] = None
+    k: Annotated[
+        list[int] | None,
+        typer.Option("--k", min=1, help="Metrics at this K, for images of your own (default 1, 2, 4, 8); repeatable."),
+    ] = None
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Time limit of one cell, seconds.")] = None
     force: Annotated[bool, typer.Option("--force", help="Run cells again whose results are stored.")] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and run nothing.")] = False

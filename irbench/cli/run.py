@@ -15,7 +15,7 @@ from irbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from irbench.experiments.plan import Request
-    from irbench.experiments.run import Experiment
+    from irbench.experiments.run import Experiment, Settings
 
 app = typer.Typer()
 Searches = Annotated[
@@ -58,7 +58,7 @@ def run(options: RunOptions) -> None:
     """Evaluate retrievers on data sets; without options, the quick grid on scikit-learn's digits."""
     from irbench.experiments.plan import experiments
 
-    settings = replace(options.settings(options.results), name=options.name)
+    settings = _settings(options)
     carry_out("run", experiments(options.request(), settings), options)
 
 
@@ -77,7 +77,7 @@ def ablate(options: AblateOptions) -> None:
     from irbench.experiments.plan import located
     from irbench.experiments.run import Experiment
 
-    settings = replace(options.settings(options.results), name=options.name)
+    settings = _settings(options)
     cells = ablation_cells(options.what, located(options.request(), settings))
     made = [Experiment(cell, settings) for cell in cells]
     carry_out("ablate", made, options, tables=ABLATIONS[options.what].tables)
@@ -159,6 +159,11 @@ def certify(options: CertifyOptions) -> None:
                     f"{100 * one.queries:.1f} % of the queries, scores by {one.score:.1e}{mark}"
                 )
     raise typer.Exit(1 if beyond else 0)
+
+
+def _settings(options: "RunOptions | AblateOptions") -> "Settings":
+    """Return where and how cells are run, and what was said of images of one's own."""
+    return replace(options.settings(options.results), name=options.name, ks=tuple(options.k or ()))
 
 
 _ONE_RUN = ("seed", "name", "force", "dry_run", "as_json", "timeout")  # options that say nothing of the next

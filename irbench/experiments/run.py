@@ -66,7 +66,8 @@ class Settings:
     precision: str = "auto"
     weights: tuple[Path, ...] = ()  # files, or folders of files, one for each backbone
     on_bad_image: str = "fail"
-    name: str | None = None  # of a data set of one's own, in results
+    name: str | None = None  # of a data set of one's own, in results …
+    ks: tuple[int, ...] = ()  # … and at which K its metrics are computed
 
     def __post_init__(self) -> None:
         check_choice("--device", self.device, DEVICES)
@@ -333,9 +334,12 @@ class Experiment:
             )
         if benchmark.collection is not None:
             benchmark = replace(benchmark, name=own.name_of(benchmark, self.settings.results, self.settings.name))
-        elif self.settings.name is not None:
+            if ks := tuple(sorted(set(self.settings.ks))):
+                benchmark = replace(benchmark, ks=ks, top_k=max(benchmark.top_k, *ks))
+        elif self.settings.name is not None or self.settings.ks:
+            option = "--k" if self.settings.name is None else f"--name {self.settings.name}"
             raise UsageError(
-                f"--name {self.settings.name}: {benchmark.name} has a name; this is for images of your own",
+                f"{option}: name and K of {benchmark.name} are its recipe's; this is for images of your own",
                 code="unused-option",
             )
         if self.objects is not None and self.objects.in_method:

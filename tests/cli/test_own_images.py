@@ -168,3 +168,16 @@ def test_hits_of_which_a_bit_was_turned_are_named(irbench: Callable, photos: Pat
         assert hits.name in done.stderr
     hits.unlink()  # a result may travel without them
     assert irbench("table").returncode == 0
+
+
+def test_metrics_at_any_k(irbench: Callable, photos: Path) -> None:
+    done = irbench(*RUN, "./photos", "--k", "3", "--k", "1", "--k", "150", "--json")
+    (result,) = json.loads(done.stdout)["results"]
+    assert [name for name in result["metrics"] if name.startswith("precision@")] == [
+        "precision@1", "precision@3", "precision@150"
+    ]  # fmt: skip
+    assert result["metrics"]["precision@150"]["mean"] == pytest.approx(4 / 150)  # 4 of the 12 gallery images
+    assert "@3" in irbench("table").stdout
+    assert irbench("rescore", "--force").returncode == 0
+    assert irbench("report", "--out", "site").returncode == 0
+    assert "[unused-option]" in irbench("run", "-m", "pixels", "--k", "3").stderr
