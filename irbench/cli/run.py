@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from irbench.cli import options as o
+from irbench.cli.interrupt import STATUS, stop
 from irbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -217,15 +218,11 @@ def carry_out(
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let SIGTERM end a run the way Ctrl-C does: what is finished stays, and the same command goes on from there."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     except KeyboardInterrupt:
         typer.echo("\ninterrupted; finished cells are stored, and the same command continues from there", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(STATUS) from None
     finally:
         signal.signal(signal.SIGTERM, before)
