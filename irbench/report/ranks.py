@@ -29,24 +29,32 @@ ALPHA = 0.05
 def marked(lines: Sequence[Line], columns: Sequence[Quantity]) -> list[Line]:
     """Mark the best of two or more measured values, as printed.
 
+    Of a metric that is the best of the rows that are compared: other seeds are other networks, and other chance.
     Published values are never marked, nor are those of queries with fewer results than K, nor times on whose order the
     rounds do not agree.
     """
     lines, timed = _marked_times(lines, columns)
-    measured = [line for line in lines if line.row.kind == "measured"]
-    best = {
-        c: _best(column, [line.row.cells[c] for line in measured]) for c, column in enumerate(columns) if c not in timed
-    }
+    cells = {i: list(line.row.cells) for i, line in enumerate(lines) if line.row.kind == "measured"}
+    compared = _compared(lines)
+    for c, column in enumerate(columns):
+        if c in timed:
+            continue
+        here = compared if _metric(column) else list(cells)
+        best = _best(column, [cells[i][c] for i in here])
+        for i in here:
+            value = cells[i][c].value
+            is_best = value is not None and not cells[i][c].short and round(value, column.digits) == best
+            cells[i][c] = replace(cells[i][c], best=is_best)
+    return [_with(line, cells[i]) if i in cells else line for i, line in enumerate(lines)]
 
-    def mark(c: int, cell: Cell) -> Cell:
-        if c not in best or cell.value is None or cell.short:
-            return cell
-        return replace(cell, best=round(cell.value, columns[c].digits) == best[c])
 
-    return [
-        _with(line, [mark(c, cell) for c, cell in enumerate(line.row.cells)]) if line.row.kind == "measured" else line
-        for line in lines
-    ]
+def _compared(lines: Sequence[Line]) -> list[int]:
+    """Return the largest group of measured rows with the same seeds."""
+    groups = defaultdict(list)
+    for i, line in enumerate(lines):
+        if line.row.kind == "measured":
+            groups[tuple(sorted(result.seed for result in line.results if result.status == "ok"))].append(i)
+    return max(groups.values(), key=len, default=[])
 
 
 def _marked_times(lines: Sequence[Line], columns: Sequence[Quantity]) -> tuple[list[Line], set[int]]:

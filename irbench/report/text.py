@@ -19,6 +19,7 @@ from irbench.report.wording import (
     number,
     rank,
     rank_heading,
+    shared_machine,
     spread,
 )
 
@@ -85,7 +86,7 @@ def _filled(text: str, width: int, indent: str) -> str:
 
 def _print_panel(panel: Panel, echo: Callable[..., None], *, width: int, color: bool) -> None:
     """Print the panel; where its columns do not fit, the rest of them below, with the methods again."""
-    machine = _shared_machine(panel)
+    machine = shared_machine(panel)
     if machine:
         echo(f"  all on: {machine}")
     numbers = [[_lines(cell, column, color=color) for cell, column in zip(row.cells, panel.columns, strict=True)]
@@ -156,12 +157,6 @@ def _heading(label: str) -> str:
 
 def _width(text: str) -> int:
     return max(map(len, text.split("\n")))
-
-
-def _shared_machine(panel: Panel) -> str:
-    """The processor of all rows, if it is one."""
-    known = {row.machine for row in panel.rows if row.machine}
-    return known.pop() if len(known) == 1 else ""
 
 
 def _name(row: Row, above: Row | None) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from irbench.core.text import as_text
 from irbench.metrics.retrieval import METRICS
@@ -9,6 +10,7 @@ from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.quantities import TWINS, Quantity
 from irbench.report.ranks import ALPHA
 
+_ORIGINS = ("file", "hub", "package")  # with which the origin of weights in a file begins, its name after it
 GAP = "—"
 TIED = "≈"
 SHORT = "†"
@@ -46,6 +48,22 @@ def made_with(row: Row) -> list[str]:
         "upper bound": [row.weights],
     }
     return [part for part in parts[row.kind] if part]
+
+
+def shared_machine(panel: Panel) -> str:
+    """Return the processor of all rows, if it is one; else nothing."""
+    known = {row.machine for row in panel.rows if row.machine}
+    return known.pop() if len(known) == 1 else ""
+
+
+def brief(row: Row) -> list[str]:
+    """Return what a narrow page has room for of scale, arithmetic, network and the origin of its weights."""
+    if row.kind != "measured" or row.backbone == "none":
+        network = made_with(replace(row, machine="", threads=0))
+    else:
+        origin, _, rest = row.weights.partition(" ")
+        network = [row.backbone, f"{origin} {rest.split(' ')[0]}" if origin in _ORIGINS else row.weights]
+    return [part for part in (row.scale, row.precision, *network) if part]
 
 
 def threads(row: Row) -> str:

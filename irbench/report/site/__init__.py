@@ -36,6 +36,7 @@ __all__ = ["write"]
 _MARK = "irbench-report.json"  # only a folder that holds it is replaced
 _TEMPLATES = Path(__file__).parent / "templates"
 _SCRIPTS = ("site.js", "explorer.js")
+_WORDING = ("brief", "captions", "has_ranks", "made_with", "number", "rank", "rank_heading", "shared_machine", "spread")
 Files = Iterator[tuple[str, str | bytes]]
 
 
@@ -165,8 +166,7 @@ def _environment(site: Site) -> jinja2.Environment:
         "quantity": _quantity,
         "name_of": name_of,
         "label": label,
-        **{name: getattr(wording, name) for name in ("captions", "headings", "made_with", "number", "spread")},
-        "words": wording.words,
+        **{name: getattr(wording, name) for name in _WORDING},
     }
     return templates
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import IrbenchError
 from irbench.core.ranking import MISSING, Ranking
+from irbench.core.text import as_text
 from irbench.data.sources import Source
 from irbench.metrics.retrieval import Judged
 from irbench.report.figures.selection import Group, Panel
@@ -22,7 +23,12 @@ from irbench.results.artefacts import Artefacts
 SHOWN = 8  # results of each method
 QUERIES = 240  # with their results, at most
 _LONGEST = 8  # codes of an identifier that are shown
-_BYTES = 4_000_000  # of one data set's images
+_BYTES = 8_000_000  # of one data set's images
+_NO_IMAGES = (
+    "The images are not shown: this report was written without them, or without the rankings, which stay in the work "
+    "folder of the run. Where both are at hand, irbench report --work FOLDER --data FOLDER shows them."
+)
+_NO_RANKINGS = "No images are shown for methods whose rankings are not in this work folder"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -83,7 +89,13 @@ class Explorer:
         return {
             "queries": [self.query(place) for place in self.shown.tolist()],
             "methods": [self._method(one) for one in self.contenders],
+            "classes": [as_text(name) for name in self.benchmark.class_names] if self.benchmark is not None else [],
         }
+
+    def class_name(self, label: int) -> str:
+        """Return the name of a class; its number where the data set does not name it."""
+        names = self.benchmark.class_names if self.benchmark is not None else ()
+        return as_text(names[label]) if names else f"class {label}"
 
     def query(self, place: int) -> dict[str, object]:
         """Return what is known of a query: its number, and with the data its name, class and tile."""
@@ -153,29 +165,28 @@ def _benchmark(panel: Panel, artefacts: Artefacts, notes: list[str]) -> Benchmar
     try:
         return artefacts.benchmark(panel.groups[0].results[0])
     except IrbenchError as error:
-        notes.append(f"no images: {error}")
+        notes.append(_NO_IMAGES if error.code == "not-found" else f"No images are shown: {error}")
         return None
 
 
 def _contenders(panel: Panel, artefacts: Artefacts, notes: list[str]) -> list[Contender]:
     """Return the groups with stored hits, and with their rankings where these are stored."""
-    found, gone = [], {}
+    found, gone = [], []
     for group in panel.groups:
         first = group.results[0]
         try:
             judged = artefacts.judged(first)[""]
         except IrbenchError as error:
-            notes.append(f"{group.label} is left out: {error}")
+            notes.append(f"{group.label} is not shown: {error}")
             continue
         ranking = codes = None
         try:
             ranking, codes = artefacts.ranking(first).cut(SHOWN), artefacts.codes(first)
-        except IrbenchError as error:
-            gone[group.label] = str(error)
+        except IrbenchError:
+            gone.append(group.label)
         found.append(Contender(group, judged, ranking, codes))
     if gone:
-        who = ", ".join(gone) if len(gone) < len(found) else "any method"
-        notes.append(f"no images for {who}: {next(iter(gone.values()))}")
+        notes.append(_NO_IMAGES if len(gone) == len(found) else f"{_NO_RANKINGS}: {', '.join(gone)}.")
     return found
 
 

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from statistics import fmean, median
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from irbench.report.wording import rank
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Dataset, Facts, Result
 
+_TICKS = 6  # spaces between the values on an axis, at most
 _DRAWN = tuple(kind for kind in KINDS if kind != "retrieved")  # which the explorer shows
 
 
@@ -86,10 +88,12 @@ class Board:
     verdict: str
 
     @property
-    def least(self) -> float:
-        """Where the scale of the bars begins: a round number below all of them."""
-        lows = [bounds(one.score)[0] for one in self.standings]
-        return max(0.0, 10 * ((min(lows) - 1) // 10)) if lows else 0.0
+    def ticks(self) -> range:
+        """The values on the axis: round ones, the first below all values, the last 100."""
+        lowest = min((bounds(one.score)[0] for one in self.standings), default=0.0)
+        room = 100 - max(0.0, lowest - 1)
+        step = next((step for step in (2, 5, 10) if room <= _TICKS * step), 20)
+        return range(100 - step * ceil(room / step), 101, step)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

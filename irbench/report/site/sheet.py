@@ -9,9 +9,9 @@ from PIL import Image
 
 from irbench.data.decode import View, fit
 
-SIDE = 64  # pixels of a tile at most; smaller images keep their own size
+SIDE = 128  # pixels of a tile at most; smaller images keep their own size
 COLUMNS = 64
-MOST = COLUMNS * 255  # tiles: WebP ends at 16,383 pixels
+MOST = COLUMNS * (16_383 // SIDE)  # tiles: WebP ends at 16,383 pixels
 _QUALITY = 78
 
 

@@ -11,20 +11,23 @@ _NAMED = 4  # methods that are listed by name
 
 
 def verdict(standings: "Sequence[Standing]", column: str) -> Iterator[str]:
-    """Yield two to four sentences on the methods of a data set, best first, by the column that ranks them."""
+    """Yield two to five sentences on the methods of a data set, best first, by the column that ranks them."""
     if not standings:
         return
-    lead = [one for one in standings if one.score.best or one.score.tied] or list(standings[:1])
     names = _names(standings)
+    compared = [one for one in standings if one.score.rank] or list(standings)
+    lead = [one for one in compared if one.score.best or one.score.tied] or compared[:1]
     yield _leaders(lead, names, column)
-    rest = [one for one in standings if one not in lead]
+    rest = [one for one in compared if one not in lead]
     if rest:
-        points = (standings[0].score.value or 0) - (rest[0].score.value or 0)
-        tested = "" if standings[0].score.rank else ", which no test confirms"
+        points = (compared[0].score.value or 0) - (rest[0].score.value or 0)
+        tested = "" if compared[0].score.rank else ", which no test confirms"
         yield f"{names[id(rest[0])]} follows {points:.1f} points behind the best{tested}."
     yield from _costs(lead, names)
     if all(one.row.seeds == 1 for one in lead):
         yield "One seed each: training again may change the order."
+    if apart := [one for one in standings if one not in compared]:
+        yield f"Not compared, since no other row has the same seeds or no hits are stored: {_with_seeds(apart, names)}."
 
 
 def _names(standings: "Sequence[Standing]") -> dict[int, str]:
@@ -32,6 +35,11 @@ def _names(standings: "Sequence[Standing]") -> dict[int, str]:
     labels = Counter(one.entry.label for one in standings)
     more = {id(one): f" ({one.row.precision or one.row.scale})" for one in standings if labels[one.entry.label] > 1}
     return {id(one): one.entry.label + more.get(id(one), "") for one in standings}
+
+
+def _with_seeds(some: "Sequence[Standing]", names: dict[int, str]) -> str:
+    seeds = (f"{one.row.seeds} seed{'s' if one.row.seeds > 1 else ''}" for one in some)
+    return _listed([f"{names[id(one)]} ({count})" for one, count in zip(some, seeds, strict=True)])
 
 
 def _leaders(lead: "Sequence[Standing]", names: dict[int, str], column: str) -> str:

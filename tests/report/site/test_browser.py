@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -55,16 +56,103 @@ def test_every_page_loads_without_a_word_in_the_console_and_fits_a_phone(visit, 
         browser = visit(str(path.relative_to(site)))
         assert time.perf_counter() - start < 3, path
         assert browser.find_element(By.TAG_NAME, "h1").is_displayed()
-        browser.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
-        )
-        width = browser.execute_script("return document.documentElement.scrollWidth")
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        with phone(browser):
+            width = browser.execute_script("return document.documentElement.scrollWidth")
+            outside = browser.execute_script(
+                "return [...document.querySelectorAll('.board output')].map(one => one.getBoundingClientRect())"
+                ".filter(box => !box.width || box.left < 0 || box.right > 390).length"
+            )
         assert width <= 390, f"{path.name} is {width} pixels wide on a phone of 390"
+        assert outside == 0, f"{path.name}: {outside} numbers cannot be seen on a phone"
+
+
+def test_values_stand_over_their_place_on_the_axis(visit):
+    browser = visit("index.html")
+    board = browser.find_element(By.CSS_SELECTOR, ".board")
+    ticks = [(float(one.text), one.rect["x"] + one.rect["width"] / 2)
+             for one in board.find_elements(By.CSS_SELECTOR, ".axis span")]  # fmt: skip
+    (low, left), (high, right) = ticks[0], ticks[-1]
+    assert high == 100
+    assert len(ticks) > 2
+
+    def place(value: float) -> float:
+        return left + (value - low) / (high - low) * (right - left)
+
+    rows = board.find_elements(By.CSS_SELECTOR, "tbody tr")
+    dots = [(float(row.find_element(By.TAG_NAME, "output").text), row.find_element(By.CSS_SELECTOR, ".scale b").rect)
+            for row in rows]  # fmt: skip
+    assert [place(value) for value, _ in ticks] == pytest.approx([x for _, x in ticks], abs=1)
+    wanted = [place(value) for value, _ in dots]
+    assert wanted == pytest.approx([box["x"] + box["width"] / 2 for _, box in dots], abs=1.5)
+    scale = rows[0].find_element(By.CSS_SELECTOR, ".scale")
+    step = browser.execute_script("return parseFloat(getComputedStyle(arguments[0]).backgroundSize)", scale)
+    assert scale.rect["x"] == pytest.approx(left, abs=1)
+    assert step / 100 * scale.rect["width"] == pytest.approx(ticks[1][1] - ticks[0][1], abs=1)  # the grid's lines
+
+
+def test_of_all_tables_one_is_shown(visit, made):
+    browser = visit(made.page("data"))
+    assert shown_tables(browser) == ["precision"]
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 8000
+    choose_table(browser, "Cost")
+    assert shown_tables(browser) == ["cost"]
+    browser.refresh()
+    assert shown_tables(browser) == ["cost"]  # the address names it
+    assert shown_tables(visit(made.page("data"), "#mrr")) == ["mrr"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_and_marks_stand_out_from_their_ground(visit, scheme):
+    browser = visit("index.html")
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        ground = luminance(browser, "body", "background-color")
+        assert (ground < 0.05) == (scheme == "dark")
+        for selector, least in (("main", 7), (".caption", 4.5), ("main a", 4.5)):
+            assert contrast(luminance(browser, selector, "color"), ground) >= least, selector
+        assert contrast(luminance(browser, ".scale b", "background-color"), ground) >= 2
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def luminance(browser, selector: str, what: str) -> float:
+    """Return the relative luminance of a colour, as WCAG 2 defines it; drawn, so that any notation is understood."""
+    one = browser.find_element(By.CSS_SELECTOR, selector)
+    pixel = browser.execute_script(
+        "const context = new OffscreenCanvas(1, 1).getContext('2d');"
+        "context.fillStyle = getComputedStyle(arguments[0]).getPropertyValue(arguments[1]);"
+        "context.fillRect(0, 0, 1, 1); return [...context.getImageData(0, 0, 1, 1).data]",
+        one,
+        what,
+    )
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (c / 255 for c in pixel[:3])]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+def shown_tables(browser) -> list[str]:
+    sections = browser.find_elements(By.CSS_SELECTOR, ".tables > section")
+    return [one.get_attribute("id") for one in sections if one.is_displayed()]
+
+
+def choose_table(browser, title: str) -> None:
+    Select(browser.find_element(By.CSS_SELECTOR, ".selector select")).select_by_visible_text(title)
+
+
+@contextmanager
+def phone(browser):
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_a_table_is_sorted_by_a_click_with_gaps_last(visit, made):
-    browser = visit(made.page("data"))
+    browser = visit(made.page("data"), "#cost")
     table = browser.find_element(By.CSS_SELECTOR, "#cost table")
     head = next(th for th in table.find_elements(By.TAG_NAME, "th") if th.text.startswith("total ms"))
     column = browser.execute_script("return arguments[0].cellIndex", head)
@@ -139,6 +227,12 @@ def test_a_choice_can_be_linked_to_and_shows_the_identifiers(visit, made):
     assert paths == [" ".join(map(str, codes[answer])) for answer in rows[row, :8]]
     tile = query.find_element(By.CSS_SELECTOR, ".found .tile")
     assert f"{made.benchmark.name}.webp" in tile.value_of_css_property("background-image")
+    assert min(tile.rect["width"], tile.rect["height"]) >= 128
+    names = set(made.benchmark.class_names)
+    assert {one for one in texts(browser, ".query header small:not(.id)") if one} <= names
+    wrong = browser.find_elements(By.CSS_SELECTOR, ".found .other small:not(.path)")
+    assert {one.text for one in wrong} <= names
+    assert wrong
 
 
 def test_the_text_is_there_without_javascript(browser, made):

@@ -55,7 +55,7 @@ def test_what_is_tied_with_the_best_leads_too():
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"score": replace(LEADER.score, rank=None)}, "no test"),
+        ({"score": replace(LEADER.score, rank=None)}, "Not compared"),
         ({"row": replace(LEADER.row, seeds=1)}, "One seed"),
         ({"cost": replace(LEADER.cost, under_concurrent_load=True)}, "beside other programs"),
     ],
@@ -64,6 +64,20 @@ def test_what_cannot_be_told_is_said(changes, word):
     other = standing("linear", 80.0)
     assert word not in said(LEADER, other)
     assert word in said(replace(LEADER, **changes), other)
+
+
+def test_without_hits_no_test_confirms_a_distance():
+    unknown = [replace(one, score=replace(one.score, rank=None)) for one in (LEADER, standing("linear", 84.5))]
+    assert "linear follows 5.5 points behind the best, which no test confirms" in said(*unknown)
+
+
+def test_a_row_of_other_seeds_does_not_lead():
+    other = standing("irgen", 95.0)
+    text = said(
+        replace(other, score=replace(other.score, rank=None)), standing("a", 90.0, best=True), standing("b", 80.0)
+    )
+    assert text.startswith("a leads with 90.0 %")
+    assert "b follows 10.0 points" in text
 
 
 def test_nothing_is_said_of_nothing():

@@ -16,6 +16,10 @@ function element(tag, className, ...children) {
   return made;
 }
 
+function className(label) {
+  return explorer.classes[label] ?? `class ${label}`;
+}
+
 function tile(number, label) {
   const made = element("span", "tile");
   made.setAttribute("role", "img");
@@ -29,24 +33,25 @@ function retrieved(known) {
   const kind = known.missing ? "none" : known.relevant ? "relevant" : "other";
   const made = element("li", kind);
   if (known.tile != null) {
-    made.append(tile(known.tile, `gallery image ${known.row}, class ${known.label}`));
-    made.title = `gallery image ${known.row}, class ${known.label}`;
+    made.append(tile(known.tile, `gallery image ${known.row}, ${className(known.label)}`));
+    made.title = `gallery image ${known.row}, ${className(known.label)}`;
   }
   made.append(element("b", "", SIGN[kind]));
+  if (known.label != null && !known.relevant) made.append(element("small", "", className(known.label)));
   if (known.path) made.append(element("small", "path", known.path));
   return made;
 }
 
 function line(method, index) {
   const swatch = element("i", "swatch");
-  swatch.style.setProperty("--c", method.color);
+  swatch.style.setProperty("--own", method.color);
   const found = element("ol", "found", ...method.lines[index].map(retrieved));
   return element("div", "line", element("span", "who", swatch, method.name), found);
 }
 
 function query(known, index, pair) {
   const words = element("div", "", `query ${known.row}`);
-  if (known.label != null) words.append(element("small", "", `class ${known.label}`), element("small", "id", known.id));
+  if (known.label != null) words.append(element("small", "", className(known.label)), element("small", "id", known.id));
   const head = element("header", "", ...(known.tile != null ? [tile(known.tile, "the query")] : []), words);
   const lines = [...new Set(pair)].map((method) => line(method, index)); // one, where A and B are the same
   return element("article", "query", head, ...lines);

@@ -39,6 +39,27 @@ for (const table of document.querySelectorAll("table.sortable")) {
   }
 }
 
+// of several tables one is shown: that which is chosen, or which the address names
+for (const group of document.querySelectorAll(".tables")) {
+  const selector = group.querySelector(".selector");
+  const select = selector.querySelector("select");
+  const show = () => {
+    for (const section of group.querySelectorAll(":scope > section")) section.hidden = section.id !== select.value;
+  };
+  const follow = () => {
+    const wanted = decodeURIComponent(location.hash.slice(1));
+    if ([...select.options].some((one) => one.value === wanted)) select.value = wanted;
+    show();
+  };
+  selector.hidden = select.options.length < 2;
+  select.addEventListener("change", () => {
+    history.replaceState(null, "", `#${select.value}`);
+    show();
+  });
+  window.addEventListener("hashchange", follow);
+  follow();
+}
+
 for (const input of document.querySelectorAll("input[data-filters]")) {
   const body = document.getElementById(input.dataset.filters).tBodies[0];
   input.addEventListener("input", () => {
