@@ -54,6 +54,9 @@ def plot(
         by=by,
         paper=paper,
     )
-    save(draw(kind, found, Artefacts(folder, work, data, places), options), out)
+    figure = draw(kind, found, Artefacts(folder, work, data, places), options)
+    save(figure, out)
     typer.echo(out)
+    for note in figure.notes:
+        typer.echo(f"  {note}", err=True)
     raise typer.Exit(1 if problems else 0)

@@ -6,6 +6,7 @@ booktabs for rules.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from irbench.report.panel import Panel, Row, Table
 from irbench.report.wording import captions, headings, number, spread, words
@@ -19,7 +20,10 @@ _SIGNS = {
 
 
 def as_latex(table: Table) -> str:
-    """Return a table environment for each panel; title, captions and notes are in comments above."""
+    """Return a table environment for each panel; title, captions and notes are in comments above.
+
+    Why a row has no numbers is in comments too: an error has no place in a table of a paper.
+    """
     lines = [f"% {' '.join(line.split())}" for line in (table.title, *captions(table, best="bold"), *table.notes)]
     for panel in table.panels:
         lines += ["", *_environment(table, panel)]
@@ -33,9 +37,10 @@ def _environment(table: Table, panel: Panel) -> Iterator[str]:
     yield from (rf"\begin{{tabular}}{{{columns}}}", r"\hline")
     yield " & ".join(map(plain, [*names, *(column.label for column in panel.columns)])) + r" \\"
     yield r"\hline"
-    yield from (" & ".join(_cells(row, panel)) + r" \\" for row in panel.rows)
+    yield from (" & ".join(_cells(replace(row, reason=""), panel)) + r" \\" for row in panel.rows)
     yield from (r"\hline", r"\end{tabular}")
     yield from (rf"\par {plain(note)}" for note in panel.notes)
+    yield from (f"% {' '.join(f'{row.method}: {row.reason}'.split())}" for row in panel.rows if row.reason)
     yield r"\end{table}"
 
 

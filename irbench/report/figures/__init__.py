@@ -1,10 +1,11 @@
 """Figures from stored results: the paper's Figures 3 to 9 with what was measured here, and quality against speed.
 
-    figure = draw("pr", results, artefacts, FigureOptions(datasets=("digits",)))   # a matplotlib Figure
+    figure = draw("pr", results, artefacts, FigureOptions(datasets=("digits",)))   # a matplotlib Figure with notes
     page += svg(figure)                                                            # for an HTML page
     save(figure, Path("pr.pdf"))                                                   # .svg, .png or .pdf
 
-What cannot be drawn is named in the notes of the figure; where nothing can be drawn, `draw` raises a `UsageError`.
+What cannot be drawn is named in the notes of the figure, of which four lines stand at its foot; where nothing can be
+drawn, `draw` raises a `UsageError`.
 `svg` returns one `<svg>` element: text as text in fonts that every browser has, no external resources, ids that clash
 with no other figure's in the page, and the same bytes every time. Colours are those of `irbench.report.palette`.
 """
@@ -12,17 +13,15 @@ with no other figure's in the page, and the same bytes every time. Colours are t
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-
 from irbench.core.errors import UsageError, check_choice
 from irbench.report.figures import curves, pareto, retrieved, throughput
 from irbench.report.figures.output import FORMATS, check_format, save, svg
 from irbench.report.figures.selection import Group, Selection, name_of, select
-from irbench.report.figures.sheet import style
+from irbench.report.figures.sheet import Drawing, style
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
 
-__all__ = ["BY", "FORMATS", "KINDS", "FigureOptions", "check_format", "draw", "name_of", "save", "svg"]
+__all__ = ["BY", "FORMATS", "KINDS", "Drawing", "FigureOptions", "check_format", "draw", "name_of", "save", "svg"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class FigureOptions:
 class _Kind:
     """A figure, and how results are selected for it."""
 
-    draw: Callable[[Selection, Artefacts, FigureOptions], Figure]
+    draw: Callable[[Selection, Artefacts, FigureOptions], Drawing]
     variants: Callable[[Group], bool] = lambda _: False  # those that are drawn by default
     by_machine: bool = False  # for times
 
@@ -79,7 +78,7 @@ BY = ("latency", "throughput")
 
 def draw(
     kind: str, results: Iterable[Result], artefacts: Artefacts, options: FigureOptions = FigureOptions()
-) -> Figure:
+) -> Drawing:
     """Return one of `KINDS` over the results; `artefacts` says where the rankings behind them are."""
     check_choice("kind of figure", kind, KINDS)
     if options.by is not None:

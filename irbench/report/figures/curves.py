@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
 from irbench.metrics.uncertainty import interval
 from irbench.report.figures.selection import Group, Panel, Selection
-from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
+from irbench.report.figures.sheet import Drawing, Words, dashes, line_of, plain_numbers, sheet
 from irbench.report.numbered import setup_of
 from irbench.report.palette import MUTED
 from irbench.results.artefacts import Artefacts
@@ -28,13 +27,10 @@ _LOGARITHMIC = 40
 _MRR = (1, 2, 4, 8)  # the paper's
 Values = NDArray[np.float64]
 
-_BANDS = (
-    "Bands and bars: 95 % confidence interval of the mean, over the classes of the queries, and over the seeds where "
-    "there are several."
-)
+_BANDS = "Bands, bars: 95 % confidence interval over classes of queries, and over seeds where there are several."
 _MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # K at which a curve of all K is marked
 _MARKED = f"Marks on a curve are at K = {', '.join(map(str, _MARKS))}, as far as it goes."
-_BOUND = "Upper bound: score of a perfect ranking, the mean of min(n, K)/K; n: the positives of a query in the gallery."
+_BOUND = "Upper bound: of a perfect ranking, the mean of min(n, K)/K; n gallery images are relevant."
 _MISSES = "Missing results count as misses."
 
 
@@ -75,7 +71,7 @@ class Scored:
         return Curve(mean, np.array(low), np.array(high))
 
 
-def precision_recall(selection: Selection, artefacts: Artefacts) -> Figure:
+def precision_recall(selection: Selection, artefacts: Artefacts) -> Drawing:
     """The paper's Figure 3: precision against recall, a point for each K."""
     found = _find(selection, artefacts)
     notes = [_MARKED, _MISSES, *_hidden(found)]
@@ -83,7 +79,7 @@ def precision_recall(selection: Selection, artefacts: Artefacts) -> Figure:
     return _figure("Precision against recall", found, _draw_precision_recall, notes=notes)
 
 
-def precision_at(selection: Selection, artefacts: Artefacts, *, k: int | None, published: bool) -> Figure:
+def precision_at(selection: Selection, artefacts: Artefacts, *, k: int | None, published: bool) -> Drawing:
     """The paper's Figure 6: precision at K, up to `k` or the largest K of any result.
 
     Dotted: the upper bound, the mean of min(n, K)/K.
@@ -101,7 +97,7 @@ def precision_at(selection: Selection, artefacts: Artefacts, *, k: int | None, p
     return _figure("Precision at K", found, draw, legend=legend, notes=(_BOUND, _MISSES, *_hidden(found)))
 
 
-def mrr(selection: Selection, artefacts: Artefacts) -> Figure:
+def mrr(selection: Selection, artefacts: Artefacts) -> Drawing:
     """The paper's Figure 4: mean reciprocal rank at 1, 2, 4, 8."""
     return _figure("Mean reciprocal rank of the first relevant result", _find(selection, artefacts), _draw_mrr)
 
@@ -172,7 +168,7 @@ def _figure(
     *,
     legend: Mapping[str, Artist] | None = None,
     notes: Iterable[str] = (),
-) -> Figure:
+) -> Drawing:
     names = {one.group.label: line_of(one.group.look) for _, scored in found.panels for one in scored}
     words = Words(
         title=title,

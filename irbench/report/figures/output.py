@@ -6,10 +6,8 @@ import re
 from html import escape
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from irbench.core.errors import UsageError, writing
-from irbench.report.figures.sheet import style
+from irbench.report.figures.sheet import Drawing, style
 from irbench.runtime.cache import write_atomically
 
 FORMATS = ("svg", "png", "pdf")
@@ -29,7 +27,7 @@ def check_format(path: Path) -> str:
     return suffix
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Drawing, path: Path) -> None:
     """Write the figure whole, or not at all."""
     form = check_format(path)
     content = svg(figure).encode() if form == "svg" else _rendered(figure, form)
@@ -38,12 +36,14 @@ def save(figure: Figure, path: Path) -> None:
         write_atomically(path, content)
 
 
-def svg(figure: Figure) -> str:
+def svg(figure: Drawing) -> str:
     """Return the figure as one `<svg>` element for an HTML page, or for a file of its own."""
     text = _rendered(figure, "svg").decode()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     head, _, rest = text.partition(">")
     title = escape(str(figure.get_label()))
+    for id_, text in figure.hover.items():
+        rest = rest.replace(f'<g id="{id_}">', f'<g id="{id_}"><title>{escape(text)}</title>', 1)
     return _with_own_ids(f'{head} role="img"><title>{title}</title>{rest}')
 
 
@@ -56,7 +56,7 @@ def _with_own_ids(text: str) -> str:
 _ID = re.compile(r'(\bid="|href="#|url\(#)')
 
 
-def _rendered(figure: Figure, form: str) -> bytes:
+def _rendered(figure: Drawing, form: str) -> bytes:
     content = io.BytesIO()
     with style():
         figure.savefig(content, format=form, dpi=_DPI, metadata=_NO_DATES[form])

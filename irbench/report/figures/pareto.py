@@ -1,4 +1,7 @@
-"""Quality against speed: a curve through the settings of each method; dominated points are faded."""
+"""Quality against speed: a curve through the settings of each method; what is certainly beaten is faded.
+
+Only the points of the Pareto front are named, others on hover: of sixty names none could be read.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,22 +11,24 @@ from statistics import fmean, median, stdev
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from irbench.core.errors import UsageError
 from irbench.report.figures.labels import Line, place_labels
 from irbench.report.figures.selection import Group, Panel, Selection
-from irbench.report.figures.sheet import Words, dashes, line_of, plain_numbers, sheet
+from irbench.report.figures.sheet import Drawing, Words, dashes, line_of, plain_numbers, sheet
 from irbench.results.schema import Result
 
 _DEFAULT_K = 10
+_UNITS = {"throughput": "queries/s", "latency": "ms"}
 _AXIS = {"throughput": "queries per second, in batches", "latency": "ms, one query at a time"}
 _NOTE = (
-    "Faded: another point is better and faster. Bars: range over seeds (time); one standard deviation over seeds, or "
-    "for one seed the 95 % confidence interval of the mean over the queries (precision). ↓: below the axis."
+    "Named: no point is better and faster. Bars: range over seeds (time); one standard deviation over seeds, or for "
+    "one seed the 95 % confidence interval (precision)."
 )
+_FADED = "Faded: another point is better and faster, beyond both bars."
+_NOT_FADED = "No point is faded: the times were not taken together (irbench time takes them so)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +40,19 @@ class Point:
     quality: tuple[float, float, float]  # mean, and the ends of its bar
 
     @property
+    def session(self) -> str:
+        """Equal for points whose times were taken together; empty where not all of a point were."""
+        sessions = {one.cost.session.id if one.cost.session else "" for one in self.group.results}
+        return sessions.pop() if len(sessions) == 1 else ""
+
+    @property
     def bars(self) -> tuple[Line, Line]:
         """Its two bars of uncertainty."""
         (speed, slowest, fastest), (mean, low, high) = self.speed, self.quality
         return ((slowest, mean), (fastest, mean)), ((speed, low), (speed, high))
 
 
-def pareto(selection: Selection, *, by: str, k: int | None) -> Figure:
+def pareto(selection: Selection, *, by: str, k: int | None) -> Drawing:
     """Draw precision@K against queries per second (`by` "throughput") or the time of a query ("latency")."""
     found = []
     for panel in selection.panels:
@@ -54,16 +65,23 @@ def pareto(selection: Selection, *, by: str, k: int | None) -> Figure:
         raise UsageError(
             f"nothing to draw: no result has both {wish}{_AXIS[by]}; try another -k or --by", code="nothing-to-draw"
         )
-    looks = {point.group.name: point.group.family_look for _, _, points in found for point in points}
+    fronts = [_front(points, by) for _, _, points in found]
+    shown = [[point for point in points if point.quality[0] >= _lowest(points, front)]
+             for (_, _, points), front in zip(found, fronts, strict=True)]  # fmt: skip
+    looks = {point.group.name: point.group.family_look for points in shown for point in points}
+    timed = any(point.session for points in shown for point in points)
     words = Words(
         title="Quality against speed",
         heads=[(panel.title, panel.subtitle) for panel, _, _ in found],
         legend={name: line_of(look) for name, look in sorted(looks.items())},
-        notes=[_NOTE, *_gaps(found), *selection.footnotes],
+        notes=[_NOTE, _FADED if timed else _NOT_FADED, *_below(found, shown), *_gaps(found), *selection.footnotes],
     )
     figure, axes = sheet(words, height=3.6)
-    for one, (panel, chosen, points) in zip(axes, found, strict=True):
-        _draw(one, panel, points, by, chosen)
+    hover: dict[str, str] = {}
+    for one, (panel, chosen, points), front in zip(axes, found, fronts, strict=True):
+        _draw(one, panel, points, front, by, hover)
+        one.set(xlabel=f"{_AXIS[by]} (log scale, faster →)", ylabel=f"precision@{chosen}")
+    figure.hover = hover
     return figure
 
 
@@ -72,6 +90,31 @@ def dominated(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     as_good = np.all(points[None] >= points[:, None], axis=2)
     better = np.any(points[None] > points[:, None], axis=2)
     return np.asarray((as_good & better).any(axis=1))
+
+
+def beaten(point: Point, others: Sequence[Point], by: str) -> bool:
+    """Return whether another point, timed together with this one, is better and faster beyond the bars of both."""
+    alike = [other for other in others if point.session and other.session == point.session]
+    return any(other.quality[1] > point.quality[2] and _faster(other, point, by) for other in alike)
+
+
+def _faster(one: Point, other: Point, by: str) -> bool:
+    """Is every seed of the one faster than every seed of the other?"""
+    return one.speed[1] > other.speed[2] if by == "throughput" else one.speed[2] < other.speed[1]
+
+
+def _front(points: Sequence[Point], by: str) -> list[Point]:
+    """Return the points of which none is better and faster by its mean and median."""
+    sign = 1 if by == "throughput" else -1
+    worse = dominated(np.array([(sign * point.speed[0], round(point.quality[0], 9)) for point in points]))
+    return [point for point, is_worse in zip(points, worse, strict=True) if not is_worse]
+
+
+def _lowest(points: Sequence[Point], front: Sequence[Point]) -> float:
+    """Where the axis ends: below the front and half of all points; others may be so low that all else is flat."""
+    best = [point.quality[0] for point in front]
+    lowest = min(min(best), median(point.quality[0] for point in points))
+    return lowest - 0.3 * max(max(best) - lowest, 0.02)
 
 
 def curves(points: Sequence[Point]) -> Iterator[list[Point]]:
@@ -118,9 +161,9 @@ def _speed(result: Result, by: str) -> float | None:
     return result.cost.query_ms.total_p50 if result.cost.query_ms else None
 
 
-def _draw(axes: Axes, panel: Panel, points: Sequence[Point], by: str, k: int) -> None:
-    sign = 1 if by == "throughput" else -1
-    beaten = dominated(np.array([(sign * point.speed[0], round(point.quality[0], 9)) for point in points]))
+def _draw(
+    axes: Axes, panel: Panel, points: Sequence[Point], front: Sequence[Point], by: str, hover: dict[str, str]
+) -> None:
     axes.set_xscale("log")
     lines: list[Line] = []
     for name, family in groupby(points, key=lambda point: point.group.name):
@@ -130,10 +173,22 @@ def _draw(axes: Axes, panel: Panel, points: Sequence[Point], by: str, k: int) ->
             x, y = [point.speed[0] for point in curve], [point.quality[0] for point in curve]
             axes.plot(x, y, color=style.color, linestyle=dashes(style), linewidth=1.2, alpha=0.55, zorder=2, label=name)
             lines += pairwise(zip(x, y, strict=True))
-    for point, worse in zip(points, beaten, strict=True):
-        _mark(axes, point, faded=bool(worse))
-    _limit(axes, [point.quality[0] for point, worse in zip(points, beaten, strict=True) if not worse])
-    axes.set(xlabel=f"{_AXIS[by]} (log scale, faster →)", ylabel=f"precision@{k}")
+    for point in points:
+        id_ = f"point-{len(hover)}"
+        _mark(axes, point, id_, faded=beaten(point, points, by))
+        hover[id_] = f"{point.group.label}: {100 * point.quality[0]:.1f} %, {_number(point.speed[0])} {_UNITS[by]}"
+    _limit(axes, points, front, by)
+    _label(axes, panel, front, [*lines, *(line for point in points for line in point.bars)])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _limit(axes: Axes, points: Sequence[Point], front: Sequence[Point], by: str) -> None:
+    low, high = axes.get_ylim()
+    bottom = max(low, _lowest(points, front))
+    axes.set_ylim(bottom, min(high, 1.0 + 0.05 * (1.0 - bottom)))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     slow, fast = min(point.speed[1] for point in points), max(point.speed[2] for point in points)
     room = max(1.25, (fast / slow) ** 0.12)
@@ -142,41 +197,25 @@ def _draw(axes: Axes, panel: Panel, points: Sequence[Point], by: str, k: int) ->
     plain_numbers(axes.xaxis)
     if by == "latency":
         axes.invert_xaxis()
-    _label(axes, panel, points, lines)
 
 
-def _limit(axes: Axes, best: Sequence[float]) -> None:
-    """End the axis a little below the points that nothing dominates: others may be so low that all else is flat."""
-    low, high = axes.get_ylim()
-    deepest = min(best) - 0.3 * max(max(best) - min(best), 0.02)
-    top = min(high, 1.0 + 0.05 * (1.0 - max(low, deepest)))
-    axes.set_ylim(max(low, deepest), top)
+def _label(axes: Axes, panel: Panel, front: Sequence[Point], lines: Sequence[Line]) -> None:
+    """Name the points of the front beside them, off the lines."""
+    labels = [(point.speed[0], point.quality[0], _text(panel, point) or point.group.name) for point in front]
+    place_labels(axes, labels, lines)
 
 
-def _label(axes: Axes, panel: Panel, points: Sequence[Point], lines: Sequence[Line]) -> None:
-    """Name the settings of points beside them, and at the lower edge those of points below it."""
-    bottom = axes.get_ylim()[0]
-    labels = []
-    for point in points:
-        x, y, text = point.speed[0], point.quality[0], _text(panel, point)
-        if y < bottom:
-            labels.append((x, bottom, f"↓ {text or point.group.name}: {100 * y:.3g}%"))
-        elif text:
-            labels.append((x, y, text))
-    bars = [line for point in points for line in point.bars]
-    place_labels(axes, labels, [*lines, *bars])
-
-
-def _mark(axes: Axes, point: Point, *, faded: bool) -> None:
+def _mark(axes: Axes, point: Point, id_: str, *, faded: bool) -> None:
     speed, slowest, fastest = point.speed
     mean, low, high = point.quality
     style = point.group.family_look
-    axes.errorbar(
+    drawn = axes.errorbar(
         speed, mean,
         xerr=[[speed - slowest], [fastest - speed]], yerr=[[max(0.0, mean - low)], [max(0.0, high - mean)]],
         color=style.color, marker=style.marker, markersize=8, elinewidth=1, alpha=0.3 if faded else 1,
         zorder=3 if faded else 4, label=point.group.label,
     )  # fmt: skip
+    drawn.lines[0].set_gid(id_)
 
 
 def _text(panel: Panel, point: Point) -> str:
@@ -189,6 +228,14 @@ def _text(panel: Panel, point: Point) -> str:
     if group.setting and list(group.overrides) != [key]:
         return group.setting.replace("-", " ").replace(",", ", ")
     return f"{key} {value}" if value is not None else "default"
+
+
+def _below(found: Sequence[tuple[Panel, int, Sequence[Point]]], shown: Sequence[Sequence[Point]]) -> Iterator[str]:
+    """Name the points that lie below the axis."""
+    for (panel, _, points), drawn in zip(found, shown, strict=True):
+        below = [f"{point.group.label} {100 * point.quality[0]:.1f} %" for point in points if point not in drawn]
+        if below:
+            yield f"{panel.title}: below the axis: {', '.join(below)}"
 
 
 def _gaps(found: Sequence[tuple[Panel, int, Sequence[Point]]]) -> Iterator[str]:

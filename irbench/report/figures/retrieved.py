@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,14 +21,14 @@ from irbench.core.ranking import MISSING, Ranking
 from irbench.data.decode import View, fit
 from irbench.data.sources import Source
 from irbench.report.figures.selection import Group, Panel, Selection
-from irbench.report.figures.sheet import Words, sheet
+from irbench.report.figures.sheet import Drawing, Words, sheet
 from irbench.report.palette import FAINT, INK, MUTED, PAPER, RIGHT, RIGHT_SIGN, WRONG, WRONG_SIGN
 from irbench.results.artefacts import Artefacts
 
 _K, _QUERIES, _MOST = 8, 3, 40  # results, queries by default, and queries or results at most
-_SIDE, _GAP = 72, 12  # pixels of a image, and between two
+_SIDE, _GAP = 144, 24  # pixels of a image, and between two
 _STEP = _SIDE + _GAP
-_INCH = 118  # pixels in an inch of the figure
+_INCH = 236  # pixels in an inch of the figure
 _NAME, _LETTERS = 1.5, 18  # inches for the names of methods, and letters of a line of them
 _ALONE = "Results of the queries with the fewest relevant ones"
 
@@ -43,7 +42,7 @@ class Shown:
     relevant: NDArray[np.bool_]  # [Q,K]
 
 
-def retrieved(selection: Selection, artefacts: Artefacts, *, queries: Sequence[int], k: int | None) -> Figure:
+def retrieved(selection: Selection, artefacts: Artefacts, *, queries: Sequence[int], k: int | None) -> Drawing:
     """Draw the first `k` results of these queries, by default those on which the methods disagree most."""
     if len(selection.panels) > 1:
         names = ", ".join(panel.title for panel in selection.panels)
@@ -86,22 +85,23 @@ def disagreed(relevant: Sequence[NDArray[np.bool_]], labels: NDArray[np.int64], 
 
 def _find(panel: Panel, artefacts: Artefacts, benchmark: Benchmark, count: int) -> tuple[list[Shown], list[str]]:
     """Return the results of each group's first seed, and notes on those that are not stored here."""
-    shown, gaps = [], []
+    shown, missing = [], {}
     labels = np.append(benchmark.gallery.labels, -1)  # row -1, a missing result, is of no class
     for group in panel.groups:
         try:
             ranking = artefacts.ranking(group.results[0]).cut(count)
         except IrbenchError as error:
-            gaps.append(f"{group.label}: {error}")
+            missing[group.label] = str(error)
             continue
         shown.append(Shown(group, ranking, labels[ranking.rows] == benchmark.queries.labels[:, None]))
     if not shown:
         raise StoreError(
             f"no ranking of {panel.title} is in {artefacts.work / 'rankings'}: retrieved images need the work "
-            f"folder of the run (--work) and the data (--data); {gaps[0]}",
+            f"folder of the run (--work) and the data (--data); {next(iter(missing.values()))}",
             code="no-ranking",
         )
-    return shown, gaps
+    gone = f"not shown, since their rankings are not in {artefacts.work / 'rankings'}: {', '.join(missing)}"
+    return shown, [gone] if missing else []
 
 
 def _check_rows(queries: Sequence[int], benchmark: Benchmark) -> list[int]:
@@ -151,7 +151,7 @@ class _Canvas:
         for place, row in enumerate(self.rows):
             top = place * self.block + 2 * _GAP
             _paste(ground, queries, row, (0, top))
-            _text(axes, (0, top - 6), f"query {row}: {self.benchmark.queries.ids[row][-70:]}", va="bottom")
+            _text(axes, (0, top - _GAP / 2), f"query {row}: {self.benchmark.queries.ids[row][-70:]}", va="bottom")
             for line, one in enumerate(self.shown):
                 y = top + line * _STEP
                 _text(axes, (-_GAP, y + _SIDE / 2), textwrap.fill(one.group.label, _LETTERS), ha="right", va="center")
@@ -187,7 +187,7 @@ def _border(axes: Axes, at: tuple[int, int], *, missing: bool, relevant: bool) -
     color, sign, style, name = (RIGHT, RIGHT_SIGN, "-", "relevant") if relevant else (WRONG, WRONG_SIGN, "--", "other")
     axes.add_patch(Rectangle(at, _SIDE, _SIDE, fill=False, edgecolor=color, linewidth=2.2, linestyle=style, label=name))
     badge = {"boxstyle": "square,pad=0.15", "facecolor": color, "edgecolor": "none"}
-    _text(axes, (x + _SIDE - 2, y + _SIDE - 3), sign, ha="right", va="bottom", color=PAPER, fontsize=6.5, bbox=badge)
+    _text(axes, (x + _SIDE - 4, y + _SIDE - 6), sign, ha="right", va="bottom", color=PAPER, fontsize=6.5, bbox=badge)
 
 
 def _text(axes: Axes, at: tuple[float, float], text: str, **style: Any) -> None:

@@ -1,5 +1,6 @@
 """The sheet that a figure is drawn on: title, panels side by side, a legend below them, and notes at the foot.
 
+A few lines of notes have room there; a `Drawing` carries all of them, and what is shown on hover, for whoever shows it.
 Sizes are in inches. Nothing here touches matplotlib's global figures; its settings hold inside `style()` only.
 """
 
@@ -7,6 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from matplotlib import rc_context
@@ -50,6 +52,7 @@ _STYLE: Any = {
     "svg.hashsalt": "irbench",  # the same figure gets the same ids
     "pdf.fonttype": 42,
 }
+_MOST = 4  # lines of notes at the foot
 _TITLE, _ROUND = 0.5, 1.15  # inches: the figure's title; a panel's head and what stands below its axis
 _LEGEND_ROW, _NOTE = 0.23, 0.165
 _LETTERS = 16.5  # of small print, in an inch
@@ -62,6 +65,13 @@ def style() -> Iterator[None]:
         yield
 
 
+class Drawing(Figure):
+    """A figure with its notes, and the texts that a page shows on hover, by the id of an artist (`Artist.set_gid`)."""
+
+    notes: tuple[str, ...] = ()
+    hover: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Words:
     """All text around the panels; the title also tells what the figure is to those who cannot see it."""
@@ -72,7 +82,7 @@ class Words:
     notes: Sequence[str]
 
 
-def sheet(words: Words, *, width: float = 4.9, height: float = 3.2, left: float = 0.6) -> tuple[Figure, list[Axes]]:
+def sheet(words: Words, *, width: float = 4.9, height: float = 3.2, left: float = 0.6) -> tuple[Drawing, list[Axes]]:
     """Return a figure with a panel for each head, at most two side by side; each panel takes `width` x `height`.
 
     `left` is what the names on a panel's upright axis may take of its width.
@@ -82,10 +92,11 @@ def sheet(words: Words, *, width: float = 4.9, height: float = 3.2, left: float 
     wide = max(6.2, across * width)
     columns = max(1, int(wide / (0.8 + 0.07 * max(map(len, words.legend), default=0))))
     legend = 0.1 + _LEGEND_ROW * -(-len(words.legend) // columns)
-    notes = [line for note in words.notes for line in _wrapped(note, wide)]
+    notes = _at_the_foot(words.notes, wide)
     body, foot = _TITLE + down * (height + _ROUND), legend + 0.2 + _NOTE * len(notes)
-    figure = Figure(figsize=(wide, body + foot), layout="constrained")
+    figure = Drawing(figsize=(wide, body + foot), layout="constrained")
     figure.set_label(words.title)
+    figure.notes = tuple(words.notes)
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(body, foot)).flat
     upper.suptitle(words.title, x=0.1 / wide, ha="left", fontsize=13, fontweight="bold")
     panels = list(upper.subplots(down, across, squeeze=False).flat)
@@ -101,6 +112,17 @@ def sheet(words: Words, *, width: float = 4.9, height: float = 3.2, left: float 
     text = "\n".join(notes)
     lower.text(0.12 / wide, 1 - legend / foot, text, fontsize=8, color=MUTED, va="top", linespacing=1.35)
     return figure, panels[: len(words.heads)]
+
+
+def _at_the_foot(notes: Sequence[str], width: float) -> list[str]:
+    """Return the lines at the foot: as many of the notes, the first ones, as have room, and how many more there are."""
+    wrapped = [_wrapped(note, width) for note in notes]
+    if sum(map(len, wrapped)) <= _MOST:
+        return [line for lines in wrapped for line in lines]
+    shown = [i for i in range(len(wrapped)) if sum(map(len, wrapped[: i + 1])) < _MOST]
+    more = len(wrapped) - len(shown)
+    which = f"{more} notes" if more == len(wrapped) else f"{more} more note{'s' if more > 1 else ''}"
+    return [*(line for i in shown for line in wrapped[i]), f"{which}: printed by irbench plot, and in the report"]
 
 
 def line_of(look: Look) -> Line2D:

@@ -6,14 +6,13 @@ from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from irbench import paper
 from irbench.core.errors import UsageError
 from irbench.report.figures.selection import Group, Panel, Selection
-from irbench.report.figures.sheet import Words, sheet
+from irbench.report.figures.sheet import Drawing, Words, sheet
 from irbench.report.palette import INK, PAPER, STAGES
 from irbench.results.schema import QueryTimes, Result
 
@@ -31,8 +30,8 @@ _BY = {"latency": "ms, one query at a time", "throughput": "ms for each query of
 _DIAMOND: Any = {"linestyle": "", "marker": "D", "color": INK, "markerfacecolor": PAPER, "markeredgecolor": INK,
                  "markeredgewidth": 1.2}  # fmt: skip
 _NOTE = (
-    "Each component is a median over queries and seeds, timed separately: the sum may differ from the median of the "
-    "total, written beside the bar; p95: 95th percentile over the queries."
+    "Medians over queries and seeds, each component's by itself; beside the bar that of the total, and p95: the 95th "
+    "percentile."
 )
 _FAR = 4  # times as long as the next shorter one: a bar that is cut, or nothing could be seen of the others
 
@@ -49,7 +48,7 @@ class Bar:
     seeds: int  # that were timed in such detail
 
 
-def throughput(selection: Selection, *, by: str, published: bool) -> Figure:
+def throughput(selection: Selection, *, by: str, published: bool) -> Drawing:
     """Draw stacked bars of the stages of a query: `by` "latency" one at a time, by "throughput" in batches."""
     found = [(panel, bars) for panel in selection.panels if (bars := _bars(panel, by))]
     if not found:

@@ -38,6 +38,7 @@ class Figure:
 
     kind: str
     svg: str = ""
+    notes: tuple[str, ...] = ()
     reason: str = ""
 
 
@@ -244,7 +245,8 @@ def _drawn(results: Sequence[Result], name: str) -> Drawn | None:
 
 def _figure(kind: str, name: str, results: Sequence[Result], artefacts: Artefacts) -> Figure:
     try:
-        return Figure(kind=kind, svg=svg(draw(kind, results, artefacts, FigureOptions(datasets=(name,)))))
+        drawing = draw(kind, results, artefacts, FigureOptions(datasets=(name,)))
+        return Figure(kind=kind, svg=svg(drawing), notes=drawing.notes)
     except IrbenchError as error:
         return Figure(kind=kind, reason=str(error))
 

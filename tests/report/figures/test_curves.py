@@ -19,7 +19,8 @@ def line(axes, label):
 
 def everything(figure):
     """All text of a figure, in the order in which it is found."""
-    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return " ".join([*texts, *figure.notes])
 
 
 def precision(judged, k):

@@ -1,5 +1,6 @@
 """Figures of time: bars and points are what was measured, and who beats whom is what a plain loop says."""
 
+import re
 from dataclasses import replace
 from itertools import combinations
 
@@ -8,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from raising import raises
 
 from irbench.core.errors import UsageError
-from irbench.report.figures import FigureOptions, draw
+from irbench.report.figures import FigureOptions, draw, svg
 from irbench.report.figures.labels import place_labels
 from irbench.report.figures.pareto import dominated
 from irbench.report.figures.sheet import style
 from irbench.report.figures.throughput import stages
-from irbench.results.schema import Cost, QueryTimes
+from irbench.results import files
+from irbench.results.schema import Cost, Estimate, QueryTimes, TimingSession
 
 VALUES = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])  # few, so that ties are common
 
@@ -31,7 +34,8 @@ def test_a_point_is_beaten_where_a_plain_loop_finds_one_as_good_in_both_and_bett
 
 
 def everything(figure):
-    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+    texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return " ".join([*texts, *figure.notes])
 
 
 def marks(axes):
@@ -43,7 +47,56 @@ def marks(axes):
     return found
 
 
-def test_pareto_draws_what_was_measured_and_fades_what_is_beaten(shelf):
+def in_session(result, session):
+    """The cost of a result whose times were taken in a session."""
+    known = TimingSession(
+        id=session, reference_ms=1.0, reference_batched_ms=1.0, drift=(1.0, 1.0), single_ms=(1.0,), batched_ms=(1.0,)
+    )
+    return replace(result.cost, session=known)
+
+
+def test_only_what_is_worse_beyond_its_bars_and_was_timed_together_is_faded(shelf):
+    sure = {"precision@10": Estimate(mean=0.9, ci95=(0.88, 0.92))}
+    shelf.put("best", times=1.0, metrics=sure)
+    cases = {  # quality and its interval, time, session: faded?
+        "worse": ((0.80, 0.78, 0.82), 2.0, "s", 0.3),
+        "apart": ((0.80, 0.78, 0.82), 2.0, "t", 1),
+        "unknown": ((0.80, 0.78, 0.82), 2.0, "", 1),
+        "overlaps": ((0.86, 0.83, 0.89), 2.0, "s", 1),
+        "faster": ((0.80, 0.78, 0.82), 0.5, "s", 1),
+    }
+    for result in shelf.all:
+        files.write(replace(result, cost=in_session(result, "s")), shelf.artefacts.results)
+    for name, ((mean, *bounds), times, session, _) in cases.items():
+        made = shelf.put(name, times=times, metrics={"precision@10": Estimate(mean=mean, ci95=tuple(bounds))})
+        cost = in_session(made, session) if session else made.cost
+        files.write(replace(made, cost=cost), shelf.artefacts.results)
+    figure = draw("pareto", shelf.all, shelf.artefacts)
+    solid = {name: found[2] for name, found in marks(figure.axes[0]).items()}
+    assert solid == {"best": 1} | {name: case[3] for name, case in cases.items()}
+    named = {text.get_text() for text in figure.axes[0].texts}
+    assert {"best", "faster"} <= named
+    assert not named & {"worse", "apart", "unknown", "overlaps"}
+    titles = re.findall(r"<title>([^<]*)</title>", svg(figure))
+    assert {"worse: 80.0 %, 500 queries/s", "best: 90.0 %, 1,000 queries/s"} <= set(titles)
+
+
+def test_sixty_points_have_names_on_the_front_only_and_four_lines_of_notes(shelf):
+    for n in range(60):
+        estimate = Estimate(mean=0.5 + 0.008 * ((37 * n) % 60), ci95=(0.4, 0.99))
+        shelf.put("m", variant=f"beam_size-{n}", times=1.0 + (23 * n) % 60, metrics={"precision@10": estimate})
+        shelf.put("gone", variant=f"k-{n}", status="failed", reason=f"reason {n} " + 20 * "word ")
+    figure = draw("pareto", shelf.all, shelf.artefacts, FigureOptions(methods=("*",)))
+    (axes,) = figure.axes
+    points = np.array([found[:2] for found in marks(axes).values()])
+    assert len(points) == 60
+    assert len([text for text in axes.texts if text.get_text().startswith("beam")]) == (~dominated(points)).sum() < 12
+    foot = max((text.get_text() for text in figure.findobj(Text)), key=lambda text: text.count("\n"))
+    assert foot.count("\n") <= 3
+    assert len(figure.notes) > 60
+
+
+def test_pareto_draws_what_was_measured(shelf):
     quick = shelf.put("a", search="linear")
     slow = [shelf.put("b", seed=seed, times=4.0 + seed, metrics=quick.metrics) for seed in (0, 1, 2)]
     shelf.put("c", status="failed", reason="no luck")
@@ -53,7 +106,7 @@ def test_pareto_draws_what_was_measured_and_fades_what_is_beaten(shelf):
     found = marks(axes)
     best = quick.metrics["precision@10"].mean
     assert found["a+linear"] == pytest.approx((1000, best, 1))
-    assert found["b"] == pytest.approx((np.median([r.cost.queries_per_s for r in slow]), best, 0.3))
+    assert found["b"] == pytest.approx((np.median([r.cost.queries_per_s for r in slow]), best, 1))
     assert "c (seed 0): failed: no luck" in everything(figure)
     by_time = marks(draw("pareto", shelf.all, shelf.artefacts, FigureOptions(by="latency", k=5)).axes[0])
     assert by_time["a+linear"] == pytest.approx((6.0, quick.metrics["precision@5"].mean, 1))
