@@ -113,7 +113,7 @@ def _front(points: Sequence[Point], by: str) -> list[Point]:
 def _lowest(points: Sequence[Point], front: Sequence[Point]) -> float:
     """Where the axis ends: below the front and half of all points; others may be so low that all else is flat."""
     best = [point.quality[0] for point in front]
-    lowest = min(min(best), median(point.quality[0] for point in points))
+    lowest = min(*best, median(point.quality[0] for point in points))
     return lowest - 0.3 * max(max(best) - lowest, 0.02)
 
 
