@@ -78,7 +78,7 @@ class Store:
             entry = self.find(key)
             found = entry is not None
             if entry is None:
-                entry = self._make(key, place, make)
+                entry = self._make(key, place, make, span=span)
         charge(span, entry.works if found else (), key.digest)
         return entry
 
@@ -110,7 +110,7 @@ class Store:
     def _place(self, key: Key) -> Path:
         return self.root / key.kind / key.digest
 
-    def _make(self, key: Key, place: Path, make: Callable[[Path], float | None]) -> Entry:
+    def _make(self, key: Key, place: Path, make: Callable[[Path], float | None], *, span: str) -> Entry:
         with self._writing():
             for left in place.parent.glob(f"{place.name}.making-*"):  # by a maker that was killed: the lock is ours
                 shutil.rmtree(left, ignore_errors=True)
@@ -120,7 +120,9 @@ class Store:
             with self._writing(only=DISK_FULL):
                 earlier = make(folder) or 0.0
             own = Work(perf_counter() - start, processor_name(), load.cores())
-            works = (own, *((Work(earlier),) if earlier else ()), *remembered()[before:])
+            stopped = (Work(earlier),) if earlier else ()
+            works = (own, *stopped, *remembered()[before:])
+            charge(span, stopped, key.digest)  # what this process has not spent itself
             with self._writing():
                 files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
                 listing = {"key": dict(key.parts), "works": [asdict(work) for work in works], "files": files}

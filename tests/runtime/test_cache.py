@@ -90,7 +90,7 @@ def test_an_entry_keeps_the_conditions_of_all_work_behind_it(tmp_path, monkeypat
     under("yesterday's", 1.5)
     Store(tmp_path).ensure(start, make, span="train")
     under("today's", 0.0)
-    with Timer(bypass_cache=False).run():
+    with Timer(bypass_cache=False).run() as first:
         Store(tmp_path).ensure(model, on_top, span="train")
     with Timer(bypass_cache=False).run() as timer:
         entry = Store(tmp_path).ensure(model, refuse, span="train")
@@ -102,6 +102,7 @@ def test_an_entry_keeps_the_conditions_of_all_work_behind_it(tmp_path, monkeypat
     assert entry.works[1].seconds == 7.0
     assert tuple(timer.remembered) == entry.works
     assert timer.charged == entry.seconds
+    assert first.cost == pytest.approx(entry.seconds, abs=0.5)  # the stopped attempt is no cheaper to whom ends it
 
 
 def found(root, entry, kept):
