@@ -8,6 +8,7 @@ from irbench import paper
 from irbench.report.lines import Line, label, why
 from irbench.report.quantities import Quantity
 from irbench.report.ranks import taken_together
+from irbench.report.wording import short
 from irbench.results.schema import Dataset, Result
 
 _TRAINED = 1.0  # seconds; less is no training
@@ -18,6 +19,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     """Yield the notes of a panel, each reason once with all seeds that it holds for."""
     results = [result for line in lines for result in line.results]
     yield from _reasons(lines, columns)
+    yield from _weights(results)
     yield from _recipes(results)
     yield from _without_recipe(results)
     yield from _not_clip(results)
@@ -35,6 +37,12 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
         column.key.startswith("precision_irgen@") for column in columns
     ):
         yield paper.INSHOP_PRECISION
+
+
+def _weights(results: Sequence[Result]) -> Iterator[str]:
+    """Name the whole origin of weights that come from a file, of which rows have the first words only."""
+    used = {result.backbone for result in results if result.backbone and "sha256:" in result.backbone.weights}
+    yield from sorted(f"weights of {one.name}: {short(one.weights)}" for one in used)
 
 
 def _timed_apart(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:

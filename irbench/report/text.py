@@ -12,15 +12,16 @@ from irbench.report.quantities import Quantity
 from irbench.report.wording import (
     GAP,
     TIED,
+    brief,
     captions,
     has_ranks,
     has_results,
-    made_with,
     number,
     rank,
     rank_heading,
     shared_machine,
     spread,
+    threads,
 )
 
 if TYPE_CHECKING:
@@ -169,7 +170,8 @@ def _name(row: Row, above: Row | None) -> str:
 
 def _maker(row: Row, machine: str) -> str:
     """What a row was made with, one item a line; the processor that all rows share is left out."""
-    items = made_with(replace(row, machine="") if machine else row)
+    network = brief(replace(row, scale="", precision=""))
+    items = filter(None, [*network, "" if machine else row.machine, threads(row)])
     return " · ".join([*filter(None, (row.scale, row.precision)), "\n".join(items)])
 
 

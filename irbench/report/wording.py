@@ -61,8 +61,8 @@ def brief(row: Row) -> list[str]:
     if row.kind != "measured" or row.backbone == "none":
         network = made_with(replace(row, machine="", threads=0))
     else:
-        origin, _, rest = row.weights.partition(" ")
-        network = [row.backbone, f"{origin} {rest.split(' ')[0]}" if origin in _ORIGINS else row.weights]
+        origin = row.weights.partition(" ")[0]
+        network = [row.backbone, f"weights of a {origin}" if origin in _ORIGINS else row.weights]
     return [part for part in (row.scale, row.precision, *network) if part]
 
 
