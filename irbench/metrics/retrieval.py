@@ -65,10 +65,11 @@ class Judged:
     @cached_property
     def summed_precision(self) -> Values:
         """[Q',1+K] sum of the precision at each hit among the first 0, 1 … K results."""
-        at_hits = self.counts[:, 1:] * self.hits / np.arange(1, 1 + self.top_k)
         summed = np.zeros((len(self.hits), 1 + self.top_k))
-        np.cumsum(at_hits, axis=1, out=summed[:, 1:])
-        return summed
+        at_hits = summed[:, 1:]
+        np.multiply(self.counts[:, 1:], self.hits, out=at_hits)
+        at_hits /= np.arange(1, 1 + self.top_k)
+        return np.cumsum(summed, axis=1, out=summed)
 
     def short(self, k: int) -> float | None:
         """Return the share of queries with fewer than `k` results, or than n where `k` is 0; None: not known."""
@@ -79,7 +80,9 @@ class Judged:
 
     def hits_in(self, k: int) -> NDArray[np.int32]:
         """Return the number of hits [Q'] among the first `k` results."""
-        return self.counts[:, min(k, self.top_k)]
+        if "counts" in vars(self):
+            return self.counts[:, min(k, self.top_k)]
+        return self.hits[:, :k].sum(axis=1, dtype=np.int32)  # of few K this is quicker than to count for all
 
 
 def precision(judged: Judged, k: int) -> Values:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.metrics.uncertainty import p_value
+from irbench.metrics.uncertainty import by_class, p_value_of
 
 _CHUNK_BYTES = 32 << 20
 _MANY = 500  # differences beyond which the sum of randomly signed ones is taken as normally distributed
@@ -45,7 +45,10 @@ def pairwise(scores: NDArray[np.float64], classes: NDArray[np.integer[Any]] | No
 
     The C columns are independent (precision at 1, at 10 ...) but of the same queries, whose classes [Q] are `classes`.
     """
-    return np.stack([p_value(row[:, None] - scores, classes) for row in np.moveaxis(scores, 1, 0)], axis=1)
+    rows = by_class(scores, classes)
+    if rows is None:
+        return np.ones((len(scores), *2 * scores.shape[1:2]))
+    return np.stack([p_value_of(rows.at(row) - rows) for row in range(scores.shape[1])], axis=1)
 
 
 def _signed(bits: NDArray[np.integer], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -52,12 +52,29 @@ class Spread:
         return np.asarray(by_classes + stdtrit(self.seeds - 1, tail) ** 2 * self.of_seeds)
 
 
-def spread(values: NDArray[np.floating[Any]], classes: NDArray[np.integer[Any]] | None) -> Spread | None:
-    """Return mean and variance of `values` [..,S,Q]; None where there are fewer than two queries.
+@dataclass(frozen=True, eq=False)
+class ByClass:
+    """Scores by class of query. Both arrays are linear in the scores, so that those of differences are differences."""
+
+    mean: Floats  # [..]
+    deviations: (
+        Floats  # [..,S,G] what each class adds to the mean, times G: around 0; of classes of one size their means
+    )
+
+    def __sub__(self, other: "ByClass") -> "ByClass":
+        return ByClass(self.mean - other.mean, self.deviations - other.deviations)
+
+    def at(self, row: int) -> "ByClass":
+        """Return one of the last of the leading axes, which stays with length 1."""
+        return ByClass(self.mean[..., row : row + 1], self.deviations[..., row : row + 1, :, :])
+
+
+def by_class(values: NDArray[np.floating[Any]], classes: NDArray[np.integer[Any]] | None) -> ByClass | None:
+    """Return scores [..,S,Q] by class; None where there are fewer than two queries.
 
     `classes` [Q] are those of the queries; where it is None, or all are the same, each query counts as its own.
     """
-    seeds, queries = values.shape[-2:]
+    queries = values.shape[-1]
     if queries < 2:
         return None
     groups = np.arange(queries) if classes is None else np.unique(classes, return_inverse=True)[1]
@@ -65,11 +82,16 @@ def spread(values: NDArray[np.floating[Any]], classes: NDArray[np.integer[Any]] 
         groups = np.arange(queries)
     count = int(groups.max()) + 1
     mean = values.mean(axis=(-1, -2))
-    # [..,S,G] what each class adds to the mean, times G: around 0, and the class's own mean where all are of one size
     order = np.argsort(groups, kind="stable")
     starts = np.searchsorted(groups[order], np.arange(count))
     centred = values[..., order] - mean[..., None, None]
-    deviations = np.add.reduceat(centred, starts, axis=-1) * (count / queries)
+    return ByClass(mean, np.add.reduceat(centred, starts, axis=-1) * (count / queries))
+
+
+def spread(scores: ByClass) -> Spread:
+    """Return the mean of scores, and its variance by classes and by seeds."""
+    deviations = scores.deviations
+    seeds, count = deviations.shape[-2:]
     by_class, by_seed = deviations.mean(axis=-2), deviations.mean(axis=-1)
     class_square = seeds * (by_class**2).sum(axis=-1) / (count - 1)
     seed_square = np.zeros_like(class_square)
@@ -79,7 +101,7 @@ def spread(values: NDArray[np.floating[Any]], classes: NDArray[np.integer[Any]] 
         by_chance = fdtri(seeds - 1, freedom, 0.5) * (rest**2).sum(axis=(-1, -2)) / freedom  # the median without effect
         seed_square = np.maximum(count * (by_seed**2).sum(axis=-1) / (seeds - 1) - by_chance, 0)
     cells = count * seeds
-    return Spread(mean, class_square / cells, seed_square / cells, count, seeds)
+    return Spread(scores.mean, class_square / cells, seed_square / cells, count, seeds)
 
 
 def interval(
@@ -91,28 +113,38 @@ def interval(
     other scores have a symmetric one. None where there are fewer than two queries.
     """
     values = np.atleast_2d(np.asarray(values, np.float64))
-    found = spread(values, classes)
-    if found is None:
+    found = intervals(values, classes, level=level)
+    return None if found is None else (float(found[0]), float(found[1]))
+
+
+def intervals(
+    values: NDArray[np.floating[Any]], classes: NDArray[np.integer[Any]] | None = None, *, level: float = 0.95
+) -> tuple[Floats, Floats] | None:
+    """Return the bounds [..] of the `interval` of each of many means, of `values` [..,S,Q]."""
+    scores = by_class(values, classes)
+    if scores is None:
         return None
-    mean, variance = float(found.mean), float(found.variance)
-    squared = float(found.half_width_squared((1 + level) / 2))
-    if values.min() < 0 or values.max() > 1:
-        return mean - squared**0.5, mean + squared**0.5
-    if variance == 0:
-        if 0 < mean < 1:  # nothing varies, and nothing tells by how much it could
-            return mean, mean
-        quantile = float(stdtrit(found.classes - 1, (1 + level) / 2)) ** 2
-        return _wilson(mean, quantile / values.shape[1], 0.0)
+    found = spread(scores)
+    mean, squared = found.mean, found.half_width_squared((1 + level) / 2)
     # half-widths are z·sqrt(p(1-p)/n) for an effective n and the z that both variances together amount to
-    return _wilson(mean, squared / (mean * (1 - mean)), squared)
+    of_one = stdtrit(found.classes - 1, (1 + level) / 2) ** 2 / values.shape[-1]  # where all queries agree, n is Q
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z2_over_n = np.where(found.variance > 0, squared / (mean * (1 - mean)), of_one)
+        wilson = _wilson(mean, z2_over_n, np.where(found.variance > 0, squared, 0.0))
+    plain = (mean - squared**0.5, mean + squared**0.5)
+    is_share = (values.min(axis=(-1, -2)) >= 0) & (values.max(axis=(-1, -2)) <= 1)
+    # where nothing varies between 0 and 1, nothing tells by how much it could
+    is_fixed = ~is_share | ((found.variance == 0) & (mean > 0) & (mean < 1))
+    low, high = (np.where(is_fixed, one, other) for one, other in zip(plain, wilson, strict=True))
+    return low, high
 
 
-def _wilson(mean: float, z2_over_n: float, squared: float) -> tuple[float, float]:
+def _wilson(mean: Floats, z2_over_n: Floats, squared: Floats) -> tuple[Floats, Floats]:
     """Return Wilson's interval for z²/n, where `squared` is z²·p(1-p)/n."""
     middle = mean + z2_over_n / 2
     half = (squared + z2_over_n**2 / 4) ** 0.5
     low, high = ((middle + sign * half) / (1 + z2_over_n) for sign in (-1, 1))
-    return (0.0 if mean == 0 else low), (1.0 if mean == 1 else high)
+    return np.where(mean == 0, 0.0, low), np.where(mean == 1, 1.0, high)
 
 
 def p_value(differences: NDArray[np.floating[Any]], classes: NDArray[np.integer[Any]] | None) -> Floats:
@@ -122,9 +154,13 @@ def p_value(differences: NDArray[np.floating[Any]], classes: NDArray[np.integer[
     few seeds that test alone calls too many differences significant. Corrections for many tests need small p-values,
     which the intervals of two or three seeds could never give.
     """
-    found = spread(differences, classes)
-    if found is None:
-        return np.ones(differences.shape[:-2])
+    scores = by_class(differences, classes)
+    return np.ones(differences.shape[:-2]) if scores is None else p_value_of(scores)
+
+
+def p_value_of(differences: ByClass) -> Floats:
+    """Return `p_value` of differences by class."""
+    found = spread(differences)
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stdtr(found.freedom, -np.abs(found.mean) / np.sqrt(found.variance))
     p = np.where(found.mean == 0, 1.0, np.where(found.variance == 0, 0.0, p))

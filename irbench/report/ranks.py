@@ -16,7 +16,7 @@ from scipy.special import bdtrc  # scipy.stats takes a second to import
 from irbench.core.errors import StoreError
 from irbench.metrics.retrieval import METRICS, Judged, Values, per_query
 from irbench.metrics.significance import holm, pairwise
-from irbench.metrics.uncertainty import interval
+from irbench.metrics.uncertainty import intervals
 from irbench.report.lines import Line
 from irbench.report.panel import Cell
 from irbench.report.quantities import Quantity
@@ -100,7 +100,7 @@ def ranked(lines: Sequence[Line], columns: Sequence[Quantity], judge: Judge) -> 
     cells = [list(line.row.cells) for line in lines]
     for i, judged in known.items():
         if len(judged) == lines[i].row.seeds > 1:
-            cells[i] = [_with_interval(cell, column, judged) for cell, column in zip(cells[i], columns, strict=True)]
+            cells[i] = _with_intervals(cells[i], columns, judged)
     families = _families(known)
     for seeds, members in families.items():
         for here, there in _alike(cells, members, columns).items():
@@ -133,13 +133,22 @@ def _rank(
             cells[i][c] = cell
 
 
-def _with_interval(cell: Cell, column: Quantity, judged: Mapping[int, Mapping[str, Judged]]) -> Cell:
-    """Return the cell with the interval of its mean over several seeds."""
-    if not _metric(column) or cell.value is None:
-        return cell
-    first = next(iter(judged.values()))
-    bounds = interval(np.array([per_query(one, column.key) for one in judged.values()]), _classes(first, column))
-    return cell if bounds is None else replace(cell, interval=(100 * bounds[0], 100 * bounds[1]))
+def _with_intervals(
+    cells: Sequence[Cell], columns: Sequence[Quantity], judged: Mapping[int, Mapping[str, Judged]]
+) -> list[Cell]:
+    """Return a row's cells with the intervals of their means over several seeds."""
+    made, seeds = list(cells), list(judged.values())
+    parts = defaultdict(list)  # of the gallery: with other queries, or the same ones of other classes
+    for c, column in enumerate(columns):
+        if _metric(column) and cells[c].value is not None:
+            parts[METRICS[_metric(column)].part].append(c)
+    for part, here in parts.items():
+        values = np.array([[per_query(one, columns[c].key) for one in seeds] for c in here])  # [C,S,Q]
+        found = intervals(values, seeds[0][part].classes)
+        if found is not None:
+            for c, low, high in zip(here, *found, strict=True):
+                made[c] = replace(made[c], interval=(100 * float(low), 100 * float(high)))
+    return made
 
 
 def _classes(judged: Mapping[str, Judged], column: Quantity) -> NDArray[np.int64] | None:

@@ -1,12 +1,14 @@
 """Result files: written whole, read strictly, found again.
 
 A file says which schema it follows. One from a newer irbench is refused by name, and never written over; one that is
-damaged is named, and the others are read all the same. Under "sha256" a file holds the hash of everything else in it:
-a digit that was changed by hand, by a merge or by a disk is no longer a result.
+damaged is named, and the others are read all the same. Its last line, "sha256", is the hash of the text without that
+line: a digit that was changed by hand, by a merge or by a disk is no longer a result. Of thousands of files, hashing
+text and validating it as it stands takes a third of the time of writing it anew to do so.
 """
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +24,8 @@ from irbench.runtime.cache import write_atomically
 
 _READER = TypeAdapter(Result)
 _FORGOTTEN = 3600.0  # seconds after which hits without a result will not get one any more
+_END = "\n}"  # of a document
+_SEALED = re.compile(r'(.*)(,\n "variant": [^\n]*),\n "sha256": "([0-9a-f]{64})"\n}\n', re.DOTALL)
 _LARGEST = 1 << 24  # bytes of a file; results have some 10 kB
 
 
@@ -32,9 +36,7 @@ def write(result: Result, root: Path) -> Path:
     before = find(path)
     with writing(path, "--results"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        value = document(result)
-        value["sha256"] = _digest(value)
-        write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(path, sealed(document(result)))
         for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):
             replaced = before is not None and before.hits is not None and other.name == before.hits.file
             # another process may have stored hits just now, and be about to write the result that they belong to
@@ -46,12 +48,11 @@ def write(result: Result, root: Path) -> Path:
 def read(path: Path) -> Result:
     """Read one result file, refusing what is damaged or from a newer irbench."""
     try:
-        document = _parsed(_read_text(path))
-        _refuse_newer(path, document["schema"])
-        _refuse_older(path, document["schema"])
-        _refuse_changed(document)
-        document.pop("variant", None)  # derived from other fields, for people and scripts that read the file
-        return _READER.validate_json(json.dumps(document))
+        text = _read_text(path)
+        schema = _parsed(text)["schema"]
+        _refuse_newer(path, schema)
+        _refuse_older(path, schema)
+        return _READER.validate_json(_proved(text))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "result"
@@ -99,17 +100,27 @@ def document(result: Result) -> dict[str, Any]:
     value = asdict(result)
     if result.invariance is None:
         del value["invariance"]
-    value["variant"] = result.variant  # derived, for people and scripts that read the file
     for estimate in value["metrics"].values():
         for absent in [key for key in ("reason", "short") if estimate[key] is None]:
             del estimate[absent]
+    value["variant"] = result.variant  # derived, for people and scripts that read the file
     return value
 
 
-def _digest(document: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a document as compact JSON with sorted keys."""
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+def sealed(document: Mapping[str, Any]) -> str:
+    """Return a document as the text of a file: what is derived, and its own hash, last."""
+    ordered = {key: value for key, value in document.items() if key != "variant"} | {"variant": document["variant"]}
+    text = json.dumps(ordered, indent=1, ensure_ascii=False, allow_nan=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f'{text.removesuffix(_END)},\n "sha256": "{digest}"{_END}\n'
+
+
+def _proved(text: str) -> str:
+    """Return a file's text without what is derived from the rest; ValueError where its hash is that of another text."""
+    written = _SEALED.fullmatch(text)
+    if written is None or hashlib.sha256(f"{written[1]}{written[2]}{_END}".encode()).hexdigest() != written[3]:
+        raise ValueError("it was changed after irbench wrote it: its sha256 is that of another content")
+    return f"{written[1]}{_END}"
 
 
 def _read_text(path: Path) -> str:
@@ -133,12 +144,6 @@ def _age(path: Path) -> float:
     with suppress(FileNotFoundError):
         return time.time() - path.stat().st_mtime
     return 0.0
-
-
-def _refuse_changed(document: dict[str, Any]) -> None:
-    """Take the hash out of a document; ValueError where it is that of another content."""
-    if document.pop("sha256", None) != _digest(document):
-        raise ValueError("it was changed after irbench wrote it: its sha256 is that of another content")
 
 
 def _refuse_newer(path: Path, schema: int) -> None:

@@ -14,6 +14,7 @@ packing of rows, `positives`, `classes` and `found`, each deflated little-endian
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from irbench.results.schema import Result, StoredHits
 from irbench.runtime.cache import write_atomically
 
 _Arrays = dict[str, NDArray[np.generic]]
+_PLACE = "it is stored beside its result"
 _OF_QUERIES = ("positives", "classes", "found")  # the fields of Judged with a number for each query
 
 
@@ -46,7 +48,7 @@ def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits
 def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
     """Read what `save` stored in `folder`, refusing a file that is not the one of that hash."""
     path = folder / Path(stored.file).name
-    content = read_stored(path, stored.sha256, "it is stored beside its result")
+    content = read_stored(path, stored.sha256, _PLACE)
     try:
         arrays = unpacked(content)
         parts = [name.removeprefix("shape") for name in arrays if name.startswith("shape")]
@@ -56,14 +58,17 @@ def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
 
 
 def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
-    """Return `of` for one folder, which reads each file once."""
+    """Return `of` for one folder, which reads each file once.
+
+    What metrics derive from hits is ten times as large as these; it is forgotten with the value that was returned.
+    """
     known: dict[tuple[Path, str], Mapping[str, Judged]] = {}
 
     def judged(result: Result) -> Mapping[str, Judged]:
         place = (result.path(root), result.hits.sha256 if result.hits else "")
         if place not in known:
             known[place] = of(result, root)
-        return known[place]
+        return {part: replace(one) for part, one in known[place].items()}
 
     return judged
 
@@ -82,10 +87,13 @@ def of(result: Result, root: Path) -> Mapping[str, Judged]:
 def damaged(results: Iterable[Result], root: Path) -> Iterator[str]:
     """Yield which stored hits of these results are there but are not what was stored."""
     for result in results:
-        if result.hits is None or not (result.path(root).parent / result.hits.file).exists():
+        if result.hits is None:
+            continue
+        path = result.path(root).parent / result.hits.file
+        if not path.exists():
             continue  # a result may travel without its hits, which tables and checks then report
         try:
-            of(result, root)
+            read_stored(path, result.hits.sha256, _PLACE)
         except StoreError as error:
             yield str(error)
 

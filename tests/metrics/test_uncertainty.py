@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irbench.core import pyfile
-from irbench.metrics.uncertainty import interval, p_value, spread
+from irbench.metrics.uncertainty import by_class, interval, p_value, spread
 
 SCRIPT = pyfile.load(Path(__file__).parents[2] / "scripts" / "intervals.py")
 
@@ -36,7 +36,7 @@ def test_the_variances_are_those_of_a_two_way_layout(seeds, count, each, seed):
     rng = np.random.default_rng(seed)
     classes = rng.permutation(np.repeat(np.arange(count), each))
     values = rng.random((seeds, len(classes))) + rng.normal(0, 1, (seeds, 1)) + rng.normal(0, 1, count)[classes]
-    found = spread(values, classes)
+    found = spread(by_class(values, classes))
     assert (float(found.of_classes), float(found.of_seeds)) == pytest.approx(by_loops(values, classes))
     assert found.mean == pytest.approx(values.mean())
 
@@ -48,7 +48,7 @@ def test_the_variance_is_that_of_resampled_classes_of_unequal_sizes():
     sums, sizes = np.bincount(classes, values), np.bincount(classes)
     drawn = rng.integers(0, 40, (20_000, 40))
     resampled = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    assert float(spread(values[None], classes).variance) == pytest.approx(resampled.var() * 40 / 39, rel=0.05)
+    assert float(spread(by_class(values[None], classes)).variance) == pytest.approx(resampled.var() * 40 / 39, rel=0.05)
 
 
 def test_without_classes_and_seeds_it_is_wilsons_interval_with_a_t_quantile():

@@ -220,7 +220,7 @@ def test_a_file_that_holds_what_no_result_does_is_named_and_left_out(tmp_path, w
     for key in where[:-1]:
         inner = inner[key]
     inner[where[-1]] = what
-    path.write_text(json.dumps(document | {"sha256": files._digest(document)}))
+    path.write_text(files.sealed(document))
     found, (problem,) = files.read_all(tmp_path)
     assert found == [files.read(good)]
     assert str(path) in problem

@@ -15,7 +15,7 @@ from irbench import paper
 from irbench.core.errors import StoreError, UsageError
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
-from irbench.metrics.uncertainty import interval
+from irbench.metrics.uncertainty import intervals
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Drawing, Words, dashes, line_of, plain_numbers, sheet
 from irbench.report.numbered import setup_of
@@ -64,11 +64,12 @@ class Scored:
     def curve(self, metric: str, ks: Sequence[int]) -> Curve:
         """Return the metric at each of `ks`, with its interval over classes and seeds."""
         names = [f"{metric}@{k}" for k in ks]
+        for one in self.judged:
+            _ = one.counts  # of many K it is quicker to count once for all
         values = np.array([[retrieval.per_query({"": one}, name) for one in self.judged] for name in names])  # [K,S,Q]
         mean = values.mean(axis=(1, 2))
-        found = (interval(one, self.judged[0].classes) for one in values)
-        low, high = zip(*(bounds or (value, value) for bounds, value in zip(found, mean, strict=True)), strict=True)
-        return Curve(mean, np.array(low), np.array(high))
+        low, high = intervals(values, self.judged[0].classes) or (mean, mean)
+        return Curve(mean, low, high)
 
 
 def precision_recall(selection: Selection, artefacts: Artefacts) -> Drawing:

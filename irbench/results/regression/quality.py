@@ -127,11 +127,15 @@ def _by_queries(
     pair: Pair, artefacts: Artefacts, name: str, old: Sequence[_Judged], new: Sequence[_Judged]
 ) -> Movement:
     before, after = (np.stack([retrieval.per_query(judged, name) for judged in side]) for side in (old, new))
+    means = dict(zip(pair.seeds, before.mean(axis=1).tolist(), strict=True))
     return Movement(
         metric=name,
         before=float(before.mean()),
         after=float(after.mean()),
-        by_draw=_by_draw(pair, [_mean(result, name, artefacts) for result in _stored(pair)]),
+        by_draw=_by_draw(
+            pair,
+            [means[one.seed] if one.seed in means else _mean(one, name, artefacts) for one in _stored(pair)],
+        ),
         differences=(after - before).mean(axis=0),
         changed=fmean(_changed(a[""], b[""]) for a, b in zip(old, new, strict=True)),
     )
