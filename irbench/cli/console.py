@@ -8,6 +8,7 @@ from dataclasses import asdict
 from time import perf_counter
 
 from irbench.core.text import as_text
+from irbench.data import datasets
 from irbench.experiments.executors import Outcome
 from irbench.experiments.query import Retrieved
 from irbench.experiments.run import Experiment
@@ -27,6 +28,8 @@ class Console:
     def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
         """Report what is stored already and what is left to do."""
         self._due = len(due)
+        for note in dict.fromkeys(filter(None, map(_renamed, (*stored, *due)))):
+            _say(note)
         if stored:
             _say(f"{_cells(len(stored))} stored already and not run again (use --force to run everything)")
         if due:
@@ -52,6 +55,14 @@ class Console:
         reason = f": {outcome.reason.strip().splitlines()[-1]}" if outcome.reason else ""
         more = f" (in full: {outcome.path})" if outcome.path and "\n" in outcome.reason.strip() else ""
         _say(f"      {what} in {seconds:.1f} s{reason}{more}")
+
+
+def _renamed(experiment: Experiment) -> str:
+    """Say that images of one's own go by another name than their folder or list; nothing where they do not."""
+    path, name = experiment.benchmark.path, experiment.benchmark.name
+    if path is None or experiment.settings.name == name or name == datasets.find(path).name:
+        return ""
+    return f"{as_text(str(path))} is '{name}' in {experiment.settings.results}: by its images, whatever its own name"
 
 
 def conclude(

@@ -68,7 +68,9 @@ def test_the_same_images_elsewhere_are_the_same_data_set(irbench: Callable, phot
     assert one["path"] == "../../photos"
     assert other["path"] == "../elsewhere/photos"
     Path("elsewhere/photos").rename("elsewhere/pictures")  # and under another name
-    assert irbench(*RUN, "./elsewhere/pictures", "--results", "new", "--seed", "1").returncode == 0
+    again = irbench(*RUN, "./elsewhere/pictures", "--results", "new", "--seed", "1")
+    assert again.returncode == 0
+    assert "elsewhere/pictures is 'photos' in new" in again.stderr  # no name is guessed in silence
     assert irbench(*RUN, "./elsewhere/pictures", "--results", "newer").returncode == 0
     assert [path.name for path in Path("new").iterdir()] == ["photos"]
     checked = irbench("check", "--results", "newer", "--baseline", "runs/results", "--format", "json")
