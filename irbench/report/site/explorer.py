@@ -4,8 +4,10 @@ The stored hits suffice to mark relevant results; images and identifiers need th
 What is missing is left out, and a note says so.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,7 @@ _NO_IMAGES = (
     "folder of the run. Where both are at hand, irbench report --work FOLDER --data FOLDER shows them."
 )
 _NO_RANKINGS = "No images are shown for methods whose rankings are not in this work folder"
+_GOLDEN = (5**0.5 - 1) / 2
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -150,15 +153,33 @@ def explore(panel: Panel, artefacts: Artefacts) -> Explorer | None:
 
 
 def choose(hits: NDArray[np.int32], most: int) -> NDArray[np.int64]:
-    """Return the queries to show, by hits [methods,Q']: those on which methods disagree, and an even spread.
+    """Return the queries to show, by hits [methods,Q']: those that tell methods apart, and an even spread, by turns.
 
-    The first half are those on which methods disagree most, so that any two have queries that one of them wins; the
-    other half is spread evenly over all queries, so that those which all methods solve, or none, are shown too.
+    Of any two methods there are queries that one of them wins, as many as have room; the spread shows those which all
+    methods solve, or none. By turns, so that fewer queries are still of both kinds.
     """
     total = hits.shape[1]
-    divided = np.argsort(-hits.std(axis=0), kind="stable")[: most // 2]
-    spread = np.arange(min(most, total)) * total // min(most, total)
-    return np.array(list(dict.fromkeys([*divided.tolist(), *spread.tolist()]))[:most], np.int64)
+    even = np.arange(min(most, total)) * total // min(most, total)
+    even = even[np.argsort(np.arange(len(even)) * _GOLDEN % 1)]  # so that the first few are spread evenly too
+    by_turns = chain.from_iterable(zip_longest(_telling(hits, most // 2), even.tolist()))
+    return np.array(list(dict.fromkeys(place for place in by_turns if place is not None))[:most], np.int64)
+
+
+def _telling(hits: NDArray[np.int32], most: int) -> list[int]:
+    """Return queries that one of two methods wins, those first by which it wins most, and a query for each pair first.
+
+    Of many pairs, the queries that are the best for most of them come first.
+    """
+    methods = len(hits)
+    each = max(1, most // max(1, methods * (methods - 1)))
+    ranked: list[Counter[int]] = [Counter() for _ in range(each)]
+    for one in hits:
+        ahead = one - hits  # [methods,Q'] by how much this one wins
+        best = np.argsort(-ahead, axis=1, kind="stable")[:, :each]
+        for place in range(best.shape[1]):
+            won = best[ahead[np.arange(methods), best[:, place]] > 0, place]
+            ranked[place].update(won.tolist())
+    return [query for found in ranked for query, _ in found.most_common()][:most]
 
 
 def _benchmark(panel: Panel, artefacts: Artefacts, notes: list[str]) -> Benchmark | None:
