@@ -29,6 +29,7 @@ def report(
     refuse_none(folder, found)
     names, places = known_names(dataset or (), found, folder)
     chosen = [result for result in found if not names or name_of(result.dataset) in names]
-    sizes = write(chosen, Artefacts(folder, work, data, places), hits.reader(folder), out, problems=problems)
+    artefacts = Artefacts(folder, work, data, places, to_show=True)
+    sizes = write(chosen, artefacts, hits.reader(folder), out, problems=problems)
     typer.echo(f"{out / 'index.html'}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
     raise typer.Exit(1 if problems else 0)

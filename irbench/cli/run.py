@@ -49,8 +49,66 @@ class CellOptions(o.CellOptions, SearchOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(o.ExecutionOptions, CellOptions):
+class VectorOptions:
+    """Vectors that were computed elsewhere, in place of a data set of images."""
+
+    vectors: Annotated[
+        Path | None,
+        typer.Option("--vectors", help="Vectors of the gallery [N,D] (.npy), in place of --dataset: compares indexes."),
+    ] = None
+    queries: Annotated[
+        Path | None,
+        typer.Option("--queries", help="Vectors of the queries [Q,D] (.npy); default: up to 1,000 of the gallery."),
+    ] = None
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="Labels of the gallery: .npy [N], or a text file with one a line. Without labels, recall of the exact "
+            "neighbours is measured.",
+        ),
+    ] = None
+    query_labels: Annotated[
+        Path | None, typer.Option("--query-labels", help="Labels of the queries, where these are given too.")
+    ] = None
+
+    def listed(self, work: Path) -> Path | None:
+        """Write which files these are below the work folder and return the path of that list; None without vectors."""
+        from irbench.data.loaders.vectors import Files, write_list
+
+        self._check()
+        if self.vectors is None:
+            return None
+        files = Files(gallery=self.vectors, queries=self.queries, labels=self.labels, query_labels=self.query_labels)
+        return write_list(files, work)
+
+    def _check(self) -> None:
+        """Find out whether the files that are named go together."""
+        if self.vectors is None and (self.queries or self.labels or self.query_labels):
+            raise UsageError("--queries, --labels and --query-labels need --vectors GALLERY.npy", code="unused-option")
+        if self.queries is None and self.query_labels:
+            raise UsageError("--query-labels needs --queries; rows of the gallery have --labels", code="unused-option")
+        if self.queries and bool(self.labels) != bool(self.query_labels):
+            missing = "--query-labels" if self.labels else "--labels"
+            raise UsageError(f"{missing} is missing: gallery and queries both have labels, or none", code="bad-label")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(o.ExecutionOptions, VectorOptions, CellOptions):
     """The options of `irbench run`."""
+
+    def request(self) -> "Request":
+        """Return which cells are asked for; vectors stand for a data set."""
+        place, request = self.listed(self.work), super().request()
+        if place is None:
+            return request
+        if self.dataset or self.crop != "none" or self.on_bad_image != "fail":
+            raise UsageError(
+                "--vectors stands for the data set, and there are no images: leave out --dataset, --crop and "
+                "--on-bad-image",
+                code="unused-option",
+            )
+        return replace(request, datasets=(str(place),))
 
 
 @app.command()
@@ -59,8 +117,8 @@ def run(options: RunOptions) -> None:
     """Evaluate retrievers on data sets; without options, the quick grid on scikit-learn's digits."""
     from irbench.experiments.plan import experiments
 
-    settings = _settings(options)
-    carry_out("run", experiments(options.request(), settings), options)
+    made = experiments(options.request(), _settings(options))
+    carry_out("run", made, options, tables=_tables(made))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +220,13 @@ def certify(options: CertifyOptions) -> None:
     raise typer.Exit(1 if beyond else 0)
 
 
+def _tables(experiments: "Sequence[Experiment]") -> tuple[str, ...]:
+    """Return which tables show what was asked: of vectors, which indexes are compared on, times too."""
+    if not experiments or (first := experiments[0].benchmark).queries.vectors is None:
+        return ("precision",)
+    return ("precision" if first.nearest is None else "recall", "latency")
+
+
 def _settings(options: "RunOptions | AblateOptions") -> "Settings":
     """Return where and how cells are run, and what was said of images of one's own."""
     return replace(options.settings(options.results), name=options.name, ks=tuple(options.k or ()))
@@ -176,6 +241,9 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     """Return what to do after a run; each command in it can be carried out as it is."""
     seeds = [max(options.seed or [0]) + more for more in (1, 2)]
     again = o.command_line(command, options, leaving_out=_ONE_RUN, seed=seeds)
+    last = experiments[-1]
+    if last.benchmark.queries.vectors is not None:
+        return _hints_of_vectors(options, last.benchmark.name, again)
     metrics = o.command_line("table --metric hit_rate", options, only=("dataset", "results"))
     report = o.command_line("report --out runs/report", options, only=("dataset", "results", "data", "work"))
     found = [
@@ -183,13 +251,23 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
         f"pages with figures and retrieved images: {report}",
         f"more seeds: {again}",
     ]
-    last = experiments[-1]
     if last.benchmark.path is None:
         return [*found, "your own images: irbench run --dataset and the path of their folder"]
     image = str(last.benchmark.queries.root / last.benchmark.queries.ids[0])
     asked = o.command_line("query", options, only=_QUERY, method=last.cell.name, dataset=last.cell.dataset)
     identifier = ["--identifier", last.cell.identifier] if last.cell.identifier else []
     return [*found, f"one image: {asked} {shlex.join([*identifier, image])}"]
+
+
+def _hints_of_vectors(options: "RunOptions | AblateOptions", dataset: str, again: str) -> list[str]:
+    """Return what to do after indexes were compared on the vectors that have this name in results."""
+    sizes = o.command_line("table --metric footprint", options, only=("results",), dataset=[dataset])
+    swept = o.command_line("ablate index", options, only=("results", "work"), dataset=[dataset])
+    return [
+        f"results in {options.results}; the size of the indexes: {sizes}",
+        f"each index at several settings, between fast and exact: {swept}",
+        f"more seeds: {again}",
+    ]
 
 
 def carry_out(

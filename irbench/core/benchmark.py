@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irbench.core.errors import DataError
+from irbench.core.ranking import Ranking
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -20,7 +21,8 @@ class ImageSet:
     """N labelled images in a fixed order; inside irbench an image is identified by its row.
 
     An image is found at `root / ids[row]`; an id may lead into a zip archive (`drawings.zip/Latin/0708_01.png`).
-    Images that exist only in memory (scikit-learn's digits) are carried in `arrays` instead.
+    Images that exist only in memory (scikit-learn's digits) are carried in `arrays` instead; in place of images that
+    were encoded elsewhere there are `vectors`.
     """
 
     name: str  # "train", "gallery" or "queries", for error messages
@@ -30,6 +32,7 @@ class ImageSet:
     contents: NDArray[np.uint8] | None = None  # [N,32] SHA-256 of each file, zeros where it is not at hand
     boxes: NDArray[np.int32] | None = None  # [N,4] x1, y1, x2, y2 in pixels: the image is cropped to it
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3]
+    vectors: NDArray[np.float32] | None = None  # [N,D] in place of images; a copy is made only where rows are chosen
     mirror: bool = True  # does a mirrored image keep its class? False for characters
 
     def __post_init__(self) -> None:
@@ -47,8 +50,8 @@ class ImageSet:
             raise DataError(
                 f"image listed twice in the {self.name} split: {_first_repeated(self.ids)}", code="duplicate-image"
             )
-        columns = {"labels": self.labels, "boxes": self.boxes, "arrays": self.arrays, "contents": self.contents}
-        for what, column in columns.items():
+        for what in ("labels", "boxes", "arrays", "vectors", "contents"):
+            column = getattr(self, what)
             if column is not None and len(column) != len(self.ids):
                 raise DataError(
                     f"{self.name} split: {len(self.ids)} images but {len(column)} {what}", code="wrong-shape"
@@ -95,6 +98,7 @@ class ImageSet:
             contents=None if self.contents is None else self.contents[index],
             boxes=None if self.boxes is None else self.boxes[index],
             arrays=None if self.arrays is None else self.arrays[index],
+            vectors=None if self.vectors is None else self.vectors[rows],
             mirror=self.mirror,
         )
 
@@ -123,6 +127,7 @@ class Benchmark:
     loaded: tuple[str, str] | None = None  # the name, and a digest of all that it held, when it was loaded
     collection: str | None = None  # of anyone's own images: what tells them from others, whatever the protocol
     path: Path | None = None  # of anyone's own images: the folder or list that they were read from
+    nearest: Ranking | None = None  # the exact neighbours [Q,T], T > top_k: they are relevant where there are no labels
 
     def __post_init__(self) -> None:
         if not 0 <= self.incremental < len(self.gallery):
@@ -175,7 +180,9 @@ class Benchmark:
 
     @cached_property
     def classes(self) -> int:
-        """Number of classes of all three splits together."""
+        """Number of classes of all three splits together; 0 where there are no labels."""
+        if self.nearest is not None:
+            return 0
         return len(np.unique(np.concatenate([s.labels for s in (self.train, self.gallery, self.queries)])))
 
     @property
@@ -207,13 +214,15 @@ class Benchmark:
         return self._digest([s.manifest for s in (self.train, self.gallery, self.queries)])
 
     def _digest(self, splits: list[str]) -> str:
-        facts = {
+        facts: dict[str, object] = {
             "protocol": self.protocol,
             "crop": self.crop,
             "self_match": "removed by identity",
             "ties": "higher score, then lower gallery row",
             "splits": splits,
-        } | ({"incremental": self.incremental} if self.incremental else {})
+        }
+        facts |= {"incremental": self.incremental} if self.incremental else {}
+        facts |= {} if self.nearest is None else {"relevant": "exact neighbours"}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -88,6 +88,10 @@ class Ranking:
         """K, the number of results for each query, missing ones included."""
         return self.rows.shape[1]
 
+    def take(self, queries: NDArray[np.int64]) -> "Ranking":
+        """Return the results of these queries."""
+        return Ranking(self.rows[queries], self.scores[queries])
+
     def cut(self, k: int) -> "Ranking":
         """Return the best `k` results of each query."""
         return Ranking(self.rows[:, :k], self.scores[:, :k])

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.data.arrays import content_of
 from irbench.data.sources import Source
 from irbench.runtime.cache import Key, Store
 from irbench.runtime.progress import track
@@ -28,13 +29,13 @@ _SMALL = 256  # of fewer files the hashes are not stored
 def with_contents(benchmark: Benchmark, store: Store | None = None) -> Benchmark:
     """Return the benchmark with the contents of its images, each file read once; with `store` once for all runs."""
     splits = (benchmark.train, benchmark.gallery, benchmark.queries)
-    if all(split.contents is not None or split.arrays is not None for split in splits):
+    if all(split.contents is not None or split.arrays is not None or split.vectors is not None for split in splits):
         return benchmark
     places = {path: row for row, path in enumerate(dict.fromkeys(path for split in splits for path in _paths(split)))}
     hashes = _of_files(tuple(places), store) if places else np.empty((0, 32), np.uint8)
 
     def known(split: ImageSet) -> ImageSet:
-        if split.arrays is not None:
+        if split.arrays is not None or split.vectors is not None:
             return split
         return replace(split, contents=hashes[[places[path] for path in _paths(split)]])
 
@@ -44,6 +45,8 @@ def with_contents(benchmark: Benchmark, store: Store | None = None) -> Benchmark
 
 def contents(images: ImageSet) -> NDArray[np.uint8]:
     """Return the SHA-256 [N,32] of each image; zeros where there is no file that can be read."""
+    if images.vectors is not None and images.contents is None:
+        return content_of(images.vectors)
     if images.arrays is None:
         return _of_files(tuple(_paths(images)), None) if images.contents is None else images.contents
     return _rows(hashlib.sha256(f"{one.shape}".encode() + one.tobytes()).digest() for one in images.arrays)
@@ -61,7 +64,7 @@ def digest(images: ImageSet) -> str:
 
 def _paths(images: ImageSet) -> Iterator[str]:
     root = os.path.abspath(images.root)  # noqa: PTH100 -- a million of them
-    return (os.path.join(root, id_) for id_ in (images.ids if images.arrays is None else ()))  # noqa: PTH118
+    return (os.path.join(root, id_) for id_ in (images.ids if images.arrays is None and images.vectors is None else ()))  # noqa: PTH118
 
 
 def _of_files(paths: Sequence[str], store: Store | None) -> NDArray[np.uint8]:

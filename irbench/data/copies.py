@@ -31,7 +31,7 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
             conflicting.update(splits[split].ids[row] for split, row in labelled)
     if held:
         yield f"queries that are in the gallery under another name: {len(held)} of {len(benchmark.queries)}"
-    if trained:
+    if trained and benchmark.train.vectors is None:  # vectors are not trained on
         yield f"queries that are among the training images: {len(trained)} of {len(benchmark.queries)}"
     if conflicting:
         yield f"training or gallery images that are copies of others with another label: {len(conflicting)}"

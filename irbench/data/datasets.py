@@ -19,6 +19,8 @@ from irbench.data import copies
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
+from irbench.data.loaders.vectors import SUFFIX
+from irbench.data.neighbours import exact_neighbours
 from irbench.data.relevance import demand_positives
 from irbench.runtime.cache import Store
 
@@ -39,6 +41,7 @@ class Head:
     top_k: int = 100  # results of a query
     mirror: bool = True  # does a mirrored image keep its class?
     license: str = ""  # the terms in a few words, shown before a download
+    methods: tuple[str, ...] = ()  # that can be run on it, each with every search by default; empty: all
     by_hand: str = ""  # why some files cannot be downloaded, and how to get them
     files: tuple[RemoteFile, ...] = ()  # for `irbench data fetch`, the loader's marker last
     expected: Expected | None = None  # for `irbench data verify`
@@ -56,6 +59,8 @@ class Head:
 
 _SMALL_BOX = 8  # pixels; what is smaller shows nothing
 _OWN = Head(loader="folders", folders=())
+_VECTORS = Head(loader="vectors", folders=(), scale="paper", ks=(1, 10, 100), methods=("vectors",))
+_OF_SUFFIX = {".csv": replace(_OWN, loader="csv"), SUFFIX: _VECTORS}  # of files that stand for a data set
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,10 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     check_choice("--protocol", protocol, PROTOCOLS)
     dataset = find(name)
     root, collection = dataset.collect(data or Path("data"))
+    if incremental and not collection.labelled:
+        raise UsageError(
+            f"--incremental: {dataset.name} has no labels, by which half of each class is added", code="unused-option"
+        )
     benchmark = assemble(dataset, root, collection, crop=crop, protocol=protocol)
     if files_must_exist:
         _check_files(dataset, benchmark)
@@ -152,6 +161,8 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
         benchmark = make_incremental(benchmark)
     if max_queries is not None:
         benchmark = shorten(benchmark, max_queries)
+    if not collection.labelled:
+        benchmark = replace(benchmark, nearest=exact_neighbours(benchmark, store))
     return replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark), *_small_boxes(benchmark)))
 
 
@@ -213,7 +224,8 @@ def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
         return benchmark
     rows = np.arange(max_queries) * count // max_queries
     shortened = benchmark.shortened | {"max_queries": max_queries}
-    return replace(benchmark, queries=benchmark.queries.take(rows), shortened=shortened)
+    nearest = None if benchmark.nearest is None else benchmark.nearest.take(rows)
+    return replace(benchmark, queries=benchmark.queries.take(rows), nearest=nearest, shortened=shortened)
 
 
 def content(benchmark: Benchmark) -> str:
@@ -231,14 +243,17 @@ def is_as_loaded(benchmark: Benchmark) -> bool:
 
 def summary(benchmark: Benchmark) -> dict[str, object]:
     """Return the facts of `irbench data info`, as JSON values."""
-    positives = benchmark.positives
+    positives = benchmark.positives if benchmark.nearest is None else np.minimum(benchmark.positives, max(benchmark.ks))
     splits = {s.name: s for s in (benchmark.train, benchmark.gallery, benchmark.queries)}
     return {
         "name": benchmark.name,
         "protocol": benchmark.protocol,
         "crop": benchmark.crop,
         "images": {name: len(split) for name, split in splits.items()},
-        "classes": {name: len(np.unique(split.labels)) for name, split in splits.items()} | {"all": benchmark.classes},
+        "classes": {
+            name: len(np.unique(split.labels)) if benchmark.nearest is None else 0 for name, split in splits.items()
+        }
+        | {"all": benchmark.classes},
         "positives": {"min": int(positives.min()), "mean": float(positives.mean()), "max": int(positives.max())},
         "queries_without_positives": int((positives == 0).sum()),
         "queries_in_gallery": int((benchmark.own_rows >= 0).sum()),
@@ -254,17 +269,17 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
 def is_path(name: str) -> bool:
     """Is it the path of a folder or list of images, and not the name of a data set?"""
     separators = {"/", os.sep}
-    if name.lower().endswith(".csv") or any(separator in name for separator in separators):
+    if name.lower().endswith(tuple(_OF_SUFFIX)) or any(separator in name for separator in separators):
         return True
     return Path(name).is_dir() and name not in recipes.names("datasets")
 
 
 def _own(path: Path) -> Dataset:
-    kind = "csv" if path.suffix.lower() == ".csv" else "folders"
-    loader, schema = LOADERS.load(kind), LOADERS.schema(kind)
-    stem = path.resolve().stem if kind == "csv" else path.resolve().name
+    head = _OF_SUFFIX.get(path.suffix.lower(), _OWN)
+    loader, schema = LOADERS.load(head.loader), LOADERS.schema(head.loader)
+    stem = path.resolve().name if head is _OWN else path.resolve().stem
     readable = legal_name(stem, "images")[: LONGEST - 7].rstrip("-._")  # room for the suffix of one of several
-    return Dataset(readable, replace(_OWN, loader=kind), loader(schema()), own=path)
+    return Dataset(readable, head, loader(schema()), own=path)
 
 
 def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
@@ -284,6 +299,8 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
             root=root.parent if root.is_file() else root,
             boxes=None if boxes is None else boxes[rows],
             arrays=None if collection.arrays is None else collection.arrays[rows],
+            vectors=None if collection.vectors is None else collection.vectors(rows),
+            contents=None if collection.contents is None else collection.contents[rows],
             mirror=dataset.head.mirror,
         )
 
@@ -356,7 +373,7 @@ def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
     """Compare ids with the files in their folders; one listing per folder is faster than one look-up per image."""
     paths: set[str] = set()
     for split in (benchmark.train, benchmark.gallery, benchmark.queries):
-        if split.arrays is None:
+        if split.arrays is None and split.vectors is None:
             paths.update(map(partial(os.path.join, str(split.root)), split.ids))
     absent = sorted(absent_files(paths))
     if absent:

@@ -73,7 +73,7 @@ def pixels(images: ImageSet, view: View, runtime: "Runtime") -> Pixels:
 
 def unreadable(images: ImageSet, store: Store) -> dict[int, str]:
     """Return the rows that cannot be decoded, each with the reason; computed once and cached."""
-    if images.arrays is not None:
+    if images.arrays is not None or images.vectors is not None:
         return {}
     source = Source(images)
     if len(images) < _SMALL:

@@ -33,6 +33,8 @@ class Source:
 
     def image(self, row: int) -> Image.Image:
         """Return the whole RGB image of a row; `DataError` names the file and the reason."""
+        if self.images.vectors is not None:
+            raise DataError(f"{self._where(row)}: a vector, and no image that could be looked at", code="needs-images")
         if self.images.arrays is not None:
             return Image.fromarray(self.images.arrays[row])
         try:

@@ -9,7 +9,7 @@ from irbench.config import recipes
 from irbench.config.recipes import MethodHead
 from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice
-from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, default_values, override, sweep
+from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, default_values, only_methods, override, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,8 @@ def ablation_cells(name: str, request: Request) -> list[Cell]:
 
 def _indexes(request: Request) -> list[Cell]:
     """Every point of each index's curve, and one for an index with nothing to set; a method alone has all indexes."""
-    named = request.methods or [method for method in GRIDS[request.grid] if _searches_vectors(method)]
+    only = dict.fromkeys(method for dataset in request.datasets for method in only_methods(dataset))
+    named = request.methods or only or [method for method in GRIDS[request.grid] if _searches_vectors(method)]
     if others := [method for method in named if not _searches_vectors(method)]:
         raise UsageError(
             f"ablate index: {', '.join(others)} searches no index; leave it out, or name ft-clip", code="no-search"

@@ -85,7 +85,7 @@ def planned(request: Request) -> list[Planned]:
     found = [
         one
         for dataset in wanted
-        for asked in request.methods or _methods_of_grid(request, request.scale or _default_scale(dataset))
+        for asked in request.methods or _default_methods(request, dataset)
         for one in _of_method(request, _method(asked), searches, dataset)
     ]
     names = ", ".join(dict.fromkeys(cell.method for cell, _ in found))
@@ -100,6 +100,21 @@ def _check_seeds(seeds: Sequence[int]) -> None:
     for seed in seeds:
         if not isinstance(seed, int) or not 0 <= seed < _SEEDS:
             raise UsageError(f"seed {seed}: a whole number from 0 to 2^63 - 1 is needed", code="bad-value")
+
+
+def _default_methods(request: Request, dataset: Any) -> list[str]:
+    """Return what is run on a data set where no methods are named: the grid's, or all that can be."""
+    only = only_methods(dataset)
+    if not only:
+        return _methods_of_grid(request, request.scale or _default_scale(dataset))
+    if request.searches:
+        return list(only)
+    return [f"{method}+{search}" for method in only for search in recipes.names("methods/search")]
+
+
+def only_methods(dataset: Any) -> tuple[str, ...]:
+    """Return the methods that can be run on a data set; empty where all can."""
+    return () if isinstance(dataset, Benchmark) else datasets.find(dataset).head.methods
 
 
 def _methods_of_grid(request: Request, scale: str) -> list[str]:
@@ -169,6 +184,11 @@ def _of_method(request: Request, method: _Method, searches: Sequence[_Search], d
         checked_name(benchmark.name, "a benchmark")
     elif not isinstance(dataset, str | Path):
         raise UsageError(f"a {type(dataset).__name__} is no data set: a name, a path or a Benchmark", code="bad-value")
+    if (only := only_methods(dataset)) and method.name not in only:
+        raise UsageError(
+            f"--method {method.name} looks at images, and there are only vectors: --method {', '.join(only)}",
+            code="needs-images",
+        )
     default_scale = _default_scale(dataset)
     used: Sequence[_Search | None] = (None,)
     identifiers: Sequence[str | None] = (None,)

@@ -9,6 +9,9 @@ The name of a metric is its specification: "precision@10", "map@100", "r_precisi
 Where half of the gallery was added after training, there are metrics of the old and of the new images: results and
 positives of the other half are removed from a query's ranking, as if they had never been in the gallery. A ranking has
 the benchmark's depth; results beyond it are misses.
+
+Where there are no labels, the K exact nearest neighbours of a query are relevant, another set for each K, and so are
+results that are as near as the last of them. Recall@K, and precision@K, of these is the recall of ann-benchmarks.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,6 +27,9 @@ from irbench.core.ranking import MISSING, Ranking
 
 Values = NDArray[np.float64]  # [Q'] one number for each query with a positive
 PARTS = ("old", "new")  # of an incremental gallery
+NEAREST = "nearest"  # what the names of judgements begin with of which the K nearest neighbours are the positives
+_OF_NEAREST = ("precision", "recall")  # the same where the K nearest are relevant, unless there are fewer than K
+_AS_NEAR = 1e-5  # relative difference of squared distances that arithmetic in float32 may make
 NEVER = np.iinfo(np.int64).max  # a rank beyond every K
 
 
@@ -168,9 +174,13 @@ class Measure:
     def __str__(self) -> str:
         return f"{self.metric.name}@{self.k}" if self.metric.at_k else self.metric.name
 
+    def of(self, judged: Mapping[str, Judged]) -> Judged:
+        """Return what the metric is computed from: its part of the gallery, or the judgement by K neighbours."""
+        return judged.get(f"{NEAREST}{self.k}", judged[self.metric.part])
+
     def per_query(self, judged: Mapping[str, Judged]) -> Values:
         """Return what each query scored; a metric that gives anything but a number for each is a `ContractError`."""
-        hits = judged[self.metric.part]
+        hits = self.of(judged)
         values = np.asarray(self.metric.function(hits, self.k), np.float64)
         if values.shape != hits.positives.shape or not np.isfinite(values).all():
             raise ContractError(
@@ -188,6 +198,7 @@ class Scope:
     top_k: int  # to which rankings are stored
     gallery: int  # images
     incremental: bool  # was a part of the gallery added after training?
+    nearest: bool = False  # are exact neighbours relevant, for want of labels?
 
     @classmethod
     def of(cls, benchmark: Benchmark) -> "Scope":
@@ -197,6 +208,7 @@ class Scope:
             top_k=benchmark.top_k,
             gallery=len(benchmark.gallery),
             incremental=benchmark.incremental > 0,
+            nearest=benchmark.nearest is not None,
         )
 
 
@@ -219,7 +231,10 @@ def parse(name: str) -> Measure:
 
 def names(scope: Scope | Benchmark) -> list[str]:
     """Return every metric that a ranking of this scope is scored with."""
+    scope = scope if isinstance(scope, Scope) else Scope.of(scope)
     ks = [k for k in scope.ks if k <= scope.top_k]
+    if scope.nearest:
+        return [str(Measure(METRICS[name], k)) for name in _OF_NEAREST for k in ks]
     apply = [metric for metric in METRICS.values() if scope.incremental or not metric.part]
     measures = [Measure(metric, k) for metric in apply if metric.at_k for k in ks]
     if scope.top_k >= 100 and 100 not in ks:
@@ -248,7 +263,8 @@ class Scores:
 def score(ranking: Ranking, benchmark: Benchmark, names: Sequence[str]) -> Scores:
     """Score a ranking from which each query's own image has been removed; `ContractError` if it is still there."""
     measures = {name: parse(name) for name in names}
-    judged = judgements(ranking, benchmark, {measure.metric.part for measure in measures.values()})
+    parts, ks = {measure.metric.part for measure in measures.values()}, {measure.k for measure in measures.values()}
+    judged = judgements(ranking, benchmark, parts, ks)
     values, unscored = score_judged(judged, names, Scope.of(benchmark))
     return Scores(
         values=values,
@@ -263,14 +279,23 @@ def score_judged(
 ) -> tuple[dict[str, Values], dict[str, str]]:
     """Return what each query scored by the metrics that can be computed, and for the others the reasons why not."""
     measures = {name: parse(name) for name in names}
-    reasons = {name: _why_not(measure, judged[measure.metric.part], scope) for name, measure in measures.items()}
+    reasons = {name: _why_not(measure, measure.of(judged), scope) for name, measure in measures.items()}
     values = {name: measure.per_query(judged) for name, measure in measures.items() if not reasons[name]}
     return values, {name: reason for name, reason in reasons.items() if reason}
 
 
-def judgements(ranking: Ranking, benchmark: Benchmark, parts: Collection[str] | None = None) -> dict[str, Judged]:
-    """Return the hits in the whole gallery ("") and in `parts`, by default both parts of an incremental one."""
+def judgements(
+    ranking: Ranking, benchmark: Benchmark, parts: Collection[str] | None = None, ks: Collection[int] = ()
+) -> dict[str, Judged]:
+    """Return the hits in the whole gallery ("") and in `parts`, by default both parts of an incremental one.
+
+    Where neighbours are relevant, return the hits among the K nearest for each of `ks`, by default the benchmark's, and
+    as those in the whole gallery the hits among as many as there are results.
+    """
     _check(ranking, benchmark)
+    if benchmark.nearest is not None:
+        depths = {f"{NEAREST}{k}": k for k in ks or benchmark.ks if k} | {"": ranking.top_k}
+        return {part: _judge_nearest(ranking, benchmark, benchmark.nearest, k) for part, k in depths.items()}
     if parts is None:
         parts = PARTS if benchmark.incremental else ()
     whole = judge(ranking, benchmark, np.flatnonzero(benchmark.positives))
@@ -312,7 +337,22 @@ def _judge_part(ranking: Ranking, benchmark: Benchmark, part: str) -> Judged:
     return Judged(labels[rows] == targets[:, None], positives[queries], targets, found)
 
 
+def _judge_nearest(ranking: Ranking, benchmark: Benchmark, nearest: Ranking, k: int) -> Judged:
+    """Return the hits among the first `k` results: those no farther than the query's `k` nearest neighbours."""
+    rows, queries = ranking.rows[:, :k], np.arange(len(ranking))
+    positives = np.minimum(k, (nearest.rows != MISSING).sum(axis=1))
+    last = nearest.scores[queries, np.maximum(positives, 1) - 1] * (1 + _AS_NEAR)  # scores are negative
+    near = (nearest.scores >= last[:, None]) & (nearest.rows != MISSING)
+    keys = queries[:, None] * len(benchmark.gallery)  # a row of one query's is another number than that of another's
+    hits = np.isin(rows + keys, (nearest.rows + keys)[near]) & (rows != MISSING)
+    found = (rows != MISSING).sum(axis=1)
+    complete = (ranking.rows != MISSING).sum(axis=1) >= len(benchmark.gallery) - (benchmark.own_rows >= 0)
+    return Judged(hits, positives, None, np.where(complete, rows.shape[1], found))
+
+
 def _why_not(measure: Measure, judged: Judged, scope: Scope) -> str:
+    if scope.nearest and measure.metric.name not in _OF_NEAREST:
+        return "there are no labels, only recall of exact neighbours"
     if measure.metric.part and not scope.incremental:
         return "no image was added to the gallery"
     if not len(judged.positives):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from irbench.config import recipes
 from irbench.core.errors import StoreError
 from irbench.metrics import own
-from irbench.metrics.retrieval import METRICS, Judged, Metric, Scope
+from irbench.metrics.retrieval import METRICS, NEAREST, Judged, Metric, Scope
 from irbench.results import files, scoring
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
@@ -45,7 +45,7 @@ def rescored(result: Result, judge: Judge, *, force: bool = False) -> Result:
     if result.status != "ok" or (result.scoring == scoring_version() and not force):
         return result
     judged = judge(result)
-    return scored(result, judged, _scope(result, judged[""].top_k))
+    return scored(result, judged, _scope(result, judged))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +81,14 @@ def rescore_folder(artefacts: Artefacts, *, force: bool = False) -> Rescored:
     return replace(done, problems=(*unreadable, *done.problems))
 
 
-def _scope(result: Result, kept: int) -> Scope:
-    """Return what was scored of a result's ranking, of which `kept` retrieved images are stored for each query."""
+def _scope(result: Result, judged: Mapping[str, Judged]) -> Scope:
+    """Return what was scored of a result's ranking, which is judged as far as it is stored."""
     names = [name.partition("@") for name in result.metrics]
     ks = {int(k) for base, _, k in names if k and base != "map"}  # which is scored at 100 too
     return Scope(
         ks=tuple(sorted(ks)),
-        top_k=max([kept, *(int(k) for _, _, k in names if k)]),
+        top_k=max([judged[""].top_k, *(int(k) for _, _, k in names if k)]),
         gallery=result.dataset.gallery,
         incremental=result.dataset.incremental > 0,
+        nearest=any(part.startswith(NEAREST) for part in judged),
     )

@@ -20,5 +20,5 @@ def estimates(judged: Mapping[str, Judged], scope: Scope) -> dict[str, Estimate]
 
 def _estimate(name: str, values: Values, judged: Mapping[str, Judged]) -> Estimate:
     measure = parse(name)
-    part = judged[measure.metric.part]
+    part = measure.of(judged)
     return Estimate(mean=float(values.mean()), ci95=interval(values, part.classes), short=part.short(measure.k))

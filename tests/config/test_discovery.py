@@ -41,11 +41,12 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_everything_that_ships_is_found_by_its_place() -> None:
     assert list(SEARCHERS) == ["ivfpq", "linear", "scann", "spann"]
-    assert list(ENCODERS) == ["cgd", "ft-clip", "irt-r", "off-the-shelf", "pixels"]
+    assert list(ENCODERS) == ["cgd", "ft-clip", "irt-r", "off-the-shelf", "pixels", "vectors"]
     assert list(IDENTIFIERS) == ["hkm", "random", "rqvae", "semantic"]
     assert list(RETRIEVERS) == ["classify", "dense", "irgen"]
     assert list(LOADERS) == [
         "cars196", "csv", "cub200", "digits", "folders", "imagenet", "inshop", "omniglot", "places365",
+        "vectors",
     ]  # fmt: skip
     for registry in (SEARCHERS, ENCODERS, IDENTIFIERS, RETRIEVERS, LOADERS):
         for name in registry:

@@ -32,6 +32,9 @@ class Collection:
     disjoint: Split | None = None  # the published split by class, if there is one
     boxes: Callable[[], NDArray[np.int32]] | None = None  # reads [N,4] x1, y1, x2, y2; None: there are no boxes
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3] where the images are not files
+    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None  # of rows of a split, where no images are
+    contents: NDArray[np.uint8] | None = None  # [N,32] SHA-256 of each, where the loader knows it
+    labelled: bool = True  # False: there are no labels, and the exact neighbours of a query are relevant
     unused: tuple[str, ...] = ()  # images of the data set that are in no split
     remarks: tuple[str, ...] = ()  # what was passed over in reading, for whoever reads the numbers
     classes: tuple[str, ...] | None = None  # the name of each label, where labels are numbered from 0

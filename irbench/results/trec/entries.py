@@ -8,7 +8,7 @@ the scores that are written decrease strictly, also where the retriever's own we
 the next float32. They decrease in single precision, in which trec_eval reads them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,20 +74,36 @@ def run_entries(ranking: Ranking, benchmark: Benchmark) -> Iterator[Entries]:
 
 
 def qrels_entries(benchmark: Benchmark) -> Iterator[Entries]:
-    """Yield the positives of each query by name, without the query image itself; a query without any has no entry."""
+    """Yield the positives of each query by name, without the query image itself; a query without any has no entry.
+
+    Where there are no labels, these are as many of its nearest neighbours as the largest K of the metrics.
+    """
     queries, images = _names(benchmark.queries.ids), _names(benchmark.gallery.ids)
-    labels, query_labels, own = benchmark.gallery.labels, benchmark.queries.labels, benchmark.own_rows
-    rows_of = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
+    positives_of = _positives(benchmark)
     for start in range(0, len(queries), _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, len(queries)))
-        positives = [rows_of.get(int(query_labels[row]), np.array([], np.int64)) for row in rows]
-        positives = [found[found != own[row]] for row, found in zip(rows, positives, strict=True)]
+        positives = [positives_of(row) for row in rows]
         yield Entries(
             [queries[row] for row, found in zip(rows, positives, strict=True) for _ in found],
             [images[row] for found in positives for row in found.tolist()],
             np.zeros(sum(map(len, positives)), np.int32),
             np.zeros(sum(map(len, positives)), np.float32),
         )
+
+
+def _positives(benchmark: Benchmark) -> Callable[[int], NDArray[np.int64]]:
+    """Return what gives the gallery rows that are relevant to a query."""
+    nearest, deepest = benchmark.nearest, max(benchmark.ks)
+    if nearest is not None:
+        return lambda row: nearest.rows[row, :deepest][nearest.rows[row, :deepest] != MISSING]
+    labels, query_labels, own = benchmark.gallery.labels, benchmark.queries.labels, benchmark.own_rows
+    rows_of = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
+
+    def of_class(row: int) -> NDArray[np.int64]:
+        found = rows_of.get(int(query_labels[row]), np.array([], np.int64))
+        return found[found != own[row]]
+
+    return of_class
 
 
 def strictly_decreasing(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,0 +1,160 @@
+"""Vectors that were computed elsewhere, in place of images: a small file names their arrays and labels.
+
+`irbench run --vectors` writes it into the work folder (`write_list`), so that one path stands for the data set.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irbench.core.errors import DataError, writing
+from irbench.core.names import legal_name
+from irbench.data.arrays import content_of, read_labels, read_vectors
+from irbench.data.loaders import Collection, Split
+from irbench.data.loaders.files import numbered
+from irbench.runtime.cache import write_atomically
+
+SUFFIX = ".vectors"
+SAMPLE = 1000  # rows of the gallery that are queries where no others are given
+
+
+@dataclass(frozen=True)
+class Config:
+    """Empty: there are no parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The files of a data set of vectors."""
+
+    gallery: Path
+    queries: Path | None = None  # None: an even sample of the gallery, each row searched among the others
+    labels: Path | None = None  # of the gallery; None: the exact neighbours are relevant
+    query_labels: Path | None = None  # where there are queries and labels
+
+    def read(self) -> "Arrays":
+        """Read all of them; `DataError` where they do not fit together."""
+        gallery = read_vectors(self.gallery)
+        queries = None if self.queries is None else read_vectors(self.queries)
+        if queries is not None and queries.shape[1] != gallery.shape[1]:
+            raise DataError(
+                f"{self.queries}: its vectors have {queries.shape[1]} dimensions, those of {self.gallery} have "
+                f"{gallery.shape[1]}",
+                code="wrong-shape",
+            )
+        labels = [] if self.labels is None else read_labels(self.labels, len(gallery))
+        if self.query_labels is not None and queries is not None:
+            labels += read_labels(self.query_labels, len(queries))
+        return Arrays(gallery, queries, tuple(labels))
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What the files hold."""
+
+    gallery: NDArray[np.float32]  # [N,D]
+    queries: NDArray[np.float32] | None  # [Q,D]
+    labels: tuple[str, ...]  # of the gallery, then of the queries; empty where there are none
+
+    @property
+    def split(self) -> Split:
+        """The rows of gallery and queries, those of the queries counted on from the gallery's."""
+        rows, gallery = len(self.gallery), np.arange(len(self.gallery))
+        if self.queries is not None:
+            return Split(train=gallery, gallery=gallery, queries=rows + np.arange(len(self.queries)))
+        sample = np.arange(min(rows, SAMPLE)) * rows // min(rows, SAMPLE)
+        return Split(train=gallery, gallery=gallery, queries=sample)
+
+    @cached_property
+    def contents(self) -> NDArray[np.uint8]:
+        """[N+Q,32] SHA-256 of each vector."""
+        return np.concatenate([content_of(one) for one in (self.gallery, self.queries) if one is not None])
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of these rows, which rise; an array as a whole is not copied."""
+        end = len(self.gallery)
+        if self.queries is None or rows[-1] < end:
+            return _rows(self.gallery, rows)
+        before = int(np.searchsorted(rows, end))
+        others = _rows(self.queries, rows[before:] - end)
+        return others if before == 0 else np.concatenate([_rows(self.gallery, rows[:before]), others])
+
+
+class VectorsLoader:
+    """Gallery and queries are rows of two arrays, or of one; what is trained on is never looked at."""
+
+    marker: ClassVar[str] = ""
+    shape: ClassVar[str] = "a list of files as irbench run --vectors writes it"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def read(self, root: Path) -> Collection:
+        """Read the arrays that the file `root` names."""
+        files = read_list(root)
+        arrays = files.read()
+        split = arrays.split
+        names = ("gallery", len(arrays.gallery)), ("queries", 0 if arrays.queries is None else len(arrays.queries))
+        ids = tuple(f"{name}/{row}" for name, count in names for row in range(count))
+        return Collection(
+            ids=ids,
+            labels=numbered(list(arrays.labels)) if arrays.labels else np.zeros(len(ids), np.int64),
+            classes=tuple(sorted(set(arrays.labels))) or None,
+            split=split,
+            vectors=arrays.take,
+            contents=arrays.contents,
+            labelled=bool(arrays.labels),
+            remarks=_remarks(arrays, split),
+        )
+
+
+def _rows(array: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return array if len(rows) == len(array) else array[rows]
+
+
+def write_list(files: Files, work: Path) -> Path:
+    """Write which files make up the data set, below the work folder, and return where: the path of the data set.
+
+    The same files have the same place. Its name is that of the gallery's file.
+    """
+    absolute = {name: path and str(path.expanduser().resolve()) for name, path in asdict(files).items()}
+    digest = hashlib.sha256(json.dumps(absolute).encode()).hexdigest()[:16]
+    folder = work.expanduser() / "vectors" / digest
+    place = folder / f"{legal_name(files.gallery.stem, 'vectors')}{SUFFIX}"
+    known = {name: path and os.path.relpath(path, folder.resolve()) for name, path in absolute.items()}
+    with writing(f"to the work folder {work}", "--work"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, json.dumps(known))
+    return place
+
+
+def read_list(path: Path) -> Files:
+    """Return the files that a list names, seen from its folder."""
+    folder = path.resolve().parent
+    try:
+        named = json.loads(path.read_text(encoding="utf-8"))
+        places = {name: None if one is None else Path(os.path.normpath(folder / one)) for name, one in named.items()}
+        return Files(**places)  # type: ignore[arg-type]  # checked by the constructor's own names
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not {VectorsLoader.shape} ({error})", code="damaged-file") from None
+
+
+def _remarks(arrays: Arrays, split: Split) -> tuple[str, ...]:
+    found = [f"vectors of {arrays.gallery.shape[1]} dimensions, compared by Euclidean distance as they are"]
+    if arrays.queries is None:
+        found.append(
+            f"queries are {len(split.queries):,} of the {len(arrays.gallery):,} gallery vectors, each searched among "
+            "the others"
+        )
+    if not arrays.labels:
+        found.append(
+            "no labels: recall@K is the share of the K exact nearest neighbours that are among the first K results"
+        )
+    return tuple(found)
