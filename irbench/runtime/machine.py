@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,8 +118,19 @@ def seed_everything(seed: int) -> None:
 
 
 def use_threads(count: int | None) -> None:
-    """Let torch compute with `count` threads from now on."""
-    if count is not None:
-        import torch
+    """Let torch compute with `count` threads from now on, by default with as many as it chose itself at first.
 
-        torch.set_num_threads(count)
+    The libraries of some indexes (SPANN's) set another number for the whole process.
+    """
+    import torch
+
+    own = _threads_of_torch()
+    torch.set_num_threads(count or own)
+
+
+@cache
+def _threads_of_torch() -> int:
+    """Return torch's own choice; asked before any index is built, which may change it."""
+    import torch
+
+    return torch.get_num_threads()
