@@ -1,7 +1,8 @@
-"""Cost and recall of each index on clustered random vectors: build time, throughput, latency and recall."""
+"""Cost and recall of each index on clustered random vectors, or on given ones: build, throughput, latency, recall."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -13,8 +14,9 @@ from irbench.config.recipes import SearchHead
 from irbench.config.registry import SEARCHERS
 from irbench.core.cell import Overrides
 from irbench.core.embeddings import Embeddings
-from irbench.core.errors import Unavailable
+from irbench.core.errors import DataError, Unavailable
 from irbench.core.ranking import MISSING
+from irbench.data.arrays import check_dimensions, read_vectors
 from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 
@@ -28,9 +30,11 @@ class Plan:
 
     searches: tuple[str, ...] = ()  # recipes; empty: all
     gallery: int = 100_000
-    queries: int = 1000
+    queries: int = 1000  # of given vectors at most half, which are then not in the gallery
     dim: int = 256
     clusters: int = 1000
+    vectors: Path | None = None  # .npy of the gallery [N,D], in place of random vectors …
+    query_vectors: Path | None = None  # … and of the queries [Q,D], in place of rows of the gallery
     k: int = 10
     curves: bool = False  # measure every point of each index's query-parameter sweep too
     patience: float = 5.0  # seconds after which a search is not repeated
@@ -52,18 +56,19 @@ class Point:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Unit vectors in common clusters, and the exact neighbours of the queries."""
+    """What is searched, and the exact neighbours of the queries."""
 
     gallery: Embeddings  # [N,D]
     queries: Embeddings  # [Q,D]
     nearest: NDArray[np.int64]  # [Q,K]
+    held_out: bool = False  # are the queries rows that were taken out of the gallery?
 
 
-def measure(plan: Plan, runtime: Runtime) -> Iterator[Point]:
-    """Build and search each index."""
+def measure(plan: Plan, runtime: Runtime, vectors: Vectors | None = None) -> Iterator[Point]:
+    """Build and search each index, of `vectors` or else of those of the plan."""
     names = plan.searches or recipes.names("methods/search")
     kinds = [recipes.find("methods/search", name).head(SearchHead).searcher for name in names]
-    vectors = _vectors(plan, runtime)
+    vectors = vectors or prepare(plan, runtime)
     for name, kind in zip(names, kinds, strict=True):
         schema = SEARCHERS.schema(kind)
         curve: Sequence[Overrides] = getattr(schema, "sweep", ()) if plan.curves else ()
@@ -71,7 +76,31 @@ def measure(plan: Plan, runtime: Runtime) -> Iterator[Point]:
             yield _point(name, setting, vectors, plan, runtime)
 
 
-def _vectors(plan: Plan, runtime: Runtime) -> Vectors:
+def prepare(plan: Plan, runtime: Runtime) -> Vectors:
+    """Read or draw the vectors of a plan and search them exactly; `DataError` for files that hold none."""
+    gallery, queries = _drawn(plan) if plan.vectors is None else _read(plan.vectors, plan)
+    exact = _searcher(EXACT, (), runtime)
+    exact.build(gallery)
+    held_out = plan.vectors is not None and plan.query_vectors is None
+    return Vectors(gallery, queries, exact.search(queries, plan.k).rows, held_out)
+
+
+def _read(path: Path, plan: Plan) -> tuple[Embeddings, Embeddings]:
+    """Return the vectors as they are; without queries, an even sample of the gallery is held out of it."""
+    gallery = read_vectors(path)
+    if plan.query_vectors is None:
+        if len(gallery) < 2:
+            raise DataError(f"{path}: of a single vector none can be held out as a query", code="bad-vectors")
+        count = min(plan.queries, len(gallery) // 2)
+        sample = np.arange(count) * len(gallery) // count
+        return Embeddings(np.delete(gallery, sample, axis=0)), Embeddings(gallery[sample])
+    queries = read_vectors(plan.query_vectors)
+    check_dimensions(gallery, path, queries, plan.query_vectors)
+    return Embeddings(gallery), Embeddings(queries)
+
+
+def _drawn(plan: Plan) -> tuple[Embeddings, Embeddings]:
+    """Return unit vectors in common clusters."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(plan.clusters, plan.dim)).astype(np.float32)
 
@@ -79,10 +108,7 @@ def _vectors(plan: Plan, runtime: Runtime) -> Vectors:
         noise = rng.normal(size=(count, plan.dim)).astype(np.float32)
         return Embeddings(centres[rng.integers(plan.clusters, size=count)] + noise).unit()
 
-    gallery, queries = draw(plan.gallery), draw(plan.queries)
-    exact = _searcher(EXACT, (), runtime)
-    exact.build(gallery)
-    return Vectors(gallery, queries, exact.search(queries, plan.k).rows)
+    return draw(plan.gallery), draw(plan.queries)
 
 
 def _searcher(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:

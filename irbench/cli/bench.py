@@ -1,7 +1,7 @@
 """`irbench bench …`: what the parts cost on this machine."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from irbench.cli import options as o
+from irbench.cli.columns import BUILT, COMPARISON, ENCODED, MACHINE, POINT, SCORED, SEARCHED, TRAINED, Columns
 from irbench.core.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
     from irbench.bench.roofline import Rates
+    from irbench.bench.search import Plan
     from irbench.runtime.machine import Runtime
 
 VIT = "vit_base_patch16_224"
@@ -189,7 +191,15 @@ class SearchOptions(DeviceOptions):
         None
     )
     gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 100_000
-    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries.")] = 1000
+    queries: Annotated[
+        str, typer.Option("--queries", metavar="N|FILE", help="How many queries, or with --vectors their own (.npy).")
+    ] = "1000"
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            "--vectors", help="Vectors of your own [N,D] (.npy), as they are; rows are held out as queries by default."
+        ),
+    ] = None
     dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a vector.")] = 256
     clusters: Annotated[int, typer.Option("--clusters", min=1, help="Centres around which the vectors lie.")] = 1000
     k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 10
@@ -197,20 +207,46 @@ class SearchOptions(DeviceOptions):
         bool, typer.Option("--curves", help="Sweep each index from fast to exact, as ablate index does.")
     ] = False
 
+    def plan(self) -> "Plan":
+        """Return what is measured; options of random vectors do not go with given ones."""
+        from irbench.bench.search import Plan
+
+        searches = tuple(self.search or ())
+        plan = Plan(searches=searches, curves=self.curves, patience=self.patience, k=self.k, vectors=self.vectors)
+        if self.vectors is None or self.queries.isdecimal():
+            plan = replace(plan, queries=_number("--queries", self.queries))
+        else:
+            plan = replace(plan, query_vectors=Path(self.queries))
+        if self.vectors is None:
+            return replace(plan, gallery=self.gallery, dim=self.dim, clusters=self.clusters)
+        random = ("gallery", "dim", "clusters")
+        if changed := [f"--{name}" for name in random if getattr(self, name) != getattr(SearchOptions, name)]:
+            raise UsageError(
+                f"{', '.join(changed)} is about random vectors: leave it out with --vectors", code="unused-option"
+            )
+        return plan
+
 
 @bench_app.command()
 @o.command(SearchOptions)
 def search(options: SearchOptions) -> None:
-    """Time each index on random vectors in clusters, with its recall of exact search."""
+    """Time each index on random vectors in clusters, or on your own, with its recall of exact search."""
     from irbench.bench import search as bench
 
+    plan = options.plan()
     _use(options.threads)
-    sizes = {name: getattr(options, name) for name in ("gallery", "queries", "dim", "clusters", "k")}
-    plan = bench.Plan(searches=tuple(options.search or ()), curves=options.curves, patience=options.patience, **sizes)
     (runtime,) = _runtimes(options.device, "fp32")
-    points = _shown(bench.measure(plan, runtime), SEARCHED, as_json=options.as_json)
+    found = bench.prepare(plan, runtime)
+    sizes = {"gallery": len(found.gallery), "queries": len(found.queries), "dim": found.gallery.dim, "k": plan.k}
+    if plan.vectors is not None:
+        whence = "held out of them" if found.held_out else f"of {plan.query_vectors}"
+        typer.echo(
+            f"{len(found.gallery):,} vectors of {plan.vectors}, {len(found.queries):,} queries {whence}", err=True
+        )
+    points = _shown(bench.measure(plan, runtime, found), SEARCHED, as_json=options.as_json)
     if options.as_json:
-        typer.echo(json.dumps({**sizes, "points": points}))
+        drawn = {"clusters": plan.clusters} if plan.vectors is None else {"held_out": found.held_out}
+        typer.echo(json.dumps({**sizes, **drawn, "points": points}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,84 +268,6 @@ def metrics(options: MetricsOptions) -> None:
     found = _shown(timed, SCORED, as_json=options.as_json)
     if options.as_json:
         typer.echo(json.dumps({"metrics": found}))
-
-
-# the columns of a table: heading, and the value of a row as text
-Columns = dict[str, Callable[[Any], str]]
-POINT: Columns = {
-    "precision": lambda p: p.precision,
-    "blocks": lambda p: f"{p.num_layers}",
-    "batch": lambda p: f"{p.batch}",
-    "beam size": lambda p: f"{p.beam_size}",
-    "latency ms": lambda p: f"{1000 * p.total_s:,.2f}",
-    "queries/s": lambda p: f"{p.queries_per_s:.2f}",
-    "x encoder": lambda p: f"{p.over_encoder:.2f}",
-    "encoder": lambda p: f"{p.encoder_s / p.total_s:.0%}",
-    "decoder": lambda p: _or_gap(p.decoder_s and p.decoder_s / p.total_s, ".0%"),
-    "trie": lambda p: _or_gap(p.trie_s and p.trie_s / p.total_s, ".1%"),
-    "of roof": lambda p: f"{p.of_roof:.1%}",
-    "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
-}
-MACHINE: Columns = {
-    "precision": lambda r: r.precision,
-    "product TFLOP/s": lambda r: f"{r.flop_per_s / 1e12:.2f}",
-    "copy GB/s": lambda r: f"{r.bytes_per_s / 1e9:.1f}",
-}
-ENCODED: Columns = {
-    "precision": lambda p: p.precision,
-    "batch": lambda p: f"{p.batch}",
-    "ms": lambda p: f"{1000 * p.total_s:,.2f}",
-    "images/s": lambda p: f"{p.images_per_s:,.1f}",
-    "GFLOP/image": lambda p: f"{p.gflop_per_image:.2f}",
-    "of product": lambda p: f"{p.of_product:.1%}",
-    "of roof": lambda p: f"{p.of_roof:.1%}",
-    "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
-}
-TRAINED: Columns = {
-    "precision": lambda p: p.precision,
-    "frozen stages": lambda p: f"{p.frozen_stages}",
-    "batch": lambda p: f"{p.batch}",
-    "ms": lambda p: f"{1000 * p.total_s:,.1f}",
-    "images/s": lambda p: f"{p.images_per_s:,.1f}",
-    "augment": lambda p: f"{p.augment_s / p.total_s:.0%}",
-    "forward": lambda p: f"{p.forward_s / p.total_s:.0%}",
-    "backward": lambda p: f"{p.backward_s / p.total_s:.0%}",
-    "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
-}
-COMPARISON: Columns = {
-    "blocks": lambda c: f"{c.num_layers}",
-    "batch": lambda c: f"{c.batch}",
-    "beam size": lambda c: f"{c.beam_size}",
-    "reference ms/query": lambda c: f"{1000 * c.reference_s / c.batch:,.1f}",
-    "faster, end to end": lambda c: f"{c.ratio:.1f} x",
-    "faster, decoding": lambda c: f"{c.ratio_decoding:.1f} x",
-    "other leaves": lambda c: f"{c.leaves_differing}",
-    "score difference": lambda c: f"{c.score_difference:.1e}",
-}
-SEARCHED: Columns = {
-    "search": lambda p: p.search,
-    "build s": lambda p: _or_gap(p.build_s, ".2f"),
-    "queries/s": lambda p: _or_gap(p.queries_per_s, ",.0f"),
-    "ms alone": lambda p: _or_gap(p.single_ms, ".2f"),
-    "recall": lambda p: _or_gap(p.recall, ".4f"),
-    "MB": lambda p: _or_gap(p.index_bytes and p.index_bytes / 1e6, ".1f"),
-    "setting": lambda p: p.reason or p.setting or "recipe",
-}
-SCORED: Columns = {
-    "queries": lambda t: f"{t.queries:,}",
-    "results": lambda t: f"{t.results}",
-    "metrics": lambda t: f"{t.metrics}",
-    "ms": lambda t: f"{1000 * t.total_s:.1f}",
-    "loops ms": lambda t: f"{1000 * t.loop_s:,.0f}",
-    "faster": lambda t: f"{t.ratio:.0f} x",
-    "difference": lambda t: f"{t.difference:.0e}",
-}
-BUILT: Columns = {
-    "identifiers": lambda b: f"{b.identifiers:,}",
-    "build s": lambda b: f"{b.build_s:.3f}",
-    "MB": lambda b: f"{b.bytes / 1e6:.1f}",
-    "step ms": lambda b: f"{b.step_ms:.2f}",
-}
 
 
 def _use(threads: int | None) -> None:
@@ -348,10 +306,6 @@ def _shown(rows: Iterable[Any], columns: Columns, *, as_json: bool) -> list[dict
     return found
 
 
-def _or_gap(value: float | None, form: str) -> str:
-    return "—" if value is None else format(value, form)
-
-
 def _numbers(option: str, text: str, separator: str = ",", *, least: int = 1) -> tuple[int, ...]:
     numbers = text.split(separator)
     if not all(number.isdecimal() and int(number) >= least for number in numbers):
@@ -360,6 +314,13 @@ def _numbers(option: str, text: str, separator: str = ",", *, least: int = 1) ->
             code="bad-number",
         )
     return tuple(int(number) for number in numbers)
+
+
+def _number(option: str, text: str) -> int:
+    first, *others = _numbers(option, text)
+    if others:
+        raise UsageError(f"{option} {text}: one whole number is needed", code="bad-number")
+    return first
 
 
 def _pair(text: str) -> tuple[int, int]:

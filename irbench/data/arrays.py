@@ -41,6 +41,16 @@ def read_vectors(path: Path) -> NDArray[np.float32]:
     return vectors
 
 
+def check_dimensions(gallery: NDArray[Any], gallery_path: Path, queries: NDArray[Any], queries_path: Path) -> None:
+    """Raise `DataError` unless queries [Q,D] have the dimensions of the gallery [N,D]."""
+    if queries.shape[1] != gallery.shape[1]:
+        raise DataError(
+            f"{queries_path}: its vectors have {queries.shape[1]} dimensions, those of {gallery_path} have "
+            f"{gallery.shape[1]}",
+            code="wrong-shape",
+        )
+
+
 def read_labels(path: Path, count: int) -> list[str]:
     """Return the `count` labels of a .npy file [N] of whole numbers or texts, or of a text file with one in each line.
 

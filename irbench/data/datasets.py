@@ -22,6 +22,7 @@ from irbench.data.loaders import Collection, Loader, Split
 from irbench.data.loaders.vectors import SUFFIX
 from irbench.data.neighbours import exact_neighbours
 from irbench.data.relevance import demand_positives
+from irbench.data.sources import absent_files
 from irbench.runtime.cache import Store
 
 PROTOCOLS = ("closed-set", "metric-learning")
@@ -382,24 +383,3 @@ def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
             f"{absent[0]}. {dataset.hint} (--on-bad-image skip leaves absent images out)",
             code="missing-images",
         )
-
-
-def absent_files(paths: set[str]) -> Iterator[str]:
-    """Yield the paths without a file; members of zip archives are taken to exist."""
-    listed: dict[str, set[str]] = {}
-    for path in paths:
-        if ".zip/" in path:  # the loader took it from the archive's list
-            continue
-        folder, name = os.path.split(path)
-        if folder not in listed:
-            listed[folder] = _names_in(folder)
-        if name not in listed[folder]:
-            yield path
-
-
-def _names_in(folder: str) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except (OSError, ValueError):  # missing, not a folder, or not a possible name
-        return set()

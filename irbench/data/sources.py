@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
@@ -107,6 +108,27 @@ class Source:
             return None, ""
         archive = self.images.root / f"{head}.zip"
         return (archive, member) if os.path.isfile(archive) else (None, "")  # noqa: PTH113 -- false, not an error, for names too long
+
+
+def absent_files(paths: set[str]) -> Iterator[str]:
+    """Yield the paths without a file; members of zip archives are taken to exist."""
+    listed: dict[str, set[str]] = {}
+    for path in paths:
+        if ".zip/" in path:  # the loader took it from the archive's list
+            continue
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = _names_in(folder)
+        if name not in listed[folder]:
+            yield path
+
+
+def _names_in(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except (OSError, ValueError):  # missing, not a folder, or not a possible name
+        return set()
 
 
 def _member(archive: Path, name: str) -> ZipInfo:

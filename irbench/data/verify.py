@@ -20,10 +20,10 @@ from PIL import Image
 
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice
-from irbench.data.datasets import CROPS, Dataset, absent_files, assemble
+from irbench.data.datasets import CROPS, Dataset, assemble
 from irbench.data.decode import SUFFIXES, cut
 from irbench.data.loaders import Collection
-from irbench.data.sources import Source
+from irbench.data.sources import Source, absent_files
 from irbench.runtime.progress import track
 
 _CHUNK = 256

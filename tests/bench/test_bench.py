@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from irbench.bench.roofline import Rates, Work, rates
 from irbench.bench.timing import repeated
 from irbench.cli.main import app
 from irbench.config.registry import SEARCHERS
-from irbench.core.errors import MissingLibrary, UsageError
+from irbench.core.errors import DataError, MissingLibrary, UsageError
 from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen.beam import BeamSearch
 from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
@@ -177,6 +178,62 @@ def test_search_holds_each_index_against_exact_search(runtime: Runtime, monkeypa
     monkeypatch.setattr(SEARCHERS.load("ivfpq"), "build", missing)
     (gap, *_) = search.measure(few, runtime)
     assert (gap.recall, gap.reason) == (None, "pip install it")
+
+
+def test_search_measures_given_vectors(runtime: Runtime, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"gallery": rng.normal(size=(90, 8)).astype(">f8"), "queries": rng.normal(size=(12, 8)).astype(np.float32)}
+    gallery, queries = (tmp_path / f"{name}.npy" for name in arrays)
+    for path, array in zip((gallery, queries), arrays.values(), strict=True):
+        np.save(path, array)
+    plan = search.Plan(searches=("linear",), vectors=gallery, k=3, patience=0)
+    own = search.prepare(replace(plan, query_vectors=queries), runtime)
+    distances = np.linalg.norm(arrays["queries"][:, None] - arrays["gallery"][None], axis=2)
+    assert np.array_equal(own.nearest, np.argsort(distances, axis=1)[:, :3])
+    held_out = search.prepare(replace(plan, queries=30), runtime)
+    assert (held_out.held_out, own.held_out) == (True, False)
+    assert np.array_equal(held_out.queries.array, arrays["gallery"][::3].astype(np.float32))
+    assert np.array_equal(held_out.gallery.array[:2], arrays["gallery"][1:3].astype(np.float32))
+    command = [
+        "bench",
+        "search",
+        "--vectors",
+        str(gallery),
+        "--search",
+        "linear",
+        "--patience",
+        "0",
+        "-k",
+        "3",
+        "--json",
+    ]
+    document = json.loads(CliRunner().invoke(app, command).stdout)
+    assert [document[name] for name in ("gallery", "queries", "dim", "held_out")] == [45, 45, 8, True]
+    assert [point["recall"] for point in document["points"]] == [1]
+    document = json.loads(CliRunner().invoke(app, [*command, "--queries", str(queries)]).stdout)
+    assert [document[name] for name in ("gallery", "queries", "held_out")] == [90, 12, False]
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "code"),
+    [
+        ("--vectors gallery.npy --queries narrow.npy", DataError, "wrong-shape"),
+        ("--vectors gallery.npy --queries none.npy", DataError, "no-such-file"),
+        ("--vectors single.npy", DataError, "bad-vectors"),
+        ("--vectors gallery.npy --dim 8", UsageError, "unused-option"),
+        ("--queries gallery.npy", UsageError, "bad-number"),
+        ("--queries 1,2", UsageError, "bad-number"),
+    ],
+)
+def test_search_refuses_what_does_not_go_together(
+    command: str, error: type, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, shape in {"gallery": (9, 4), "narrow": (9, 3), "single": (1, 4)}.items():
+        np.save(f"{name}.npy", np.ones(shape))
+    result = CliRunner().invoke(app, ["bench", "search", *command.split()])
+    assert isinstance(result.exception, error)
+    assert result.exception.code == code
 
 
 def test_training_is_timed_part_by_part_and_stages_that_are_frozen_stay(runtime: Runtime) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from irbench.core.errors import DataError, writing
 from irbench.core.names import legal_name
-from irbench.data.arrays import content_of, read_labels, read_vectors
+from irbench.data.arrays import check_dimensions, content_of, read_labels, read_vectors
 from irbench.data.loaders import Collection, Split
 from irbench.data.loaders.files import numbered
 from irbench.runtime.cache import write_atomically
@@ -43,12 +43,8 @@ class Files:
         """Read all of them; `DataError` where they do not fit together."""
         gallery = read_vectors(self.gallery)
         queries = None if self.queries is None else read_vectors(self.queries)
-        if queries is not None and queries.shape[1] != gallery.shape[1]:
-            raise DataError(
-                f"{self.queries}: its vectors have {queries.shape[1]} dimensions, those of {self.gallery} have "
-                f"{gallery.shape[1]}",
-                code="wrong-shape",
-            )
+        if queries is not None and self.queries is not None:
+            check_dimensions(gallery, self.gallery, queries, self.queries)
         labels = [] if self.labels is None else read_labels(self.labels, len(gallery))
         if self.query_labels is not None and queries is not None:
             labels += read_labels(self.query_labels, len(queries))

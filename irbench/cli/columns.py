@@ -1,0 +1,85 @@
+"""The columns of the tables that `irbench bench` prints: the heading, and the value of a row as text."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def or_gap(value: float | None, form: str) -> str:
+    return "—" if value is None else format(value, form)
+
+
+Columns = dict[str, Callable[[Any], str]]
+POINT: Columns = {
+    "precision": lambda p: p.precision,
+    "blocks": lambda p: f"{p.num_layers}",
+    "batch": lambda p: f"{p.batch}",
+    "beam size": lambda p: f"{p.beam_size}",
+    "latency ms": lambda p: f"{1000 * p.total_s:,.2f}",
+    "queries/s": lambda p: f"{p.queries_per_s:.2f}",
+    "x encoder": lambda p: f"{p.over_encoder:.2f}",
+    "encoder": lambda p: f"{p.encoder_s / p.total_s:.0%}",
+    "decoder": lambda p: or_gap(p.decoder_s and p.decoder_s / p.total_s, ".0%"),
+    "trie": lambda p: or_gap(p.trie_s and p.trie_s / p.total_s, ".1%"),
+    "of roof": lambda p: f"{p.of_roof:.1%}",
+    "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
+}
+MACHINE: Columns = {
+    "precision": lambda r: r.precision,
+    "product TFLOP/s": lambda r: f"{r.flop_per_s / 1e12:.2f}",
+    "copy GB/s": lambda r: f"{r.bytes_per_s / 1e9:.1f}",
+}
+ENCODED: Columns = {
+    "precision": lambda p: p.precision,
+    "batch": lambda p: f"{p.batch}",
+    "ms": lambda p: f"{1000 * p.total_s:,.2f}",
+    "images/s": lambda p: f"{p.images_per_s:,.1f}",
+    "GFLOP/image": lambda p: f"{p.gflop_per_image:.2f}",
+    "of product": lambda p: f"{p.of_product:.1%}",
+    "of roof": lambda p: f"{p.of_roof:.1%}",
+    "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
+}
+TRAINED: Columns = {
+    "precision": lambda p: p.precision,
+    "frozen stages": lambda p: f"{p.frozen_stages}",
+    "batch": lambda p: f"{p.batch}",
+    "ms": lambda p: f"{1000 * p.total_s:,.1f}",
+    "images/s": lambda p: f"{p.images_per_s:,.1f}",
+    "augment": lambda p: f"{p.augment_s / p.total_s:.0%}",
+    "forward": lambda p: f"{p.forward_s / p.total_s:.0%}",
+    "backward": lambda p: f"{p.backward_s / p.total_s:.0%}",
+    "peak MB": lambda p: f"{p.peak_bytes / 1e6:,.0f}",
+}
+COMPARISON: Columns = {
+    "blocks": lambda c: f"{c.num_layers}",
+    "batch": lambda c: f"{c.batch}",
+    "beam size": lambda c: f"{c.beam_size}",
+    "reference ms/query": lambda c: f"{1000 * c.reference_s / c.batch:,.1f}",
+    "faster, end to end": lambda c: f"{c.ratio:.1f} x",
+    "faster, decoding": lambda c: f"{c.ratio_decoding:.1f} x",
+    "other leaves": lambda c: f"{c.leaves_differing}",
+    "score difference": lambda c: f"{c.score_difference:.1e}",
+}
+SEARCHED: Columns = {
+    "search": lambda p: p.search,
+    "build s": lambda p: or_gap(p.build_s, ".2f"),
+    "queries/s": lambda p: or_gap(p.queries_per_s, ",.0f"),
+    "ms alone": lambda p: or_gap(p.single_ms, ".2f"),
+    "recall": lambda p: or_gap(p.recall, ".4f"),
+    "MB": lambda p: or_gap(p.index_bytes and p.index_bytes / 1e6, ".1f"),
+    "setting": lambda p: p.reason or p.setting or "recipe",
+}
+SCORED: Columns = {
+    "queries": lambda t: f"{t.queries:,}",
+    "results": lambda t: f"{t.results}",
+    "metrics": lambda t: f"{t.metrics}",
+    "ms": lambda t: f"{1000 * t.total_s:.1f}",
+    "loops ms": lambda t: f"{1000 * t.loop_s:,.0f}",
+    "faster": lambda t: f"{t.ratio:.0f} x",
+    "difference": lambda t: f"{t.difference:.0e}",
+}
+BUILT: Columns = {
+    "identifiers": lambda b: f"{b.identifiers:,}",
+    "build s": lambda b: f"{b.build_s:.3f}",
+    "MB": lambda b: f"{b.bytes / 1e6:.1f}",
+    "step ms": lambda b: f"{b.step_ms:.2f}",
+}
