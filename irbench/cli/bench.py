@@ -45,7 +45,10 @@ class NetworkOptions(DeviceOptions):
     """In which arithmetic networks are measured, and on how many images at once."""
 
     batches: Annotated[str, typer.Option("--batches", help="Batch sizes.")] = "1,16,64"
-    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or both.")] = "both"
+    precision: Annotated[
+        str,
+        typer.Option("--precision", help="fp32, bf16 or both.", autocompletion=o.one_of("fp32", "bf16", "both")),
+    ] = "both"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +190,14 @@ def trie(options: TrieOptions) -> None:
 class SearchOptions(DeviceOptions):
     """The options of `irbench bench search`."""
 
-    search: Annotated[list[str] | None, typer.Option("--search", help="Search index; all by default; repeatable.")] = (
-        None
-    )
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search",
+            help="Search index; all by default; repeatable.",
+            autocompletion=o.names_of("methods/search"),
+        ),
+    ] = None
     gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 100_000
     queries: Annotated[
         str, typer.Option("--queries", metavar="N|FILE", help="How many queries, or with --vectors their own (.npy).")

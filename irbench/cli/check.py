@@ -39,12 +39,20 @@ class CheckOptions:
         bool, typer.Option("--complete", help="Also fail if a cell or seed of the baseline was not run again.")
     ] = False
     undecided: Annotated[
-        str, typer.Option("--undecided", help="fail, or pass: a loss that so few queries cannot tell from chance.")
+        str,
+        typer.Option(
+            "--undecided",
+            help="fail, or pass: a loss that so few queries cannot tell from chance.",
+            autocompletion=o.one_of("fail", "pass"),
+        ),
     ] = "fail"
     update: Annotated[bool, typer.Option("--update", help="Then store the new results in the baseline.")] = False
     data: o.Data = Path("data")
     work: o.Work = Path("runs/work")
-    format: Annotated[str, typer.Option("--format", help="text, markdown or json.")] = "text"
+    format: Annotated[
+        str,
+        typer.Option("--format", help="text, markdown or json.", autocompletion=o.one_of("text", "markdown", "json")),
+    ] = "text"
     as_json: o.AsJson = False
 
 

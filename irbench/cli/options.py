@@ -30,6 +30,11 @@ def names_of(family: str) -> Callable[[], list[str]]:
     return lambda: recipes.names(family)
 
 
+def one_of(*words: str) -> Callable[[], list[str]]:
+    """Return a function that lists these words, for shell completion."""
+    return lambda: list(words)
+
+
 Datasets = Annotated[
     list[str] | None,
     typer.Option(
@@ -47,10 +52,19 @@ ResultsOut = Annotated[
     typer.Option("--results", envvar="IRBENCH_RESULTS", help="Folder of results; by default runs/results or results."),
 ]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", min=0, help="Random seed; repeat for several runs.")]
-Crop = Annotated[str, typer.Option("--crop", help="none, or bbox: crop images to their bounding boxes.")]
+Crop = Annotated[
+    str,
+    typer.Option(
+        "--crop", help="none, or bbox: crop images to their bounding boxes.", autocompletion=one_of("none", "bbox")
+    ),
+]
 Protocol = Annotated[
     str,
-    typer.Option("--protocol", help="closed-set, or metric-learning: query classes are not seen in training."),
+    typer.Option(
+        "--protocol",
+        help="closed-set, or metric-learning: query classes are not seen in training.",
+        autocompletion=one_of("closed-set", "metric-learning"),
+    ),
 ]
 Weights = Annotated[
     list[Path] | None,
@@ -61,9 +75,16 @@ Weights = Annotated[
     ),
 ]
 OnBadImage = Annotated[
-    str, typer.Option("--on-bad-image", help="fail, or skip: leave unreadable images out and count them.")
+    str,
+    typer.Option(
+        "--on-bad-image",
+        help="fail, or skip: leave unreadable images out and count them.",
+        autocompletion=one_of("fail", "skip"),
+    ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[
+    str, typer.Option("--device", help="auto, cpu or cuda.", autocompletion=one_of("auto", "cpu", "cuda"))
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
 
@@ -73,7 +94,12 @@ class MachineOptions:
 
     device: Device = "auto"
     precision: Annotated[
-        str, typer.Option("--precision", help="auto (fp32 on a CPU, bf16 on a GPU), fp32 or bf16.")
+        str,
+        typer.Option(
+            "--precision",
+            help="auto (fp32 on a CPU, bf16 on a GPU), fp32 or bf16.",
+            autocompletion=one_of("auto", "fp32", "bf16"),
+        ),
     ] = "auto"
     weights: Weights = None
     data: Data = Path("data")
@@ -96,7 +122,9 @@ class ProtocolOptions:
     scale: Annotated[
         str | None,
         typer.Option(
-            "--scale", help="tiny, small, mobile or paper: size of the networks; default: the data set's own."
+            "--scale",
+            help="tiny, small, mobile or paper: size of the networks; default: the data set's own.",
+            autocompletion=one_of(*recipes.SCALES),
         ),
     ] = None
     crop: Crop = "none"
@@ -116,7 +144,12 @@ class OverrideOptions:
         typer.Option("--beam-size", min=1, help="Beams (irgen); by default as many as results are asked for."),
     ] = None
     decode: Annotated[
-        str | None, typer.Option("--decode", help="beam (beam search) or exact (exact top-K decoding); irgen.")
+        str | None,
+        typer.Option(
+            "--decode",
+            help="beam (beam search) or exact (exact top-K decoding); irgen.",
+            autocompletion=one_of("beam", "exact"),
+        ),
     ] = None
     rerank: Annotated[
         int | None, typer.Option("--rerank", min=0, help="Rerank the first N results by feature distance; irgen.")
@@ -153,7 +186,14 @@ class GridOptions:
         typer.Option("--identifier", help="Kind of identifier (irgen).", autocompletion=names_of("methods/identifier")),
     ] = None
     dataset: Datasets = None
-    grid: Annotated[str, typer.Option("--grid", help="quick, full or paper: what --method leaves open.")] = "quick"
+    grid: Annotated[
+        str,
+        typer.Option(
+            "--grid",
+            help="quick, full or paper: what --method leaves open.",
+            autocompletion=one_of("quick", "full", "paper"),
+        ),
+    ] = "quick"
     seed: Seeds = None
     max_queries: Annotated[
         int | None,

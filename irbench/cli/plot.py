@@ -15,19 +15,29 @@ _KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "retrieved")
 
 @app.command()
 def plot(
-    kind: Annotated[str, typer.Argument(help=", ".join(_KINDS) + ".", autocompletion=lambda: list(_KINDS))],
+    kind: Annotated[str, typer.Argument(help=", ".join(_KINDS) + ".", autocompletion=o.one_of(*_KINDS))],
     out: Annotated[Path, typer.Option("--out", help="File to write: .svg, .png or .pdf.", show_default=False)],
     dataset: o.Datasets = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", help="Cells to draw: irgen, ft-clip, ft-clip+scann, irgen@hkm, 'irgen@*'."),
+        typer.Option(
+            "--method",
+            "-m",
+            help="Cells to draw: irgen, ft-clip, ft-clip+scann, irgen@hkm, 'irgen@*'.",
+            autocompletion=o.names_of("methods"),
+        ),
     ] = None,
     seed: o.Seeds = None,
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="K of precision and pareto; results per query of retrieved.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option("--by", help="throughput or latency: batches, or one query at a time.")
+        str | None,
+        typer.Option(
+            "--by",
+            help="throughput or latency: batches, or one query at a time.",
+            autocompletion=o.one_of("throughput", "latency"),
+        ),
     ] = None,
     query: Annotated[
         list[int] | None, typer.Option("--query", min=0, help="Row of a query to show (retrieved); repeatable.")

@@ -125,7 +125,14 @@ def run(options: RunOptions) -> None:
 class AblateOptions(o.RunOptions):
     """The options of `irbench ablate`."""
 
-    what: Annotated[str, typer.Argument(help="identifier, length, training, beam, fresh or index.", show_default=False)]
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="identifier, length, training, beam, fresh or index.",
+            show_default=False,
+            autocompletion=o.one_of("identifier", "length", "training", "beam", "fresh", "index"),
+        ),
+    ]
 
 
 @app.command()
@@ -147,10 +154,26 @@ class QueryOptions(o.MachineOptions, o.OverrideOptions, o.ProtocolOptions):
     """The options of `irbench query`."""
 
     images: Annotated[list[Path], typer.Argument(help="Image files to search with.", show_default=False)]
-    method: Annotated[str, typer.Option("--method", "-m", help="Method, or method+search.")] = "irgen"
-    search: Annotated[str | None, typer.Option("--search", help="Search index.")] = None
-    identifier: Annotated[str | None, typer.Option("--identifier", help="Kind of identifier (irgen).")] = None
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set whose gallery is searched.")] = "digits"
+    method: Annotated[
+        str,
+        typer.Option("--method", "-m", help="Method, or method+search.", autocompletion=o.names_of("methods")),
+    ] = "irgen"
+    search: Annotated[
+        str | None,
+        typer.Option("--search", help="Search index.", autocompletion=o.names_of("methods/search")),
+    ] = None
+    identifier: Annotated[
+        str | None,
+        typer.Option(
+            "--identifier", help="Kind of identifier (irgen).", autocompletion=o.names_of("methods/identifier")
+        ),
+    ] = None
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset", "-d", help="Data set whose gallery is searched.", autocompletion=o.names_of("datasets")
+        ),
+    ] = "digits"
     k: Annotated[int, typer.Option("-k", min=1, help="Results per query image.")] = 5
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the training.")] = 0
     results: Annotated[

@@ -16,7 +16,13 @@ app = typer.Typer()
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="methods, searchers, identifiers, datasets or metrics.")] = "methods",
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="methods, searchers, identifiers, datasets or metrics.",
+            autocompletion=o.one_of(*recipes.PLURAL.values(), "metrics"),
+        ),
+    ] = "methods",
     as_json: o.AsJson = False,
 ) -> None:
     """List what can be run, and what is measured."""
@@ -31,15 +37,38 @@ def list_(
         typer.echo(f"{name:<{width}}  {title}")
 
 
+def _shown_names() -> list[str]:
+    """Return what `irbench show` knows."""
+    return ["identifiers", *(known for family in recipes.PLURAL for known in recipes.names(family))]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions(o.MachineOptions, o.ProtocolOptions):
     """The options of `irbench show`."""
 
-    name: Annotated[str, typer.Argument(help="A recipe's name; or `identifiers`, see --dataset.", show_default=False)]
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A recipe's name; or `identifiers`, see --dataset.", show_default=False, autocompletion=_shown_names
+        ),
+    ]
     identifier: Annotated[
-        list[str] | None, typer.Option("--identifier", help="Kind of identifier; all by default; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--identifier",
+            help="Kind of identifier; all by default; repeatable.",
+            autocompletion=o.names_of("methods/identifier"),
+        ),
     ] = None
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set whose identifiers are shown.")] = "digits"
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            "-d",
+            help="Data set whose identifiers are shown.",
+            autocompletion=o.names_of("datasets"),
+        ),
+    ] = "digits"
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the training.")] = 0
     results: o.ResultsOut = None
     as_json: o.AsJson = False
@@ -54,9 +83,8 @@ def show(options: ShowOptions) -> None:
         return
     found = [recipes.find(family, options.name) for family in recipes.PLURAL if options.name in recipes.names(family)]
     if not found:
-        known = ["identifiers", *(known for family in recipes.PLURAL for known in recipes.names(family))]
         raise UsageError(
-            f"no recipe is called '{options.name}'{nearest(options.name, known)} (irbench list shows all)",
+            f"no recipe is called '{options.name}'{nearest(options.name, _shown_names())} (irbench list shows all)",
             code="unknown-name",
         )
     for recipe in found:

@@ -16,7 +16,9 @@ app = typer.Typer()
 @app.command("export")
 def export_(
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.", show_default=False)],
-    format: Annotated[str, typer.Option("--format", help="trec or parquet.")] = "trec",
+    format: Annotated[
+        str, typer.Option("--format", help="trec or parquet.", autocompletion=o.one_of("trec", "parquet"))
+    ] = "trec",
     dataset: o.Datasets = None,
     results: o.ResultsOut = None,
     data: o.Data = Path("data"),
@@ -55,7 +57,12 @@ def import_(
         ),
     ],
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
-    format: Annotated[str, typer.Option("--format", help="auto, trec, csv or parquet.")] = "auto",
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format", help="auto, trec, csv or parquet.", autocompletion=o.one_of("auto", "trec", "csv", "parquet")
+        ),
+    ] = "auto",
     crop: o.Crop = "none",
     protocol: o.Protocol = "closed-set",
     on_bad_image: o.OnBadImage = "fail",

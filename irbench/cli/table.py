@@ -18,19 +18,39 @@ if TYPE_CHECKING:
 _ALL = "all"
 
 
+def _metrics() -> list[str]:
+    """Return what can be shown, for shell completion; metrics of the user's own are code, which is not run for it."""
+    from irbench.metrics.own import COSTS
+    from irbench.metrics.retrieval import METRICS
+
+    return [*METRICS, *COSTS]
+
+
 def table(
     metric: Annotated[
         str | None,
         typer.Option(
             help="precision (default), hit_rate, recall, mrr, map …, cost, latency, components, setup, training, "
-            "footprint."
+            "footprint.",
+            autocompletion=_metrics,
         ),
     ] = None,
     table: Annotated[
-        str | None, typer.Option("--table", help="The paper's table 1 to 6, or all: its rows, published and measured.")
+        str | None,
+        typer.Option(
+            "--table",
+            help="The paper's table 1 to 6, or all: its rows, published and measured.",
+            autocompletion=o.one_of("1", "2", "3", "4", "5", "6", "all"),
+        ),
     ] = None,
     dataset: o.Datasets = None,
-    format: Annotated[str, typer.Option(help="text, markdown, latex, csv or json.")] = "text",
+    format: Annotated[
+        str,
+        typer.Option(
+            help="text, markdown, latex, csv or json.",
+            autocompletion=o.one_of("text", "markdown", "latex", "csv", "json"),
+        ),
+    ] = "text",
     paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Also the paper's numbers.")] = True,
     shortened: Annotated[
         bool, typer.Option("--shortened", help="Also shortened runs (partial evaluation or training).")

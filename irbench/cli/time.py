@@ -22,7 +22,12 @@ class TimeOptions:
     dataset: o.Datasets = None
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", "-m", help="Rows as tables name them: ft-clip+scann, irgen@hkm …; default: all."),
+        typer.Option(
+            "--method",
+            "-m",
+            help="Rows as tables name them: ft-clip+scann, irgen@hkm …; default: all.",
+            autocompletion=o.names_of("methods"),
+        ),
     ] = None
     seed: o.Seeds = None
     rounds: Annotated[int, typer.Option("--rounds", min=5, help="How often each cell is timed.")] = 9
