@@ -3,12 +3,13 @@
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from time import perf_counter
 
 from irbench.core.text import as_text
 from irbench.data import datasets
+from irbench.experiments.estimate import Estimate, estimate, missing_weights
 from irbench.experiments.executors import Outcome
 from irbench.experiments.query import Retrieved
 from irbench.experiments.run import Experiment
@@ -21,9 +22,11 @@ from irbench.results.files import document
 class Console:
     """Reports each cell as it starts and ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, estimating: bool = False) -> None:
         self._due = self._done = 0
         self._start = 0.0
+        self._estimating = estimating  # say what each cell would cost?
+        self.estimates: tuple[Estimate, ...] = ()
 
     def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
         """Report what is stored already and what is left to do."""
@@ -35,8 +38,12 @@ class Console:
         if due:
             first = due[0].runtime
             _say(f"{_cells(len(due))} to run on {first.device} in {first.precision}:")
-            for number, experiment in enumerate(due, 1):
-                _say(f"  {number}. {experiment.cell}")
+            self.estimates = tuple(map(estimate, due)) if self._estimating else ()
+            costs = [f": {_cost(one)}" for one in self.estimates] or [""] * len(due)
+            for number, (experiment, cost) in enumerate(zip(due, costs, strict=True), 1):
+                _say(f"  {number}. {experiment.cell}{cost}")
+        for line in _explained(self.estimates):
+            _say(line)
 
     def rescored(self, experiments: Sequence[Experiment]) -> None:
         """Say whose scores were computed again."""
@@ -66,14 +73,20 @@ def _renamed(experiment: Experiment) -> str:
 
 
 def conclude(
-    experiments: Sequence[Experiment], outcomes: Mapping[Experiment, Outcome], *, tables: Sequence[str], as_json: bool
+    experiments: Sequence[Experiment],
+    outcomes: Mapping[Experiment, Outcome],
+    *,
+    tables: Sequence[str],
+    as_json: bool,
+    estimates: Sequence[Estimate] = (),
 ) -> bool:
-    """Print the results on standard output; return whether tables were printed."""
+    """Print the results, and estimates as JSON, on standard output; return whether tables were printed."""
     root = experiments[0].settings.results
     found = [result for experiment in experiments if (result := experiment.current()) is not None]
     if as_json:
         ended = [{"cell": str(e.cell), "status": o.status, "reason": o.reason} for e, o in outcomes.items()]
-        print(json.dumps({"results": [document(result) for result in found], "run": ended}))
+        planned = {"planned": [asdict(one) for one in estimates]} if estimates else {}
+        print(json.dumps({"results": [document(result) for result in found], "run": ended, **planned}))
         return False
     width = shutil.get_terminal_size((110, 24)).columns
     for metric in tables if found else ():
@@ -99,6 +112,32 @@ def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
             print(f"{a.rank:4}. {image:<{width}}  class {class_name:<{named}} score {a.score:10.4f}{path}")
         if len(one.results) < one.asked:
             print(f"      {len(one.results)} of the {one.asked} results that were asked for: the search found no more")
+
+
+def _cost(one: Estimate) -> str:
+    """Return what a cell cost before, in words."""
+    if one.seconds is None:
+        return "unknown"
+    peak = [
+        (one.peak_host_bytes, "MB of memory"),
+        (one.peak_device_bytes, "MB on the GPU"),
+        (one.result_bytes, "MB of files"),
+    ]
+    known = [f"{size / 1e6:,.1f} {what}" for size, what in peak if size is not None]
+    return ", ".join([f"{one.seconds:,.1f} s", *known, f"as seed {one.seed}"])
+
+
+def _explained(estimates: Sequence[Estimate]) -> Iterator[str]:
+    """Yield what the estimates are, and which weights are missing."""
+    if any(one.seconds is not None for one in estimates):
+        yield (
+            "estimates are what the same cell cost on this machine: seconds of training and indexing (a network that "
+            "cells share, or that is stored, is not trained again), peak memory of indexing and search, stored files"
+        )
+    if any(one.seconds is None for one in estimates):
+        yield "unknown: no result of this cell, from the same recipes and images and this machine, is stored yet"
+    for name, cells in missing_weights(estimates).items():
+        yield f"weights of {name} are not on this machine ({_cells(len(cells))}): from the hub, or --weights FILE"
 
 
 def _say(line: str) -> None:

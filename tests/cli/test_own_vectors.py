@@ -88,8 +88,8 @@ def test_vectors_with_labels_have_the_usual_metrics(irbench: Callable, vectors: 
         assert irbench(*command.split()).returncode == 0, command
     info = json.loads(irbench("data", "info", "mine", "--json").stdout)
     assert (info["images"]["gallery"], info["classes"]["all"]) == (900, 8)
-    (line,) = irbench("run", "--dataset", "mine", "--search", "linear", "--dry-run").stderr.splitlines()[-1:]
-    assert "vectors+linear" in line  # under its own name it is found again, and nothing else is run on it
+    again = json.loads(irbench("run", "--dataset", "mine", "--search", "linear", "--dry-run", "--json").stdout)
+    assert [one["cell"].split()[0] for one in again["planned"]] == ["vectors+linear"]  # found again by its name
 
 
 @pytest.mark.parametrize(
