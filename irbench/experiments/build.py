@@ -89,10 +89,7 @@ class Builder:
 
     def names_code_of_the_user(self) -> bool:
         """Do the cell's recipes name classes of the user's? Nothing is imported to find out."""
-        named = ((registry, recipe.table.get(registry.kind)) for recipe in self.recipes() for registry in _REGISTRIES)
-        return any(
-            isinstance(name, str) and name in registry and not registry[name].built_in for registry, name in named
-        )
+        return names_code_of_the_user(self.recipes())
 
     def classes(self) -> list[type]:
         """Return every class that the cell's ranking is made by."""
@@ -148,6 +145,12 @@ class Builder:
         overrides = {f.name: wished[f.name] for f in fields(schema) if f.name in wished}
         config = recipe.config(schema, scale=self.cell.scale, dataset=dataset_of(self.cell, recipe), **overrides)
         return registry.load(name), config
+
+
+def names_code_of_the_user(found: Sequence[Recipe]) -> bool:
+    """Does one of these recipes name a class of the user's? Nothing is imported to find out."""
+    named = ((registry, recipe.table.get(registry.kind)) for recipe in found for registry in _REGISTRIES)
+    return any(isinstance(name, str) and name in registry and not registry[name].built_in for registry, name in named)
 
 
 def built_on(cell: Cell, found: Sequence[Recipe]) -> list[Recipe]:

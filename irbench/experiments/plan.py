@@ -11,11 +11,12 @@ from irbench.config.recipes import MethodHead, Recipe, SearchHead
 from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS, Registry
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell, Overrides
-from irbench.core.errors import UsageError, check_choice, nearest
+from irbench.core.errors import FileRaisedError, IrbenchError, UsageError, check_choice, nearest
 from irbench.core.names import checked_name
 from irbench.data import datasets
-from irbench.experiments.build import built_on, dataset_of
+from irbench.experiments.build import built_on, dataset_of, names_code_of_the_user
 from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of
+from irbench.experiments.processes import Ended, apart
 from irbench.experiments.run import Experiment, Settings
 from irbench.results import own
 
@@ -29,6 +30,7 @@ GRIDS = {
 }
 _AT_SCALE = {"mobile": ("imagenet+linear",)}  # rows of the grids quick and full that other scales do not have
 _SEEDS = 2**63
+_PATIENCE = 60.0  # seconds that code of the user's may take to be imported
 PAPER_DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
 
 
@@ -246,17 +248,52 @@ def _with_overrides(found: Sequence[Planned], overrides: Overrides) -> list[Plan
     """Return the cells with these recipe keys set, each key in the cells that have it; some cell has to."""
     if not overrides:
         return list(found)
-    known = {cell: default_values(cell, objects) for cell, objects in found}
+    made = [(*_overridden(cell, objects, overrides), objects) for cell, objects in found]
     for key, _ in overrides:
-        if not any(key in values for values in known.values()):
-            everywhere = {name for values in known.values() for name in values}
-            names = ", ".join(dict.fromkeys(cell.name for cell in known))
+        if not any(key in keys for _, keys, _ in made):
+            everywhere = {name for _, keys, _ in made for name in keys}
+            names = ", ".join(dict.fromkeys(cell.name for cell, _, _ in made))
             raise UsageError(
                 f"--set {key}: no recipe of {names} has this key{nearest(key, everywhere)} (see irbench show NAME)",
                 code="unknown-key",
             )
-    made = [(override(cell, overrides, known[cell]), objects) for cell, objects in found]
-    return list(dict(made).items())
+    return list({cell: objects for cell, _, objects in made}.items())
+
+
+_Known = tuple[Cell, frozenset[str]]  # a cell with its overrides, and all the keys that its recipes have
+
+
+def _overridden(cell: Cell, objects: Objects | None, overrides: Overrides) -> _Known:
+    """Return the cell with those keys set that it has. Code of the user's is imported by another process.
+
+    Where that code does not answer, all keys count as its own: what is wrong with it ends the cell, later.
+    """
+    if not names_code_of_the_user([recipe for recipe, _ in _recipes(cell, objects)]):
+        return _with_known(cell, objects, overrides)
+    try:
+        answer = apart(_answer, cell, objects, overrides, timeout=_PATIENCE)
+    except Ended:
+        answer = None
+    if isinstance(answer, IrbenchError):
+        raise answer
+    return answer or (replace(cell, overrides=overrides), frozenset(key for key, _ in overrides))
+
+
+def _answer(cell: Cell, objects: Objects | None, overrides: Overrides) -> _Known | IrbenchError | None:
+    """Return what `_with_known` does or the user's error in the request; None where the user's code raises."""
+    try:
+        return _with_known(cell, objects, overrides)
+    except FileRaisedError:
+        return None
+    except IrbenchError as error:
+        return error
+    except BaseException:  # a module that ends the process, too
+        return None
+
+
+def _with_known(cell: Cell, objects: Objects | None, overrides: Overrides) -> _Known:
+    known = default_values(cell, objects)
+    return override(cell, overrides, known), frozenset(known)
 
 
 def override(cell: Cell, overrides: Overrides, defaults: Mapping[str, object]) -> Cell:
@@ -279,9 +316,23 @@ def default_values(cell: Cell, objects: Objects | None = None) -> dict[str, obje
 
     Recipes of methods that the cell's own build on count by RECIPE.KEY alone.
     """
+    own = _own_recipes(cell, objects)
+    known: dict[str, object] = {}
+    for recipe, registries in own:
+        known |= _values(cell, recipe, registries)
+    for recipe, registries in _recipes(cell, objects):
+        known |= {f"{recipe.name}.{key}": value for key, value in _values(cell, recipe, registries).items()}
+    return known
+
+
+_Read = tuple[Recipe, tuple[Registry, ...]]  # a recipe, and of which kinds its classes are
+
+
+def _own_recipes(cell: Cell, objects: Objects | None) -> list[_Read]:
+    """Return the recipes of a cell's method, search and identifier, but for what is an object."""
     method = cell.method if objects is None or objects.method is None else None
     search = cell.search if objects is None or objects.search is None else None
-    own = [
+    return [
         (recipes.find(family, name), registries)
         for family, name, registries in (
             ("methods", method, (RETRIEVERS, ENCODERS)),
@@ -290,13 +341,13 @@ def default_values(cell: Cell, objects: Objects | None = None) -> dict[str, obje
         )
         if name is not None
     ]
-    known: dict[str, object] = {}
-    for recipe, registries in own:
-        known |= _values(cell, recipe, registries)
-    others = [(recipe, (RETRIEVERS, ENCODERS)) for recipe in built_on(cell, [recipe for recipe, _ in own])]
-    for recipe, registries in [*own, *others]:
-        known |= {f"{recipe.name}.{key}": value for key, value in _values(cell, recipe, registries).items()}
-    return known
+
+
+def _recipes(cell: Cell, objects: Objects | None) -> list[_Read]:
+    """Return those, and the recipes of methods that they build on."""
+    own = _own_recipes(cell, objects)
+    others = built_on(cell, [recipe for recipe, _ in own])
+    return [*own, *((recipe, (RETRIEVERS, ENCODERS)) for recipe in others)]
 
 
 def _values(cell: Cell, recipe: Recipe, registries: Sequence[Registry]) -> dict[str, object]:

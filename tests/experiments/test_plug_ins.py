@@ -1,6 +1,7 @@
 """Code of the user's that goes wrong where nothing has begun yet, or leaves more behind than an answer."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from irbench import Description, Embeddings
 
 @dataclass(frozen=True)
 class Config:
-    pass
+    shift: int = 0
 
 
 class MineEncoder:
@@ -75,6 +76,21 @@ def test_a_fault_before_anything_is_computed_ends_its_own_cell(
     assert "stored already" in irbench("run", "-m", "pixels", "--max-queries", "9").stderr
 
 
+def test_a_key_of_a_plug_in_is_set_without_importing_it_here(irbench: Callable, plug_in) -> None:
+    plug_in(at_import="open('imported', 'a').write(f'{os.getpid()} ')")
+    done = irbench("run", "-m", "mine", "--set", "shift=2", "--dry-run")
+    assert "(shift-2)" in done.stderr
+    assert str(os.getpid()) not in Path("imported").read_text().split()
+    assert "[unknown-key]" in irbench("run", "-m", "mine", "--set", "shifted=2", "--dry-run").stderr
+
+
+def test_a_plug_in_that_cannot_be_asked_for_its_keys_ends_its_own_cell(irbench: Callable, plug_in) -> None:
+    plug_in(at_import="os._exit(0)")
+    done = irbench(*RUN, "--set", "shift=2")
+    assert cells(done) == {"mine": "failed", "pixels": "ok"}
+    assert {result["overrides"].get("shift") for result in json.loads(done.stdout)["results"]} == {2, None}
+
+
 def test_what_is_wrong_with_a_file_is_still_the_users_error(irbench: Callable, plug_in) -> None:
     plug_in(at_import="class OtherEncoder: pass")
     done = irbench(*RUN)
@@ -90,11 +106,11 @@ def test_a_folder_that_is_changed_does_not_move_the_results(irbench: Callable, p
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-@pytest.mark.parametrize("ending", ["os._exit(5)", "pass"])
+@pytest.mark.parametrize("ending", ["os.kill(os.getpid(), signal.SIGSEGV)", "pass"])
 def test_nothing_that_a_cell_starts_outlives_it(irbench: Callable, plug_in, tmp_path: Path, ending: str) -> None:
     pid = tmp_path / "pid"
     child = f"open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(300)"
-    plug_in(in_encode=f"if os.fork() == 0: {child}\n        time.sleep(0.5); {ending}")
+    plug_in(in_encode=f"if os.fork() == 0: os.setsid(); {child}\n        time.sleep(0.5); {ending}")
     start = time.monotonic()
     done = irbench(*RUN)
     assert cells(done) == {"mine": "ok" if ending == "pass" else "failed", "pixels": "ok"}

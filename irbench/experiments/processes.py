@@ -1,0 +1,219 @@
+"""Calls a function in a process of its own, which ends with everything that it has started.
+
+The process is forked from a server that has imported the heavy libraries and done nothing else, so starting one
+takes milliseconds. It watches over a second one, the worker, in which the function is called: what the worker starts
+and leaves behind, a session of its own included, becomes a child of the first (Linux), which ends it. Linux and macOS.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+
+import psutil
+
+from irbench.config.recipes import FOLDER
+from irbench.results.schema import Status
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+T = TypeVar("T")
+_PRELOADED = [
+    "torch",
+    "timm",
+    "irbench.experiments.run",
+    "irbench.retrievers.dense",
+    "irbench.retrievers.irgen.retriever",
+]
+_OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
+_LONGEST = 2e6  # seconds that can be waited for
+_GRACE = 5.0  # seconds between asking a process to end and ending it
+_ROUNDS = 5  # of ending what others start meanwhile
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+class Ended(Exception):  # noqa: N818 -- no error of ours
+    """A process ended, or was ended, without an answer."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+def apart(function: Callable[..., T], *arguments: object, timeout: float | None) -> T:
+    """Call a function in a fresh process that may take `timeout` seconds; `Ended` where it does not answer.
+
+    Nothing that the process starts outlives it.
+    """
+    _start_server()
+    receiver, sender = _context().Pipe(duplex=False)
+    process = _context().Process(target=_work, args=(function, arguments, sender, _Surroundings.here()))
+    with _main_module_hidden():
+        process.start()
+    sender.close()
+    try:
+        # the process itself is watched too: what it started may hold its end of the pipe open
+        ready = wait([receiver, process.sentinel], None if timeout is None else min(timeout, _LONGEST))
+        if not ready:
+            raise Ended("timeout", f"took longer than {timeout:g} s")
+        if receiver.poll():
+            return cast("T", receiver.recv())
+    except EOFError:
+        pass
+    finally:
+        receiver.close()
+        _end(process)
+    raise Ended("failed", _how_it_died(process))
+
+
+@cache
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def _start_server() -> None:
+    """Start the server of processes, unless it runs; a Ctrl-C while it imports is answered by this process alone."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by the server
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Start a process that does not import the caller's script again: nothing that it runs is defined there."""
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    main.__dict__.pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """The folder, and irbench's variables of the environment: both may have changed since the server was started."""
+
+    folder: str
+    variables: dict[str, str]
+
+    @classmethod
+    def here(cls) -> "_Surroundings":
+        """Return those of this process."""
+        variables = {name: value for name, value in os.environ.items() if name.startswith(_OWN)}
+        return cls(str(Path.cwd()), variables | {FOLDER: str(Path.cwd())})
+
+    def enter(self) -> None:
+        """Make them those of this process."""
+        os.chdir(self.folder)
+        for name in [name for name in os.environ if name.startswith(_OWN)]:
+            del os.environ[name]
+        os.environ.update(self.variables)
+
+
+def _work(
+    function: Callable[..., object],
+    arguments: tuple[object, ...],
+    sender: "Connection[object, None]",
+    surroundings: _Surroundings,
+) -> None:
+    """Call a function in a child of this process and send back what it returns."""
+    surroundings.enter()
+    os.dup2(2, 1)  # standard output belongs to the command; libraries may chatter on standard error
+    _inherit_orphans()
+    worker = os.fork()
+    threading.Thread(target=_end_with_command, daemon=True).start()
+    if worker:
+        _watch_over(worker)
+    os.setpgid(0, 0)  # where orphans are not inherited, the group is what can be ended
+    returned = function(*arguments)
+    with suppress(BrokenPipeError):  # the command has been interrupted meanwhile
+        sender.send(returned)
+
+
+def _inherit_orphans() -> None:
+    """Become the parent of every process below this one whose own parent has ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _watch_over(worker: int) -> NoReturn:
+    """Wait until the worker has ended, end what it has left, and leave in the way that it did."""
+    code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker, signal.SIGKILL)
+    _end_below(os.getpid())
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the worker's is enough
+        with suppress(OSError):  # SIGKILL has no other way
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(abs(code))
+
+
+def _end_below(process: int) -> None:
+    """End all that descends from a process."""
+    for _ in range(_ROUNDS):
+        below = _descendants(process)
+        if not below:
+            break
+        _send(signal.SIGKILL, below)
+        psutil.wait_procs(below, _GRACE)
+
+
+def _descendants(process: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return list(psutil.Process(process).children(recursive=True))
+    return []
+
+
+def _send(sign: signal.Signals, processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            process.send_signal(sign)
+
+
+def _end(process: BaseProcess) -> None:
+    """End the process and everything that it started."""
+    process.join(0.2)  # it has sent its answer and is leaving
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if process.is_alive() and process.pid is not None:
+            _send(sign, _descendants(process.pid))  # then it leaves by itself, and looks after what is left
+            process.join(_GRACE)
+    process.kill()
+    process.join(_GRACE)
+
+
+def _how_it_died(process: BaseProcess) -> str:
+    code = process.exitcode
+    if code is None or code >= 0:
+        return f"its process ended with status {code} and without a result"
+    name = signal.Signals(-code).name
+    return f"its process was ended by {name}" + (" (was there enough memory?)" if name == "SIGKILL" else "")
+
+
+def _end_with_command() -> None:
+    """Leave, with all that was started, as soon as the command that started this process is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        _end_below(os.getpid())
+        os._exit(1)
