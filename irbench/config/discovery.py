@@ -18,6 +18,7 @@ from types import ModuleType
 from irbench.config.recipes import own_folders
 from irbench.core import pyfile
 from irbench.core.errors import RecipeError
+from irbench.core.filestate import state_of
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -83,13 +84,13 @@ def files(kind: Kind) -> Iterator[Entry]:
 
 def _file_entry(path: Path, stem: str, module: str | None, kind: Kind) -> Iterator[Entry]:
     if not stem.startswith("_"):
-        classes = tuple(name for name in _public_classes(path, path.stat().st_mtime_ns) if name.endswith(kind.suffix))
+        classes = tuple(name for name in _public_classes(path, state_of(path)) if name.endswith(kind.suffix))
         name = stem.replace("_", "-")
         yield Entry(name, module or pyfile.module_name(path), classes, path, own=module is None)
 
 
 @lru_cache(maxsize=512)
-def _public_classes(path: Path, modified: int) -> tuple[str, ...]:  # noqa: ARG001 -- an edited file is read again
+def _public_classes(path: Path, state: str) -> tuple[str, ...]:  # noqa: ARG001 -- an edited file is read again
     """Return the names of the public classes that a file defines; none where it cannot be parsed."""
     try:
         body = pyfile.parse(path).body

@@ -17,7 +17,7 @@ CODES: Mapping[str, str] = {
     # how a cell ended (irbench.evaluate)
     "failed": "the cell ended with an error",
     "timeout": "the cell took longer than it may",
-    "out_of_memory": "the cell ran out of memory",
+    "out_of_memory": "the cell, or the command, ran out of memory",
     "skipped": "the cell cannot be run here",
     # requests
     "bad-number": "a list of numbers that cannot be read",

@@ -25,7 +25,9 @@ from irbench.core.text import as_message
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_NO_MEMORY = ("can't allocate memory", "annot allocate memory", "std::bad_alloc")  # in messages of libraries
 
 
 class IrbenchError(Exception):
@@ -119,7 +121,19 @@ def writing(what: object, option: str, *, only: "Collection[int]" = ()) -> "Iter
 
 def _is_short_write(error: OSError) -> bool:
     """Is it what NumPy raises, without a number, where a disk took a part of an array?"""
-    return error.errno is None and "requested and" in str(error) and "written" in str(error)
+    said = str(error)
+    return error.errno is None and (("requested and" in said and "written" in said) or "problem writing" in said)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Does an error tell that the memory of the host or of the device does not suffice, for data or for a library?"""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    said = str(error)
+    # a folder whose files may not be executed has the first sentence too, and goes on with the reason
+    return said.endswith("failed to map segment from shared object") or any(sign in said for sign in _NO_MEMORY)
 
 
 def nearest(name: str, known: "Iterable[str]") -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from irbench.core.benchmark import ImageSet
 from irbench.core.errors import DataError
+from irbench.core.filestate import state_of
 from irbench.data.decode import MAX_BYTES, cut, decode, read_bytes
 
 _UNZIP_ERRORS = (BadZipFile, KeyError, OSError, RuntimeError, EOFError, zlib.error)  # RuntimeError: a password
@@ -97,10 +98,9 @@ class Source:
             if archive is not None:
                 info = _member(archive, member)
                 return f"{info.file_size} {info.CRC}"
-            facts = os.stat(os.path.join(self._root, self.images.ids[row]))  # noqa: PTH116, PTH118 -- a million of them
+            return state_of(os.path.join(self._root, self.images.ids[row]))  # noqa: PTH118 -- a million of them
         except _UNZIP_ERRORS:
             return "missing"
-        return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_ctime_ns} {facts.st_ino}"
 
     def _archive_and_member(self, row: int) -> tuple[Path | None, str]:
         head, inside, member = self.images.ids[row].partition(".zip/")
@@ -136,11 +136,10 @@ def _member(archive: Path, name: str) -> ZipInfo:
 
 
 def _open(archive: Path) -> ZipFile:
-    facts = archive.stat()
-    return _opened(archive, facts.st_size, facts.st_mtime_ns, os.getpid())
+    return _opened(archive, state_of(archive), os.getpid())
 
 
 @lru_cache(maxsize=16)
-def _opened(archive: Path, _size: int, _changed: int, _process: int) -> ZipFile:
+def _opened(archive: Path, _state: str, _process: int) -> ZipFile:
     """Open an archive once; again if it has changed, and in each process, since a shared file has one position."""
     return ZipFile(archive)

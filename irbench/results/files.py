@@ -8,8 +8,6 @@ text and validating it as it stands takes a third of the time of writing it anew
 
 import hashlib
 import json
-import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from irbench.core.errors import StoreError, UsageError, writing
 from irbench.results.schema import SCHEMA, Result
-from irbench.runtime.cache import write_atomically
+from irbench.runtime.cache import make_folder, write_atomically
 
 _READER = TypeAdapter(Result)
 _FORGOTTEN = 3600.0  # seconds after which hits without a result will not get one any more
@@ -35,12 +33,14 @@ def write(result: Result, root: Path) -> Path:
     _spare_newer(path)
     before = find(path)
     with writing(path, "--results"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, sealed(document(result)))
+        make_folder(path.parent)
+        value = document(result)
+        value["sha256"] = _digest(value)
+        write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):
             replaced = before is not None and before.hits is not None and other.name == before.hits.file
             # another process may have stored hits just now, and be about to write the result that they belong to
-            if (result.hits is None or other.name != result.hits.file) and (replaced or _age(other) > _FORGOTTEN):
+            if (result.hits is None or other.name != result.hits.file) and (replaced or _age(other, path) > _FORGOTTEN):
                 other.unlink(missing_ok=True)
     return path
 
@@ -140,9 +140,10 @@ def _parsed(text: str) -> dict[str, Any]:
     return document
 
 
-def _age(path: Path) -> float:
+def _age(path: Path, newest: Path) -> float:
+    """Return by how many seconds a file is older than one that was just written, by the clock of their disk alone."""
     with suppress(FileNotFoundError):
-        return time.time() - path.stat().st_mtime
+        return newest.stat().st_mtime - path.stat().st_mtime
     return 0.0
 
 

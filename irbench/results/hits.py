@@ -27,7 +27,7 @@ from irbench.core.errors import StoreError, writing
 from irbench.metrics.retrieval import Judged
 from irbench.results.rankings import read_stored
 from irbench.results.schema import Result, StoredHits
-from irbench.runtime.cache import write_atomically
+from irbench.runtime.cache import make_folder, write_atomically
 
 _Arrays = dict[str, NDArray[np.generic]]
 _PLACE = "it is stored beside its result"
@@ -40,7 +40,7 @@ def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits
     digest = hashlib.sha256(content).hexdigest()
     stored = StoredHits(file=f"seed{seed}-{digest[:16]}.safetensors", sha256=digest, k=judged[""].top_k)
     with writing(folder / stored.file, "--results"):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_atomically(folder / stored.file, content)
     return stored
 

@@ -13,7 +13,7 @@ from irbench.core.errors import ContractError, StoreError, writing
 from irbench.core.identifiers import Identifiers
 from irbench.core.ranking import Ranking
 from irbench.results.schema import StoredRanking
-from irbench.runtime.cache import write_atomically
+from irbench.runtime.cache import make_folder, write_atomically
 
 
 def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None = None) -> StoredRanking:
@@ -28,7 +28,7 @@ def save_ranking(ranking: Ranking, folder: Path, identifiers: Identifiers | None
     digest = hashlib.sha256(content).hexdigest()
     stored = StoredRanking(file=f"{digest[:32]}.safetensors", sha256=digest, k=ranking.top_k)
     with writing(f"the ranking to {folder}", "--work"):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_atomically(folder / stored.file, content)
     return stored
 

@@ -12,16 +12,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
-from filelock import FileLock
-
 from irbench.core.errors import DISK_FULL, StoreError, writing
 from irbench.runtime.conditions import ConcurrentLoad, Work, processor_name
+from irbench.runtime.locks import locked
 from irbench.runtime.timer import charge, remembered
 from irbench.runtime.unfinished import leftovers, unfinished
 
@@ -104,7 +103,9 @@ class Store:
         """Return a folder that outlives a killed process: the place for checkpoints of `key` until it is finished."""
         path = self._place(key).with_suffix(".partial")
         with self._writing():
-            path.mkdir(parents=True, exist_ok=True)
+            if path.is_symlink():  # not ours: what is written there would go elsewhere
+                path.unlink()
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
     def _place(self, key: Key) -> Path:
@@ -136,14 +137,11 @@ class Store:
 
     @contextmanager
     def _locked(self, place: Path) -> Iterator[None]:
-        lock = FileLock(place.with_suffix(".lock"))  # the kernel frees it when its holder dies
-        with self._writing():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        try:
+        with ExitStack() as stack:
+            with self._writing():
+                make_folder(place.parent)
+                stack.enter_context(locked(place.with_suffix(".lock")))
             yield
-        finally:
-            lock.release()
 
     def _writing(self, *, only: Collection[int] = ()) -> AbstractContextManager[None]:
         return writing(f"to the work folder {self.root}", "--work", only=only)
@@ -181,6 +179,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, so that they outlive a loss of power with what is flushed in them."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        flush(path.parent)
 
 
 def flush(path: Path) -> None:

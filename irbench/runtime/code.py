@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from irbench.core.filestate import state_of
 from irbench.runtime import syntax
 from irbench.runtime.syntax import Import, Source
 
@@ -25,6 +26,7 @@ from irbench.runtime.syntax import Import, Source
 NEUTRAL: Mapping[str, str] = {
     "irbench": "the public face: imports what is asked for, and defines nothing that others use",
     "irbench.core.errors": "the words of errors, after which nothing is stored",
+    "irbench.core.filestate": "decides what is read again",
     "irbench.core.version": "a number, which does not say what has changed",
     "irbench.results.schema": "the form in which results are stored, not how they are computed",
     "irbench.runtime.cache": "stores what others make, and checks that it is unchanged",
@@ -138,7 +140,7 @@ class Packages:
         if path is None:
             raise FileNotFoundError(f"no module {name} in {dict(self.roots)}")
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        return syntax.read(path, package, 0 if path.is_relative_to(_ROOT) else path.stat().st_mtime_ns)
+        return syntax.read(path, package, "" if path.is_relative_to(_ROOT) else state_of(path))
 
 
 _IRBENCH = Packages({"irbench": [_ROOT]}, NEUTRAL)

@@ -40,8 +40,8 @@ class Source:
 
 
 @cache
-def read(path: Path, package: str, _age: int) -> Source:
-    """Read a file whose relative imports are those of `package`; once, unless its age changes."""
+def read(path: Path, package: str, _state: str) -> Source:
+    """Read a file whose relative imports are those of `package`; once, unless its state changes."""
     writer = _Writer(package)
     writer.write(pyfile.parse(path))
     return Source(" ".join(writer.words), tuple(writer.runs))

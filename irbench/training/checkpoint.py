@@ -1,16 +1,20 @@
 """Checkpoints: the whole state of a training, in one safetensors file."""
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from irbench.runtime.cache import flush
+
+_NUMBER = re.compile(r"(?:os error|code:) ([0-9]+)")  # that of the system's error in a message of safetensors
 
 Parts = Mapping[str, Mapping[str, Tensor]]  # "module", "optimizer" …: their tensors by name
 
@@ -41,6 +45,17 @@ def load_moments(optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor]) 
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
+def write_tensors(values: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors to a file of their own, never through a link; raises `OSError`, as for any other file."""
+    path.unlink(missing_ok=True)
+    try:
+        save_file(dict(values), path, metadata=dict(metadata or {}) or None)
+    except SafetensorError as error:
+        if number := _NUMBER.search(str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        raise
+
+
 @dataclass
 class Progress:
     """The progress of a training."""
@@ -67,17 +82,20 @@ class Checkpoint:
         """Write the state; a crash at any time leaves either the old file or the new one."""
         flat = {f"{part}/{name}": value for part, named in parts.items() for name, value in named.items()}
         temporary = self.path.with_suffix(".new")
-        save_file(flat, temporary, metadata={"progress": json.dumps(asdict(progress))})
+        write_tensors(flat, temporary, metadata={"progress": json.dumps(asdict(progress))})
         flush(temporary)
         temporary.replace(self.path)
 
     def load(self) -> tuple[Parts, Progress] | None:
-        """Return the saved state; None if there is none."""
+        """Return the saved state; None if there is none, or the file is damaged: training then starts anew."""
         if not self.path.is_file():
             return None
         parts: dict[str, dict[str, Tensor]] = {}
-        for key, value in load_file(self.path).items():
-            part, _, name = key.partition("/")
-            parts.setdefault(part, {})[name] = value
-        with safe_open(self.path, framework="pt") as file:
-            return parts, Progress(**json.loads(file.metadata()["progress"]))
+        try:
+            for key, value in load_file(self.path).items():
+                part, _, name = key.partition("/")
+                parts.setdefault(part, {})[name] = value
+            with safe_open(self.path, framework="pt") as file:
+                return parts, Progress(**json.loads(file.metadata()["progress"]))
+        except (SafetensorError, ValueError, LookupError, TypeError):
+            return None

@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
 from irbench.core.benchmark import ImageSet
@@ -27,7 +27,7 @@ from irbench.runtime.code import code_digest
 from irbench.runtime.machine import Runtime, seed_everything
 from irbench.runtime.progress import track
 from irbench.training.augment import augment
-from irbench.training.checkpoint import Checkpoint, Progress, load_moments, moments, tensors
+from irbench.training.checkpoint import Checkpoint, Progress, load_moments, moments, tensors, write_tensors
 from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
 from irbench.training.frozen import train_frozen
@@ -145,7 +145,7 @@ def train(
     def train(folder: Path) -> float:
         chosen, trials, earlier = choose_rate(task, config, runtime.store.scratch(key), trial)
         progress, before = run(chosen)
-        save_file(tensors(task.module), folder / "model.safetensors")
+        write_tensors(tensors(task.module), folder / "model.safetensors")
         curves = {name: getattr(progress, field) for name, field in _CURVES.items()}
         if trials:
             tried, losses = [trial.lr for trial in trials], [trial.loss for trial in trials]

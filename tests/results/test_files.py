@@ -139,6 +139,26 @@ def test_an_older_schema_is_refused_by_name_and_may_be_replaced(tmp_path):
     assert files.read(files.write(result(), tmp_path)) == result()
 
 
+def test_files_of_other_schemas_are_named_and_left_byte_for_byte(tmp_path):
+    texts = {}
+    for seed, schema in ((1, 1), (2, 0), (3, -1), (4, 3), (5, 2**70)):
+        path = files.write(result(seed=seed), tmp_path)
+        path.write_text(path.read_text().replace('"schema": 2', f'"schema": {schema}'))
+        texts[path] = path.read_bytes()
+        with pytest.raises(StoreError) as raised:
+            files.read(path)
+        assert raised.value.code == ("older-schema" if schema < 2 else "newer-schema")
+    good = result(seed=0)
+    files.write(good, tmp_path)
+    found, problems = files.read_all(tmp_path)
+    assert found == [good]
+    assert len(problems) == len(texts)
+    for path, text in texts.items():
+        assert any(str(path) in problem for problem in problems)
+        assert path.read_bytes() == text
+    assert len(list(tmp_path.rglob("*"))) == 2 + 1 + len(texts)  # folders, and nothing beside the files
+
+
 def test_a_damaged_file_is_named_and_does_not_hide_the_rest(tmp_path):
     good = result(seed=1)
     files.write(good, tmp_path)

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from irbench.core.errors import DataError, StoreError, UsageError, writing
 from irbench.data.datasets import Dataset
 from irbench.data.download.published import RemoteFile, check
 from irbench.data.download.transfer import download
 from irbench.data.download.unpack import unpack
+from irbench.runtime.locks import locked
 
 _DOWNLOADS = "downloads"  # folder of the archives, in the data set's own
 
@@ -146,7 +145,7 @@ def _alone(plan: Plan) -> Iterator[None]:
     """Lock the data set against a second fetch; `StoreError` if the folder cannot be written."""
     with writing(plan.home, "--data"):
         plan.downloads.mkdir(parents=True, exist_ok=True)
-        with FileLock(plan.downloads / ".lock"):
+        with locked(plan.downloads / ".lock"):
             yield
 
 

@@ -9,17 +9,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-
-from filelock import FileLock
 
 from irbench.core.errors import StoreError, writing
 from irbench.results import files, hits
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
+from irbench.runtime import locks
 from irbench.runtime.cache import flush
 
 
@@ -55,14 +54,11 @@ def locked(baseline: Path) -> Iterator[None]:
     """
     name = sha256(os.fsencode(baseline.resolve())).hexdigest()[:16]
     folder = Path(tempfile.gettempdir())
-    with writing(f"to {folder}", "TMPDIR"):
-        lock = FileLock(folder / f"irbench-{os.getuid()}-{name}.lock")
-        lock.acquire()
-    try:
+    with ExitStack() as stack:
+        with writing(f"to {folder}", "TMPDIR"):
+            stack.enter_context(locks.locked(folder / f"irbench-{os.getuid()}-{name}.lock"))
         recover(baseline)
         yield
-    finally:
-        lock.release()
 
 
 def recover(baseline: Path) -> None:
