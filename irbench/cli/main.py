@@ -10,7 +10,8 @@ import typer
 from irbench.cli import check, data, plot, report, rescore, run, show, stored, time
 from irbench.cli.bench import bench_app
 from irbench.cli.table import table
-from irbench.core.errors import DISK_FULL, IrbenchError
+from irbench.core.errors import DISK_FULL, IrbenchError, is_out_of_memory
+from irbench.core.text import as_message
 from irbench.core.version import VERSION
 
 app = typer.Typer(
@@ -40,12 +41,19 @@ def main() -> None:
     except IrbenchError as error:
         typer.echo(f"irbench: {error} [{error.code}]", err=True)
         sys.exit(2)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
+    except Exception as error:
+        if is_out_of_memory(error):
+            typer.echo(f"irbench: out of memory: {_first_line(error)} [out_of_memory]", err=True)
+            sys.exit(2)
+        if not isinstance(error, OSError) or error.errno not in DISK_FULL:
             raise
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- what is left of it cannot be written either
         typer.echo(f"irbench: no space is left for {error.filename or 'standard output'} [disk-full]", err=True)
         sys.exit(2)
+
+
+def _first_line(error: Exception) -> str:
+    return as_message(str(error).partition("\n")[0] or "there is not enough for this command")
 
 
 def _run() -> None:

@@ -18,6 +18,7 @@ from irbench.core.ranking import MISSING, Ranking
 from irbench.protocols import Retriever
 from irbench.results.schema import QueryTimes
 from irbench.retrievers.checked import as_ranking
+from irbench.runtime.conditions import OwnLoad
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 from irbench.runtime.timer import Timer
@@ -48,6 +49,7 @@ class Timed:
     single: QueryTimes
     batched: QueryTimes
     answers: tuple[Answers, ...]
+    cores: float | None  # that were computed on meanwhile, by all threads of this process
 
 
 def time_queries(retriever: Retriever, queries: ImageSet, gallery: ImageSet, k: int, runtime: Runtime) -> Timed:
@@ -56,11 +58,12 @@ def time_queries(retriever: Retriever, queries: ImageSet, gallery: ImageSet, k: 
     rows = _spread(len(queries), min(SINGLES, max(1, len(queries) // 3)))
     for row in range(min(WARM_UP, len(gallery))):
         asker.warm_up(gallery.take(slice(row, row + 1)))
+    load = OwnLoad()
     single = _one_by_one(asker, rows)
     others = np.setdiff1d(np.arange(len(queries)), rows)
     asker.warm_up(gallery.take(slice(0, BATCH)))
     batched = _in_batches(asker, others if len(others) else rows)
-    return Timed(single=single, batched=batched, answers=tuple(asker.answers))
+    return Timed(single=single, batched=batched, answers=tuple(asker.answers), cores=load.cores())
 
 
 def check_answers(answers: Iterable[Answers], ranking: Ranking, own_rows: NDArray[np.int64]) -> None:

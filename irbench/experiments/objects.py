@@ -19,6 +19,7 @@ from irbench.data import datasets
 from irbench.experiments.build import Builder
 from irbench.protocols import Encoder, Retriever, Searcher
 from irbench.runtime.code import file_digest
+from irbench.runtime.environment import without_secrets
 
 _UNNAMED = "method"  # the name of an object whose own has no letter or digit
 MARKS = ("method_file", "search_file", "benchmark")  # of what a result reports of its retriever
@@ -48,7 +49,7 @@ class PythonFile:
         """
         here = Path.cwd()
         seen = self.path.relative_to(here) if self.path.is_relative_to(here) else self.path
-        return f"{seen} ({hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]})"
+        return f"{without_secrets(str(seen))} ({hashlib.sha256(os.fsencode(self.path)).hexdigest()[:8]})"
 
     @cached_property
     def digest(self) -> str:

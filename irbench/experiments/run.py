@@ -18,6 +18,7 @@ from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.description import Description
 from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError, check_choice, writing
+from irbench.core.filestate import state_of
 from irbench.core.ranking import Ranking
 from irbench.data import datasets
 from irbench.data.contents import with_contents
@@ -35,6 +36,7 @@ from irbench.results.rescore import rescored, scored
 from irbench.results.schema import Conditions, Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
 from irbench.retrievers.adapters import as_sequences
 from irbench.retrievers.checked import as_ranking, described
+from irbench.runtime import batches
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
 from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, processor_name, significant
@@ -136,7 +138,7 @@ class Experiment:
             "scope": [self.benchmark.ks, self.benchmark.top_k, self.benchmark.queries.mirror],
             "device": self.runtime.device,
             "precision": self.runtime.precision,
-            "weights": [_hash_of(file, file.stat().st_mtime_ns) for file in self.settings.weight_files],
+            "weights": [_hash_of(file, state_of(file)) for file in self.settings.weight_files],
             "code": [code_digest(*self.builder.classes()), *(self.objects.identity if self.objects else ())],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -225,6 +227,7 @@ class Experiment:
         floor, preparing_load = resident_memory(), ConcurrentLoad()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
+        batches.start_anew()
         retriever = self.builder.retriever()
         if self.benchmark.incremental and not isinstance(retriever, SupportsUpdates):
             raise NotApplicable(
@@ -254,7 +257,10 @@ class Experiment:
             ranking=ranking_file,
             retriever=result.retriever | self._diagnostics(retriever),
             environment=result.environment
-            | {"concurrent_load": max((load for load in loads if load is not None), default=None)},
+            | {
+                "concurrent_load": max((load for load in loads if load is not None), default=None),
+                "timing_cores": timed.cores,
+            },
         )
 
     def unfinished(self, status: Status, reason: str) -> Result:
@@ -312,7 +318,12 @@ class Experiment:
             retriever=_plain(dict(description.details) | (self.objects.marks if self.objects else {})),
             hits=hits.save(judged, folder, seed=self.cell.seed),  # next to the result, which is written last
             cost=cost,
-            environment=cast("Facts", environment(self.runtime) | {"throughput_batch": latency.BATCH}),
+            environment=cast(
+                "Facts",
+                environment(self.runtime)
+                | {"throughput_batch": latency.BATCH}
+                | {f"{what}_batch": batch for what, batch in batches.halved().items()},
+            ),
         )
         return scored(result, judged, Scope.of(self.benchmark))
 
@@ -430,8 +441,8 @@ def check_writable(folder: Path, option: str) -> None:
         tempfile.TemporaryFile(dir=folder).close()
 
 
-@lru_cache(maxsize=32)  # the cells of a grid share such files; one that was replaced has another time
-def _hash_of(file: Path, changed: int) -> str:  # noqa: ARG001 -- a part of what is remembered
+@lru_cache(maxsize=32)  # the cells of a grid share such files
+def _hash_of(file: Path, state: str) -> str:  # noqa: ARG001 -- a part of what is remembered
     return sha256(file)
 
 

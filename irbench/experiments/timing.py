@@ -20,7 +20,7 @@ from irbench.experiments.again import index, trained
 from irbench.experiments.run import Experiment
 from irbench.protocols import Retriever
 from irbench.results.schema import QueryTimes, Result, TimingSession
-from irbench.runtime.conditions import ConcurrentLoad
+from irbench.runtime.conditions import ConcurrentLoad, OwnLoad
 from irbench.runtime.machine import Runtime, use_threads
 from irbench.runtime.progress import quiet, track
 from irbench.runtime.timer import Timer
@@ -54,6 +54,7 @@ class Round:
     batched: dict[str, float]  # a query's share, by span
     beside_singles: float
     beside_batches: float
+    cores: float | None = None  # that this process computed on
 
     def without_drift(self, usual_single: float, usual_batch: float) -> "Round":
         """Return the round as it would have been had the reference taken its usual time."""
@@ -110,7 +111,11 @@ def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Resul
 
     corrected = [[one.without_drift(*usual) for one in of_cell] for of_cell in taken]
     timed = [_timed(cell, rounds, session(rounds)) for cell, rounds in zip(cells, corrected, strict=True)]
-    return [replace(one, environment=one.environment | {"concurrent_load": cores}) for one in timed]
+    own = [median(one.cores or 0.0 for one in rounds) for rounds in taken]
+    return [
+        replace(one, environment=one.environment | {"concurrent_load": cores, "timing_cores": used})
+        for one, used in zip(timed, own, strict=True)
+    ]
 
 
 class Reference:
@@ -139,6 +144,7 @@ def _once(cell: Ready, reference: Reference, number: int) -> Round:
 
     Batches, whose sum counts, stand between several references, whose mean counts.
     """
+    own = OwnLoad()
     _measure(cell, cell.warm_up)  # brings code and memory into the caches
     shift = max(1, len(cell.singles) // SINGLES)
     queries = cell.singles[number % shift :: shift][:SINGLES]
@@ -158,6 +164,7 @@ def _once(cell: Ready, reference: Reference, number: int) -> Round:
         batched={span: sum(times) / count for span, times in _by_span(batched, SPANS).items()},
         beside_singles=median(beside_singles),
         beside_batches=fmean(beside_batches),
+        cores=own.cores(),
     )
 
 

@@ -24,6 +24,7 @@ from irbench.core.errors import RecipeError
 from irbench.data.decode import Fit
 from irbench.data.pixels import View, pixels
 from irbench.networks.weights import check_name, find_weights, load_network
+from irbench.runtime.batches import in_batches
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 
@@ -209,14 +210,22 @@ class Featurizer(nn.Module):
 def run_network(
     module: nn.Module, images: ImageSet, view: View, *, image_size: int, runtime: Runtime
 ) -> NDArray[np.float32]:
-    """Return the float32 outputs [N,…] of `module` for the center crop of every image, computed batch by batch."""
+    """Return the float32 outputs [N,…] of `module` for the center crop of every image, computed batch by batch.
+
+    A batch that does not fit into memory is halved.
+    """
     module.eval()
     images_uint8 = pixels(images, view, runtime)
-    starts = range(0, len(images), BATCH)
+
+    def computed(start: int, end: int) -> Tensor:
+        batch = torch.from_numpy(images_uint8[np.arange(start, end)])
+        output: Tensor = module(center_crop(to_device(batch, runtime.device), image_size)).float()
+        return output
+
+    batches = in_batches("encode", len(images), BATCH, computed)
     outputs: list[Tensor] = []
     with torch.inference_mode(), runtime.autocast():
-        for start in track(starts, f"encode {images.name}", total=len(starts)):
-            batch = torch.from_numpy(images_uint8[np.arange(start, min(start + BATCH, len(images)))])
-            outputs.append(module(center_crop(to_device(batch, runtime.device), image_size)).float())
+        for output in track(batches, f"encode {images.name}", total=-(-len(images) // BATCH)):
+            outputs.append(output)
             outputs[-2:-1] = [output.cpu() for output in outputs[-2:-1]]  # a GPU is busy with the next batch by now
     return np.concatenate([output.cpu().numpy() for output in outputs])

@@ -29,6 +29,7 @@ Status = Literal["ok", "failed", "timeout", "out_of_memory", "skipped"]
 # with one other process on two cores the median time of an unchanged query varied by a factor of 4, with three by 8.7
 _CONCURRENT = 0.1  # share of the cores that other processes computed on
 _LOAD = 1.5  # for each core, where no more is known; a cell that computes on all of them makes 1
+_MORE_CORES = 1.1  # for each thread
 
 # strict: no text where a number belongs; NaN and infinity are errors where the result is made, not where it is written
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -273,6 +274,14 @@ class Result:
         if isinstance(others, int | float):
             return others > _CONCURRENT * cores
         return isinstance(load, int | float) and load > _LOAD * cores
+
+    @property
+    def on_more_cores(self) -> bool:
+        """Did queries compute on more cores than on the threads that the result states, while they were timed?"""
+        used, threads = self.environment.get("timing_cores"), self.environment.get("threads")
+        if not isinstance(used, int | float) or not isinstance(threads, int):
+            return False
+        return used > _MORE_CORES * threads
 
     @property
     def trained_under_concurrent_load(self) -> bool:

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import psutil
 
@@ -35,6 +35,18 @@ class ConcurrentLoad:
         if now <= then:
             return None
         return round(max(0.0, after - before) / (now - then), 2)
+
+
+class OwnLoad:
+    """Counts the cores that this process computes on, from now on, all of its threads together."""
+
+    def __init__(self) -> None:
+        self._start = perf_counter(), process_time()
+
+    def cores(self) -> float | None:
+        """Return how many, on average; None before any time has passed."""
+        (then, before), now, after = self._start, perf_counter(), process_time()
+        return round((after - before) / (now - then), 2) if now > then else None
 
 
 def significant(works: Sequence[Work]) -> tuple[Work, ...]:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from irbench.core.version import VERSION
 from irbench.runtime.conditions import field_of, processor_name
 from irbench.runtime.machine import Runtime
 
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY", re.IGNORECASE)
+_SHORTEST = 6  # characters of a value that is taken for a secret
 _LIBRARIES = {
     "faiss": ("faiss-gpu", "faiss-cpu"),
     "scann": ("scann",),
@@ -42,6 +45,15 @@ def environment(runtime: Runtime) -> dict[str, object]:
         "gpu": torch.cuda.get_device_name() if runtime.device == "cuda" else None,
         "precision": runtime.precision,
     }
+
+
+def without_secrets(text: str) -> str:
+    """Return text that is to be stored without the user's home folder, and without secrets of the environment."""
+    secrets = {value for name, value in os.environ.items() if _SECRET.search(name) and len(value) >= _SHORTEST}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "…")
+    home = os.path.expanduser("~")  # noqa: PTH111 -- a folder that is not known stays "~"
+    return re.sub(rf"{re.escape(home)}(?=[/\W]|$)", "~", text) if len(home) > 1 else text
 
 
 def reset_peak_memory(runtime: Runtime) -> None:

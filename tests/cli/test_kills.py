@@ -57,7 +57,12 @@ def world(irbench: Callable, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_kill_at_any_file_operation(world: Path, command: str) -> None:
     def run(kill_at: int) -> int:
-        environment = {**os.environ, "PYTHONPATH": str(world / "site"), "KILL_AT": str(kill_at), "KILL_IN": str(world)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(world / "site"), *sys.path]),
+            "KILL_AT": str(kill_at),
+            "KILL_IN": str(world),
+        }
         line = [sys.executable, "-m", "irbench", *COMMANDS[command].split()]
         return subprocess.run(
             line, cwd=world, env=environment, capture_output=True, check=False, timeout=120

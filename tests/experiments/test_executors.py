@@ -132,7 +132,11 @@ def test_nan_in_embeddings_is_one_message_that_names_the_row(faulty: Callable) -
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopping_the_command_stops_the_cell_and_the_next_run_goes_on(faulty: Callable, tmp_path: Path, sign) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "IRBENCH_FAULT": "hang"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), *sys.path]),
+        "IRBENCH_FAULT": "hang",
+    }
     command = [sys.executable, "-m", "irbench", "run", "-m", "pixels", "-m", "faulty"]
     process = subprocess.Popen(
         command,

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from hashlib import sha256
+from threading import Thread
+from time import perf_counter, thread_time
 from types import SimpleNamespace
 
 import pytest
 
 from irbench.runtime import conditions
-from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, significant
+from irbench.runtime.conditions import ConcurrentLoad, OwnLoad, Work, average_load, significant
 
 BURN = "import time; end = time.perf_counter() + 0.5\nwhile time.perf_counter() < end: pass"
 
@@ -36,6 +39,23 @@ def test_what_this_process_computes_is_not_the_others(monkeypatch: pytest.Monkey
     assert others.cores() is None
     at(2.0, user=4.0, steal=0.5, own=2.5)
     assert others.cores() == pytest.approx((3.5 - 1.5) / 2)
+
+
+def test_the_cores_of_all_threads_of_this_process_are_counted() -> None:
+    own, start, computed = OwnLoad(), perf_counter(), list[float]()
+
+    def spin() -> None:
+        while perf_counter() < start + 0.4:
+            sha256(bytes(1 << 20))  # without the lock of the interpreter
+        computed.append(thread_time())
+
+    spinning = [Thread(target=spin) for _ in range(3)]
+    for one in spinning:
+        one.start()
+    for one in spinning:
+        one.join()
+    seconds, cores = perf_counter() - start, own.cores()
+    assert cores == pytest.approx(sum(computed) / seconds, rel=0.2, abs=0.05)
 
 
 def test_a_load_counts_for_as_long_as_the_work_took() -> None:

@@ -84,10 +84,11 @@ def cost_changes(pair: Pair, limits: Limits) -> tuple[list[CostChange], list[str
     here = all(_machine(before) == _machine(after) for before, after in pair.both())
     alike = len({str(result.environment.get("precision")) for result in results}) == 1
     busy = any(result.under_concurrent_load for result in results)
+    wide = any(result.on_more_cores for result in results)
     found = []
     for item in COSTS:
         together = all(item.where(before) == item.where(after) for before, after in pair.both())
-        slowed = item.timed and any(map(item.busy, results))
+        slowed = item.timed and (wide or any(map(item.busy, results)))
         if (together or (alike and item.anywhere)) and not slowed:
             found += _changes(item, pair, 1 + (limits.slower - 1) * item.room)
     notes = []
@@ -95,6 +96,8 @@ def cost_changes(pair: Pair, limits: Limits) -> tuple[list[CostChange], list[str
         notes.append("timings are from another machine and not compared")
     elif busy:
         notes.append("timings unreliable and not compared: other programs used the CPU; rerun on an idle machine")
+    elif wide:
+        notes.append("timings unreliable and not compared: queries used more cores than the threads that are stated")
     return found, notes
 
 

@@ -1,8 +1,8 @@
 """IRGen as a retriever: identifiers of the gallery, and a decoder that generates them. Recipe: methods/irgen.toml."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -25,12 +25,14 @@ from irbench.retrievers.irgen.exact import ExactSearch, Found, Misses, misses
 from irbench.retrievers.irgen.features import cached_features
 from irbench.retrievers.irgen.gallery import Gallery, by_similarity
 from irbench.retrievers.irgen.start import StartConfig, starting_network
+from irbench.runtime.batches import in_batches
 from irbench.runtime.code import code_digest
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 from irbench.runtime.timer import caches_bypassed, span, subspan
 from irbench.training.loop import train
 
+T = TypeVar("T")
 Search = BeamSearch | ExactSearch
 _SEARCHES: Mapping[str, type[Search]] = {"beam": BeamSearch, "exact": ExactSearch}
 LEAST_BEAMS = 30  # the paper's beam size on most data sets
@@ -142,7 +144,7 @@ class IrgenRetriever:
         self._beam_size = self.config.beam_size or max(LEAST_BEAMS, self._depth(k))
         if self.config.decode == "exact" and not caches_bypassed():
             self._misses = self._compare(queries)
-        return Ranking.stack([self._search_batch(images, k) for images in self._batches(queries)])
+        return Ranking.stack(self._by_batches(queries, lambda images: self._search_batch(images, k)))
 
     def identifiers(self) -> Identifiers:
         """Return the identifiers codes[N,M] of the gallery, those of removed rows included."""
@@ -151,14 +153,15 @@ class IrgenRetriever:
     @torch.inference_mode()
     def generate(self, queries: ImageSet) -> NDArray[np.int64]:
         """Return the codes [Q,K,M] of the most probable sequences of each query without a trie, best first."""
-        generated = []
-        for images in self._batches(queries):
+
+        def generated(images: torch.Tensor) -> NDArray[np.int64]:
             with self.runtime.autocast():
                 tokens = self._tokens(images)
                 with span("search"):
                     codes = generate(self._trained.decoder, tokens, self.config.beam_size or LEAST_BEAMS)
-                    generated.append(codes.cpu().numpy())
-        return np.concatenate(generated)
+                    return codes.cpu().numpy()
+
+        return np.concatenate(self._by_batches(queries, generated))
 
     def describe(self) -> Description:
         """Describe the encoder-decoder, the identifiers, and the settings of the search."""
@@ -203,18 +206,21 @@ class IrgenRetriever:
             return self.identifier.encode(images)
         if features is not None and self.config.unseen == "nearest":
             return self._gallery.of_nearest(features)
-        best = [self._leaves(self._tokens(batch), 1)[0][:, 0] for batch in self._batches(images)]
+        best = self._by_batches(images, lambda batch: self._leaves(self._tokens(batch), 1)[0][:, 0])
         return self._gallery.of_leaves(np.concatenate(best))
 
-    def _batches(self, images: ImageSet) -> Iterator[torch.Tensor]:
-        """Yield batches of uint8 images [B,H,H,3]."""
+    def _by_batches(self, images: ImageSet, compute: Callable[[torch.Tensor], T]) -> list[T]:
+        """Return what is computed for batches of uint8 images [B,H,H,3], halved where memory does not suffice."""
         images_uint8 = pixels(images, View(self.config.resize_size, self.config.fit), self.runtime)
-        starts = range(0, len(images), self.config.search_batch)
-        for start in track(starts, "generate", total=len(starts)):
-            rows = np.arange(start, min(start + self.config.search_batch, len(images)))
+        size = self.config.search_batch
+
+        def computed(start: int, end: int) -> T:
             with span("encode"):
-                batch = torch.from_numpy(images_uint8[rows])
-            yield batch
+                batch = torch.from_numpy(images_uint8[np.arange(start, end)])
+            return compute(batch)
+
+        batches = in_batches("search", len(images), size, computed)
+        return list(track(batches, "generate", total=-(-len(images) // size)))
 
     @torch.inference_mode()
     def _tokens(self, images_uint8: torch.Tensor) -> torch.Tensor:
@@ -235,11 +241,14 @@ class IrgenRetriever:
         """Return how often beam search misses what exact search finds, on an even sample of the queries."""
         count = min(len(queries), _COMPARED)
         beam_search = BeamSearch(self._gallery.trie, self.runtime.device)
-        by_beam, exact = [], []
-        for images in self._batches(queries.take(np.arange(count) * len(queries) // count)):
+
+        def both(images: torch.Tensor) -> tuple[Found, Found]:
             tokens = self._tokens(images)
-            by_beam.append(self._leaves(tokens, self._beam_size, beam_search))
-            exact.append(self._leaves(tokens, self._beam_size))
+            return self._leaves(tokens, self._beam_size, beam_search), self._leaves(tokens, self._beam_size)
+
+        by_beam, exact = zip(
+            *self._by_batches(queries.take(np.arange(count) * len(queries) // count), both), strict=True
+        )
         return misses(_joined(by_beam), _joined(exact))
 
     def _search_batch(self, images_uint8: torch.Tensor, k: int) -> Ranking:

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-from irbench.core.errors import MissingLibrary
+from irbench.core.errors import MissingLibrary, is_out_of_memory
 
 
 def library() -> Any:
@@ -11,6 +11,8 @@ def library() -> Any:
     try:
         return import_module("faiss")
     except (ImportError, OSError) as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
         raise MissingLibrary(f"this search needs Faiss ({error}): pip install faiss-cpu") from error
 
 

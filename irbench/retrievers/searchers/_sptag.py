@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.core.errors import IrbenchError, MissingLibrary
+from irbench.core.errors import IrbenchError, MissingLibrary, is_out_of_memory
 from irbench.retrievers.searchers._quiet import STDOUT, silenced
 
 Sections = dict[str, dict[str, str]]  # the engine's parameters by its own names: section, name, value
@@ -67,6 +67,8 @@ def library() -> ctypes.CDLL:
             ctypes.CDLL(str(folder / "libSPTAGLib.so"), mode=ctypes.RTLD_GLOBAL)  # the next one finds its names there
             engine = ctypes.CDLL(str(folder / "libCSHARPSPTAG.so"))
     except OSError as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
         raise MissingLibrary(f"SPANN's engine does not load ({error}): apt-get install {_SYSTEM_PACKAGES}") from error
     for name, (result, *arguments) in _SIGNATURES.items():
         function = getattr(engine, f"CSharp_{name}")

@@ -17,7 +17,7 @@ from irbench.config.fields import Part, Share
 from irbench.core.cell import Overrides
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
-from irbench.core.errors import MissingLibrary
+from irbench.core.errors import MissingLibrary, is_out_of_memory
 from irbench.core.promises import Promises
 from irbench.core.ranking import MISSING, Ranking
 from irbench.retrievers.searchers._quiet import STDERR, silenced
@@ -104,4 +104,6 @@ def library() -> Any:
     try:
         return import_module("scann.scann_ops.py.scann_ops_pybind")
     except (ImportError, OSError) as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
         raise MissingLibrary(f"this search needs ScaNN ({error}): pip install scann (Linux, macOS on ARM)") from error

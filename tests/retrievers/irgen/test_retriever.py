@@ -20,6 +20,7 @@ from irbench.networks.backbones import Featurizer, center_crop
 from irbench.protocols import Generative, SupportsUpdates
 from irbench.retrievers.irgen.gallery import by_similarity
 from irbench.retrievers.irgen.retriever import LEAST_BEAMS, Config, IrgenRetriever
+from irbench.runtime import batches
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
 
@@ -93,6 +94,28 @@ def test_adding_equals_having_indexed_all_at_once(make: Any, images: ImageSet, o
     assert grown.describe() == whole.describe()
     assert isinstance(grown, SupportsUpdates)
     assert isinstance(grown, Generative)
+
+
+@pytest.mark.parametrize("decode", ["beam", "exact"])
+def test_queries_for_which_memory_does_not_suffice_are_answered_in_smaller_batches(
+    make: Any, images: ImageSet, monkeypatch: pytest.MonkeyPatch, decode: str
+) -> None:
+    retriever = make(decode=decode)
+    retriever.index(images)
+    expected, generated = retriever.search(images, 10), retriever.generate(images)
+    tokens = IrgenRetriever._tokens
+
+    def limited(self: IrgenRetriever, images_uint8: torch.Tensor) -> torch.Tensor:
+        if len(images_uint8) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return tokens(self, images_uint8)
+
+    batches.start_anew()
+    monkeypatch.setattr(IrgenRetriever, "_tokens", limited)
+    assert same(retriever.search(images, 10), expected)
+    assert np.array_equal(retriever.generate(images), generated)
+    assert batches.halved() == {"search": 3}
+    batches.start_anew()
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=str)
