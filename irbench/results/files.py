@@ -8,6 +8,7 @@ text and validating it as it stands takes a third of the time of writing it anew
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -34,9 +35,7 @@ def write(result: Result, root: Path) -> Path:
     before = find(path)
     with writing(path, "--results"):
         make_folder(path.parent)
-        value = document(result)
-        value["sha256"] = _digest(value)
-        write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        write_atomically(path, sealed(document(result)))
         for other in path.parent.glob(f"seed{result.seed}-*.safetensors"):
             replaced = before is not None and before.hits is not None and other.name == before.hits.file
             # another process may have stored hits just now, and be about to write the result that they belong to
