@@ -171,8 +171,9 @@ def _search(asked: Any) -> _Search:
 
 
 def _title(named: Named, family: str) -> str:
-    """Return the name of an object, which no recipe of its family has."""
-    if named.title in recipes.names(family):
+    """Return the name of an object, which no recipe of its family has but `vectors`, which is for arrays too."""
+    same = named.name is None and is_vectors(named.object)
+    if named.title in recipes.names(family) and not same:
         raise UsageError(
             f"'{named.title}' is the name of a recipe: give the object another ({{NAME: object}}, --method NAME=FILE)",
             code="name-taken",
