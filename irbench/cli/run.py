@@ -117,8 +117,7 @@ def run(options: RunOptions) -> None:
     """Evaluate retrievers on data sets; without options, the quick grid on scikit-learn's digits."""
     from irbench.experiments.plan import experiments
 
-    made = experiments(options.request(), _settings(options))
-    carry_out("run", made, options, tables=_tables(made))
+    carry_out("run", experiments(options.request(), _settings(options)), options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +244,8 @@ def certify(options: CertifyOptions) -> None:
 
 def _tables(experiments: "Sequence[Experiment]") -> tuple[str, ...]:
     """Return which tables show what was asked: of vectors, which indexes are compared on, times too."""
-    if not experiments or (first := experiments[0].benchmark).queries.vectors is None:
+    first = experiments[0].benchmark
+    if first.queries.vectors is None:
         return ("precision",)
     return ("precision" if first.nearest is None else "recall", "latency")
 
@@ -298,9 +298,9 @@ def carry_out(
     experiments: "Sequence[Experiment]",
     options: "RunOptions | AblateOptions",
     *,
-    tables: Sequence[str] = ("precision",),
+    tables: Sequence[str] = (),
 ) -> NoReturn:
-    """Run the cells that are due, print their tables, and exit with the worst of their exit codes."""
+    """Run the cells that are due, print `tables` or what suits the data, exit with the worst of their exit codes."""
     from irbench.cli.console import Console, conclude
     from irbench.experiments import grid
 
@@ -309,7 +309,8 @@ def carry_out(
     console = Console(estimating=options.dry_run)
     with interruptible():
         outcomes = grid.run(experiments, console, force=options.force, timeout=options.timeout, dry_run=options.dry_run)
-    if conclude(experiments, outcomes, tables=tables, as_json=options.as_json, estimates=console.estimates):
+    shown = tables or _tables(experiments)
+    if conclude(experiments, outcomes, tables=shown, as_json=options.as_json, estimates=console.estimates):
         for hint in hints(command, options, experiments):
             typer.echo(hint, err=True)
     raise typer.Exit(max((outcome.exit_code for outcome in outcomes.values()), default=0))
