@@ -48,6 +48,7 @@ def plug_in(tmp_path: Path) -> Callable:
 
 
 def cells(done) -> dict[str, str]:
+    assert done.stdout, done.stderr
     return {result["method"]: result["status"] for result in json.loads(done.stdout)["results"]}
 
 

@@ -62,7 +62,8 @@ def test_stored_cells_are_timed_together_and_nothing_else_changes(irbench: Calla
         for stored in (one, before[path]):
             for key in ("query_ms", "batched_ms", "queries_per_s", "session"):
                 stored["cost"].pop(key)
-            stored["environment"].pop("concurrent_load")
+            for key in ("concurrent_load", "timing_cores"):
+                stored["environment"].pop(key)
             stored.pop("sha256")
         assert one == before[path]
     shown = irbench("table", "--metric", "latency", "--shortened", "--format", "json").stdout
