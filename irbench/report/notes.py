@@ -29,6 +29,8 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _timed_apart(lines, columns)
     if any(column.key.endswith(("_ms", "_s")) for column in columns):
         yield from under_concurrent_load(results)
+        if wide := [result for result in results if result.on_more_cores]:
+            yield f"timed on more cores than the threads that are stated: {_cells(wide)}"
     if any(column.key == "train_s" for column in columns):
         yield from _trained_apart(results)
     for facts in dict.fromkeys(result.dataset for result in results):

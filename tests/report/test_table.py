@@ -176,6 +176,15 @@ def test_times_of_a_busy_machine_are_named():
     assert panel.notes == ("timings unreliable: other programs used the CPU; rerun on an idle machine",)
 
 
+def test_times_that_took_more_cores_than_is_said_are_named():
+    known = {"cpu": "x", "cores": 4, "threads": 1}
+    results = [result(environment=known | {"timing_cores": 1.0}),
+               result(method="irgen", search=None, environment=known | {"timing_cores": 3.0})]  # fmt: skip
+    said = "timed on more cores than the threads that are stated: irgen"
+    for metric, told in {"latency": True, "precision": False}.items():
+        assert any(said in panel.notes for panel in table(results, metric).panels) == told
+
+
 def test_a_remembered_training_brings_its_own_conditions():
     def trained(method, **conditions):
         cost = Cost(train_s=9.0, training=Conditions(**conditions))
