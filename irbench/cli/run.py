@@ -255,7 +255,7 @@ def _settings(options: "RunOptions | AblateOptions") -> "Settings":
     return replace(options.settings(options.results), name=options.name, ks=tuple(options.k or ()))
 
 
-_ONE_RUN = ("seed", "name", "force", "dry_run", "as_json", "timeout")  # options that say nothing of the next
+_ONE_RUN = ("seed", "force", "dry_run", "as_json", "timeout")  # options that say nothing of the next
 _MACHINE = ("device", "precision", "weights", "data", "work", "results", "on_bad_image")
 _QUERY = ("dataset", "overrides", "beam_size", "decode", "rerank", "scale", "crop", "protocol", *_MACHINE)
 

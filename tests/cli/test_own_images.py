@@ -94,12 +94,13 @@ def test_a_name_is_of_one_collection(irbench: Callable, photos: Path) -> None:
 
 
 def test_every_command_that_a_run_prints_can_be_carried_out(irbench: Callable, photos: Path) -> None:
-    done = irbench(*RUN, "./photos", "--work", "w", "--results", "r", "--set", "image_size=8", "--on-bad-image", "skip")
+    words = ("--work", "w", "--results", "r", "--set", "image_size=8", "--on-bad-image", "skip", "--name", "mine")
+    done = irbench(*RUN, "./photos", *words)
     commands = [shlex.split(words) for words in re.findall("^.*: irbench (.*)$", done.stderr, re.MULTILINE)]
     assert [words[0] for words in commands] == ["table", "report", "run", "query"]
     for words in commands:
         assert irbench(*words).returncode == 0, words
-    assert sorted(path.name for path in Path("r/photos").glob("*/seed*.json")) == [
+    assert sorted(path.name for path in Path("r/mine").glob("*/seed*.json")) == [
         "seed0.json",
         "seed1.json",
         "seed2.json",
