@@ -39,6 +39,7 @@ _METHODS = {
     "irgen-as-published": "#332288",
     "classify": "#7800D8",
     "imagenet": "#A8C078",
+    "vectors": "#0A520A",
 }
 _OTHERS = ("#882255", "#6A55C2", "#9C6B30")  # of other methods
 _IDENTIFIERS = {
