@@ -29,7 +29,6 @@ def report(
     refuse_none(folder, found)
     names, places = known_names(dataset or (), found, folder)
     chosen = [result for result in found if not names or name_of(result.dataset) in names]
-    artefacts = Artefacts(folder, work, data, places, to_show=True)
-    sizes = write(chosen, artefacts, hits.reader(folder), out, problems=problems)
+    sizes = write(chosen, Artefacts(folder, work, data, places), hits.reader(folder), out, problems=problems)
     typer.echo(f"{out / 'index.html'}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
     raise typer.Exit(1 if problems else 0)

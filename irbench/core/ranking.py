@@ -96,6 +96,13 @@ class Ranking:
         """Return the best `k` results of each query."""
         return Ranking(self.rows[:, :k], self.scores[:, :k])
 
+    def widened(self, k: int) -> "Ranking":
+        """Return at least `k` results of each query; those that were not given are missing."""
+        more = ((0, 0), (0, max(0, k - self.top_k)))
+        return Ranking(
+            np.pad(self.rows, more, constant_values=MISSING), np.pad(self.scores, more, constant_values=-np.inf)
+        )
+
     def without(self, own_rows: NDArray[np.int64]) -> "Ranking":
         """Remove the gallery row in `own_rows` [Q] from each query's results, at any rank; -1 removes none."""
         if len(own_rows) != len(self):

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -179,7 +180,10 @@ def _small_boxes(benchmark: Benchmark) -> Iterator[str]:
 
 
 def _collection(collection: Collection, benchmark: Benchmark) -> str:
-    """Return the SHA-256 of images, labels and published split: what tells a collection from others of its name."""
+    """Return the SHA-256 of images, labels, boxes and published split: what tells a collection from others of its name.
+
+    Boxes count whether or not images are cropped to them now: a collection has one name.
+    """
     known: dict[str, bytes] = {}
     for images in (benchmark.train, benchmark.gallery, benchmark.queries):
         known |= zip(images.ids, map(bytes, contents(images)), strict=True)
@@ -187,6 +191,9 @@ def _collection(collection: Collection, benchmark: Benchmark) -> str:
     for rows in (collection.split.train, collection.split.gallery, collection.split.queries):
         found.update(b"".join(known.get(collection.ids[row], b"") for row in rows.tolist()))
         found.update(np.ascontiguousarray(collection.labels[rows], "<i8").tobytes())
+    if collection.boxes is not None:
+        with suppress(DataError):  # what is wrong with boxes is told when images are cropped to them
+            found.update(np.ascontiguousarray(collection.boxes(), "<i4").tobytes())
     return found.hexdigest()
 
 

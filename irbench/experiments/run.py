@@ -304,8 +304,9 @@ class Experiment:
     def _search(self, retriever: Retriever) -> Ranking:
         """Rank the gallery for every query; the query image itself is excluded by its id, wherever it ranks."""
         depth, own_rows = self.benchmark.top_k, self.benchmark.own_rows
-        found = retriever.search(self.benchmark.queries, depth + int((own_rows >= 0).any()))
-        return as_ranking(found, retriever, len(own_rows)).without(own_rows).cut(depth)
+        asked = depth + int((own_rows >= 0).any())
+        found = as_ranking(retriever.search(self.benchmark.queries, asked), retriever, len(own_rows))
+        return found.widened(min(asked, len(self.benchmark.gallery))).without(own_rows).cut(depth)
 
     def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
         judged = retrieval.judgements(ranking, self.benchmark)

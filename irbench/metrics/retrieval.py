@@ -86,9 +86,7 @@ class Judged:
 
     def hits_in(self, k: int) -> NDArray[np.int32]:
         """Return the number of hits [Q'] among the first `k` results."""
-        if "counts" in vars(self):
-            return self.counts[:, min(k, self.top_k)]
-        return self.hits[:, :k].sum(axis=1, dtype=np.int32)  # of few K this is quicker than to count for all
+        return self.hits[:, :k].sum(axis=1, dtype=np.int32)
 
 
 def precision(judged: Judged, k: int) -> Values:

@@ -93,8 +93,8 @@ def _grid(dataset: str, comparisons: Sequence[Comparison]) -> object:
 
 
 def _moved(change: Change) -> str:
-    """Return percent and the change in points; "=" where the score of no query differs."""
-    if change.before == change.after and not change.worse and not change.better:
+    """Return percent and the change in points; "=" where it is known that the score of no query differs."""
+    if change.worse == change.better == 0:
         return f"{100 * change.after:.1f} ="
     return f"{100 * change.after:.1f} {100 * (change.after - change.before):+.2f}"
 

@@ -29,16 +29,9 @@ class Artefacts:
     work: Path
     data: Path
     own: tuple[tuple[str, str], ...] = ()  # names of data sets of one's own, and where their images are now
-    to_show: bool = False  # are benchmarks loaded for their images? Then one of vectors is an error
 
     def benchmark(self, result: Result) -> Benchmark:
         """Load the benchmark that the result was measured on; another one under its name is refused."""
-        benchmark = self._benchmark(result)
-        if self.to_show and benchmark.queries.vectors is not None:
-            raise DataError(f"{benchmark.name} has vectors and no images", code="needs-images")
-        return benchmark
-
-    def _benchmark(self, result: Result) -> Benchmark:
         facts = result.dataset
         benchmark = self._load(
             self._place(facts),
@@ -100,7 +93,7 @@ class Artefacts:
         except StoreError as error:
             reason = str(error)
         try:
-            return retrieval.judgements(self.ranking(result), self._benchmark(result))
+            return retrieval.judgements(self.ranking(result), self.benchmark(result))
         except IrbenchError as error:
             raise StoreError(f"{reason}; and its ranking: {error}", code="no-hits") from error
 

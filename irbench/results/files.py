@@ -2,8 +2,8 @@
 
 A file says which schema it follows. One from a newer irbench is refused by name, and never written over; one that is
 damaged is named, and the others are read all the same. Its last line, "sha256", is the hash of the text without that
-line: a digit that was changed by hand, by a merge or by a disk is no longer a result. Of thousands of files, hashing
-text and validating it as it stands takes a third of the time of writing it anew to do so.
+line: a digit that was changed by hand, by a merge or by a disk is no longer a result. The text is hashed and validated
+as it stands, and not written anew to do so, which counts where there are thousands of files.
 """
 
 import hashlib

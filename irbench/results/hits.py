@@ -60,7 +60,7 @@ def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
 def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
     """Return `of` for one folder, which reads each file once.
 
-    What metrics derive from hits is ten times as large as these; it is forgotten with the value that was returned.
+    What metrics derive from hits is larger than these; it is forgotten with the value that was returned.
     """
     known: dict[tuple[Path, str], Mapping[str, Judged]] = {}
 

@@ -153,3 +153,17 @@ def test_the_example_of_the_docs_runs_as_it_stands(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "precision@10" in done.stdout
     assert len(irbench.load_results("runs/results")) == 2
+
+
+class Narrow(Chance):
+    """Returns one result of each query, whatever is asked."""
+
+    def search(self, queries, k):
+        return super().search(queries, 1)
+
+
+def test_columns_that_a_ranking_does_not_have_are_missing_results(digits):
+    result = irbench.evaluate(Narrow(), digits, progress=False)
+    shares = {name: one.short for name, one in result.metrics.items() if name.startswith("precision@")}
+    assert shares.pop("precision@1") == 0
+    assert set(shares.values()) == {1.0}

@@ -78,6 +78,20 @@ def test_the_same_images_elsewhere_are_the_same_data_set(irbench: Callable, phot
     assert checked.returncode == 0, checked.stderr
 
 
+def test_lists_that_differ_in_boxes_are_two_data_sets(irbench: Callable, photos: Path) -> None:
+    ids = sorted(f"photos/{path.relative_to(photos)}" for path in photos.rglob("*.png"))
+    for folder, corner in (("one", 12), ("two", 20)):
+        Path(folder).mkdir()
+        rows = [f"../{id_},{Path(id_).parent.name},{split},0,0,{corner},{corner}" for id_ in ids
+                for split in (("query",) if "/5." in id_ else ("train", "gallery"))]  # fmt: skip
+        Path(folder, "list.csv").write_text("\n".join(["path,label,split,x1,y1,x2,y2", *rows]) + "\n")
+        assert irbench(*RUN, f"{folder}/list.csv", "--crop", "bbox").returncode == 0
+    assert irbench(*RUN, "one/list.csv").returncode == 0  # without boxes it is the same data set
+    found = sorted(path.parts[-3] for path in Path("runs/results").glob("*/*/seed0.json"))
+    assert found[:2] == ["list", "list"]
+    assert found[2].startswith("list-")
+
+
 def test_a_name_is_of_one_collection(irbench: Callable, photos: Path) -> None:
     assert irbench(*RUN, "./photos", "--name", "mine").returncode == 0
     assert irbench(*RUN, "./photos").returncode == 0

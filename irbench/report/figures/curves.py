@@ -64,8 +64,6 @@ class Scored:
     def curve(self, metric: str, ks: Sequence[int]) -> Curve:
         """Return the metric at each of `ks`, with its interval over classes and seeds."""
         names = [f"{metric}@{k}" for k in ks]
-        for one in self.judged:
-            _ = one.counts  # of many K it is quicker to count once for all
         values = np.array([[retrieval.per_query({"": one}, name) for one in self.judged] for name in names])  # [K,S,Q]
         mean = values.mean(axis=(1, 2))
         low, high = intervals(values, self.judged[0].classes) or (mean, mean)

@@ -184,10 +184,14 @@ def _telling(hits: NDArray[np.int32], most: int) -> list[int]:
 
 def _benchmark(panel: Panel, artefacts: Artefacts, notes: list[str]) -> Benchmark | None:
     try:
-        return artefacts.benchmark(panel.groups[0].results[0])
+        benchmark = artefacts.benchmark(panel.groups[0].results[0])
     except IrbenchError as error:
         notes.append(_NO_IMAGES if error.code == "not-found" else f"No images are shown: {error}")
         return None
+    if benchmark.queries.vectors is None:
+        return benchmark
+    notes.append("No images are shown: vectors were searched.")
+    return None
 
 
 def _contenders(panel: Panel, artefacts: Artefacts, notes: list[str]) -> list[Contender]:

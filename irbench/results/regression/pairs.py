@@ -1,6 +1,6 @@
 """The same cell in two folders of results, seed by seed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,10 +48,13 @@ def data_of(result: Result) -> tuple[object, ...]:
 def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:
     """Pair the cells of two folders, including those that only one of them has.
 
-    Images of one's own may have another name in each; those that both have go by the baseline's.
+    Images of one's own may have another name in each; those that both have go by the baseline's. Where the baseline has
+    them under several, each name is compared with itself, and any other with the first.
     """
     before = list(before)
-    names = {result.dataset.collection: result.dataset.name for result in before if result.dataset.collection}
+    names: dict[str, list[str]] = {}
+    for facts in (result.dataset for result in before):
+        names.setdefault(facts.collection or "", []).append(facts.name)
     old, new = _by_cell(before, names), _by_cell(after, names)
     return [
         Pair(dataset=dataset, cell=cell, before=old.get((dataset, cell), {}), after=new.get((dataset, cell), {}))
@@ -59,9 +62,11 @@ def pair_up(before: Iterable[Result], after: Iterable[Result]) -> list[Pair]:
     ]
 
 
-def _by_cell(results: Iterable[Result], names: Mapping[str, str]) -> dict[tuple[str, str], dict[int, Result]]:
+def _by_cell(results: Iterable[Result], names: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], dict[int, Result]]:
     found: dict[tuple[str, str], dict[int, Result]] = {}
     for result in results:
         facts = result.dataset
-        found.setdefault((names.get(facts.collection or "", facts.name), result.cell), {})[result.seed] = result
+        known = names.get(facts.collection, ()) if facts.collection else ()
+        name = facts.name if facts.name in known or not known else known[0]
+        found.setdefault((name, result.cell), {})[result.seed] = result
     return found

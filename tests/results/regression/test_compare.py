@@ -20,6 +20,7 @@ from irbench.report.regression import as_json, as_text
 from irbench.results import files
 from irbench.results.regression.compare import passes
 from irbench.results.regression.limits import Limits
+from irbench.results.regression.pairs import pair_up
 from irbench.results.schema import Conditions, Cost, QueryTimes, RecipeUsed
 from irbench.retrievers.searchers.linear import LinearSearcher
 
@@ -198,7 +199,21 @@ def test_without_single_queries_intervals_decide_and_it_is_said(folders):
     assert {cell: one.verdict for cell, one in found.items()} == {"a": "worse", "b": "undecided", "c": "same"}
     assert {change.p for change in found["a"].quality} == {None}
     assert "means and intervals only" in found["b"].notes[0]
-    assert "95 % confidence intervals do not overlap" in as_text(list(found.values()), Limits())
+    text = as_text(list(found.values()), Limits())
+    assert "95 % confidence intervals do not overlap" in text
+    assert " =" not in text  # that no query differs cannot be known
+
+
+def test_each_of_two_names_of_the_same_images_is_compared_with_itself():
+    mine = {name: replace(FACTS, name=name, collection="c" * 64) for name in "abx"}
+    before = [make(dataset=mine[name]) for name in "ab"]
+    pairs = pair_up(before, [make(dataset=mine[name]) for name in "ba"])
+    assert [(pair.dataset, pair.before[0].dataset.name, pair.after[0].dataset.name) for pair in pairs] == [
+        ("a", "a", "a"),
+        ("b", "b", "b"),
+    ]
+    (pair, _) = pair_up(before, [make(dataset=mine["x"])])
+    assert pair.after[0].dataset.name == "x"  # under another name, and compared all the same
 
 
 def with_times(ms: float, cpu: str = "x", load: float = 3.0, others: float | None = None):
