@@ -15,7 +15,8 @@ from irbench.experiments import grid as grids
 from irbench.experiments.executors import Outcome
 from irbench.experiments.objects import Named, is_vectors
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment, Settings
+from irbench.experiments.run import Experiment
+from irbench.experiments.settings import Settings
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Scores
 from irbench.results.schema import Result

@@ -20,7 +20,7 @@ from irbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from irbench.experiments.plan import Request
-    from irbench.experiments.run import Settings
+    from irbench.experiments.settings import Settings
 
 O = TypeVar("O")  # noqa: E741 -- the class of a command's options
 
@@ -108,7 +108,7 @@ class MachineOptions:
 
     def settings(self, results: Path) -> "Settings":
         """Return where and how cells are run."""
-        from irbench.experiments.run import Settings
+        from irbench.experiments.settings import Settings
 
         shared = {one.name: getattr(self, one.name) for one in fields(MachineOptions)}
         shared["weights"] = tuple(self.weights or ())

@@ -16,7 +16,8 @@ from irbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from irbench.experiments.plan import Request
-    from irbench.experiments.run import Experiment, Settings
+    from irbench.experiments.run import Experiment
+    from irbench.experiments.settings import Settings
 
 app = typer.Typer()
 Searches = Annotated[

@@ -43,7 +43,7 @@ class TimeOptions:
 def time_(options: TimeOptions) -> None:
     """Time the queries of stored cells together, round by round, so that rows compare; nothing is trained."""
     from irbench.experiments.retime import retime
-    from irbench.experiments.run import Settings
+    from irbench.experiments.settings import Settings
     from irbench.results.files import default_folder
 
     done = retime(

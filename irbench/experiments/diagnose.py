@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 
 from irbench.core.errors import Unavailable
-from irbench.experiments.run import Experiment, check_writable
+from irbench.experiments.run import Experiment
+from irbench.experiments.settings import check_writable
 from irbench.metrics import diagnostics
 from irbench.protocols import Trainable
 from irbench.runtime.machine import seed_everything, use_threads

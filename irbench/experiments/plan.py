@@ -17,7 +17,8 @@ from irbench.data import datasets
 from irbench.experiments.build import built_on, dataset_of, names_code_of_the_user
 from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of
 from irbench.experiments.processes import Ended, apart
-from irbench.experiments.run import Experiment, Settings
+from irbench.experiments.run import Experiment
+from irbench.experiments.settings import Settings
 from irbench.results import own
 
 SEARCHES = ("linear", "ivfpq", "scann", "spann")

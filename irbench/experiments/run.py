@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.description import Description
-from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError, check_choice, writing
+from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError
 from irbench.core.filestate import state_of
 from irbench.core.ranking import Ranking
 from irbench.data import datasets
@@ -27,6 +26,7 @@ from irbench.data.relevance import demand_positives
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
 from irbench.experiments.objects import MARKS, ObjectBuilder, Objects
+from irbench.experiments.settings import Settings
 from irbench.metrics import diagnostics, retrieval
 from irbench.metrics.retrieval import Scope
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
@@ -42,8 +42,6 @@ from irbench.runtime.code import code_digest
 from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, processor_name, significant
 from irbench.runtime.environment import environment, peak_memory, reset_peak_memory, resident_memory
 from irbench.runtime.machine import (
-    DEVICES,
-    PRECISIONS,
     Runtime,
     choose_device,
     choose_precision,
@@ -53,40 +51,7 @@ from irbench.runtime.machine import (
 )
 from irbench.runtime.timer import Timer
 
-_WEIGHTS = "*.safetensors"
 _NO_RECIPE = "### a Python object\n# no recipe stands behind this method\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Where and how cells are run; a plain value that can cross into another process."""
-
-    data: Path
-    work: Path
-    results: Path
-    device: str = "auto"
-    precision: str = "auto"
-    weights: tuple[Path, ...] = ()  # files, or folders of files, one for each backbone
-    on_bad_image: str = "fail"
-    name: str | None = None  # of a data set of one's own, in results …
-    ks: tuple[int, ...] = ()  # … and at which K its metrics are computed
-
-    def __post_init__(self) -> None:
-        check_choice("--device", self.device, DEVICES)
-        check_choice("--precision", self.precision, PRECISIONS)
-        check_choice("--on-bad-image", self.on_bad_image, ("fail", "skip"))
-        for path in self.weights:
-            if not path.exists():
-                raise UsageError(f"--weights {path}: no such file or folder", code="no-such-file")
-            if path.is_dir() and not any(path.glob(_WEIGHTS)):
-                raise UsageError(f"--weights {path}: this folder holds no {_WEIGHTS}", code="no-such-file")
-
-    @property
-    def weight_files(self) -> tuple[Path, ...]:
-        """The files of weights that were named, of a folder all that it holds."""
-        return tuple(
-            file for path in self.weights for file in (sorted(path.glob(_WEIGHTS)) if path.is_dir() else (path,))
-        )
 
 
 @dataclass(frozen=True)
@@ -433,13 +398,6 @@ def _plain(details: Mapping[str, object]) -> Facts:
         return cast("Facts", json.loads(json.dumps(dict(details), allow_nan=False, default=lambda value: value.item())))
     except (AttributeError, TypeError, ValueError) as error:
         raise ContractError(f"describe() has details that JSON cannot hold: {error}", code="bad-description") from error
-
-
-def check_writable(folder: Path, option: str) -> None:
-    """Find out, before anything is computed, whether `folder`, given by `option`, can be written."""
-    with writing(f"to {folder}", option):
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
 
 
 @lru_cache(maxsize=32)  # the cells of a grid share such files

@@ -17,7 +17,8 @@ from irbench.core.errors import StoreError
 from irbench.experiments import latency
 from irbench.experiments.executors import attempt, run_apart
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment, Settings
+from irbench.experiments.run import Experiment
+from irbench.experiments.settings import Settings
 from irbench.results import files
 from irbench.results.regression.cost import cost_changes
 from irbench.results.regression.limits import Limits

@@ -12,7 +12,8 @@ import pytest
 from irbench.experiments import latency
 from irbench.experiments.executors import attempt
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment, Settings, read_datasets_again
+from irbench.experiments.run import Experiment, read_datasets_again
+from irbench.experiments.settings import Settings
 from irbench.results import files
 
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}

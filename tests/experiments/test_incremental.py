@@ -10,7 +10,8 @@ from irbench.config.registry import SEARCHERS
 from irbench.core.cell import Cell
 from irbench.experiments.build import Builder
 from irbench.experiments.executors import attempt
-from irbench.experiments.run import Experiment, Settings
+from irbench.experiments.run import Experiment
+from irbench.experiments.settings import Settings
 from irbench.report.table import table
 from irbench.results.files import read
 from irbench.results.rankings import load_ranking

@@ -14,7 +14,8 @@ from toy_results import FACTS, Folders, draw, make
 from irbench.cli.main import main
 from irbench.core.description import Backbone
 from irbench.experiments.plan import Request, cells
-from irbench.experiments.run import Experiment, Settings
+from irbench.experiments.run import Experiment
+from irbench.experiments.settings import Settings
 from irbench.metrics.retrieval import Judged
 from irbench.report.regression import as_json, as_text
 from irbench.results import files

@@ -1,0 +1,49 @@
+"""Where and how cells are run, checked before anything is computed."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from irbench.core.errors import UsageError, check_choice, writing
+from irbench.runtime.machine import DEVICES, PRECISIONS
+
+_WEIGHTS = "*.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where and how cells are run; a plain value that can cross into another process."""
+
+    data: Path
+    work: Path
+    results: Path
+    device: str = "auto"
+    precision: str = "auto"
+    weights: tuple[Path, ...] = ()  # files, or folders of files, one for each backbone
+    on_bad_image: str = "fail"
+    name: str | None = None  # of a data set of one's own, in results …
+    ks: tuple[int, ...] = ()  # … and at which K its metrics are computed
+
+    def __post_init__(self) -> None:
+        check_choice("--device", self.device, DEVICES)
+        check_choice("--precision", self.precision, PRECISIONS)
+        check_choice("--on-bad-image", self.on_bad_image, ("fail", "skip"))
+        for path in self.weights:
+            if not path.exists():
+                raise UsageError(f"--weights {path}: no such file or folder", code="no-such-file")
+            if path.is_dir() and not any(path.glob(_WEIGHTS)):
+                raise UsageError(f"--weights {path}: this folder holds no {_WEIGHTS}", code="no-such-file")
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        """The files of weights that were named, of a folder all that it holds."""
+        return tuple(
+            file for path in self.weights for file in (sorted(path.glob(_WEIGHTS)) if path.is_dir() else (path,))
+        )
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Find out, before anything is computed, whether `folder`, given by `option`, can be written."""
+    with writing(f"to {folder}", option):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
