@@ -1,5 +1,6 @@
 """`irbench plot`: figures of stored results."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,13 @@ app = typer.Typer()
 _KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "retrieved")
 
 
-@app.command()
-def plot(
-    kind: Annotated[str, typer.Argument(help=", ".join(_KINDS) + ".", autocompletion=o.one_of(*_KINDS))],
-    out: Annotated[Path, typer.Option("--out", help="File to write: .svg, .png or .pdf.", show_default=False)],
-    dataset: o.Datasets = None,
+@dataclass(frozen=True, kw_only=True)
+class PlotOptions:
+    """The options of `irbench plot`."""
+
+    kind: Annotated[str, typer.Argument(help=", ".join(_KINDS) + ".", autocompletion=o.one_of(*_KINDS))]
+    out: Annotated[Path, typer.Option("--out", help="File to write: .svg, .png or .pdf.", show_default=False)]
+    dataset: o.Datasets = None
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,11 +29,11 @@ def plot(
             help="Cells to draw: irgen, ft-clip, ft-clip+scann, irgen@hkm, 'irgen@*'.",
             autocompletion=o.names_of("methods"),
         ),
-    ] = None,
-    seed: o.Seeds = None,
+    ] = None
+    seed: o.Seeds = None
     k: Annotated[
         int | None, typer.Option("-k", min=1, help="K of precision and pareto; results per query of retrieved.")
-    ] = None,
+    ] = None
     by: Annotated[
         str | None,
         typer.Option(
@@ -38,35 +41,39 @@ def plot(
             help="throughput or latency: batches, or one query at a time.",
             autocompletion=o.one_of("throughput", "latency"),
         ),
-    ] = None,
+    ] = None
     query: Annotated[
         list[int] | None, typer.Option("--query", min=0, help="Row of a query to show (retrieved); repeatable.")
-    ] = None,
-    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Also the paper's numbers.")] = True,
-    results: o.ResultsOut = None,
-    data: o.Data = Path("data"),
-    work: o.Work = Path("runs/work"),
-) -> None:
+    ] = None
+    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Also the paper's numbers.")] = True
+    results: o.ResultsOut = None
+    data: o.Data = Path("data")
+    work: o.Work = Path("runs/work")
+
+
+@app.command()
+@o.command(PlotOptions)
+def plot(options: PlotOptions) -> None:
     """Draw stored results: curves, times by component, quality against speed, or retrieved images."""
     from irbench.report.figures import FigureOptions, check_format, draw, save
     from irbench.results.artefacts import Artefacts
 
-    check_choice("kind of figure", kind, _KINDS)
-    check_format(out)
-    folder, found, problems = read_results(results)
-    names, places = known_names(dataset or (), found, folder)
-    options = FigureOptions(
+    check_choice("kind of figure", options.kind, _KINDS)
+    check_format(options.out)
+    folder, found, problems = read_results(options.results)
+    names, places = known_names(options.dataset or (), found, folder)
+    shown = FigureOptions(
         datasets=names,
-        methods=tuple(method or ()),
-        seeds=tuple(seed or ()),
-        queries=tuple(query or ()),
-        k=k,
-        by=by,
-        paper=paper,
+        methods=tuple(options.method or ()),
+        seeds=tuple(options.seed or ()),
+        queries=tuple(options.query or ()),
+        k=options.k,
+        by=options.by,
+        paper=options.paper,
     )
-    figure = draw(kind, found, Artefacts(folder, work, data, places), options)
-    save(figure, out)
-    typer.echo(out)
+    figure = draw(options.kind, found, Artefacts(folder, options.work, options.data, places), shown)
+    save(figure, options.out)
+    typer.echo(options.out)
     for note in figure.notes:
         typer.echo(f"  {note}", err=True)
     raise typer.Exit(1 if problems else 0)

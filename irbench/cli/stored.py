@@ -1,14 +1,17 @@
 """The commands that exchange rankings with other programs: export and import."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irbench.cli import options as o
 from irbench.cli.read import chosen
 from irbench.core.errors import UsageError, check_choice
+
+if TYPE_CHECKING:
+    from irbench.core.benchmark import Benchmark
 
 app = typer.Typer()
 
@@ -46,70 +49,91 @@ def export_(
     raise typer.Exit(1 if problems or done.problems else 0)
 
 
-@app.command("import")
-def import_(
-    run: Annotated[Path, typer.Argument(help="Run file: TREC, or .csv, .parquet with query_id, doc_id, score.")],
-    method: Annotated[str, typer.Option("--method", "-m", help="Name for its method.", show_default=False)],
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions:
+    """The options of `irbench import`."""
+
+    run: Annotated[Path, typer.Argument(help="Run file: TREC, or .csv, .parquet with query_id, doc_id, score.")]
+    method: Annotated[str, typer.Option("--method", "-m", help="Name for its method.", show_default=False)]
     dataset: Annotated[
         str,
         typer.Option(
             "--dataset", "-d", help="Data set whose queries it is about.", autocompletion=o.names_of("datasets")
         ),
-    ],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0,
+    ]
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the method.")] = 0
     format: Annotated[
         str,
         typer.Option(
             "--format", help="auto, trec, csv or parquet.", autocompletion=o.one_of("auto", "trec", "csv", "parquet")
         ),
-    ] = "auto",
-    crop: o.Crop = "none",
-    protocol: o.Protocol = "closed-set",
-    on_bad_image: o.OnBadImage = "fail",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the result of another run file under this name.")
-    ] = False,
-    data: o.Data = Path("data"),
-    work: o.Work = Path("runs/work"),
-    results: o.ResultsIn = Path("runs/results"),
-) -> None:
+    ] = "auto"
+    crop: o.Crop = "none"
+    protocol: o.Protocol = "closed-set"
+    on_bad_image: o.OnBadImage = "fail"
+    force: Annotated[bool, typer.Option("--force", help="Replace the result of another run file under this name.")] = (
+        False
+    )
+    data: o.Data = Path("data")
+    work: o.Work = Path("runs/work")
+    results: o.ResultsIn = Path("runs/results")
+
+
+@app.command("import")
+@o.command(ImportOptions)
+def import_(options: ImportOptions) -> None:
     """Score a run file of another program; its method then appears in the same tables."""
     from irbench.core.cell import Cell
-    from irbench.data import datasets
-    from irbench.data.pixels import drop_unreadable
-    from irbench.results import own
     from irbench.results.trec.foreign import import_run
-    from irbench.runtime.cache import Store
 
-    check_choice("--on-bad-image", on_bad_image, ("fail", "skip"))
-    benchmark = datasets.load(
-        own.located(dataset, results),
-        data=data,
-        crop=crop,
-        protocol=protocol,
-        files_must_exist=False,
-        store=Store(work),
-    )
-    left_out: dict[str, list[str]] = {}
-    if on_bad_image == "skip":
-        benchmark, left_out = drop_unreadable(benchmark, Store(work))
-    if benchmark.collection is not None:
-        benchmark = replace(benchmark, name=own.name_of(benchmark, results))
+    check_choice("--on-bad-image", options.on_bad_image, ("fail", "skip"))
+    benchmark, left_out = _asked(options)
     cell = Cell(
-        method=method,
+        method=options.method,
         dataset=benchmark.name,
         scale="unknown",
         default_scale="unknown",
-        seed=seed,
-        crop=crop,
-        protocol=protocol,
+        seed=options.seed,
+        crop=options.crop,
+        protocol=options.protocol,
         origin="imported",
     )
-    skipped = {id_ for ids in left_out.values() for id_ in ids}
-    done = import_run(run, benchmark, cell, format=format, work=work, root=results, left_out=skipped, force=force)
+    done = import_run(
+        options.run,
+        benchmark,
+        cell,
+        format=options.format,
+        work=options.work,
+        root=options.results,
+        left_out=left_out,
+        force=options.force,
+    )
     for note in done.notes:
         typer.echo(note, err=True)
     shown = {name: one.mean for name, one in done.result.metrics.items() if name.startswith(("precision@", "map@"))}
     means = ", ".join(f"{name} {100 * mean:.1f}" for name, mean in shown.items() if mean is not None)
-    typer.echo(f"{done.result.cell} on {benchmark.name}, seed {seed}: {means}", err=True)
+    typer.echo(f"{done.result.cell} on {benchmark.name}, seed {options.seed}: {means}", err=True)
     typer.echo(done.path)
+
+
+def _asked(options: ImportOptions) -> "tuple[Benchmark, set[str]]":
+    """Return the benchmark that a run file is about, and the ids of the unreadable images that it is without."""
+    from irbench.data import datasets
+    from irbench.data.pixels import drop_unreadable
+    from irbench.results import own
+    from irbench.runtime.cache import Store
+
+    benchmark = datasets.load(
+        own.located(options.dataset, options.results),
+        data=options.data,
+        crop=options.crop,
+        protocol=options.protocol,
+        files_must_exist=False,
+        store=Store(options.work),
+    )
+    left_out: dict[str, list[str]] = {}
+    if options.on_bad_image == "skip":
+        benchmark, left_out = drop_unreadable(benchmark, Store(options.work))
+    if benchmark.collection is not None:
+        benchmark = replace(benchmark, name=own.name_of(benchmark, options.results))
+    return benchmark, {id_ for ids in left_out.values() for id_ in ids}

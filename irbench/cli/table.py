@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,7 +27,10 @@ def _metrics() -> list[str]:
     return [*METRICS, *COSTS]
 
 
-def table(
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """The options of `irbench table`."""
+
     metric: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +38,7 @@ def table(
             "footprint.",
             autocompletion=_metrics,
         ),
-    ] = None,
+    ] = None
     table: Annotated[
         str | None,
         typer.Option(
@@ -42,44 +46,47 @@ def table(
             help="The paper's table 1 to 6, or all: its rows, published and measured.",
             autocompletion=o.one_of("1", "2", "3", "4", "5", "6", "all"),
         ),
-    ] = None,
-    dataset: o.Datasets = None,
+    ] = None
+    dataset: o.Datasets = None
     format: Annotated[
         str,
         typer.Option(
             help="text, markdown, latex, csv or json.",
             autocompletion=o.one_of("text", "markdown", "latex", "csv", "json"),
         ),
-    ] = "text",
-    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Also the paper's numbers.")] = True,
+    ] = "text"
+    paper: Annotated[bool, typer.Option("--paper/--no-paper", help="Also the paper's numbers.")] = True
     shortened: Annotated[
         bool, typer.Option("--shortened", help="Also shortened runs (partial evaluation or training).")
-    ] = False,
+    ] = False
     mix: Annotated[
         bool, typer.Option("--mix", help="Rows of different protocols, crops and images in one panel, marked.")
-    ] = False,
-    results: o.ResultsOut = None,
-) -> None:
+    ] = False
+    results: o.ResultsOut = None
+
+
+@o.command(TableOptions)
+def table(options: TableOptions) -> None:
     """Print a table of stored results, by metric, or row by row as in the paper."""
     from irbench.report.render import FORMATS, render
     from irbench.report.table import table as by_metric
     from irbench.results import hits
 
-    check_choice("--format", format, FORMATS)
-    if table is not None and (metric or mix or not paper):
+    check_choice("--format", options.format, FORMATS)
+    if options.table is not None and (options.metric or options.mix or not options.paper):
         raise UsageError(
             "--table is about the paper's own rows: leave out --metric, --mix and --no-paper", code="unused-option"
         )
-    folder, found, problems = read_results(results)
-    datasets, judge = known_names(dataset or (), found, folder)[0], hits.reader(folder)
-    if table is not None:
-        made = _numbered(table, found, datasets, judge, include_shortened=shortened)
+    folder, found, problems = read_results(options.results)
+    datasets, judge = known_names(options.dataset or (), found, folder)[0], hits.reader(folder)
+    if options.table is not None:
+        made = _numbered(options.table, found, datasets, judge, include_shortened=options.shortened)
     else:
-        view = {"paper": paper, "include_shortened": shortened, "mix": mix}
-        made = [by_metric(found, metric or "precision", datasets=datasets, judge=judge, **view)]
+        view = {"paper": options.paper, "include_shortened": options.shortened, "mix": options.mix}
+        made = [by_metric(found, options.metric or "precision", datasets=datasets, judge=judge, **view)]
     refuse_none(folder, found)
     width = shutil.get_terminal_size((110, 24)).columns
-    typer.echo(render(made, format, width=width, color=sys.stdout.isatty()), nl=False)
+    typer.echo(render(made, options.format, width=width, color=sys.stdout.isatty()), nl=False)
     raise typer.Exit(1 if problems else 0)
 
 
