@@ -5,12 +5,12 @@ that of its folder or list; where results of other images have that name, it end
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
-from irbench.core.errors import UsageError
+from irbench.core.errors import IrbenchError, UsageError
 from irbench.core.names import checked_name
 from irbench.data import datasets
 from irbench.results import files
@@ -68,7 +68,8 @@ def located(dataset: str, root: Path) -> str:
 def named(wanted: Iterable[str], results: Sequence[Result], root: Path) -> dict[str, str | None]:
     """Return the names in these results of the wanted data sets, each with the path that was given for it, if any.
 
-    A path stands for the results about what is there, and for those about a folder or list of its name.
+    A path stands for the results about the images that are there now, wherever they were and whatever their name; where
+    they cannot be read, for those about a folder or list of its name; and never for a data set of irbench.
     """
     known = {result.dataset.name: result.dataset for result in results}
     found: dict[str, str | None] = {}
@@ -77,8 +78,20 @@ def named(wanted: Iterable[str], results: Sequence[Result], root: Path) -> dict[
             found[one if one in known else datasets.find(one).name] = None
             continue
         there = [name for name, facts in known.items() if place_of(facts, root) == Path(one).resolve()]
-        found |= dict.fromkeys(there or [datasets.find(one).name], one)
+        found |= dict.fromkeys(there or _with_images_of(one, known) or [one], one)
     return found
+
+
+def _with_images_of(path: str, known: Mapping[str, Dataset]) -> list[str]:
+    """Return the names of data sets of one's own that have the images at a path; where it is gone, its own name."""
+    own = {name: facts.collection for name, facts in known.items() if facts.collection is not None}
+    if not own:
+        return []
+    try:
+        here = datasets.load(path).collection
+    except IrbenchError:
+        return [name for name in (datasets.find(path).name,) if name in own]
+    return [name for name, collection in own.items() if collection == here]
 
 
 def _stored(root: Path) -> list[Dataset]:

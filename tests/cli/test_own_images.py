@@ -142,6 +142,20 @@ def test_a_data_set_of_ones_own_is_found_by_its_name(irbench: Callable, photos: 
         assert "not at hand" in gone.stderr
 
 
+def test_a_path_means_the_images_that_are_there(irbench: Callable, photos: Path) -> None:
+    assert irbench(*RUN, "./photos").returncode == 0
+    assert irbench("run", "--method", "pixels+linear", "--dataset", "digits", "--max-queries", "50").returncode == 0
+    photos.rename("digits")  # as a data set of irbench that has results too
+    assert "digits" in irbench("table", "--shortened", "--dataset", "digits").stdout
+    for reader in ("table", "report --out site", "export --out trec"):
+        done = irbench(*reader.split(), "--dataset", "./digits")
+        assert done.returncode == 0, done.stderr
+    shown = json.loads(irbench("table", "--dataset", "./digits", "--format", "json").stdout)
+    assert {panel["dataset"] for panel in shown["panels"]} == {"photos"}
+    (Path("digits") / "class0/0.png").unlink()  # other images, of which there is no result
+    assert "photos" not in irbench("table", "--dataset", "./digits").stdout
+
+
 def test_what_was_left_out_is_left_out_of_what_is_exported_and_imported(irbench: Callable, photos: Path) -> None:
     for broken in ("class0/2.png", "class1/0.png"):  # a query, and an image of the gallery
         (photos / broken).write_bytes((photos / broken).read_bytes()[:200])
