@@ -85,7 +85,7 @@ def load_results(folder: str | Path | None = None) -> Results:
     if not root.is_dir():
         raise StoreError(f"{root}: no such folder of results", code="no-such-folder")
     found, problems = read_all(root)
-    return Results(found, root, problems)
+    return Results(found, root, [*problems, *hits.damaged(found, root)])
 
 
 _Column = Callable[[Any], Any]

@@ -85,17 +85,14 @@ def of(result: Result, root: Path) -> Mapping[str, Judged]:
 
 
 def damaged(results: Iterable[Result], root: Path) -> Iterator[str]:
-    """Yield which stored hits of these results are there but are not what was stored."""
+    """Yield which hits of these results are missing or are not what was stored: their scores are not proved."""
     for result in results:
         if result.hits is None:
             continue
-        path = result.path(root).parent / result.hits.file
-        if not path.exists():
-            continue  # a result may travel without its hits, which tables and checks then report
         try:
-            read_stored(path, result.hits.sha256, _PLACE)
+            read_stored(result.path(root).parent / result.hits.file, result.hits.sha256, _PLACE)
         except StoreError as error:
-            yield str(error)
+            yield f"{error} (irbench rescore makes it again where the ranking is kept)"
 
 
 def _pack(judged: Judged) -> _Arrays:

@@ -11,7 +11,7 @@ from irbench.config import recipes
 from irbench.core.errors import StoreError
 from irbench.metrics import own
 from irbench.metrics.retrieval import METRICS, NEAREST, Judged, Metric, Scope
-from irbench.results import files, scoring
+from irbench.results import files, hits, scoring
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
 from irbench.runtime.code import code_digest
@@ -73,12 +73,30 @@ def rescore(results: Iterable[Result], judge: Judge, *, force: bool = False) -> 
 
 
 def rescore_folder(artefacts: Artefacts, *, force: bool = False) -> Rescored:
-    """Rescore the results of a folder and write those that changed; what cannot be read is a problem too."""
+    """Rescore the results of a folder and write those that changed; what cannot be read is a problem too.
+
+    Hits that are missing or damaged are made again where the ranking is kept.
+    """
     found, unreadable = files.read_all(artefacts.results)
-    done = rescore(found, artefacts.judged, force=force)
+    done = rescore([_with_hits(result, artefacts) for result in found], artefacts.judged, force=force)
     for result in done.changed:
         files.write(result, artefacts.results)
-    return replace(done, problems=(*unreadable, *done.problems))
+    lost = hits.damaged(done.results, artefacts.results)
+    return replace(done, problems=(*unreadable, *lost, *done.problems))
+
+
+def _with_hits(result: Result, artefacts: Artefacts) -> Result:
+    """Return the result after making its hits again where these are missing or damaged and its ranking is kept."""
+    if not any(hits.damaged([result], artefacts.results)):
+        return result
+    try:
+        stored = hits.save(artefacts.judged(result), result.path(artefacts.results).parent, seed=result.seed)
+    except StoreError:
+        return result
+    if stored != result.hits:
+        result = replace(result, hits=stored)
+        files.write(result, artefacts.results)
+    return result
 
 
 def _scope(result: Result, judged: Mapping[str, Judged]) -> Scope:

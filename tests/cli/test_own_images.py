@@ -197,8 +197,16 @@ def test_hits_of_which_a_bit_was_turned_are_named(irbench: Callable, photos: Pat
         done = irbench(*command.split())
         assert done.returncode == 1
         assert hits.name in done.stderr
-    hits.unlink()  # a result may travel without them
+    hits.unlink()
+    done = irbench("table")
+    assert (done.returncode, hits.name in done.stderr) == (1, True)
+    assert irbench("rescore").returncode == 0  # makes them again, from the ranking
+    assert hits.read_bytes() == Path("baseline", *hits.parts[2:]).read_bytes()
     assert irbench("table").returncode == 0
+    shutil.rmtree("runs/work")
+    hits.unlink()
+    done = irbench("rescore")
+    assert (done.returncode, hits.name in done.stderr) == (1, True)
 
 
 def test_metrics_at_any_k(irbench: Callable, photos: Path) -> None:
