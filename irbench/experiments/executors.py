@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irbench.core.errors import (
+    ContractError,
     FileRaisedError,
     IrbenchError,
     MissingWeights,
@@ -103,7 +104,8 @@ def attempt(experiment: Experiment) -> Outcome:
     except Unavailable as error:
         return _record(experiment, "skipped", str(error), exit_code=2 if isinstance(error, MissingWeights) else 0)
     except IrbenchError as error:
-        return _record(experiment, "failed", str(error), exit_code=2)
+        # the request was sound where a plug-in broke its contract
+        return _record(experiment, "failed", str(error), exit_code=1 if isinstance(error, ContractError) else 2)
     except Exception as error:  # a bug of irbench or of a plug-in: the grid goes on, the traceback is stored
         if is_out_of_memory(error):
             return _record(experiment, "out_of_memory", str(error).partition("\n")[0], exit_code=1)

@@ -70,6 +70,11 @@ def processor_name() -> str:
     return field_of(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
 
 
+def processor_flags() -> frozenset[str]:
+    """Return the instruction sets of the processor by Linux's names, such as "avx2"; empty on other systems."""
+    return frozenset(field_of(Path("/proc/cpuinfo"), "flags").split())
+
+
 def field_of(path: Path, field: str) -> str:
     """Return the first value of `field` in a file of /proc; empty where the system has no such file."""
     try:

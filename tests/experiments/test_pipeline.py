@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from engines import SPANN_RUNS
 
 from irbench.data import datasets
 from irbench.metrics import retrieval
@@ -32,6 +33,8 @@ def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Cal
     assert done.returncode == 0, done.stderr
     found = stored(tmp_path)
     assert sorted(found) == sorted(QUICK)
+    skipped = [] if SPANN_RUNS else [found.pop("ft-clip+spann")]
+    assert [result.status for result in skipped] == ["skipped"] * len(skipped)
     assert {result.status for result in found.values()} == {"ok"}
 
     def mean(cell: str, metric: str) -> float:
@@ -49,13 +52,15 @@ def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Cal
     short = {cell for cell, result in found.items() if any(one.short for one in result.metrics.values())}
     assert short <= {"ft-clip+ivfpq"}  # whose five cells hold fewer than 100 images for some queries
     assert mean("ft-clip+linear", "precision@30") >= mean("pixels+linear", "precision@30") + 0.08
-    for search in ("scann", "spann"):
+    for search in ("scann", "spann") if SPANN_RUNS else ("scann",):
         assert mean(f"ft-clip+{search}", "precision@1") >= mean("ft-clip+linear", "precision@1") - 0.01
 
-    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    tried_again = {result.path(tmp_path / "runs" / "results") for result in skipped}
+    kept = (path for path in (tmp_path / "runs").rglob("*") if path.is_file() and path not in tried_again)
+    before = {path: path.read_bytes() for path in kept}
     start = time.monotonic()
     again = irbench("run")
-    assert "7 cells stored already" in again.stderr
+    assert f"{len(found)} cells stored already" in again.stderr
     assert again.stdout == done.stdout
     assert time.monotonic() - start < 30
     assert {path: path.read_bytes() for path in before} == before

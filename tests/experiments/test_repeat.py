@@ -9,10 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from engines import SPANN_RUNS
 
 from irbench.results.files import read_all
 
-REPEATED = ["ft-clip+scann", "ft-clip+spann", "irgen"]  # whatever draws random numbers
+REPEATED = [
+    "ft-clip+scann",
+    *(["ft-clip+spann"] if SPANN_RUNS else ["ft-clip+ivfpq"]),
+    "irgen",
+]  # whatever draws random numbers
 
 
 @pytest.mark.slow

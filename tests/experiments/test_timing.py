@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engines import needs_spann
 
 from irbench.experiments.timing import Reference, Round
 from irbench.report.lines import Line
@@ -83,8 +84,8 @@ def test_a_cell_that_has_changed_since_is_named_and_not_timed(irbench: Callable,
     assert irbench("time", "-m", "nothing").returncode == 2
 
 
+@needs_spann
 def test_an_index_leaves_torch_its_threads(irbench: Callable, tmp_path: Path):
-    pytest.importorskip("sptag")
     assert irbench("run", "-m", "pixels+spann", "--max-queries", "5").returncode == 0
     (path,) = (tmp_path / "runs" / "results").rglob("seed0.json")
     assert json.loads(path.read_text())["environment"]["threads"] == 1

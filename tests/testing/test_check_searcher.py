@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import needs_spann
 
 from irbench.config.registry import SEARCHERS
 from irbench.core.description import Description
@@ -16,7 +17,14 @@ from irbench.runtime.machine import Runtime
 from irbench.testing import Contract, check_searcher, searcher_contracts
 
 
-@pytest.mark.parametrize("contract", [contract for name in SEARCHERS for contract in searcher_contracts(name)], ids=str)
+@pytest.mark.parametrize(
+    "contract",
+    [
+        pytest.param(contract, id=str(contract), marks=needs_spann if name == "spann" else ())
+        for name in SEARCHERS
+        for contract in searcher_contracts(name)
+    ],
+)
 def test_registered_searchers_keep(contract: Contract) -> None:
     contract()
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from irbench.core.errors import IrbenchError, MissingLibrary, is_out_of_memory
 from irbench.retrievers.searchers._quiet import STDOUT, silenced
+from irbench.runtime.conditions import processor_flags, processor_name
 
 Sections = dict[str, dict[str, str]]  # the engine's parameters by its own names: section, name, value
 
@@ -61,6 +62,10 @@ def library() -> ctypes.CDLL:
     spec = find_spec("sptag")  # does not import it
     if spec is None or spec.origin is None:
         raise MissingLibrary("SPANN needs the package sptag (Linux on x86-64): pip install sptag")
+    if lacking := sorted(_INSTRUCTIONS - processor_flags()):
+        raise MissingLibrary(
+            f"SPANN's engine is compiled for processors with AVX-512; {processor_name()} has no {', '.join(lacking)}"
+        )
     folder = Path(spec.origin).parent
     try:
         with silenced(STDOUT):
@@ -77,6 +82,7 @@ def library() -> ctypes.CDLL:
 
 
 _SYSTEM_PACKAGES = "libnuma1 libgomp1 libzstd1"
+_INSTRUCTIONS = {"avx512f", "avx512vl", "avx512bw", "avx512dq"}  # used without asking: SIGILL on other processors
 
 
 def build(vectors: NDArray[np.float32], sections: Sections, *, seed: int, folder: Path) -> None:

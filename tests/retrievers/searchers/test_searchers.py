@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import searchers
 from raising import raises
 from sklearn.datasets import load_digits
 
@@ -35,7 +36,7 @@ def test_a_missing_library_is_named_with_its_install_line(
 
 
 @pytest.mark.parametrize("exponent", [-40, -14, -4, 8, 45])
-@pytest.mark.parametrize("name", LIBRARY)
+@pytest.mark.parametrize("name", searchers(LIBRARY))
 def test_the_unit_of_the_vectors_does_not_matter(name: str, exponent: int, runtime: Runtime) -> None:
     pixels, _ = load_digits(return_X_y=True)
     found = []
@@ -47,7 +48,7 @@ def test_the_unit_of_the_vectors_does_not_matter(name: str, exponent: int, runti
     assert np.array_equal(found[0].scores * np.float32(4.0**exponent), found[1].scores)
 
 
-@pytest.mark.parametrize("rival", ["scann", "spann"])
+@pytest.mark.parametrize("rival", searchers(["scann", "spann"]))
 def test_digits_lose_at_most_a_hundredth_of_precision(rival: str, runtime: Runtime) -> None:
     pixels, labels = load_digits(return_X_y=True)
     gallery, queries = Embeddings(pixels[::2]), Embeddings(pixels[1::2])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import needs_spann
 from raising import raises
 
 from irbench.config import recipes
@@ -22,6 +23,7 @@ def make(runtime: Runtime, **changes: Any) -> Any:
     return SpannSearcher(config, runtime)
 
 
+@needs_spann
 def test_reading_every_list_equals_exact_search(runtime: Runtime) -> None:
     gallery, queries = toys.vectors(2000, seed=1), toys.vectors(60, seed=2)
     searcher = make(runtime, search_heads=2000, max_check=100_000, posting_vectors=2000)
@@ -33,6 +35,7 @@ def test_reading_every_list_equals_exact_search(runtime: Runtime) -> None:
     np.testing.assert_allclose(-found.scores, distances, rtol=1e-4)
 
 
+@needs_spann
 def test_a_gallery_with_few_distinct_vectors_is_scanned(runtime: Runtime) -> None:
     searcher = make(runtime)
     searcher.build(Embeddings(np.full((400, 8), 0.1, np.float32)))
@@ -47,10 +50,21 @@ def test_an_engine_that_does_not_load_is_named_with_its_system_packages(
     (tmp_path / "libSPTAGLib.so").write_text("not a library")
     spec = spec_from_file_location("sptag", tmp_path / "__init__.py")
     monkeypatch.setattr(_sptag, "find_spec", lambda _: spec)
+    monkeypatch.setattr(_sptag, "processor_flags", lambda: _sptag._INSTRUCTIONS)
     with raises(MissingLibrary, "missing-library", "libnuma1"):
         _sptag.library.__wrapped__()
 
 
+def test_a_processor_without_the_instructions_of_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from irbench.retrievers.searchers import _sptag
+
+    monkeypatch.setattr(_sptag, "find_spec", lambda _: spec_from_file_location("sptag", "__init__.py"))
+    monkeypatch.setattr(_sptag, "processor_flags", lambda: _sptag._INSTRUCTIONS - {"avx512vl"})
+    with raises(MissingLibrary, "missing-library", "avx512vl"):
+        _sptag.library.__wrapped__()
+
+
+@needs_spann
 def test_spann_removes_its_folder(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     searcher = make(runtime)
@@ -65,6 +79,7 @@ def test_spann_removes_its_folder(runtime: Runtime, tmp_path: Path, monkeypatch:
     assert not folder.exists()
 
 
+@needs_spann
 def test_spann_keeps_quiet(runtime: Runtime, capfd: pytest.CaptureFixture[str]) -> None:
     searcher = make(runtime)
     searcher.build(Embeddings(toys.vectors(400, seed=1)))
@@ -72,6 +87,7 @@ def test_spann_keeps_quiet(runtime: Runtime, capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().out == ""
 
 
+@needs_spann
 def test_spann_reports_an_engine_that_dies(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("irbench.retrievers.searchers.spann._FEWEST", 1)  # ten vectors crash the engine
     with raises(IrbenchError, "engine-failed", 10, 8):
