@@ -83,6 +83,8 @@ def precision_at(selection: Selection, artefacts: Artefacts, *, k: int | None, p
 
     Dotted: the upper bound, the mean of min(n, K)/K.
     """
+    if k is not None and k < 2:
+        raise UsageError(f"-k {k}: a curve over K needs a larger one; irbench table shows one K", code="bad-value")
 
     def draw(axes: Axes, panel: Panel, scored: Sequence[Scored]) -> None:
         _draw_precision_at(axes, scored, k)

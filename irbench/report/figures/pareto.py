@@ -201,7 +201,8 @@ def _limit(axes: Axes, points: Sequence[Point], front: Sequence[Point], by: str)
 
 def _label(axes: Axes, panel: Panel, front: Sequence[Point], lines: Sequence[Line]) -> None:
     """Name the points of the front beside them, off the lines."""
-    labels = [(point.speed[0], point.quality[0], _text(panel, point) or point.group.name) for point in front]
+    names = [", ".join(filter(None, (point.group.name, _text(panel, point)))) for point in front]
+    labels = [(point.speed[0], point.quality[0], name) for point, name in zip(front, names, strict=True)]
     place_labels(axes, labels, lines)
 
 
@@ -219,7 +220,7 @@ def _mark(axes: Axes, point: Point, id_: str, *, faded: bool) -> None:
 
 
 def _text(panel: Panel, point: Point) -> str:
-    """The setting beside a point; nothing where a method has one point only."""
+    """The setting of a point; nothing where a method has one point only."""
     group = point.group
     key = panel.varied(group.name)
     if key is None:

@@ -33,6 +33,8 @@ _NOTE = (
     "Medians over queries and seeds, each component's by itself; beside the bar that of the total, and p95: the 95th "
     "percentile."
 )
+_CUT = "A bar that ends in // goes on beyond the axis: its components are in proportion to each other, not to the axis."
+_SHOWN = 0.74  # of the axis that a cut bar takes: as far as the longest whole one, which leaves room for the text
 _FAR = 4  # times as long as the next shorter one: a bar that is cut, or nothing could be seen of the others
 
 
@@ -46,6 +48,11 @@ class Bar:
     total: float
     p95: float | None
     seeds: int  # that were timed in such detail
+
+    @property
+    def length(self) -> float:
+        """The sum of its parts, in ms, which is not the median of their sums."""
+        return sum(self.parts.values())
 
 
 def throughput(selection: Selection, *, by: str, published: bool) -> Drawing:
@@ -62,15 +69,14 @@ def throughput(selection: Selection, *, by: str, published: bool) -> Drawing:
         title="Query time by component",
         heads=[(panel.title, panel.subtitle) for panel, _ in found],
         legend=legend,
-        notes=[_NOTE, *_gaps(found), *(_not_drawn(found) if stated else []),
-               *selection.footnotes],
+        notes=[_NOTE, *([_CUT] if any(_is_cut(bar, bars, stated=stated) for _, bars in found for bar in bars) else []),
+               *_gaps(found), *(_not_drawn(found) if stated else []), *selection.footnotes],
     )  # fmt: skip
     rows = max(len(bars) for _, bars in found)
     figure, axes = sheet(words, height=0.5 + 0.3 * rows, left=1.4)
     for one, (_, bars) in zip(axes, found, strict=True):
-        points = [(ms, row) for row, bar in enumerate(bars) if stated and (ms := _published(bar)) is not None]
-        _draw(one, bars, by, max(1.35 * _longest([bar.total for bar in bars]), *(1.1 * ms for ms, _ in points), 0.0))
-        if points:
+        _draw(one, bars, by, _end(bars, stated=stated))
+        if points := list(_diamonds(bars, stated=stated)):
             one.plot(*zip(*points, strict=True), **_DIAMOND, zorder=5, label="published")
     return figure
 
@@ -126,17 +132,33 @@ def _label(panel: Panel, group: Group) -> str:
 def _draw(axes: Axes, bars: Sequence[Bar], by: str, end: float) -> None:
     axes.set_xlim(0, end)
     for row, bar in enumerate(bars):
-        start = 0.0
+        shown, start = min(1.0, _SHOWN * end / bar.length) if bar.length > end else 1.0, 0.0
         for stage, width in bar.parts.items():
-            axes.barh(row, width, left=start, height=0.62, color=STAGES[stage], label=stage)
-            start += width
+            axes.barh(row, shown * width, left=start, height=0.62, color=STAGES[stage], label=stage)
+            start += shown * width
         tail = f" (p95 {_number(bar.p95)})" if bar.p95 is not None else ""
-        _write(axes, row, min(start, end), f"{_number(bar.total)} ms{tail}", cut=start > end)
+        _write(axes, row, start, f"{'// ' if shown < 1 else ''}{_number(bar.total)} ms{tail}")
     axes.set_yticks(range(len(bars)), [bar.label for bar in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlabel(_BY[by])
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
+
+
+def _end(bars: Sequence[Bar], *, stated: bool) -> float:
+    """Return where the axis ends, with room for the texts behind the bars."""
+    return max(
+        1.35 * _longest([bar.total for bar in bars]), *(1.1 * ms for ms, _ in _diamonds(bars, stated=stated)), 0.0
+    )
+
+
+def _is_cut(bar: Bar, bars: Sequence[Bar], *, stated: bool) -> bool:
+    return bar.length > _end(bars, stated=stated)
+
+
+def _diamonds(bars: Sequence[Bar], *, stated: bool) -> Iterator[tuple[float, int]]:
+    """Yield the paper's times in ms, each with the row of its bar."""
+    return ((ms, row) for row, bar in enumerate(bars) if stated and (ms := _published(bar)) is not None)
 
 
 def _longest(totals: Sequence[float]) -> float:
@@ -153,11 +175,10 @@ def _number(ms: float) -> str:
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}"
 
 
-def _write(axes: Axes, row: int, end: float, text: str, *, cut: bool) -> None:
-    """Write the time behind the bar, or into one that goes on beyond the axis."""
-    color, offset, side = (PAPER, -5, "right") if cut else (INK, 4, "left")
-    axes.annotate(text + (" →" if cut else ""), (end, row), xytext=(offset, 0), textcoords="offset points",
-                  ha=side, va="center", fontsize=8.5, color=color)  # fmt: skip
+def _write(axes: Axes, row: int, end: float, text: str) -> None:
+    """Write the time behind the bar."""
+    axes.annotate(text, (end, row), xytext=(4, 0), textcoords="offset points", ha="left", va="center", fontsize=8.5,
+                  color=INK)  # fmt: skip
 
 
 def _published(bar: Bar) -> float | None:

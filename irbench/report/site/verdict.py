@@ -1,6 +1,6 @@
 """The verdict on a data set, in sentences: who leads and by how much, what cannot be told apart, what it costs."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,11 @@ def verdict(standings: "Sequence[Standing]", column: str) -> Iterator[str]:
     compared = [one for one in standings if one.score.rank] or list(standings)
     lead = [one for one in compared if one.score.best or one.score.tied] or compared[:1]
     yield _leaders(lead, names, column)
-    rest = [one for one in compared if one not in lead]
+    lowest = min(one.score.value or 0 for one in lead)
+    behind = [one for one in compared if one not in lead]
+    rest = [one for one in behind if not one.score.rank or (one.score.value or 0) < lowest]
+    if between := [names[id(one)] for one in behind if one not in rest]:
+        yield f"By value among these, yet significantly below the best: {_listed(between)}."
     if rest:
         points = (compared[0].score.value or 0) - (rest[0].score.value or 0)
         tested = "" if compared[0].score.rank else ", which no test confirms"
@@ -31,15 +35,38 @@ def verdict(standings: "Sequence[Standing]", column: str) -> Iterator[str]:
 
 
 def _names(standings: "Sequence[Standing]") -> dict[int, str]:
-    """Return what each method is called; of several precisions or scales of one method, these too."""
-    labels = Counter(one.entry.label for one in standings)
-    more = {id(one): f" ({one.row.precision or one.row.scale})" for one in standings if labels[one.entry.label] > 1}
-    return {id(one): one.entry.label + more.get(id(one), "") for one in standings}
+    """Return what each method is called: its label, and of several rows of one label what tells them apart."""
+    rows = defaultdict(list)
+    for one in standings:
+        rows[one.entry.label].append(one)
+    return {
+        id(one): f"{label} ({said})" if said else label
+        for label, alike in rows.items()
+        for one, said in zip(alike, _told_apart(alike), strict=True)
+    }
+
+
+def _told_apart(alike: "Sequence[Standing]") -> Sequence[str]:
+    """Return the precision, the scale or the seeds of rows of one label, whichever differs; else their numbers."""
+    if len(alike) == 1:
+        return [""]
+    facts = ([one.row.precision for one in alike], [one.row.scale for one in alike], [_seeds(one) for one in alike])
+    numbers = [f"row {number}" for number in range(1, len(alike) + 1)]
+    return next((said for said in facts if len(set(said)) == len(alike)), numbers)
+
+
+def _seeds(one: "Standing") -> str:
+    return f"{one.row.seeds} seed{'s' if one.row.seeds > 1 else ''}"
 
 
 def _with_seeds(some: "Sequence[Standing]", names: dict[int, str]) -> str:
-    seeds = (f"{one.row.seeds} seed{'s' if one.row.seeds > 1 else ''}" for one in some)
-    return _listed([f"{names[id(one)]} ({count})" for one, count in zip(some, seeds, strict=True)])
+    seeds = [_seeds(one) for one in some]
+    return _listed(
+        [
+            names[id(one)] if names[id(one)].endswith(f"({count})") else f"{names[id(one)]} ({count})"
+            for one, count in zip(some, seeds, strict=True)
+        ]
+    )
 
 
 def _leaders(lead: "Sequence[Standing]", names: dict[int, str], column: str) -> str:

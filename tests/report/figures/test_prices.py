@@ -90,7 +90,11 @@ def test_sixty_points_have_names_on_the_front_only_and_four_lines_of_notes(shelf
     (axes,) = figure.axes
     points = np.array([found[:2] for found in marks(axes).values()])
     assert len(points) == 60
-    assert len([text for text in axes.texts if text.get_text().startswith("beam")]) == (~dominated(points)).sum() < 12
+    assert (
+        len([text for text in axes.texts if text.get_text().startswith("m, beam_size ")])
+        == (~dominated(points)).sum()
+        < 12
+    )
     foot = max((text.get_text() for text in figure.findobj(Text)), key=lambda text: text.count("\n"))
     assert foot.count("\n") <= 3
     assert len(figure.notes) > 60
@@ -193,8 +197,11 @@ def test_bars_are_as_long_as_the_times_also_one_far_beyond_the_others(shelf):
                for bar in bars if round(bar.get_y() + bar.get_height() / 2) == row}  # fmt: skip
     assert lengths["decoder", 0] == 7
     assert sum(length for (_, row), length in lengths.items() if row == 0) == pytest.approx(15)
-    assert sum(length for (_, row), length in lengths.items() if row == 1) == pytest.approx(1000)
-    assert [text.get_text() for text in axes.texts[1:]] == ["15 ms", "1,000 ms →"]
+    cut = {stage: length for (stage, row), length in lengths.items() if row == 1 and length}
+    assert sum(cut.values()) < axes.get_xlim()[1]
+    assert cut["encode"] / cut["search"] == pytest.approx(10)  # all its components are seen
+    assert [text.get_text() for text in axes.texts[1:]] == ["15 ms", "// 1,000 ms"]
+    assert "//" in everything(figure)
     assert "no such timings: c" in everything(figure)
 
 

@@ -80,5 +80,24 @@ def test_a_row_of_other_seeds_does_not_lead():
     assert "b follows 10.0 points" in text
 
 
+def test_a_row_that_is_not_tied_is_told_from_tied_ones_below_it():
+    text = said(
+        LEADER, standing("steady", 89.0, rank=(2, 2)), standing("noisy", 88.0, tied=True), standing("last", 9.0)
+    )
+    assert "irgen and noisy lead with 88.0 to 90.0 %" in text
+    assert "significantly below the best: steady." in text
+    assert "last follows 81.0 points" in text
+
+
+def test_rows_of_one_method_have_names_of_their_own():
+    older, newer = standing("irgen", 90.0, best=True), standing("irgen", 80.0)
+    text = said(older, replace(newer, row=replace(newer.row, seeds=1)))
+    assert "irgen (3 seeds) leads" in text
+    assert "irgen (1 seed) follows" in text
+    text = said(older, newer)
+    assert "irgen (row 1) leads" in text
+    assert "irgen (row 2) follows" in text
+
+
 def test_nothing_is_said_of_nothing():
     assert said() == ""
