@@ -56,6 +56,9 @@ def test_every_page_loads_without_a_word_in_the_console_and_fits_a_phone(visit, 
         browser = visit(str(path.relative_to(site)))
         assert time.perf_counter() - start < 3, path
         assert browser.find_element(By.TAG_NAME, "h1").is_displayed()
+        browser.execute_script(
+            "document.querySelectorAll('select').forEach(one => one.add(new Option('long_name '.repeat(20))))"
+        )
         with phone(browser):
             width = browser.execute_script("return document.documentElement.scrollWidth")
             outside = browser.execute_script(
