@@ -46,6 +46,14 @@ class CheckOptions:
             autocompletion=o.one_of("fail", "pass"),
         ),
     ] = "fail"
+    skipped: Annotated[
+        str,
+        typer.Option(
+            "--skipped",
+            help="fail, or pass: a cell of the baseline that cannot be run here.",
+            autocompletion=o.one_of("fail", "pass"),
+        ),
+    ] = "fail"
     update: Annotated[bool, typer.Option("--update", help="Then store the new results in the baseline.")] = False
     data: o.Data = Path("data")
     work: o.Work = Path("runs/work")
@@ -63,6 +71,7 @@ def check(options: CheckOptions) -> None:
     from irbench.results.regression.baseline import locked
 
     check_choice("--undecided", options.undecided, ("fail", "pass"))
+    check_choice("--skipped", options.skipped, ("fail", "pass"))
     check_choice("--format", options.format, ("text", "markdown", "json"))
     with locked(options.baseline):
         passed = _check(options)
@@ -89,7 +98,12 @@ def _check(options: CheckOptions) -> bool:
     compared = compare(pair_up(known, made), old, new, limits)
     anything = any(one.compared for one in compared)
     sound = anything and not broken and not damaged
-    passed = sound and passes(compared, complete=options.complete, undecided=options.undecided == "pass")
+    passed = sound and passes(
+        compared,
+        complete=options.complete,
+        undecided=options.undecided == "pass",
+        skipped=options.skipped == "pass",
+    )
     typer.echo(_text(compared, limits, options, (*broken, *damaged), passed=passed), nl=False)
     for problem in (*broken, *damaged):
         typer.echo(f"irbench: {problem}", err=True)

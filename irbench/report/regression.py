@@ -17,6 +17,7 @@ _COLORS = {
     "worse": "bold red",
     "unlike": "bold red",
     "undecided": "bold yellow",
+    "skipped": "bold yellow",
     "better": "green",
     "missing": "yellow",
     "new": "cyan",
@@ -163,7 +164,7 @@ def _missing(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 def _summary(comparisons: Sequence[Comparison], limits: Limits) -> Iterator[str]:
     counts = Counter(one.verdict for one in comparisons)
-    order = ("worse", "unlike", "undecided", "missing", "better", "same", "new")
+    order = ("worse", "unlike", "undecided", "skipped", "missing", "better", "same", "new")
     yield ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
     yield (
         f"reported as changes: p ≤ {limits.alpha:g} (paired randomisation test, Holm-corrected) and at least "

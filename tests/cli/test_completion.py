@@ -37,6 +37,7 @@ KNOWN = {  # what the commands themselves accept
     "by": figures.BY,
     "table": (*NUMBERS, "all"),
     "undecided": ("fail", "pass"),
+    "skipped": ("fail", "pass"),
     "metric": (*BUILT_IN, *COSTS),
     "search": recipes.names("methods/search"),
     "identifier": recipes.names("methods/identifier"),

@@ -23,7 +23,8 @@ class Comparison:
     """The comparison of one cell.
 
     `verdict` is "better", "same", "undecided" or "worse" for what was compared, a cell that no longer succeeds being
-    worse; "unlike" where the data changed; "missing" or "new" where only the baseline or only the new results have it.
+    worse; "skipped" where it cannot be run here; "unlike" where the data changed; "missing" or "new" where only the
+    baseline or only the new results have it.
     """
 
     dataset: str
@@ -37,8 +38,8 @@ class Comparison:
 
     @property
     def compared(self) -> bool:
-        """Do both sides have this cell with one seed at least?"""
-        return self.verdict not in ("missing", "new")
+        """Did both sides measure this cell, or try to, with one seed at least?"""
+        return self.verdict not in ("missing", "new", "skipped")
 
     @property
     def may_be_worse(self) -> bool:
@@ -64,12 +65,16 @@ def compare(pairs: Sequence[Pair], before: Artefacts, after: Artefacts, limits: 
     ]
 
 
-def passes(comparisons: Sequence[Comparison], *, complete: bool, undecided: bool = False) -> bool:
+def passes(
+    comparisons: Sequence[Comparison], *, complete: bool, undecided: bool = False, skipped: bool = False
+) -> bool:
     """Return whether nothing got worse; with `complete`, also whether nothing is missing.
 
-    A loss that the queries cannot tell from chance passes with `undecided` only.
+    A loss that the queries cannot tell from chance passes with `undecided` only, and a cell that cannot be run here,
+    where the baseline has it, with `skipped` only.
     """
-    if any(one.verdict in BAD or (one.may_be_worse and not undecided) for one in comparisons):
+    bad = (*BAD, *(() if skipped else ("skipped",)))
+    if any(one.verdict in bad or (one.may_be_worse and not undecided) for one in comparisons):
         return False
     return not (complete and any(one.verdict == "missing" or one.not_run for one in comparisons))
 
@@ -94,13 +99,14 @@ def _verdict(pair: Pair, quality: Sequence[Change], cost: Sequence[CostChange]) 
         return "new" if pair.after else "missing"
     if not pair.shared:
         return "missing"
-    ended = [(pair.before[seed].status == "ok", pair.after[seed].status == "ok") for seed in pair.shared]
-    if (True, False) in ended:
-        return "worse"
+    lost = {pair.after[seed].status for seed in pair.shared if pair.before[seed].status == "ok"} - {"ok"}
+    if lost:
+        return "skipped" if lost == {"skipped"} else "worse"
     if pair.unlike:
         return "unlike"
     compared = overall([*(change.verdict for change in quality), *(change.verdict for change in cost)])
-    return "better" if compared == "same" and (False, True) in ended else compared
+    mended = any(pair.before[seed].status != "ok" and pair.after[seed].status == "ok" for seed in pair.shared)
+    return "better" if compared == "same" and mended else compared
 
 
 def _notes(pair: Pair) -> Iterator[str]:

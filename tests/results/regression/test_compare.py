@@ -288,6 +288,7 @@ def test_what_ended_badly_is_missing_or_was_asked_otherwise_is_named(folders):
     put("fails", {}, failed)
     put("mended", failed, {})
     put("never", {"status": "skipped", "reason": "no weights"}, {"status": "skipped", "reason": "no weights"})
+    put("lost", {}, {"status": "skipped", "reason": "no library"})
     put("gone", {}, None)
     put("new", None, {})
     put("seeds", {}, {})
@@ -303,8 +304,8 @@ def test_what_ended_badly_is_missing_or_was_asked_otherwise_is_named(folders):
     )
     found = folders.compare()
     assert {cell: one.verdict for cell, one in found.items()} == {
-        "fails": "worse", "mended": "better", "never": "same", "gone": "missing", "new": "new", "seeds": "same",
-        "asked": "unlike", "recipe": "same", "made": "same",
+        "fails": "worse", "mended": "better", "never": "same", "lost": "skipped", "gone": "missing", "new": "new",
+        "seeds": "same", "asked": "unlike", "recipe": "same", "made": "same",
     }  # fmt: skip
     text = as_text(list(found.values()), Limits(), width=200)
     for words in (
@@ -318,15 +319,17 @@ def test_what_ended_badly_is_missing_or_was_asked_otherwise_is_named(folders):
         "torch 2.11, now 2.12",
         "computed in fp32, now bf16",
         "on processor x, now y",
-        "1 worse, 1 unlike, 1 missing, 1 better, 4 same, 1 new",
+        "1 worse, 1 unlike, 1 skipped, 1 missing, 1 better, 4 same, 1 new",
     ):
         assert words in text
     fine = [found[cell] for cell in ("mended", "never", "gone", "new", "seeds", "recipe", "made")]
     assert passes(fine, complete=False)
     for bad in ("gone", "seeds"):
         assert not passes([found[bad]], complete=True)
-    for bad in ("fails", "asked"):
+    for bad in ("fails", "asked", "lost"):
         assert not passes([found[bad]], complete=False)
+    assert [passes([found[bad]], complete=False, skipped=True) for bad in ("fails", "lost")] == [False, True]
+    assert not found["lost"].compared
     assert json.loads(as_json(fine, Limits(), passed=True))["cells"][0]["verdict"] == "better"
 
 
