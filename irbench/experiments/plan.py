@@ -1,10 +1,10 @@
 """From a request to cells: methods, searches and identifiers on data sets, by name, by path or as live objects."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from irbench.config import recipes
 from irbench.config.recipes import MethodHead, Recipe, SearchHead
@@ -262,6 +262,7 @@ def _with_overrides(found: Sequence[Planned], overrides: Overrides) -> list[Plan
     return list({cell: objects for cell, _, objects in made}.items())
 
 
+_Answer = TypeVar("_Answer")
 _Known = tuple[Cell, frozenset[str]]  # a cell with its overrides, and all the keys that its recipes have
 
 
@@ -272,19 +273,25 @@ def _overridden(cell: Cell, objects: Objects | None, overrides: Overrides) -> _K
     """
     if not names_code_of_the_user([recipe for recipe, _ in _recipes(cell, objects)]):
         return _with_known(cell, objects, overrides)
+    known = _asked_apart(_with_known, cell, objects, overrides)
+    return known or (replace(cell, overrides=overrides), frozenset(key for key, _ in overrides))
+
+
+def _asked_apart(function: Callable[..., _Answer], *arguments: object) -> _Answer | None:
+    """Call a function of this module in a process that may import the user's code; None where that code raises."""
     try:
-        answer = apart(_answer, cell, objects, overrides, timeout=_PATIENCE)
+        answer = apart(_answer, function, *arguments, timeout=_PATIENCE)
     except Ended:
-        answer = None
+        return None
     if isinstance(answer, IrbenchError):
         raise answer
-    return answer or (replace(cell, overrides=overrides), frozenset(key for key, _ in overrides))
+    return answer
 
 
-def _answer(cell: Cell, objects: Objects | None, overrides: Overrides) -> _Known | IrbenchError | None:
-    """Return what `_with_known` does or the user's error in the request; None where the user's code raises."""
+def _answer(function: Callable[..., _Answer], *arguments: object) -> _Answer | IrbenchError | None:
+    """Return what the function does or the user's error in the request; None where the user's code raises."""
     try:
-        return _with_known(cell, objects, overrides)
+        return function(*arguments)
     except FileRaisedError:
         return None
     except IrbenchError as error:
@@ -305,10 +312,19 @@ def override(cell: Cell, overrides: Overrides, defaults: Mapping[str, object]) -
 
 
 def sweep(cell: Cell) -> list[Cell]:
-    """Return the cell and what its search names as other points between fast and exact; nothing is trained for them."""
+    """Return the cell and what its search names as other points between fast and exact; nothing is trained for them.
+
+    A search of the user's is asked for them in another process; where it does not answer, the cell alone will tell why.
+    """
     if cell.search is None:
         return [cell]
-    schema = SEARCHERS.schema(recipes.find("methods/search", cell.search).head(SearchHead).searcher)
+    if names_code_of_the_user([recipe for recipe, _ in _recipes(cell, None)]):
+        return _asked_apart(_swept, cell, cell.search) or [cell]
+    return _swept(cell, cell.search)
+
+
+def _swept(cell: Cell, search: str) -> list[Cell]:
+    schema = SEARCHERS.schema(recipes.find("methods/search", search).head(SearchHead).searcher)
     points: Sequence[Overrides] = getattr(schema, "sweep", ())
     return list(dict.fromkeys([cell, *(override(cell, point, default_values(cell)) for point in points)]))
 

@@ -85,6 +85,35 @@ def test_a_key_of_a_plug_in_is_set_without_importing_it_here(irbench: Callable, 
     assert "[unknown-key]" in irbench("run", "-m", "mine", "--set", "shifted=2", "--dry-run").stderr
 
 
+SEARCHER = """
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+
+open('imported', 'a').write(f'{os.getpid()} ')
+
+
+@dataclass(frozen=True)
+class Config:
+    sweep: ClassVar = ((('width', 2),), (('width', 4),))
+    width: int = 4
+
+
+class NearSearcher:
+    pass
+"""
+
+
+def test_a_search_of_ones_own_names_its_settings_without_being_imported_here(irbench: Callable, tmp_path: Path) -> None:
+    (tmp_path / "methods/search").mkdir(parents=True)
+    (tmp_path / "methods/search/near.py").write_text(SEARCHER)
+    (tmp_path / "methods/search/near.toml").write_text('# near\nsearcher = "near"\n')
+    planned = irbench("ablate", "index", "-m", "pixels+near", "--dry-run").stderr
+    assert "2 cells to run" in planned
+    assert "pixels+near (width-2) on digits" in planned
+    assert str(os.getpid()) not in Path("imported").read_text().split()
+
+
 def test_a_plug_in_that_cannot_be_asked_for_its_keys_ends_its_own_cell(irbench: Callable, plug_in) -> None:
     plug_in(at_import="os._exit(0)")
     done = irbench(*RUN, "--set", "shift=2")
