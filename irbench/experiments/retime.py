@@ -39,6 +39,8 @@ def retime(
     chosen = [result for result in found if _is_chosen(result, places, methods, seeds)]
     if not chosen:
         raise UsageError(f"{settings.results}: no such results to time", code="no-results")
+    for name in (name for name, place in places.items() if place is None):
+        own.located(name, settings.results)  # what was asked for by its name has to be there
     sessions: list[tuple[Result, ...]] = []
     for group in _by_dataset(chosen):
         ready: list[Ready] = []

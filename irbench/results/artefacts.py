@@ -60,13 +60,7 @@ class Artefacts:
         given = dict(self.own).get(facts.name)
         if given is None and facts.name in recipes.names("datasets"):
             return facts.name
-        place = given or own.place_of(facts, self.results)
-        if place is None:
-            was = f"; they were in {facts.path}, seen from {self.results}" if facts.path else ""
-            raise DataError(
-                f"{facts.name}: its images are not at hand{was}. Say where they are (--dataset PATH)", code="not-found"
-            )
-        return str(place)
+        return given or str(own.demanded_place(facts, self.results))
 
     def ranking(self, result: Result) -> Ranking:
         """Load the ranking behind the result from the work folder."""

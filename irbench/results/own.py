@@ -10,7 +10,7 @@ from pathlib import Path
 
 from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
-from irbench.core.errors import IrbenchError, UsageError
+from irbench.core.errors import DataError, IrbenchError, UsageError
 from irbench.core.names import checked_name
 from irbench.data import datasets
 from irbench.results import files
@@ -58,11 +58,27 @@ def relative_place(benchmark: Benchmark, root: Path) -> str | None:
 
 
 def located(dataset: str, root: Path) -> str:
-    """Return the path of a data set of one's own that has this name among the results below `root`; else `dataset`."""
+    """Return the path of a data set of one's own that has this name among the results below `root`; else `dataset`.
+
+    Raises `DataError` where results have the name, and nothing is any more where its images were.
+    """
     if datasets.is_path(dataset) or dataset in recipes.names("datasets"):
         return dataset
-    places = [place_of(facts, root) for facts in _stored(root) if facts.name == dataset]
-    return str(next((place for place in places if place is not None), dataset))
+    known = next((facts for facts in _stored(root) if facts.name == dataset), None)
+    return dataset if known is None else str(demanded_place(known, root))
+
+
+def demanded_place(facts: Dataset, root: Path) -> Path:
+    """Return where the images of a result below `root` are; `DataError` if they are not at hand."""
+    place = place_of(facts, root)
+    if place is None:
+        was = f"; they were in {facts.path}, seen from {root}" if facts.path else ""
+        raise DataError(
+            f"{facts.name}: results in {root} are about it, but its images are not at hand{was}. Give their path in "
+            "place of the name (--dataset PATH)",
+            code="not-found",
+        )
+    return place
 
 
 def named(wanted: Iterable[str], results: Sequence[Result], root: Path) -> dict[str, str | None]:

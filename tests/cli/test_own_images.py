@@ -142,6 +142,20 @@ def test_a_data_set_of_ones_own_is_found_by_its_name(irbench: Callable, photos: 
         assert "not at hand" in gone.stderr
 
 
+def test_images_that_were_moved_are_not_an_unknown_data_set(irbench: Callable, photos: Path) -> None:
+    assert irbench(*RUN, "./photos").returncode == 0
+    query = shutil.copy(photos / "class0/2.png", "query.png")
+    photos.rename("moved")
+    asked = ("query", "--method", "pixels+linear", "--scale", "tiny", query, "--dataset")
+    for words in ((*RUN,), asked, ("data", "info"), ("data", "verify"), ("time", "--dataset")):
+        gone = irbench(*words, "photos")
+        assert gone.returncode == 2, words
+        assert "[not-found]" in gone.stderr
+        assert "../../photos" in gone.stderr  # where they were, as seen from the results
+        assert irbench(*words, "./moved").returncode == 0, words
+    assert "[unknown-" in irbench(*RUN, "photo").stderr  # of which there is no result
+
+
 def test_a_path_means_the_images_that_are_there(irbench: Callable, photos: Path) -> None:
     assert irbench(*RUN, "./photos").returncode == 0
     assert irbench("run", "--method", "pixels+linear", "--dataset", "digits", "--max-queries", "50").returncode == 0
