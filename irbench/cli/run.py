@@ -205,9 +205,13 @@ def query(options: QueryOptions) -> None:
     from irbench.cli.console import print_retrieved
     from irbench.experiments.plan import experiments
     from irbench.experiments.query import search
+    from irbench.results import own
     from irbench.results.files import default_folder
 
-    (experiment,) = experiments(options.request(), options.settings(options.results or default_folder()))
+    settings = options.settings(options.results or default_folder())
+    (experiment,) = experiments(options.request(), settings)
+    for note in own.differing(options.dataset, experiment.benchmark, settings.results):
+        typer.echo(f"irbench: {note}", err=True)
     with interruptible():
         found = search(experiment, options.images, options.k)
     print_retrieved(found, as_json=options.as_json)

@@ -5,13 +5,14 @@ that of its folder or list; where results of other images have that name, it end
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import DataError, IrbenchError, UsageError
 from irbench.core.names import checked_name
+from irbench.core.text import as_text
 from irbench.data import datasets
 from irbench.results import files
 from irbench.results.schema import Dataset, Result
@@ -47,6 +48,17 @@ def place_of(facts: Dataset, root: Path) -> Path | None:
         return None
     place = Path(os.path.normpath(root.resolve() / facts.path))
     return place if place.exists() else None
+
+
+def differing(name: str, benchmark: Benchmark, root: Path) -> Iterator[str]:
+    """Say that images found by the name of results below `root` are not, or no more, those that these are about."""
+    known = [facts for facts in _stored(root) if facts.name == name and facts.collection is not None]
+    if known and benchmark.collection not in {facts.collection for facts in known}:
+        yield (
+            f"{as_text(str(benchmark.path))} no longer has the images that the results of '{name}' in {root} are about "
+            f"(collection {str(known[0].collection)[:8]}, now {str(benchmark.collection)[:8]}); what follows is of the "
+            "images that are there now"
+        )
 
 
 def relative_place(benchmark: Benchmark, root: Path) -> str | None:

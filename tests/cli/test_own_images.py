@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from irbench.experiments.run import read_datasets_again
+
 RUN = ("run", "--method", "pixels+linear", "--scale", "tiny", "--dataset")
 
 
@@ -154,6 +156,20 @@ def test_images_that_were_moved_are_not_an_unknown_data_set(irbench: Callable, p
         assert "../../photos" in gone.stderr  # where they were, as seen from the results
         assert irbench(*words, "./moved").returncode == 0, words
     assert "[unknown-" in irbench(*RUN, "photo").stderr  # of which there is no result
+
+
+def test_a_query_by_name_tells_that_images_were_replaced(irbench: Callable, photos: Path) -> None:
+    assert irbench(*RUN, "./photos").returncode == 0
+    stored = facts_of(Path("runs/results"))["photos"]["collection"]
+    query = ("query", "--method", "pixels+linear", "--scale", "tiny", "photos/class0/2.png", "--json", "--dataset")
+    assert stored[:8] not in irbench(*query, "photos").stderr
+    read_datasets_again()  # as the next process does
+    exchanged(photos / "class0/1.png", photos / "class2/1.png")
+    told = irbench(*query, "photos")
+    assert told.returncode == 0
+    assert stored[:8] in told.stderr
+    assert json.loads(told.stdout)[0]["results"]  # of the images that are there
+    assert stored[:8] not in irbench(*query, "./photos").stderr  # a path means what is there now
 
 
 def test_a_path_means_the_images_that_are_there(irbench: Callable, photos: Path) -> None:
