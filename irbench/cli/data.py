@@ -36,17 +36,20 @@ def info(
     crop: o.Crop = "none",
     protocol: o.Protocol = "closed-set",
     work: o.Work = Path("runs/work"),
+    results: o.ResultsOut = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Print the counts of a data set and the fingerprint of its protocol."""
     from irbench.data import datasets
+    from irbench.results import own
     from irbench.results.files import default_folder
-    from irbench.results.own import located
     from irbench.runtime.cache import Store
 
-    store = Store(work)
-    place = located(dataset, default_folder())
+    store, root = Store(work), results or default_folder()
+    place = own.located(dataset, root)
     benchmark = datasets.load(place, data=data, crop=crop, protocol=protocol, files_must_exist=False, store=store)
+    for note in own.differing(dataset, benchmark, root):
+        typer.echo(f"irbench: {note}", err=True)
     facts = datasets.summary(benchmark)
     if as_json:
         typer.echo(json.dumps(facts))

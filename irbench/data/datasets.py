@@ -264,6 +264,7 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
         | {"all": benchmark.classes},
         "positives": {"min": int(positives.min()), "mean": float(positives.mean()), "max": int(positives.max())},
         "queries_without_positives": int((positives == 0).sum()),
+        "files": {"listed": len(paths := _files(benchmark)), "missing": sum(1 for _ in absent_files(paths))},
         "queries_in_gallery": int((benchmark.own_rows >= 0).sum()),
         "added_after_training": benchmark.incremental,
         "ks": list(benchmark.ks),
@@ -377,12 +378,18 @@ def _dense(labels: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
     return sorter[np.minimum(position, len(order) - 1)].astype(np.int64)
 
 
-def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
-    """Compare ids with the files in their folders; one listing per folder is faster than one look-up per image."""
+def _files(benchmark: Benchmark) -> set[str]:
+    """Return the paths of its images, where these are files."""
     paths: set[str] = set()
     for split in (benchmark.train, benchmark.gallery, benchmark.queries):
         if split.arrays is None and split.vectors is None:
             paths.update(map(partial(os.path.join, str(split.root)), split.ids))
+    return paths
+
+
+def _check_files(dataset: Dataset, benchmark: Benchmark) -> None:
+    """Compare ids with the files in their folders; one listing per folder is faster than one look-up per image."""
+    paths = _files(benchmark)
     absent = sorted(absent_files(paths))
     if absent:
         raise DataError(

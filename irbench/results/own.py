@@ -56,9 +56,14 @@ def differing(name: str, benchmark: Benchmark, root: Path) -> Iterator[str]:
     if known and benchmark.collection not in {facts.collection for facts in known}:
         yield (
             f"{as_text(str(benchmark.path))} no longer has the images that the results of '{name}' in {root} are about "
-            f"(collection {str(known[0].collection)[:8]}, now {str(benchmark.collection)[:8]}); what follows is of the "
-            "images that are there now"
+            f"(collection {str(known[0].collection)[:8]}, of {_counts(known[0].gallery, known[0].queries)}; now "
+            f"{str(benchmark.collection)[:8]}, of {_counts(len(benchmark.gallery), len(benchmark.queries))}); what "
+            "follows is of the images that are there now"
         )
+
+
+def _counts(gallery: int, queries: int) -> str:
+    return f"{gallery:,} gallery images and {queries:,} queries"
 
 
 def relative_place(benchmark: Benchmark, root: Path) -> str | None:

@@ -172,6 +172,25 @@ def test_a_query_by_name_tells_that_images_were_replaced(irbench: Callable, phot
     assert stored[:8] not in irbench(*query, "./photos").stderr  # a path means what is there now
 
 
+def test_info_by_name_counts_what_is_missing(irbench: Callable, photos: Path) -> None:
+    ids = [f"photos/{path.relative_to(photos)}" for path in sorted(photos.rglob("*.png"))]
+    rows = [f"{id_},{Path(id_).parent.name},{'query' if '/5.' in id_ else 'gallery'}" for id_ in ids]
+    Path("mine.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    for path, name in (("./mine.csv", "mine"), ("./photos", "photos")):
+        assert irbench(*RUN, path, "--results", "elsewhere/results").returncode == 0
+        whole = irbench("data", "info", name, "--results", "elsewhere/results", "--json")
+        assert (json.loads(whole.stdout)["files"], whole.stderr) == ({"listed": 18, "missing": 0}, "")
+    (photos / "class0/0.png").unlink()
+    listed = irbench("data", "info", "mine", "--results", "elsewhere/results")
+    assert "listed 18, missing 1" in listed.stdout
+    folder = irbench("data", "info", "photos", "--results", "elsewhere/results", "--json")  # which lists nothing
+    assert json.loads(folder.stdout)["files"] == {"listed": 17, "missing": 0}
+    for told, before, now in ((listed, "15 gallery", "15 gallery"), (folder, "12 gallery", "12 gallery")):
+        assert told.returncode == 0
+        assert f"of {before}" in told.stderr
+        assert f"of {now}" in told.stderr.partition("; now")[2]
+
+
 def test_a_path_means_the_images_that_are_there(irbench: Callable, photos: Path) -> None:
     assert irbench(*RUN, "./photos").returncode == 0
     assert irbench("run", "--method", "pixels+linear", "--dataset", "digits", "--max-queries", "50").returncode == 0
