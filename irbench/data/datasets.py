@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +16,7 @@ from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
-from irbench.data import copies
+from irbench.data import boxes, copies
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
@@ -59,7 +59,6 @@ class Head:
             raise ValueError("files without a url need by_hand, which explains how to get them")
 
 
-_SMALL_BOX = 8  # pixels; what is smaller shows nothing
 _OWN = Head(loader="folders", folders=())
 _VECTORS = Head(loader="vectors", folders=(), scale="paper", ks=(1, 10, 100), methods=("vectors",))
 _OF_SUFFIX = {".csv": replace(_OWN, loader="csv"), SUFFIX: _VECTORS}  # of files that stand for a data set
@@ -165,18 +164,7 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
         benchmark = shorten(benchmark, max_queries)
     if not collection.labelled:
         benchmark = replace(benchmark, nearest=exact_neighbours(benchmark, store))
-    return replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark), *_small_boxes(benchmark)))
-
-
-def _small_boxes(benchmark: Benchmark) -> Iterator[str]:
-    """Say how many images are cropped to nearly nothing: such boxes are rarely meant."""
-    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
-    boxes = {
-        id_: box for split in splits if split.boxes is not None for id_, box in zip(split.ids, split.boxes, strict=True)
-    }
-    small = sum(min(x2 - x1, y2 - y1) < _SMALL_BOX for x1, y1, x2, y2 in boxes.values())
-    if small:
-        yield f"boxes of fewer than {_SMALL_BOX} pixels a side: {small} of {len(boxes)}"
+    return replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark), *boxes.remarks(benchmark)))
 
 
 def _collection(collection: Collection, benchmark: Benchmark) -> str:
@@ -293,7 +281,7 @@ def _own(path: Path) -> Dataset:
 
 def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
     """Return a collection as a benchmark under a protocol; the images' files are not checked."""
-    boxes = _boxes(dataset, collection) if crop == "bbox" else None
+    corners = _boxes(dataset, collection) if crop == "bbox" else None
     split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection)
     labels = _dense(collection.labels, split)
     names = collection.classes or ()
@@ -306,7 +294,7 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
             ids=tuple(collection.ids[row] for row in rows.tolist()),
             labels=labels[rows],
             root=root.parent if root.is_file() else root,
-            boxes=None if boxes is None else boxes[rows],
+            boxes=None if corners is None else corners[rows],
             arrays=None if collection.arrays is None else collection.arrays[rows],
             vectors=None if collection.vectors is None else collection.vectors(rows),
             contents=None if collection.contents is None else collection.contents[rows],

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 from raising import raises
 
 from irbench.core.errors import DataError, IrbenchError, UsageError
@@ -133,6 +134,24 @@ def test_own_list_with_boxes(tmp_path):
     shares = text.replace("1,2,3.6,4", "0.1,0.1,0.9,1.0").replace("5,6,7,8", "0,0,1,1")
     with raises(DataError, "bad-box", "m.csv", "pixels"):
         listed(tmp_path / "m.csv", shares, crop="bbox")
+
+
+def test_boxes_that_are_cut_at_the_edge_are_counted(tmp_path):
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg")
+    Image.new("RGB", (20, 40)).save(tmp_path / "turned.jpg", exif=turned)  # 40 x 20, as it is decoded
+    (tmp_path / "broken.jpg").write_text("no image")
+
+    def remarks(box, **more):
+        rows = [f"{name}.jpg,x,{split},{box}" for name in ("a", "turned", "broken") for split in ("gallery", "query")]
+        (tmp_path / "m.csv").write_text("\n".join(["path,label,split,x1,y1,x2,y2", *rows]) + "\n")
+        return [one for one in datasets.load(tmp_path / "m.csv", **more).remarks if "beyond" in one]
+
+    for box, count in {"0,0,40,20": 0, "0,0,41,20": 2, "-1,0,40,20": 2, "0,0,40,22": 2, "0,0,90,20": 0}.items():
+        found = remarks(box, crop="bbox")  # the last box is refused once an image is decoded
+        assert [one.rpartition(": ")[2] for one in found] == ([f"{count} of 3"] if count else [])
+    assert remarks("0,0,41,20") == []  # nothing is cropped
 
 
 SAME = "path,label,split\na.jpg,x,train\nb.jpg,x,gallery\nc.jpg,x,query\nd.jpg,y,gallery\n"
