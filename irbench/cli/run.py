@@ -282,6 +282,7 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     if last.benchmark.path is None:
         return [*found, "your own images: irbench run --dataset and the path of their folder"]
     image = str(last.benchmark.queries.root / last.benchmark.queries.ids[0])
+    image = f"./{image}" if image.startswith("-") else image  # and not an option
     asked = o.command_line("query", options, only=_QUERY, method=last.cell.name, dataset=last.cell.dataset)
     identifier = ["--identifier", last.cell.identifier] if last.cell.identifier else []
     return [*found, f"one image: {asked} {shlex.join([*identifier, image])}"]

@@ -125,6 +125,17 @@ def test_every_command_that_a_run_prints_can_be_carried_out(irbench: Callable, p
     assert not Path("runs/results").exists()
 
 
+def test_a_command_about_a_class_whose_name_begins_like_an_option(
+    irbench: Callable, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "class0").rename(photos / "-class")
+    monkeypatch.chdir(photos)
+    done = irbench(*RUN, ".", "--work", "../w", "--results", "../r")
+    (asked,) = re.findall("^one image: irbench (.*)$", done.stderr, re.MULTILINE)
+    assert "-class/" in asked
+    assert irbench(*shlex.split(asked)).returncode == 0
+
+
 @pytest.mark.parametrize(
     "words",
     ["report --out site", "plot retrieved --out found.png", "export --out trec", "data info photos",

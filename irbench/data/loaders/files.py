@@ -76,30 +76,33 @@ def image_files(folder: Path) -> list[str]:
         return sorted(
             entry.name
             for entry in entries
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122 -- a million of them
-            and not entry.name.startswith(".")
-            and _is_file(entry)
+            if _is_named_as_image(entry.name) and not entry.name.startswith(".") and _is_file(entry)
         )
 
 
 def passed_over(root: Path, parts: Iterable[str]) -> Iterator[str]:
-    """Yield remarks on files in the class folders of `root/part` that are no images, and on classes without images."""
+    """Yield remarks on what is in the class folders of `root/part` and is no image, and on classes without images."""
     suffixes: Counter[str] = Counter()
+    odd = 0
     emptied = set()
     for part in parts:
         for name in folders(root / part):
             with os.scandir(root / part / name) as entries:
-                files = {entry.name for entry in entries if _is_file(entry) and not entry.name.startswith(".")}
+                found = {entry.name: _is_file(entry) for entry in entries if not entry.name.startswith(".")}
             images = set(image_files(root / part / name))
+            files = {file for file, is_file in found.items() if is_file}
             suffixes.update(os.path.splitext(file)[1].lower() or file for file in files - images)  # noqa: PTH122
-            emptied |= {name} if files and not images else set()
+            odd += sum(_is_named_as_image(other) for other in found.keys() - files)
+            emptied |= {name} if not images else set()
     suffixes = Counter({as_text(suffix): count for suffix, count in suffixes.items()})
     if suffixes:
         counts = ", ".join(f"{suffix} {count}" for suffix, count in suffixes.most_common(6))
         yield f"files that were passed over, being of no known kind of image: {suffixes.total()} ({counts})"
+    if odd:
+        yield f"named like images, but no files (folders, pipes, sockets), and left out: {odd}"
     if emptied:
         some = ", ".join(map(as_text, sorted(emptied)[:6])) + (" …" if len(emptied) > 6 else "")
-        yield f"classes that have files but no image: {len(emptied)} ({some})"
+        yield f"class folders without an image: {len(emptied)} ({some})"
 
 
 def classes_of(root: Path, below: str) -> list[tuple[str, str]]:
@@ -113,6 +116,10 @@ def numbered(names: list[str]) -> NDArray[np.int64]:
     """Return the label of each name: its place among the sorted distinct names."""
     place = {name: number for number, name in enumerate(sorted(set(names)))}
     return np.array([place[name] for name in names], dtype=np.int64)
+
+
+def _is_named_as_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 -- a million of them
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:

@@ -1,6 +1,7 @@
 """Anyone's own images, as a folder or as a list: read from small ones made here, and from those that are broken."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,23 @@ def test_own_list_with_boxes(tmp_path):
     shares = text.replace("1,2,3.6,4", "0.1,0.1,0.9,1.0").replace("5,6,7,8", "0,0,1,1")
     with raises(DataError, "bad-box", "m.csv", "pixels"):
         listed(tmp_path / "m.csv", shares, crop="bbox")
+
+
+def test_what_is_named_like_an_image_and_is_none_is_counted(tmp_path):
+    tree(tmp_path, {f"own/{c}/{i}.png": f"{c}{i}" for c in "ab" for i in range(3)})
+    whole = datasets.load(tmp_path / "own")
+    os.mkfifo(tmp_path / "own/a/pipe.jpg")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(os.path.relpath(tmp_path / "own/a/socket.png"))
+    (tmp_path / "own/b/folder.jpg").mkdir()
+    (tmp_path / "own/b/notes").mkdir()
+    (tmp_path / "own/empty").mkdir()
+    tree(tmp_path, {"own/texts/a.txt": ""})
+    found = datasets.load(tmp_path / "own")
+    assert whole.remarks == ()
+    assert ids_by_split(found) == ids_by_split(whole)
+    odd, emptied = [one for one in found.remarks if one.endswith((": 3", "(empty, texts)"))]
+    assert ("pipes" in odd, ": 2 (" in emptied) == (True, True)
 
 
 def test_boxes_that_are_cut_at_the_edge_are_counted(tmp_path):
