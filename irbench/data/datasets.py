@@ -61,7 +61,8 @@ class Head:
 
 _OWN = Head(loader="folders", folders=())
 _VECTORS = Head(loader="vectors", folders=(), scale="paper", ks=(1, 10, 100), methods=("vectors",))
-_OF_SUFFIX = {".csv": replace(_OWN, loader="csv"), SUFFIX: _VECTORS}  # of files that stand for a data set
+_LIST = replace(_OWN, loader="csv")
+_OF_SUFFIX = {".csv": _LIST, ".tsv": _LIST, SUFFIX: _VECTORS}  # of files that stand for a data set
 
 
 @dataclass(frozen=True)

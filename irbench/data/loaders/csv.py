@@ -1,8 +1,9 @@
-"""The user's own images, listed in a .csv file: path,label,split and optionally a box x1,y1,x2,y2."""
+"""The user's own images, listed in a .csv or .tsv file: path,label,split and optionally a box x1,y1,x2,y2."""
 
 import csv
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ _MORE = "\0"  # the key of what a row has too many
 # the columns of Open Metric Learning, whose split "validation" has a role for each image
 _ROLES = {"query": "is_query", "gallery": "is_gallery"}
 _ALSO_CALLED = {"x_1": "x1", "y_1": "y1", "x_2": "x2", "y_2": "y2"}
+_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}  # of what may separate columns
 _TRUE = ("true", "1", "1.0")
 
 
@@ -76,14 +78,14 @@ def _rows(path: Path) -> list[dict[str, str]]:
             reader = csv.DictReader(file, delimiter=delimiter, restkey=_MORE, skipinitialspace=True, strict=True)
             names = [name.strip().lower() for name in reader.fieldnames or []]
             reader.fieldnames = [_ALSO_CALLED.get(name, name) for name in names]
-            _check_header(path, reader.fieldnames)
+            _check_header(path, reader.fieldnames, delimiter)
             return [
                 row | {"line": str(reader.line_num)}
                 for read in reader
-                for row in _checked(read, f"{path}, line {reader.line_num}", path.parent)
+                for row in _checked(read, f"{path}, line {reader.line_num}", path.parent, delimiter)
             ]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a .csv file in UTF-8 ({error})", code="bad-csv") from None
+        raise DataError(f"{path}: not a list in UTF-8 ({error})", code="bad-csv") from None
 
 
 def _delimiter(header: str) -> str:
@@ -92,27 +94,43 @@ def _delimiter(header: str) -> str:
     def names(delimiter: str) -> set[str]:
         return {name.strip(' "\r\n\ufeff').lower() for name in header.split(delimiter)}
 
-    return next((one for one in ",;\t" if names(one) >= set(_NEEDED)), ",")
+    return next((one for one in _NAMES if names(one) >= set(_NEEDED)), ",")
 
 
-def _check_header(path: Path, names: Sequence[str]) -> None:
+def _check_header(path: Path, names: Sequence[str], delimiter: str) -> None:
     for name in _NEEDED:
         if name not in names:
             raise DataError(
                 f"{path}: its first line has no column '{name}'{nearest(name, names)}; needed are {_NEEDED}, "
-                "separated by , ; or tabs",
+                f"separated by , ; or tabs{_other_separator(names)}",
                 code="missing-column",
             )
     for name in names:
-        if name and names.count(name) > 1:
-            raise DataError(f"{path}: its first line has two columns '{name}'", code="bad-csv")
+        places = [str(place) for place, other in enumerate(names, 1) if other == name]
+        if name and len(places) > 1:
+            raise DataError(
+                f"{path}: in its first line, separated by {_NAMES[delimiter]}, columns {' and '.join(places)} are both "
+                f"'{name}'; keep the one that is meant, and rename or delete the other",
+                code="bad-csv",
+            )
 
 
-def _checked(row: dict[str, str], where: str, folder: Path) -> Iterator[dict[str, str]]:
+def _other_separator(names: Sequence[str]) -> str:
+    """Name what stands between the needed names of a line that was not separated."""
+    found = re.search(r"(?:path|label|split)[\"' ]*([^\w\"' ]| +)[\"' ]*(?:path|label|split)", ",".join(names))
+    between = found.group(1) if found else ","
+    if between == ",":
+        return ""
+    return f", and not by {'spaces' if between.isspace() else between}"
+
+
+def _checked(row: dict[str, str], where: str, folder: Path, delimiter: str) -> Iterator[dict[str, str]]:
     """Yield the row, or one for each split that Open Metric Learning's columns put its image into."""
     if _MORE in row or None in row.values():
         raise DataError(
-            f"{where}: more or fewer columns than in the first line; quote texts with a comma", code="bad-csv"
+            f"{where}: more or fewer columns than in the first line, which is separated by {_NAMES[delimiter]}; quote "
+            "texts that contain this separator",
+            code="bad-csv",
         )
     row.pop("", None)  # an index without a name, as pandas writes it
     row |= {name: row[name].strip() for name in _NEEDED}

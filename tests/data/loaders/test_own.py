@@ -137,6 +137,22 @@ def test_own_list_with_boxes(tmp_path):
         listed(tmp_path / "m.csv", shares, crop="bbox")
 
 
+def test_a_list_names_its_separator_and_columns(tmp_path):
+    rows = "path,label,split\na.jpg,x,gallery\nb.jpg,x,query\n"
+    for suffix, separator in (("tsv", "\t"), ("TSV", ","), ("csv", "\t")):
+        found = listed(tmp_path / f"own.{suffix}", rows.replace(",", separator))
+        assert (found.name, found.gallery.ids, found.queries.ids) == ("own", ("a.jpg",), ("b.jpg",))
+    for separator, named in (("|", "not by |"), (" ", "not by spaces"), (" : ", "not by :")):
+        with raises(DataError, "missing-column", "own.tsv", named):
+            listed(tmp_path / "own.tsv", rows.replace(",", separator))
+    for kept, named in ((",", "commas"), ("\t", "tabs"), (";", "semicolons")):
+        head, _, rest = rows.partition("\n")
+        with raises(DataError, "bad-csv", "own.tsv, line 2", named):
+            listed(tmp_path / "own.tsv", head.replace(",", kept) + "\n" + rest.replace(",", "|"))
+    with raises(DataError, "bad-csv", "columns 2 and 3", "'label'"):
+        listed(tmp_path / "own.tsv", rows.replace(",x,", ",x,y,").replace("label", "label,Label"))
+
+
 def test_what_is_named_like_an_image_and_is_none_is_counted(tmp_path):
     tree(tmp_path, {f"own/{c}/{i}.png": f"{c}{i}" for c in "ab" for i in range(3)})
     whole = datasets.load(tmp_path / "own")
