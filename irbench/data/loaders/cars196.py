@@ -7,11 +7,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from irbench.core.errors import DataError
 from irbench.data.loaders import Collection, Split
 from irbench.data.loaders.files import check_labels
-from irbench.data.loaders.matlab import column, matlab, texts
+from irbench.data.loaders.matlab import cells, column, matlab, texts
 
 _CLASSES = 196
+_META = "devkit/cars_meta.mat"
 _TEST_LABELS = "cars_test_annos_withlabels.mat"
 
 
@@ -45,21 +47,35 @@ class CarsLoader:
         if self.config.holdout:
             is_query = rows % self.config.holdout == 0
             split = Split(train=rows[~is_query], gallery=rows[~is_query], queries=rows[is_query])
-            return _collection([train], split)
+            return _collection([train], split, _names(root))
         labels = root / _TEST_LABELS
         test = _read("cars_test", labels if labels.exists() else root / "devkit" / _TEST_LABELS)
         queries = len(rows) + np.arange(len(test[0]))
-        return _collection([train, test], Split(train=rows, gallery=rows, queries=queries))
+        return _collection([train, test], Split(train=rows, gallery=rows, queries=queries), _names(root))
 
 
 _Half = tuple[list[str], NDArray[np.int64], NDArray[np.int32]]  # ids, labels from 1, boxes
 
 
-def _collection(halves: list[_Half], split: Split) -> Collection:
+def _names(root: Path) -> tuple[str, ...] | None:
+    """Return the name of each class; None without the file that has them, which nothing else needs."""
+    path = root / _META
+    if not path.exists():
+        return None
+    names = tuple(cells(path, "class_names"))
+    if len(names) != _CLASSES:
+        raise DataError(
+            f"{path}: {len(names)} names for {_CLASSES} classes; get the file again", code="truncated-annotation"
+        )
+    return names
+
+
+def _collection(halves: list[_Half], split: Split, names: tuple[str, ...] | None) -> Collection:
     ids, labels, boxes = zip(*halves, strict=True)
     return Collection(
         ids=tuple(id_ for half in ids for id_ in half),
         labels=np.concatenate(labels),
+        classes=None if names is None else ("", *names),  # labels are from 1
         split=split,
         boxes=lambda: np.concatenate(boxes),
     )

@@ -20,6 +20,7 @@ from irbench.core.errors import DataError
 
 _MEMORY = 4 << 30  # bytes of addresses
 _SECONDS = 60
+_CELLS = "cells"  # the field of what has no fields, a cell array
 Table = Mapping[str, list[Any]]  # of each field a number or a text in each row, None for anything else
 
 
@@ -41,7 +42,8 @@ def matlab(path: Path, variable: str) -> Table:
     table = json.loads(done.stdout)
     if table is None:
         raise DataError(
-            f"{path}: no struct array '{variable}' in it; is it another file of the same name?", code="missing-column"
+            f"{path}: no struct or cell array '{variable}' in it; is it another file of the same name?",
+            code="missing-column",
         )
     return {str(name): list(values) for name, values in table.items()}
 
@@ -57,6 +59,11 @@ def texts(table: Table, name: str, path: Path) -> list[str]:
     return table[name]
 
 
+def cells(path: Path, variable: str) -> list[str]:
+    """Return the texts of a cell array of a Matlab file; raises what `matlab` does."""
+    return texts(matlab(path, variable), _CELLS, path)
+
+
 def column(table: Table, name: str, path: Path) -> NDArray[np.int64]:
     """Return an integer column of a table."""
     if name not in table:
@@ -70,7 +77,7 @@ def column(table: Table, name: str, path: Path) -> NDArray[np.int64]:
 
 
 def _main(path: str, variable: str) -> None:
-    """Write a struct array as JSON to standard output; null where there is none of that name."""
+    """Write a struct or cell array as JSON to standard output; null where there is none of that name."""
     from scipy.io import loadmat
 
     resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
@@ -79,6 +86,9 @@ def _main(path: str, variable: str) -> None:
     found = loadmat(path, appendmat=False, squeeze_me=True, variable_names=[variable]).get(variable)
     names = getattr(getattr(found, "dtype", None), "names", None)
     rows = np.atleast_1d(found) if names else ()
+    if names is None and getattr(found, "dtype", None) == np.dtype(object):  # a cell array: a table of one column
+        json.dump({_CELLS: [_plain(value) for value in np.ravel(found)]}, sys.stdout)
+        return
     json.dump({name: [_plain(row[name]) for row in rows] for name in names} if names else None, sys.stdout)
 
 

@@ -131,6 +131,22 @@ def cars(root: Path, *, test: str | None = "cars_test_annos_withlabels.mat", cla
     return tree(root, {f"{folder}/{name}": "" for folder in ("cars_train", "cars_test") for name in names})
 
 
+def test_cars196_names_its_classes_where_the_names_are_there(tmp_path):
+    root = cars(tmp_path, classes=(14, 3, 196, 3))
+    assert datasets.load("cars196", data=tmp_path).class_names == ()
+    names = np.array([f"Car {label}" for label in range(1, 197)], object)
+    savemat(root / "devkit" / "cars_meta.mat", {"class_names": names})
+    for protocol in ("closed-set", "metric-learning"):
+        found = datasets.load("cars196", data=tmp_path, protocol=protocol)
+        named = {found.class_names[label] for label in found.gallery.labels.tolist()}
+        assert named <= {"Car 3", "Car 14", "Car 196"}
+    assert found.class_names[found.train.labels[0]] == "Car 3"
+    for code, wrong in (("truncated-annotation", {"class_names": names[:-1]}), ("missing-column", {"other": names})):
+        savemat(root / "devkit" / "cars_meta.mat", wrong)
+        with raises(DataError, code, "cars_meta.mat"):
+            datasets.load("cars196", data=tmp_path)
+
+
 @pytest.mark.parametrize("place", ["cars_test_annos_withlabels.mat", "devkit/cars_test_annos_withlabels.mat"])
 def test_cars196(tmp_path, place):
     benchmark = datasets.load("cars196", data=cars(tmp_path / "cars196", test=place).parent, crop="bbox")
