@@ -86,6 +86,7 @@ def verify(
     data: o.Data = Path("data"),
     crop: o.Crop = "none",
     classes: Annotated[bool, typer.Option("--classes", help="Also count each class.")] = False,
+    results: o.ResultsOut = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Look at every image: counts, labels, what is missing, surplus, unreadable or copied. Status 1 if any is wrong."""
@@ -94,7 +95,7 @@ def verify(
     from irbench.results.files import default_folder
     from irbench.results.own import located
 
-    findings = look(datasets.find(located(dataset, default_folder())), data, crop=crop)
+    findings = look(datasets.find(located(dataset, results or default_folder())), data, crop=crop)
     typer.echo(json.dumps(_document(findings)) if as_json else "\n".join(_lines(findings, classes=classes)))
     raise typer.Exit(1 if findings.problems else 0)
 
