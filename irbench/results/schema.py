@@ -294,7 +294,7 @@ class Result:
         for what in ("method", "search", "variant"):
             _check_name(what, getattr(self, what))
         _check_name("data set", self.dataset.name)
-        return root / self.dataset.name / self.cell / f"seed{self.seed}.json"
+        return root.joinpath(self.dataset.name, self.cell, f"seed{self.seed}.json")
 
 
 def of_cell(cell: Cell) -> dict[str, Any]:

@@ -63,7 +63,12 @@ def movements(pair: Pair, before: Artefacts, after: Artefacts) -> tuple[list[Mov
     """Return how the metrics of a cell moved, and a note where they could not be compared query by query."""
     try:
         old = [before.judged(pair.before[seed]) for seed in pair.seeds]
-        new = [after.judged(pair.after[seed]) for seed in pair.seeds]
+        # what was answered again to the bit is not read and scored a second time
+        same = [pair.before[seed].hits == pair.after[seed].hits is not None for seed in pair.seeds]
+        new = [
+            judged if is_same else after.judged(pair.after[seed])
+            for seed, judged, is_same in zip(pair.seeds, old, same, strict=True)
+        ]
     except StoreError as error:
         return _by_intervals(pair), [f"compared by means and intervals only: {error}"]
     names = _names(pair.both(), min(judged[""].top_k for judged in (*old, *new)))
