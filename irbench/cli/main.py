@@ -14,6 +14,7 @@ from irbench.core.errors import DISK_FULL, IrbenchError, is_out_of_memory
 from irbench.core.text import as_message
 from irbench.core.version import VERSION
 
+_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -60,6 +61,10 @@ def _run() -> None:
     """Run the command line; also what standard output still holds can fail to be written."""
     try:
         app(prog_name="irbench")
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # click and rich end with 1, as if something had failed
+            sys.exit(_CLOSED)
+        raise
     finally:
         with suppress(BrokenPipeError):
             sys.stdout.flush()

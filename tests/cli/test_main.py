@@ -250,6 +250,15 @@ def test_an_output_that_is_full_or_closed_is_no_traceback(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr + closed.stderr
 
 
+@pytest.mark.parametrize("words", ["list metrics", "--help", "table --help", "show irgen", "data info digits"])
+def test_an_output_that_nobody_reads_ends_the_command_quietly(tmp_path: Path, words: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = command(*words.split(), stdout=writer, cwd=tmp_path)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 1.5])
 def test_an_interrupt_ends_the_command_while_it_loads_libraries(tmp_path: Path, seconds: float) -> None:
     line = [sys.executable, "-X", "importtime", "-m", "irbench", "run", "-m", "ft-clip"]
