@@ -7,9 +7,11 @@ kinds of tables override it, the later winning: `[at.<scale>]`, then `[on.<datas
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -107,6 +109,33 @@ class Recipe:
                         f"{self.path}: unknown key '{key}' in [{family}.{choice}]{nearest(key, known)}",
                         code="unknown-key",
                     )
+
+
+@lru_cache(maxsize=1024)
+def in_force(texts: str, *, scale: str, dataset: str, usual: bool) -> tuple[tuple[str, str], ...]:
+    """Return what recipes say at a scale on a data set: RECIPE.KEY and the value as JSON, in order of the keys.
+
+    What they say at other scales and on other data sets, where they run, and their comments make no difference.
+
+    Args:
+        texts: of all files, each after a line "### NAME", as results hold them.
+        scale: the one whose [at.SCALE] counts.
+        dataset: the one whose [on.DATASET] counts.
+        usual: is it the data set's usual scale? At others only files without scales have an [on.DATASET].
+    """
+    before, *named = re.split(r"^### (.+)\n", texts, flags=re.MULTILINE)
+    said: dict[str, str] = {}
+    for name, text in zip(["", *named[::2]], [before, *named[1::2]], strict=True):
+        try:
+            table = tomllib.loads(text)
+        except (tomllib.TOMLDecodeError, RecursionError):  # no recipe, then, but what stands in place of one
+            said[name] = text
+            continue
+        of_dataset = dataset if usual or "at" not in table else ""
+        head = {key: value for key, value in table.items() if key not in (*_TABLES, "scales")}
+        values = head | Recipe(name, Path(), text, table).params(scale=scale, dataset=of_dataset)
+        said |= {f"{name}.{key}".lstrip("."): json.dumps(value, default=str) for key, value in values.items()}
+    return tuple(sorted(said.items()))
 
 
 def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C:

@@ -58,7 +58,7 @@ def _before(experiment: Experiment) -> Result | None:
         return (
             result is not None
             and result.status == "ok"
-            and (result.recipe, result.scale) == (blank.recipe, blank.scale)
+            and (result.recipe_in_force, result.scale) == (blank.recipe_in_force, blank.scale)
             and result.dataset.fingerprint == blank.dataset.fingerprint
             and all(result.environment.get(name) == here[name] for name in _MACHINE)
         )

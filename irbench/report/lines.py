@@ -26,7 +26,8 @@ def measured(results: Iterable[Result], metric: str, columns: Sequence[Quantity]
     """Yield a line for each cell as it ran; a cell of which no seed succeeded is a gap with its reason."""
     groups: dict[Hashable, list[Result]] = defaultdict(list)
     for result in results:
-        groups[data_of(result.dataset), result.cell, result.scale, result.recipe.hash, shortened(result)].append(result)
+        key = (data_of(result.dataset), result.cell, result.scale, result.recipe_in_force, shortened(result))
+        groups[key].append(result)
     for group in groups.values():
         done = _as_they_ran([result for result in group if result.status == "ok"], metric)
         failed = [result for result in group if result.status != "ok"]

@@ -100,7 +100,7 @@ def _reasons(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str
 def _recipes(results: Sequence[Result]) -> Iterator[str]:
     recipes = defaultdict(set)
     for result in results:
-        recipes[_who(result)].add(result.recipe.hash)
+        recipes[_who(result)].add(result.recipe_in_force)
     yield from (f"{cell}: {len(used)} recipes, a row for each" for cell, used in recipes.items() if len(used) > 1)
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import ConfigDict, Field, JsonValue
 from pydantic.dataclasses import dataclass
 
+from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell, Origin, Value
 from irbench.core.description import Backbone
@@ -253,6 +254,16 @@ class Result:
             default_identifier=self.default_identifier,
             default_scale=self.default_scale,
             origin=self.origin,
+        )
+
+    @cached_property
+    def recipe_in_force(self) -> tuple[tuple[str, str], ...]:
+        """What its recipes say at its scale on its data set, by RECIPE.KEY: equal for results of one recipe."""
+        return recipes.in_force(
+            self.recipe.text,
+            scale=self.scale,
+            dataset=self.dataset.name,
+            usual=self.scale == self.default_scale,
         )
 
     @property

@@ -249,3 +249,45 @@ def test_every_shipped_method_finds_its_classes(method, runtime) -> None:
     found = Builder(cell, runtime).classes()
     assert len(found) >= 2
     assert all(isinstance(cls, type) for cls in found)
+
+
+_TEXTS = """### a
+# class: x
+encoder = "a"
+scales = ["tiny"]
+[params]
+epochs = 3
+[at.small]
+epochs = 4
+[on.digits]
+batch = 8
+### b
+searcher = "b"
+[on.digits]
+nprobe = 2
+"""
+_IN_FORCE = {"a.encoder": '"a"', "a.epochs": "3", "a.batch": "8", "b.searcher": '"b"', "b.nprobe": "2"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "asked", "changes"),
+    [
+        ("", "", {}, {}),
+        ("# class: x", "# a comment", {}, {}),
+        ('["tiny"]', '["tiny", "mobile"]', {}, {}),
+        ("[at.small]\nepochs = 4", "[at.small]\nepochs = 5\n[at.mobile]\nepochs = 6", {}, {}),
+        ("nprobe = 2", "nprobe = 3", {}, {"b.nprobe": "3"}),
+        ("", "", {"scale": "small"}, {"a.epochs": "4"}),
+        ("", "", {"scale": "small", "usual": False}, {"a.epochs": "4", "a.batch": None}),
+        ("", "", {"dataset": "cub200"}, {"a.batch": None, "b.nprobe": None}),
+        (
+            "[on.digits]\nnprobe = 2\n",
+            "no TOML",
+            {},
+            {"b.searcher": None, "b.nprobe": None, "b": 'searcher = "b"\nno TOML'},
+        ),
+    ],
+)
+def test_what_recipes_say_at_other_scales_and_of_other_data_is_not_in_force(old, new, asked, changes) -> None:
+    found = recipes.in_force(_TEXTS.replace(old, new), **{"scale": "tiny", "dataset": "digits", "usual": True} | asked)
+    assert dict(found) == {key: value for key, value in (_IN_FORCE | changes).items() if value is not None}

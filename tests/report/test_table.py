@@ -71,7 +71,7 @@ def test_a_gallery_that_grew_can_be_asked_for_alone():
 
 def test_networks_recipes_and_machines_are_never_averaged_together():
     hub = Backbone(name="vit", weights="hub: x sha256:" + "a" * 64, parameters=6)
-    mixed = [result(), result(seed=1, backbone=hub), result(seed=2, recipe=RecipeUsed(text="#", hash="c3"))]
+    mixed = [result(), result(seed=1, backbone=hub), result(seed=2, recipe=RecipeUsed(text="epochs = 2", hash="c3"))]
     shown = table(mixed, "precision")
     assert [row.seeds for row in rows(shown)] == [1, 1, 1]
     assert any("2 recipes" in note for note in shown.panels[0].notes)

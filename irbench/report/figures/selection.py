@@ -248,7 +248,8 @@ def _matches(wish: str, group: Group, variants: Callable[[Group], bool]) -> bool
 def _panel(machine: str, done: Sequence[Result], undone: Sequence[Result]) -> Panel:
     by_cell: dict[Hashable, list[Result]] = defaultdict(list)
     for result in done:
-        by_cell[_cell(result), result.scale, precision_of(result), result.recipe.hash, result.backbone].append(result)
+        key = (_cell(result), result.scale, precision_of(result), result.recipe_in_force, result.backbone)
+        by_cell[key].append(result)
     groups = [_group(*sorted(alike, key=lambda result: result.seed)) for alike in by_cell.values()]
     groups.sort(key=lambda group: (group.name, group.setting))
     groups = [

@@ -127,8 +127,8 @@ def _notes(pair: Pair) -> Iterator[str]:
 
 
 def _made_otherwise(before: Result, after: Result) -> Iterator[str]:
-    if before.recipe.hash != after.recipe.hash:
-        yield f"recipe changed: {_recipe_lines(before.recipe.text, after.recipe.text)}"
+    if before.recipe_in_force != after.recipe_in_force:
+        yield f"recipe changed: {_recipe_lines(before, after)}"
     if before.scale != after.scale:
         yield f"scale changed: {before.scale}, now {after.scale}"
     if before.backbone != after.backbone:
@@ -140,11 +140,10 @@ def _made_otherwise(before: Result, after: Result) -> Iterator[str]:
             yield f"{name} {values[0]}, now {values[1]}"
 
 
-def _recipe_lines(before: str, after: str) -> str:
+def _recipe_lines(before: Result, after: Result) -> str:
+    old, new = ([f"{key} = {value}" for key, value in one.recipe_in_force] for one in (before, after))
     lines = [
-        line
-        for line in difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
-        if not line.startswith(("---", "+++", "@@"))
+        line for line in difflib.unified_diff(old, new, lineterm="", n=0) if not line.startswith(("---", "+++", "@@"))
     ]
     more = f" and {len(lines) - _SHOWN} more lines" if len(lines) > _SHOWN else ""
     return "; ".join(lines[:_SHOWN]) + more

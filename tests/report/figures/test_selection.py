@@ -33,7 +33,7 @@ def test_other_images_protocols_and_crops_are_panels_of_their_own(shelf):
 def test_other_recipes_and_networks_are_curves_of_their_own(shelf):
     shelf.put("a", seed=0)
     shelf.put("a", seed=1)
-    shelf.put("a", seed=2, recipe=RecipeUsed(text="#", hash="b"))
+    shelf.put("a", seed=2, recipe=RecipeUsed(text="epochs = 2", hash="b"))
     shelf.put("a", seed=3, backbone=Backbone(name="net", weights="hub: x", parameters=5))
     (panel,) = select(shelf.all).panels
     assert labels(panel) == ["a (seed 0, 1)", "a (seed 2)", "a (seed 3)"]
