@@ -48,6 +48,7 @@ class Row:
     threads: int = 0  # of that machine
     data: str = ""  # protocol, crop and images; only where they are mixed in one panel
     seeds: int = 0
+    ran: tuple[int, ...] = ()  # the numbers of those seeds, which tell apart two rows of one cell
     reason: str = ""
     cells: tuple[Cell, ...]
 

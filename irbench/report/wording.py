@@ -162,3 +162,8 @@ def _tests(cells: Sequence[Cell]) -> Iterator[str]:
             "rank 1-6: anywhere from 1st to 6th (paired tests over classes of queries, and over seeds where there are "
             "several, Holm-corrected); one seed does not cover retraining"
         )
+    if any(cell.rank and cell.rank[0] == 1 and cell.p is not None and cell.p < ALPHA for cell in cells):
+        yield (
+            f"a rank from 1 without {TIED}: significantly below the best by the comparisons with it, though not by "
+            "those of all pairs, on which ranks rest"
+        )

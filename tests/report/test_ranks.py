@@ -16,6 +16,7 @@ from irbench.metrics.uncertainty import interval, p_value
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
 from irbench.report.upper_bound import ideal
+from irbench.report.wording import captions
 
 
 def test_ranks_and_marks_follow_from_the_tests_of_all_pairs():
@@ -53,6 +54,15 @@ def test_a_difference_counts_less_the_more_pairs_are_tested():
         (cell,) = [row.cells[0] for row in measured if row.method == "usual"]
         assert cell.p == pytest.approx(others * alone)
         assert (cell.rank, cell.tied) == (rank, False)
+
+
+def test_a_caption_tells_where_marks_and_ranks_disagree_and_only_there():
+    for others, disagree in ((4, True), (1, False)):  # of one pair both corrections are the same
+        kept = Artefacts(good=[drawn(0.9, 0)], **{f"m{n}": [drawn(0.83, n)] for n in range(1, 1 + others)})
+        shown = table(kept.results(), "precision", paper=False, judge=kept)
+        cells = [cell for row in rows(shown) for cell in row.cells]
+        assert any(cell.rank[0] == 1 and not (cell.best or cell.tied) for cell in cells) == disagree
+        assert any(line.startswith("a rank from 1 without ≈") for line in captions(shown, best="*")) == disagree
 
 
 def test_scores_are_averaged_over_the_seeds_that_rows_share():

@@ -113,7 +113,7 @@ class DatasetPage:
     def told_apart(self) -> int:
         """How many methods differ significantly from the best: the data set that says most comes first."""
         return sum(
-            bool(one.score.rank) and not (one.score.best or one.score.tied)
+            one.score.p is not None and not (one.score.best or one.score.tied)
             for board in self.boards
             for one in board.standings
         )
@@ -220,9 +220,9 @@ def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, proble
 
 def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], artefacts: Artefacts) -> DatasetPage:
     here = [replace(one, panels=tuple(p for p in one.panels if p.dataset == name), notes=()) for one in tables]
-    costs = {name: _cost(alike) for name, alike in _by_cell(results).items()}
+    by_cell = _by_cell(results)
     drawn = _drawn(results, name)
-    boards = [_board(panel, costs) for panel in here[0].panels if panel.columns and not panel.part]
+    boards = [_board(panel, by_cell) for panel in here[0].panels if panel.columns and not panel.part]
     return DatasetPage(
         name=name,
         title=_title("datasets", name.removesuffix("-incremental")),
@@ -254,7 +254,7 @@ def _figure(kind: str, name: str, results: Sequence[Result], artefacts: Artefact
 _Cell = tuple[str, str, str]  # label, scale, precision
 
 
-def _board(panel: Panel, costs: Mapping[_Cell, CostSummary]) -> Board:
+def _board(panel: Panel, by_cell: Mapping[_Cell, Sequence[Result]]) -> Board:
     at = next(i for i, column in enumerate(panel.columns) if column.key == panel.headline)
     rows = [row for row in panel.rows if row.kind == "measured" and row.cells[at].value is not None]
     rows.sort(key=lambda row: -(row.cells[at].value or 0))
@@ -266,7 +266,7 @@ def _board(panel: Panel, costs: Mapping[_Cell, CostSummary]) -> Board:
             row=row,
             score=row.cells[at],
             rank=rank(row, panel),
-            cost=costs.get((row.method, row.scale, row.precision), CostSummary()),
+            cost=_cost([result for result in by_cell[row.method, row.scale, row.precision] if result.seed in row.ran]),
         )
         for row in rows
     ]

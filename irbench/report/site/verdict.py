@@ -8,30 +8,58 @@ if TYPE_CHECKING:
     from irbench.report.site.pages import Standing
 
 _NAMED = 4  # methods that are listed by name
+_ONLY = "by the comparisons with it, though not by those of all pairs, on which ranks rest"
 
 
 def verdict(standings: "Sequence[Standing]", column: str) -> Iterator[str]:
-    """Yield two to five sentences on the methods of a data set, best first, by the column that ranks them."""
+    """Yield a few sentences on the methods of a data set, best first, by the column that ranks them.
+
+    They claim no difference that the marks of the table do not: only rows with a p value were tested against the best.
+    """
     if not standings:
         return
     names = _names(standings)
-    compared = [one for one in standings if one.score.rank] or list(standings)
+    best = [one for one in standings if one.score.best]
+    is_tested = any(one.score.p is not None for one in standings)
+    compared = [one for one in standings if one.score.best or one.score.p is not None or not is_tested]
     lead = [one for one in compared if one.score.best or one.score.tied] or compared[:1]
+    top = max(map(_value, best or lead))
     yield _leaders(lead, names, column)
-    lowest = min(one.score.value or 0 for one in lead)
-    behind = [one for one in compared if one not in lead]
-    rest = [one for one in behind if not one.score.rank or (one.score.value or 0) < lowest]
-    if between := [names[id(one)] for one in behind if one not in rest]:
-        yield f"By value among these, yet significantly below the best: {_listed(between)}."
-    if rest:
-        points = (compared[0].score.value or 0) - (rest[0].score.value or 0)
-        tested = "" if compared[0].score.rank else ", which no test confirms"
-        yield f"{names[id(rest[0])]} follows {points:.1f} points behind the best{tested}."
+    above = [one for one in compared if one not in lead and _value(one) > top]
+    if few := [names[id(one)] for one in above if one.score.short]:
+        yield f"Above these by value, but with fewer results than K for some queries: {_listed(few)}."
+    behind = [one for one in compared if one not in lead and _value(one) <= top]
+    if is_tested:
+        yield from _unordered(behind, min(map(_value, lead)), names)
+        behind = [one for one in behind if _value(one) < min(map(_value, lead)) and not _may_be_first(one)]
+    if behind:
+        tested = "" if is_tested else ", which no test confirms"
+        yield f"{names[id(behind[0])]} follows {top - _value(behind[0]):.1f} points behind the best{tested}."
     yield from _costs(lead, names)
     if all(one.row.seeds == 1 for one in lead):
         yield "One seed each: training again may change the order."
-    if apart := [one for one in standings if one not in compared]:
-        yield f"Not compared, since no other row has the same seeds or no hits are stored: {_with_seeds(apart, names)}."
+    if apart := [one for one in standings if one not in compared or (one in above and not one.score.short)]:
+        yield f"Not compared with the best, having other seeds or no stored hits: {_with_seeds(apart, names)}."
+
+
+def _value(one: "Standing") -> float:
+    return one.score.value or 0.0
+
+
+def _may_be_first(one: "Standing") -> bool:
+    """Do the tests of all pairs leave it the first rank, which is the best one's too?"""
+    return one.score.rank is not None and one.score.rank[0] == 1
+
+
+def _unordered(behind: "Sequence[Standing]", lowest: float, names: dict[int, str]) -> Iterator[str]:
+    """Name the rows that are told from the best although a lower one is not, or their own rank is not."""
+    amid = [one for one in behind if _value(one) >= lowest]
+    found = {
+        "By value among these, yet significantly below the best": [one for one in amid if not _may_be_first(one)],
+        f"By value among these, yet significantly below the best {_ONLY}": [one for one in amid if _may_be_first(one)],
+        f"Significantly below the best {_ONLY}": [one for one in behind if _may_be_first(one) and one not in amid],
+    }
+    yield from (f"{what}: {_listed([names[id(one)] for one in some])}." for what, some in found.items() if some)
 
 
 def _names(standings: "Sequence[Standing]") -> dict[int, str]:

@@ -1,5 +1,6 @@
 """The report as files: whole, linked, escaped, the same every time, and never in the place of something else."""
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +14,7 @@ from irbench.core.identifiers import Identifiers
 from irbench.metrics import diagnostics
 from irbench.report.site import write
 from irbench.results import hits
+from irbench.results.schema import Cost, RecipeUsed
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -190,6 +192,19 @@ def test_the_command_writes_it_and_names_what_cannot_be_read(world, call):
     assert str(bad) in err
     assert "not a result" in " ".join(Page(Path("pages/index.html")).text)
     assert list(Path("pages").rglob("*.webp"))  # the data set of one's own was found by its path
+
+
+def test_rows_of_two_recipes_have_each_its_own_cost_and_every_row_its_rank(empty_world):
+    for seed, recipe in enumerate(("older", "newer", "newer")):
+        cost = Cost(queries_per_s=100.0 * (1 + seed), index_bytes=0)
+        empty_world.put("writer", seed=seed, noise=0.02, recipe=RecipeUsed(text="", hash=recipe), cost=cost)
+    for name in ("one", "two"):
+        empty_world.put(name, seed=0, noise=0.02)
+    index = (empty_world.report() / "index.html").read_text(encoding="utf-8")
+    rows = re.findall(r"<tr>.*?</tr>", index[index.index('class="board"') : index.index("Runs")], re.DOTALL)
+    cells = [re.findall(r'<td class="n">(?:<span[^>]*>)?([^<]*)', row) for row in rows if "methods/" in row]
+    shown = {(re.search(r"methods/(\w+)", row)[1], *found[:2]) for row, found in zip(rows[1:], cells, strict=True)}
+    assert shown == {("writer", "1-3", "100"), ("writer", "—", "250"), ("one", "1-3", "300"), ("two", "1-3", "300")}
 
 
 def test_the_diagnostics_of_identifiers_are_on_the_page_of_their_method(empty_world):
