@@ -201,7 +201,9 @@ def _limit(axes: Axes, points: Sequence[Point], front: Sequence[Point], by: str)
 
 def _label(axes: Axes, panel: Panel, front: Sequence[Point], lines: Sequence[Line]) -> None:
     """Name the points of the front beside them, off the lines."""
-    names = [", ".join(filter(None, (point.group.name, _text(panel, point)))) for point in front]
+    names = [
+        point.group.told_apart(", ".join(filter(None, (point.group.name, _text(panel, point))))) for point in front
+    ]
     labels = [(point.speed[0], point.quality[0], name) for point, name in zip(front, names, strict=True)]
     place_labels(axes, labels, lines)
 

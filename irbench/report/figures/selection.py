@@ -49,7 +49,11 @@ class Group:
     @property
     def label(self) -> str:
         """Its name in the legend."""
-        return f"{self.cell} ({self.seeds})" if self.seeds else self.cell
+        return self.told_apart(self.cell)
+
+    def told_apart(self, name: str) -> str:
+        """Return a name of its cell with what tells it from other groups of that cell."""
+        return f"{name} ({self.seeds})" if self.seeds else name
 
     @property
     def look(self) -> Look:

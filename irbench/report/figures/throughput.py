@@ -126,7 +126,7 @@ def _label(panel: Panel, group: Group) -> str:
     key = panel.varied(group.name)
     value = group.value(key) if key else None
     plain = not group.setting or list(group.overrides) == [key]
-    return f"{group.name}, {key} {value}" if plain and value is not None else group.label
+    return group.told_apart(f"{group.name}, {key} {value}") if plain and value is not None else group.label
 
 
 def _draw(axes: Axes, bars: Sequence[Bar], by: str, end: float) -> None:
