@@ -92,6 +92,10 @@ def precision_at(selection: Selection, artefacts: Artefacts, *, k: int | None, p
             _draw_published(axes, panel)
 
     found = _find(selection, artefacts)
+    if all(_last(scored, k) < 2 for _, scored in found.panels):
+        most = max(one.top_k for _, scored in found.panels for one in scored)
+        hint = f"name a last K with -k, up to {most}" if most > 1 else "one result of each query is stored"
+        raise UsageError(f"nothing to draw: a curve over K = 1 alone; {hint}", code="nothing-to-draw")
     legend: dict[str, Artist] = {_UPPER_BOUND: Line2D([], [], color=MUTED, linestyle=":")}
     if published and any(_published(panel) for panel, _ in found.panels):
         legend["hollow: published"] = Line2D([], [], color=MUTED, linestyle="", marker="o", markerfacecolor="none")
@@ -195,7 +199,7 @@ def _draw_precision_recall(axes: Axes, _: Panel, scored: Sequence[Scored]) -> No
 
 def _draw_precision_at(axes: Axes, scored: Sequence[Scored], k: int | None) -> None:
     stated = {k for one in scored for k in _stated(one.group)}
-    last = min(k or max(stated, default=10), max(one.top_k for one in scored))
+    last = _last(scored, k)
     for one in scored:
         ks = _ks(min(last, one.top_k))
         curve = one.curve("precision", ks)
@@ -211,6 +215,12 @@ def _draw_precision_at(axes: Axes, scored: Sequence[Scored], k: int | None) -> N
     plain_numbers(axes.xaxis)
     axes.set(xlabel="K", ylabel="precision (Σh/K)")
     _up_to_all(axes)
+
+
+def _last(scored: Sequence[Scored], k: int | None) -> int:
+    """Return the K at which the curves of a panel end."""
+    stated = {k for one in scored for k in _stated(one.group)}
+    return min(k or max(stated, default=10), max(one.top_k for one in scored))
 
 
 def _draw_published(axes: Axes, panel: Panel) -> None:

@@ -11,6 +11,7 @@ from irbench.metrics.retrieval import per_query
 from irbench.metrics.uncertainty import interval
 from irbench.report.figures import FigureOptions, draw
 from irbench.results import files, hits
+from irbench.results.schema import Estimate
 
 
 def line(axes, label):
@@ -132,3 +133,11 @@ def test_what_is_missing_is_named_and_nothing_to_draw_is_an_error(shelf):
         draw("pr", [], shelf.artefacts)
     with raises(UsageError, "bad-value", "-k 1"):
         draw("precision", shelf.all, shelf.artefacts, FigureOptions(k=1))
+
+
+def test_precision_at_one_alone_is_no_curve_but_the_stored_hits_draw_one_where_asked(shelf):
+    shelf.put("a", metrics={"precision@1": Estimate(mean=0.5, ci95=(0.4, 0.6))})
+    with raises(UsageError, "nothing-to-draw", "K = 1", "up to 20"):
+        draw("precision", shelf.all, shelf.artefacts)
+    (axes,) = draw("precision", shelf.all, shelf.artefacts, FigureOptions(k=5)).axes
+    assert line(axes, "a").get_xdata().tolist() == [1, 2, 3, 4, 5]
