@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from engines import SPANN_RUNS
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
@@ -167,6 +168,7 @@ def test_search_holds_each_index_against_exact_search(runtime: Runtime, monkeypa
     points = {point.search: point for point in search.measure(plan, runtime)}
     assert set(points) >= set(SEARCHERS)
     assert points["linear"].recall == 1
+    assert SPANN_RUNS or points.pop("spann").recall is None
     assert all(0 < point.recall <= 1 and point.build_s > 0 and point.index_bytes > 0 for point in points.values())
     few = search.Plan(searches=("ivfpq",), gallery=600, queries=20, dim=16, clusters=20, k=5, curves=True, patience=0)
     curve = {point.setting: point for point in search.measure(few, runtime)}

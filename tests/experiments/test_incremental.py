@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engines import searchers
 
 from irbench.config import recipes
 from irbench.config.registry import SEARCHERS
@@ -38,7 +39,7 @@ def run(cell: Cell, settings: Settings) -> Result:
     return read(outcome.path)
 
 
-@pytest.fixture(params=sorted(set(SEARCHERS) & set(recipes.names("methods/search"))))
+@pytest.fixture(params=searchers(sorted(set(SEARCHERS) & set(recipes.names("methods/search")))))
 def search(request: pytest.FixtureRequest) -> str:
     return request.param
 
