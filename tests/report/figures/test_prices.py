@@ -137,14 +137,20 @@ def test_settings_are_points_of_one_curve_in_their_order_and_others_stay_out_unl
 
 def test_bars_and_points_of_two_recipes_are_told_apart_also_beside_settings(shelf):
     for seed, recipe in enumerate(("older", "newer")):
-        shelf.put("w", seed=seed, recipe=RecipeUsed(text="", hash=recipe), retriever={"beam_size": 30}, times=2.0)
+        shelf.put(
+            "w",
+            seed=seed,
+            recipe=RecipeUsed(text=f"version = '{recipe}'", hash=recipe),
+            retriever={"beam_size": 30},
+            times=2.0,
+        )
     shelf.put("w", variant="beam_size-1")
     bars = draw("throughput", shelf.all, shelf.artefacts).axes[0]
     wanted = ["w, beam_size 1", "w, beam_size 30 (seed 0)", "w, beam_size 30 (seed 1)"]
     assert sorted(label.get_text() for label in bars.get_yticklabels()) == wanted
     alike = {"precision@10": Estimate(mean=0.9, ci95=(0.8, 1.0))}
     for seed, recipe in enumerate(("older", "newer")):  # as good and as fast: both are on the front
-        made = RecipeUsed(text="", hash=recipe)
+        made = RecipeUsed(text=f"version = '{recipe}'", hash=recipe)
         shelf.put("w", seed=seed, recipe=made, retriever={"beam_size": 30}, times=2.0, metrics=alike)
     named = [text.get_text() for text in draw("pareto", shelf.all, shelf.artefacts).axes[0].texts]
     assert {*wanted[1:]} <= {*named}

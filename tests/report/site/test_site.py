@@ -197,7 +197,9 @@ def test_the_command_writes_it_and_names_what_cannot_be_read(world, call):
 def test_rows_of_two_recipes_have_each_its_own_cost_and_every_row_its_rank(empty_world):
     for seed, recipe in enumerate(("older", "newer", "newer")):
         cost = Cost(queries_per_s=100.0 * (1 + seed), index_bytes=0)
-        empty_world.put("writer", seed=seed, noise=0.02, recipe=RecipeUsed(text="", hash=recipe), cost=cost)
+        empty_world.put(
+            "writer", seed=seed, noise=0.02, recipe=RecipeUsed(text=f"version = '{recipe}'", hash=recipe), cost=cost
+        )
     for name in ("one", "two"):
         empty_world.put(name, seed=0, noise=0.02)
     index = (empty_world.report() / "index.html").read_text(encoding="utf-8")
