@@ -46,9 +46,12 @@ def test_pictures_that_are_replaced_under_their_names_are_another_data_set(irben
     assert irbench(*RUN, "./photos").returncode == 0
     before = facts_of(Path("runs/results"))["photos"]
     exchanged(photos / "class0/1.png", photos / "class2/1.png")
-    assert irbench(*RUN, "./photos").returncode == 0
+    again = irbench(*RUN, "photos")
+    assert again.returncode == 0
     found = facts_of(Path("runs/results"))
     (other,) = found.keys() - {"photos"}
+    (hint,) = re.findall("irbench (table .*)$", again.stderr, re.MULTILINE)
+    assert re.findall("data ([0-9a-f]{8})", irbench(*shlex.split(hint)).stdout) == [found[other]["fingerprint"][:8]]
     assert other == f"photos-{found[other]['collection'][:6]}"
     assert found["photos"] == before
     assert found[other]["manifest"] == before["manifest"]
