@@ -4,7 +4,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from irbench.results.regression.limits import Limits
 
 app = typer.Typer()
+_FATES = ("fail", "pass")
+
+
+def _fate(name: str, what: str) -> Any:
+    """Return an option that says whether the check fails for something that it cannot decide."""
+    return typer.Option(name, help=f"fail, or pass: {what}.", autocompletion=o.one_of(*_FATES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,22 +44,8 @@ class CheckOptions:
     complete: Annotated[
         bool, typer.Option("--complete", help="Also fail if a cell or seed of the baseline was not run again.")
     ] = False
-    undecided: Annotated[
-        str,
-        typer.Option(
-            "--undecided",
-            help="fail, or pass: a loss that so few queries cannot tell from chance.",
-            autocompletion=o.one_of("fail", "pass"),
-        ),
-    ] = "fail"
-    skipped: Annotated[
-        str,
-        typer.Option(
-            "--skipped",
-            help="fail, or pass: a cell of the baseline that cannot be run here.",
-            autocompletion=o.one_of("fail", "pass"),
-        ),
-    ] = "fail"
+    undecided: Annotated[str, _fate("--undecided", "a loss that so few queries cannot tell from chance")] = "fail"
+    skipped: Annotated[str, _fate("--skipped", "a cell of the baseline that cannot be run here")] = "fail"
     update: Annotated[bool, typer.Option("--update", help="Then store the new results in the baseline.")] = False
     data: o.Data = Path("data")
     work: o.Work = Path("runs/work")
@@ -70,8 +62,8 @@ def check(options: CheckOptions) -> None:
     """Regression check: compare results with a baseline, query by query; exits with status 1 if anything got worse."""
     from irbench.results.regression.baseline import locked
 
-    check_choice("--undecided", options.undecided, ("fail", "pass"))
-    check_choice("--skipped", options.skipped, ("fail", "pass"))
+    check_choice("--undecided", options.undecided, _FATES)
+    check_choice("--skipped", options.skipped, _FATES)
     check_choice("--format", options.format, ("text", "markdown", "json"))
     with locked(options.baseline):
         passed = _check(options)

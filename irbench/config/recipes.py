@@ -78,6 +78,10 @@ class Recipe:
         """Return what stands above the tables (which class, which defaults) as the frozen dataclass `schema`."""
         return build_config(schema, {k: v for k, v in self.table.items() if k not in _TABLES}, str(self.path))
 
+    def named_dataset(self, dataset: str, *, usual: bool) -> str:
+        """Return the data set whose overrides hold: none at an unusual scale, where the recipe has scales."""
+        return dataset if usual or "at" not in self.table else ""
+
     def params(self, *, scale: str, dataset: str) -> dict[str, Any]:
         """Return `[params]` with the overrides for this scale and this data set laid over it.
 
@@ -131,9 +135,9 @@ def in_force(texts: str, *, scale: str, dataset: str, usual: bool) -> tuple[tupl
         except (tomllib.TOMLDecodeError, RecursionError):  # no recipe, then, but what stands in place of one
             said[name] = text
             continue
-        of_dataset = dataset if usual or "at" not in table else ""
+        recipe = Recipe(name, Path(), text, table)
         head = {key: value for key, value in table.items() if key not in (*_TABLES, "scales")}
-        values = head | Recipe(name, Path(), text, table).params(scale=scale, dataset=of_dataset)
+        values = head | recipe.params(scale=scale, dataset=recipe.named_dataset(dataset, usual=usual))
         said |= {f"{name}.{key}".lstrip("."): json.dumps(value, default=str) for key, value in values.items()}
     return tuple(sorted(said.items()))
 

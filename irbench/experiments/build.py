@@ -167,5 +167,4 @@ def built_on(cell: Cell, found: Sequence[Recipe]) -> list[Recipe]:
 
 def dataset_of(cell: Cell, recipe: Recipe) -> str:
     """Return the data set whose overrides hold: none where the recipe has scales and this is not its usual one."""
-    usual = cell.scale == cell.default_scale or "at" not in recipe.table
-    return cell.dataset if usual else ""
+    return recipe.named_dataset(cell.dataset, usual=cell.scale == cell.default_scale)

@@ -132,7 +132,6 @@ def _line(done: Sequence[Result], failed: Sequence[Result], metric: str, columns
         weights=first.backbone.weights if first.backbone else "",
         machine=machine,
         threads=threads,
-        seeds=len(done),
         ran=tuple(result.seed for result in done),
         reason="" if done else why(first),
         cells=tuple(_cell([column.read(result) for result in done]) for column in columns),

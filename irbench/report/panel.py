@@ -47,10 +47,14 @@ class Row:
     machine: str = ""  # the processor; only where costs are compared
     threads: int = 0  # of that machine
     data: str = ""  # protocol, crop and images; only where they are mixed in one panel
-    seeds: int = 0
-    ran: tuple[int, ...] = ()  # the numbers of those seeds, which tell apart two rows of one cell
+    ran: tuple[int, ...] = ()  # the seeds that it is the mean of
     reason: str = ""
     cells: tuple[Cell, ...]
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds it is the mean of."""
+        return len(self.ran)
 
 
 @dataclass(frozen=True, kw_only=True)

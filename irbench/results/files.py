@@ -56,7 +56,7 @@ def read(path: Path) -> Result:
     except ValueError as error:
         what = str(error)
     try:
-        schema = _parsed(text)["schema"]  # only now: parsing a text twice takes a third of the time
+        schema = _parsed(text)["schema"]  # only now: it parses the text again
         _refuse_newer(path, schema)
         _refuse_older(path, schema)
     except (ValueError, RecursionError) as error:

@@ -168,7 +168,8 @@ def test_search_holds_each_index_against_exact_search(runtime: Runtime, monkeypa
     points = {point.search: point for point in search.measure(plan, runtime)}
     assert set(points) >= set(SEARCHERS)
     assert points["linear"].recall == 1
-    assert SPANN_RUNS or points.pop("spann").recall is None
+    if not SPANN_RUNS:
+        assert points.pop("spann").recall is None
     assert all(0 < point.recall <= 1 and point.build_s > 0 and point.index_bytes > 0 for point in points.values())
     few = search.Plan(searches=("ivfpq",), gallery=600, queries=20, dim=16, clusters=20, k=5, curves=True, patience=0)
     curve = {point.setting: point for point in search.measure(few, runtime)}

@@ -83,8 +83,6 @@ def precision_at(selection: Selection, artefacts: Artefacts, *, k: int | None, p
 
     Dotted: the upper bound, the mean of min(n, K)/K.
     """
-    if k is not None and k < 2:
-        raise UsageError(f"-k {k}: a curve over K needs a larger one; irbench table shows one K", code="bad-value")
 
     def draw(axes: Axes, panel: Panel, scored: Sequence[Scored]) -> None:
         _draw_precision_at(axes, scored, k)
@@ -203,7 +201,7 @@ def _draw_precision_at(axes: Axes, scored: Sequence[Scored], k: int | None) -> N
     for one in scored:
         ks = _ks(min(last, one.top_k))
         curve = one.curve("precision", ks)
-        _line(axes, one.group, np.array(ks, float), curve, marked=[ks.index(k) for k in stated if k in ks])
+        _line(axes, one.group, np.array(ks, float), curve, marked=[ks.index(k) for k in sorted(stated) if k in ks])
     ks = _ks(last)
     positives = scored[0].judged[0].positives
     bound = [float(np.minimum(positives, k).mean() / k) for k in ks]

@@ -65,11 +65,12 @@ def throughput(selection: Selection, *, by: str, published: bool) -> Drawing:
     stated = published and by == "latency"
     if stated and any(_published(bar) for _, bars in found for bar in bars):
         legend["published, V100 16 GB"] = Line2D([], [], **_DIAMOND)
+    is_any_cut = any(bar.length > _end(bars, stated=stated) for _, bars in found for bar in bars)
     words = Words(
         title="Query time by component",
         heads=[(panel.title, panel.subtitle) for panel, _ in found],
         legend=legend,
-        notes=[_NOTE, *([_CUT] if any(_is_cut(bar, bars, stated=stated) for _, bars in found for bar in bars) else []),
+        notes=[_NOTE, *([_CUT] if is_any_cut else []),
                *_gaps(found), *(_not_drawn(found) if stated else []), *selection.footnotes],
     )  # fmt: skip
     rows = max(len(bars) for _, bars in found)
@@ -132,7 +133,7 @@ def _label(panel: Panel, group: Group) -> str:
 def _draw(axes: Axes, bars: Sequence[Bar], by: str, end: float) -> None:
     axes.set_xlim(0, end)
     for row, bar in enumerate(bars):
-        shown, start = min(1.0, _SHOWN * end / bar.length) if bar.length > end else 1.0, 0.0
+        shown, start = _SHOWN * end / bar.length if bar.length > end else 1.0, 0.0
         for stage, width in bar.parts.items():
             axes.barh(row, shown * width, left=start, height=0.62, color=STAGES[stage], label=stage)
             start += shown * width
@@ -150,10 +151,6 @@ def _end(bars: Sequence[Bar], *, stated: bool) -> float:
     return max(
         1.35 * _longest([bar.total for bar in bars]), *(1.1 * ms for ms, _ in _diamonds(bars, stated=stated)), 0.0
     )
-
-
-def _is_cut(bar: Bar, bars: Sequence[Bar], *, stated: bool) -> bool:
-    return bar.length > _end(bars, stated=stated)
 
 
 def _diamonds(bars: Sequence[Bar], *, stated: bool) -> Iterator[tuple[float, int]]:

@@ -39,7 +39,7 @@ def verdict(standings: "Sequence[Standing]", column: str) -> Iterator[str]:
     if all(one.row.seeds == 1 for one in lead):
         yield "One seed each: training again may change the order."
     if apart := [one for one in standings if one not in compared or (one in above and not one.score.short)]:
-        yield f"Not compared with the best, having other seeds or no stored hits: {_with_seeds(apart, names)}."
+        yield f"Not compared with the best, having other seeds or no stored hits: {_with_seeds(apart)}."
 
 
 def _value(one: "Standing") -> float:
@@ -87,14 +87,8 @@ def _seeds(one: "Standing") -> str:
     return f"{one.row.seeds} seed{'s' if one.row.seeds > 1 else ''}"
 
 
-def _with_seeds(some: "Sequence[Standing]", names: dict[int, str]) -> str:
-    seeds = [_seeds(one) for one in some]
-    return _listed(
-        [
-            names[id(one)] if names[id(one)].endswith(f"({count})") else f"{names[id(one)]} ({count})"
-            for one, count in zip(some, seeds, strict=True)
-        ]
-    )
+def _with_seeds(some: "Sequence[Standing]") -> str:
+    return _listed([f"{one.entry.label} ({_seeds(one)})" for one in some])
 
 
 def _leaders(lead: "Sequence[Standing]", names: dict[int, str], column: str) -> str:

@@ -100,11 +100,13 @@ def _verdict(pair: Pair, quality: Sequence[Change], cost: Sequence[CostChange]) 
     if not pair.shared:
         return "missing"
     lost = {pair.after[seed].status for seed in pair.shared if pair.before[seed].status == "ok"} - {"ok"}
-    if lost:
-        return "skipped" if lost == {"skipped"} else "worse"
+    if lost - {"skipped"}:
+        return "worse"
     if pair.unlike:
         return "unlike"
     compared = overall([*(change.verdict for change in quality), *(change.verdict for change in cost)])
+    if lost and compared not in ("worse", "undecided"):  # of seeds that did run a loss is not hidden
+        return "skipped"
     mended = any(pair.before[seed].status != "ok" and pair.after[seed].status == "ok" for seed in pair.shared)
     return "better" if compared == "same" and mended else compared
 

@@ -62,7 +62,7 @@ def library() -> ctypes.CDLL:
     spec = find_spec("sptag")  # does not import it
     if spec is None or spec.origin is None:
         raise MissingLibrary("SPANN needs the package sptag (Linux on x86-64): pip install sptag")
-    if lacking := sorted(_INSTRUCTIONS - processor_flags()):
+    if lacking := lacking_instructions():
         raise MissingLibrary(
             f"SPANN's engine is compiled for processors with AVX-512; {processor_name()} has no {', '.join(lacking)}"
         )
@@ -79,6 +79,12 @@ def library() -> ctypes.CDLL:
         function = getattr(engine, f"CSharp_{name}")
         function.restype, function.argtypes = result, arguments
     return engine
+
+
+def lacking_instructions() -> list[str]:
+    """Return which instruction sets of the engine the processor lacks; none where the system does not list its own."""
+    here = processor_flags()
+    return sorted(_INSTRUCTIONS - here) if here else []
 
 
 _SYSTEM_PACKAGES = "libnuma1 libgomp1 libzstd1"

@@ -131,7 +131,7 @@ def test_what_is_missing_is_named_and_nothing_to_draw_is_an_error(shelf):
     assert "trained from scratch" in told
     with raises(UsageError, "nothing-to-draw"):
         draw("pr", [], shelf.artefacts)
-    with raises(UsageError, "bad-value", "-k 1"):
+    with raises(UsageError, "nothing-to-draw", "K = 1"):
         draw("precision", shelf.all, shelf.artefacts, FigureOptions(k=1))
 
 

@@ -14,7 +14,14 @@ def standing(
     name: str, value: float, *, best=False, tied=False, rank=None, speed=None, size=100.0, seeds=3, busy=False
 ):
     row = Row(
-        kind="measured", method=name, scale="tiny", precision="fp32", seeds=seeds, backbone="", weights="", cells=()
+        kind="measured",
+        method=name,
+        scale="tiny",
+        precision="fp32",
+        ran=tuple(range(seeds)),
+        backbone="",
+        weights="",
+        cells=(),
     )
     p = None if best else 0.5 if tied else 0.001  # of the best none: it is not tested against itself
     return Standing(
@@ -60,7 +67,7 @@ def test_what_is_tied_with_the_best_leads_too():
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"row": replace(LEADER.row, seeds=1)}, "One seed"),
+        ({"row": replace(LEADER.row, ran=(0,))}, "One seed"),
         ({"cost": replace(LEADER.cost, under_concurrent_load=True)}, "beside other programs"),
     ],
 )
@@ -121,7 +128,7 @@ def test_a_row_that_is_not_tied_is_told_from_tied_ones_below_it():
 
 def test_rows_of_one_method_have_names_of_their_own():
     older, newer = standing("irgen", 90.0, best=True), standing("irgen", 80.0)
-    text = said(older, replace(newer, row=replace(newer.row, seeds=1)))
+    text = said(older, replace(newer, row=replace(newer.row, ran=(0,))))
     assert "irgen (3 seeds) leads" in text
     assert "irgen (1 seed) follows" in text
     text = said(older, newer)

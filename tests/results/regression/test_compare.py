@@ -333,6 +333,18 @@ def test_what_ended_badly_is_missing_or_was_asked_otherwise_is_named(folders):
     assert json.loads(as_json(fine, Limits(), passed=True))["cells"][0]["verdict"] == "better"
 
 
+def test_a_seed_that_is_skipped_does_not_hide_the_loss_of_another(folders):
+    rng = np.random.default_rng(0)
+    good, bad = draw(rng, positives=10, quality=0.9), draw(rng, positives=10, quality=0.3)
+    for method, after in (("lower", bad), ("alike", good)):
+        for seed, kept in ((0, good), (1, good)):
+            folders.put(folders.before, make(kept, method=method, seed=seed), kept)
+        folders.put(folders.after, make(after, method=method, seed=0), after)
+        gone = make(None, method=method, seed=1, status="skipped", reason="no library")
+        folders.put(folders.after, gone, None)
+    assert {cell: one.verdict for cell, one in folders.compare().items()} == {"lower": "worse", "alike": "skipped"}
+
+
 def rank_less(search: Callable) -> Callable:
     """A searcher that drops its best answer for 3 % of the queries."""
 

@@ -62,6 +62,8 @@ def test_a_processor_without_the_instructions_of_the_engine_is_told(monkeypatch:
     monkeypatch.setattr(_sptag, "processor_flags", lambda: _sptag._INSTRUCTIONS - {"avx512vl"})
     with raises(MissingLibrary, "missing-library", "avx512vl"):
         _sptag.library.__wrapped__()
+    monkeypatch.setattr(_sptag, "processor_flags", frozenset)  # a system that does not tell
+    assert _sptag.lacking_instructions() == []
 
 
 @needs_spann
