@@ -51,12 +51,18 @@ Places = tuple[tuple[str, str], ...]  # names of data sets of one's own, and the
 
 def known_names(names: "Sequence[str]", results: "Sequence[Result]", folder: Path) -> tuple[tuple[str, ...], Places]:
     """Return the names of the data sets as results have them, and the paths among what was given."""
+    from irbench.data.datasets import find, is_path
     from irbench.report.table import name_of
     from irbench.results import own
 
     shown = {name_of(result.dataset) for result in results} - {result.dataset.name for result in results}
     found = own.named([one for one in names if one not in shown], results, folder)
     places = tuple((name, path) for name, path in found.items() if path is not None)
+    for name, path in found.items():  # no name is guessed in silence
+        if path is not None and name != find(path).name:
+            typer.echo(f"{path} is '{name}' in {folder}", err=True)
+        elif path is None and is_path(name):
+            typer.echo(f"irbench: results of '{name}' in {folder} are not about the images in ./{name} now", err=True)
     return (*(one for one in names if one in shown), *found), places
 
 

@@ -272,9 +272,8 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     last = experiments[-1]
     if last.benchmark.queries.vectors is not None:
         return _hints_of_vectors(options, last.benchmark.name, again)
-    shown = _shown_as(last)
-    metrics = o.command_line("table --metric hit_rate", options, only=("dataset", "results"), **shown)
-    report = o.command_line("report --out runs/report", options, only=("dataset", "results", "data", "work"), **shown)
+    metrics = o.command_line("table --metric hit_rate", options, only=("dataset", "results"))
+    report = o.command_line("report --out runs/report", options, only=("dataset", "results", "data", "work"))
     found = [
         f"results in {options.results}; other tables (also recall, mrr, map, cost, latency, training): {metrics}",
         f"pages with figures and retrieved images: {report}",
@@ -287,15 +286,6 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     asked = o.command_line("query", options, only=_QUERY, method=last.cell.name, dataset=last.cell.dataset)
     identifier = ["--identifier", last.cell.identifier] if last.cell.identifier else []
     return [*found, f"one image: {asked} {shlex.join([*identifier, image])}"]
-
-
-def _shown_as(last: "Experiment") -> dict[str, list[str]]:
-    """Return the option that names images of one's own in results, where these are not called after their folder."""
-    from irbench.data import datasets
-
-    if last.benchmark.path is None or last.benchmark.name == datasets.find(str(last.benchmark.path)).name:
-        return {}
-    return {"dataset": [last.benchmark.name]}
 
 
 def _hints_of_vectors(options: "RunOptions | AblateOptions", dataset: str, again: str) -> list[str]:

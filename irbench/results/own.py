@@ -102,16 +102,28 @@ def named(wanted: Iterable[str], results: Sequence[Result], root: Path) -> dict[
     """Return the names in these results of the wanted data sets, each with the path that was given for it, if any.
 
     A path stands for the results about the images that are there now, wherever they were and whatever their name; where
-    they cannot be read, for those about a folder or list of its name; and never for a data set of irbench.
+    they cannot be read, for those about a folder or list of its name; and never for a data set of irbench. A folder in
+    reach whose name results have is such a path too; where no result is about the images in it, it is the name alone.
+
+    Raises `DataError` where results are about images that were at a path, and none about those that are there now.
     """
     known = {result.dataset.name: result.dataset for result in results}
     found: dict[str, str | None] = {}
     for one in wanted:
-        if one in known or not datasets.is_path(one):
+        if not datasets.is_path(one):
             found[one if one in known else datasets.find(one).name] = None
-            continue
-        there = [name for name, facts in known.items() if place_of(facts, root) == Path(one).resolve()]
-        found |= dict.fromkeys(there or _with_images_of(one, known) or [one], one)
+        elif same := _with_images_of(one, known):
+            found |= dict.fromkeys(same, one)
+        elif one in known:
+            found[one] = None
+        elif before := [name for name, facts in known.items() if place_of(facts, root) == Path(one).resolve()]:
+            raise DataError(
+                f"{one}: no result in {root} is about the images that are there now; results of '{', '.join(before)}' "
+                "are about others that were there. Run the cells again, or give that name",
+                code="other-data",
+            )
+        else:
+            found[one] = one
     return found
 
 

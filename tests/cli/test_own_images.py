@@ -56,8 +56,15 @@ def test_pictures_that_are_replaced_under_their_names_are_another_data_set(irben
     assert found["photos"] == before
     assert found[other]["manifest"] == before["manifest"]
     assert found[other]["fingerprint"] != before["fingerprint"]
-    table = irbench("table", "--dataset", "./photos")
-    assert len(re.findall("data [0-9a-f]{8}", table.stdout)) == 2
+    assert len(re.findall("data [0-9a-f]{8}", irbench("table").stdout)) == 2
+    new = found[other]["fingerprint"][:8]
+    for path in ("photos", "./photos"):  # means the images that are there
+        assert re.findall("data ([0-9a-f]{8})", irbench("table", "--dataset", path).stdout) == [new]
+    exchanged(photos / "class0/2.png", photos / "class2/2.png")  # about which there is no result
+    by_name, by_path = (irbench("table", "--dataset", path) for path in ("photos", "./photos"))
+    assert (by_name.returncode, by_name.stderr.count("photos' in")) == (0, 1)
+    assert (by_path.returncode, "[other-data]" in by_path.stderr) == (2, True)
+    exchanged(photos / "class0/2.png", photos / "class2/2.png")
     exchanged(photos / "class0/1.png", photos / "class2/1.png")  # as it was: what is stored is found again
     again = irbench(*RUN, "./photos", "--dry-run")
     assert "stored already" in again.stderr
