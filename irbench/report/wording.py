@@ -32,10 +32,14 @@ def spread(cell: Cell, column: Quantity, form: str = "[{}, {}]") -> str:
 
 def rank(row: Row, panel: Panel) -> str:
     """Return the best and worst place that the row may have at the panel's headline: "2-4"; empty where it has none."""
-    for cell, column in zip(row.cells, panel.columns, strict=True):
-        if column.key == panel.headline and cell.rank:
-            return "-".join(map(str, dict.fromkeys(cell.rank)))
-    return ""
+    cell = _ranked(row, panel)
+    return "-".join(map(str, dict.fromkeys(cell.rank))) if cell and cell.rank else ""
+
+
+def _ranked(row: Row, panel: Panel) -> Cell | None:
+    """Return the row's cell at the panel's headline, the one whose rank is printed."""
+    cells = zip(row.cells, panel.columns, strict=True)
+    return next((cell for cell, column in cells if column.key == panel.headline), None)
 
 
 def made_with(row: Row) -> list[str]:
@@ -133,7 +137,7 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
         )
     if any(cell.best for cell in cells):
         yield f"{best}: best measured value"
-    yield from _tests(cells)
+    yield from _tests(table, cells)
     if any(row.kind == "upper bound" for row in rows):
         yield "upper bound: score of a perfect ranking"
     if any(row.kind == "published" for row in rows):
@@ -152,7 +156,7 @@ def _definitions(table: Table) -> Iterator[str]:
         yield f"also shown where they differ: {twin} = {METRICS[twin].formula}"
 
 
-def _tests(cells: Sequence[Cell]) -> Iterator[str]:
+def _tests(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
     if any(cell.tied and cell.session for cell in cells):
         yield f"{TIED} among the fastest: the rounds do not agree on an order"
     if any(cell.tied and not cell.session for cell in cells):
@@ -162,7 +166,8 @@ def _tests(cells: Sequence[Cell]) -> Iterator[str]:
             "rank 1-6: anywhere from 1st to 6th (paired tests over classes of queries, and over seeds where there are "
             "several, Holm-corrected); one seed does not cover retraining"
         )
-    if any(cell.rank and cell.rank[0] == 1 and cell.p is not None and cell.p < ALPHA for cell in cells):
+    printed = [cell for panel in table.panels for row in panel.rows if (cell := _ranked(row, panel))]
+    if any(cell.rank and cell.rank[0] == 1 and cell.p is not None and cell.p < ALPHA for cell in printed):
         yield (
             f"a rank from 1 without {TIED}: significantly below the best by the comparisons with it, though not by "
             "those of all pairs, on which ranks rest"
