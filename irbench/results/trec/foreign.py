@@ -38,6 +38,7 @@ READERS: Mapping[str, Callable[[Path], Iterator[RunLine]]] = {
 }
 FORMATS = ("auto", *READERS)
 _RECIPE = "# a ranking of another program, scored by irbench import\n"
+_RISING = 8  # steps in one direction alone are chance in one of 256 files
 _CANDIDATES = 5000  # names that are compared with an unknown name
 
 
@@ -151,7 +152,7 @@ def _check_repeated(path: Path, entries: _RunLines, benchmark: Benchmark) -> Non
 
 
 def _check_order(path: Path, entries: _RunLines) -> None:
-    """Refuse scores that contradict the ranks: evaluators sort by score, so one of them is a mistake."""
+    """Refuse scores that contradict the ranks, or without ranks the order of the lines: evaluators sort by score."""
     ranked = entries[np.lexsort((entries["rank"], entries["query"]))]
     upper, lower = ranked[:-1], ranked[1:]
     wrong = (upper["query"] == lower["query"]) & (upper["rank"] < lower["rank"]) & (upper["score"] < lower["score"])
@@ -167,6 +168,15 @@ def _check_order(path: Path, entries: _RunLines) -> None:
     if len(entries) > 1 and (entries["score"] == entries["score"][0]).all():
         raise DataError(
             f"{path}: all scores are {entries['score'][0]:g}; results are ordered by score, not by rank",
+            code="bad-run-file",
+        )
+    listed = entries[np.argsort(entries["query"], kind="stable")]
+    within = listed["query"][1:] == listed["query"][:-1]
+    steps, ranks = (np.diff(listed[name])[within] for name in ("score", "rank"))
+    if not ranks.any() and (steps >= 0).all() and (steps > 0).sum() >= _RISING:
+        raise DataError(
+            f"{path}: the scores of every query rise from line to line; a larger score is better, so write minus the "
+            "distance where these are distances or ranks, or the best result of a query first",
             code="bad-run-file",
         )
 

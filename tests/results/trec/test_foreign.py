@@ -154,6 +154,18 @@ def test_bad_files_names_and_columns(benchmark, tmp_path, run):
                 take(path)
     table.write_text("query_id,doc_id,rank,score\nü,gallery/1,1,0.9\nü,gallery/2,,0.1\nü,gallery/3,2,0.5\n")
     assert (read_ranking(table, benchmark)[0].rows >= 0).sum() == 3  # an entry without a rank contradicts nothing
+    rising = [f"ü,gallery/{row},0.{row}" for row in range(1, 10)]
+    for rank, refused in (("", True), (",1", True), (None, False)):  # of no rank, of one for all, and of the last first
+        header = "query_id,doc_id,score" + ("" if rank == "" else ",rank")
+        ranked = [line + (f",{9 - place}" if rank is None else rank) for place, line in enumerate(rising)]
+        table.write_text("\n".join([header, *ranked]) + "\n")
+        if refused:
+            with raises(DataError, "bad-run-file", table, "rise"):
+                take(table)
+        else:
+            assert (read_ranking(table, benchmark)[0].rows >= 0).sum() == 9
+    table.write_text("\n".join(["query_id,doc_id,score", *rising[:8]]) + "\n")  # seven steps: too few to tell
+    assert (read_ranking(table, benchmark)[0].rows >= 0).sum() == 8
     (tmp_path / "x.parquet").write_bytes(b"PAR1 is not enough")
     with raises(DataError, "bad-run-file", tmp_path / "x.parquet"):
         take(tmp_path / "x.parquet")
