@@ -82,9 +82,13 @@ def _check(options: CheckOptions) -> bool:
     made, broken, places = chosen(results, options.dataset or (), options.seed or ())
     known, damaged, _ = chosen(baseline, options.dataset or (), options.seed or ())
     if not made:
-        raise UsageError(f"no results in {results} to check; irbench run makes some, see --results", code="no-results")
+        of = _restricted(options)
+        raise UsageError(
+            f"no results{of} in {results} to check; irbench run makes some, see --results", code="no-results"
+        )
     if not known and not options.update:
-        raise UsageError(f"no results in {baseline} to compare with; see --baseline, --update", code="no-results")
+        of = _restricted(options)
+        raise UsageError(f"no results{of} in {baseline} to compare with; see --baseline, --update", code="no-results")
     old, new = (Artefacts(folder, options.work, options.data, places) for folder in (baseline, results))
     limits = Limits(floor=options.floor / 100, slower=options.slower)
     compared = compare(pair_up(known, made), old, new, limits)
@@ -107,6 +111,13 @@ def _check(options: CheckOptions) -> bool:
             code="nothing-compared",
         )
     return passed
+
+
+def _restricted(options: CheckOptions) -> str:
+    """Return what was asked for among the results, as a message has it; empty where all were."""
+    parts = (("dataset", options.dataset), ("seed", options.seed))
+    asked = [f"--{name} {', '.join(map(str, values))}" for name, values in parts if values]
+    return f" of {' and '.join(asked)}" if asked else ""
 
 
 def _text(

@@ -68,6 +68,14 @@ def read_labels(path: Path, count: int) -> list[str]:
     return labels
 
 
+def made_equal(path: Path, vectors: NDArray[np.float32]) -> int:
+    """Return how many of the different vectors in a file are no longer different in float32, as it was read."""
+    stored = _array(path)
+    if np.can_cast(stored.dtype, _FLOAT32):
+        return 0
+    return len({row.tobytes() for row in stored}) - len({row.tobytes() for row in vectors})
+
+
 def content_of(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return the SHA-256 [N,32] of each vector as it is searched: the same for the same numbers, however stored."""
     return np.frombuffer(b"".join(_hashes(vectors)), np.uint8).reshape(-1, 32)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from irbench import paper
+from irbench.core.text import as_text
 from irbench.report.lines import Line, label, why
 from irbench.report.quantities import Quantity
 from irbench.report.ranks import taken_together
@@ -25,6 +26,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _not_clip(results)
     yield from _rates_at_the_end(results)
     yield from _misses(results)
+    yield from _imported(results)
     yield from _without_counts(lines, columns)
     yield from _timed_apart(lines, columns)
     if any(column.key.endswith(("_ms", "_s")) for column in columns):
@@ -204,6 +206,15 @@ def _misses(results: Sequence[Result]) -> Iterator[str]:
             f"{cell}, seed {_listed(list(by_seed))}: beam search would have missed {_range(leaves_missed, 2)} % of "
             f"these identifiers, at least one for {_range(queries_hit, 1)} % of the queries"
         )
+
+
+def _imported(results: Sequence[Result]) -> Iterator[str]:
+    """Say what was left out of an imported ranking, or guessed."""
+    for result in results:
+        facts = result.retriever.get("imported")
+        notes = facts.get("notes") if isinstance(facts, dict) else None
+        if isinstance(notes, list) and notes:
+            yield f"{result.cell}, seed {result.seed}: {as_text('; '.join(map(str, notes)))}"
 
 
 def _range(values: Sequence[float], digits: int) -> str:

@@ -85,11 +85,13 @@ def _wins(mine: Sequence[float], others: Sequence[float], sign: int) -> bool:
 
 
 def _best(column: Quantity, cells: Sequence[Cell]) -> float | None:
+    """Return the best value of a column, as printed; None where that one rests on queries with fewer results."""
     known = [cell for cell in cells if cell.value is not None]
-    complete = [round(cell.value, column.digits) for cell in known if cell.value is not None and not cell.short]
-    if len(known) < 2 or not complete or not column.better:
+    if len(known) < 2 or not column.better:
         return None
-    return max(complete, key=lambda value: column.better * value)
+    values = [(column.better * round(cell.value or 0, column.digits), not cell.short) for cell in known]
+    best, complete = max(values)
+    return column.better * best if complete else None
 
 
 def ranked(lines: Sequence[Line], columns: Sequence[Quantity], judge: Judge) -> tuple[list[Line], list[str]]:
@@ -216,13 +218,13 @@ def _notes(
     lines: Sequence[Line], known: Mapping[int, object], families: Mapping[tuple[int, ...], Sequence[int]]
 ) -> Iterator[str]:
     """Say which rows have no rank, and which are compared with which."""
-    alone = [
-        *(i for i, judged in known.items() if not judged),
-        *(i for one in families.values() if len(one) == 1 for i in one),
-    ]
-    if alone and len(known) > 1:
-        which = ", ".join(lines[i].row.method for i in alone)
-        yield f"without a rank: {which}: no hits are stored, or no other row has the same seeds"
+    without = {
+        "no hits are stored": [i for i, judged in known.items() if not judged],
+        "no other row has the same seeds": [i for one in families.values() if len(one) == 1 for i in one],
+    }
+    for reason, rows in without.items():
+        if rows and len(known) > 1:
+            yield f"without a rank, as {reason}: {', '.join(lines[i].row.method for i in rows)}"
     several = {seeds: rows for seeds, rows in families.items() if len(rows) > 1}
     if len(several) > 1:
         parts = "; ".join(f"seed {', '.join(map(str, seeds))}: {len(rows)} rows" for seeds, rows in several.items())

@@ -133,7 +133,8 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
     if short := [cell.short for cell in cells if cell.short]:
         yield (
             f"{SHORT} {' to '.join(dict.fromkeys(map(_share, (min(short), max(short)))))} of the queries had fewer "
-            "results than this number is about; missing results count as misses, and it is never marked as the best"
+            "results than this number is about; missing results count as misses, and neither it nor a lower one is "
+            "marked as the best"
         )
     if any(cell.best for cell in cells):
         yield f"{best}: best measured value"

@@ -75,6 +75,7 @@ BAD = [  # arguments, the code of the error, and what its message names
     (["import", "x.txt", "-m", "mine", "-d", "digits"], "no-such-file", "x.txt"),
     (["import", "x.txt", "-m", "mine", "-d", "digits", "--format", "tsv"], "unknown-choice", "'tsv'"),
     (["check"], "no-results", "runs/results"),
+    (["check", "--seed", "7"], "no-results", "--seed 7"),
     (["data", "info", "digit"], "unknown-name", "'digits'"),
 ]
 

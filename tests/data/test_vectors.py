@@ -159,6 +159,15 @@ def test_no_image_is_made_of_a_vector(load: Load) -> None:
         Source(load(VECTORS, VECTORS[:5] + 1).queries).seen(3)
 
 
+def test_vectors_that_are_equal_only_in_float32_are_counted(load: Load) -> None:
+    close = VECTORS.astype(np.float64)
+    close[1:4] = close[0] + np.arange(1, 4)[:, None] * 1e-9
+    close[5] = close[4]  # equal as stored
+    assert [one for one in load(close, VECTORS[:2] + 1).remarks if one.startswith("3 of the 60 gallery vectors")]
+    same = close.astype(np.float32)
+    assert not [one for one in load(same, VECTORS[:2] + 1).remarks if "float32" in one]
+
+
 def test_a_copy_of_a_query_in_the_gallery_is_reported(load: Load) -> None:
     remarks = load(VECTORS, np.array([VECTORS[7], VECTORS[8] + 0.25])).remarks
     assert [one for one in remarks if one.endswith(": 1 of 2")]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import DataError, nearest
+from irbench.core.text import SEPARATORS, separator
 from irbench.data.loaders import Collection, Split
 from irbench.data.loaders.files import numbered
 
@@ -23,7 +24,6 @@ _MORE = "\0"  # the key of what a row has too many
 # the columns of Open Metric Learning, whose split "validation" has a role for each image
 _ROLES = {"query": "is_query", "gallery": "is_gallery"}
 _ALSO_CALLED = {"x_1": "x1", "y_1": "y1", "x_2": "x2", "y_2": "y2"}
-_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}  # of what may separate columns
 _TRUE = ("true", "1", "1.0")
 
 
@@ -73,7 +73,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """Return the rows in the words of irbench, each with its line number under "line"."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = _delimiter(file.readline())
+            delimiter = separator(file.readline(), _NEEDED)
             file.seek(0)
             reader = csv.DictReader(file, delimiter=delimiter, restkey=_MORE, skipinitialspace=True, strict=True)
             names = [name.strip().lower() for name in reader.fieldnames or []]
@@ -88,15 +88,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise DataError(f"{path}: not a list in UTF-8 ({error})", code="bad-csv") from None
 
 
-def _delimiter(header: str) -> str:
-    """Return what separates the columns: the first of , ; and tab that leaves the needed names."""
-
-    def names(delimiter: str) -> set[str]:
-        return {name.strip(' "\r\n\ufeff').lower() for name in header.split(delimiter)}
-
-    return next((one for one in _NAMES if names(one) >= set(_NEEDED)), ",")
-
-
 def _check_header(path: Path, names: Sequence[str], delimiter: str) -> None:
     for name in _NEEDED:
         if name not in names:
@@ -109,8 +100,8 @@ def _check_header(path: Path, names: Sequence[str], delimiter: str) -> None:
         places = [str(place) for place, other in enumerate(names, 1) if other == name]
         if name and len(places) > 1:
             raise DataError(
-                f"{path}: in its first line, separated by {_NAMES[delimiter]}, columns {' and '.join(places)} are both "
-                f"'{name}'; keep the one that is meant, and rename or delete the other",
+                f"{path}: in its first line, separated by {SEPARATORS[delimiter]}, columns {' and '.join(places)} are "
+                f"both '{name}'; keep the one that is meant, and rename or delete the other",
                 code="bad-csv",
             )
 
@@ -128,8 +119,8 @@ def _checked(row: dict[str, str], where: str, folder: Path, delimiter: str) -> I
     """Yield the row, or one for each split that Open Metric Learning's columns put its image into."""
     if _MORE in row or None in row.values():
         raise DataError(
-            f"{where}: more or fewer columns than in the first line, which is separated by {_NAMES[delimiter]}; quote "
-            "texts that contain this separator",
+            f"{where}: more or fewer columns than in the first line, which is separated by {SEPARATORS[delimiter]}; "
+            "quote texts that contain this separator",
             code="bad-csv",
         )
     row.pop("", None)  # an index without a name, as pandas writes it

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from irbench.core.errors import DataError, writing
 from irbench.core.names import legal_name
-from irbench.data.arrays import check_dimensions, content_of, read_labels, read_vectors
+from irbench.data.arrays import check_dimensions, content_of, made_equal, read_labels, read_vectors
 from irbench.data.loaders import Collection, Split
 from irbench.data.loaders.files import numbered
 from irbench.runtime.cache import write_atomically
@@ -48,7 +48,7 @@ class Files:
         labels = [] if self.labels is None else read_labels(self.labels, len(gallery))
         if self.query_labels is not None and queries is not None:
             labels += read_labels(self.query_labels, len(queries))
-        return Arrays(gallery, queries, tuple(labels))
+        return Arrays(gallery, queries, tuple(labels), made_equal(self.gallery, gallery))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,7 @@ class Arrays:
     gallery: NDArray[np.float32]  # [N,D]
     queries: NDArray[np.float32] | None  # [Q,D]
     labels: tuple[str, ...]  # of the gallery, then of the queries; empty where there are none
+    made_equal: int = 0  # of the gallery's different vectors, those that are equal to another in float32
 
     @property
     def split(self) -> Split:
@@ -148,6 +149,11 @@ def _remarks(arrays: Arrays, split: Split) -> tuple[str, ...]:
         found.append(
             f"queries are {len(split.queries):,} of the {len(arrays.gallery):,} gallery vectors, each searched among "
             "the others"
+        )
+    if arrays.made_equal:
+        found.append(
+            f"{arrays.made_equal:,} of the {len(arrays.gallery):,} gallery vectors equal another one in float32, in "
+            "which they are compared, and not as they are stored"
         )
     if not arrays.labels:
         found.append(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from irbench.core.errors import DataError, MissingLibrary
+from irbench.core.text import separator
 from irbench.results.trec.entries import Entries, RunLine
 
 NEEDED = ("query_id", "doc_id", "score")
@@ -45,11 +46,14 @@ class ParquetFormat:
 
 
 def read_csv(path: Path) -> Iterator[RunLine]:
-    """Read a run from CSV with a header."""
+    """Read a run from CSV with a header; columns are separated by commas, semicolons or tabs."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            _check_columns(path, reader.fieldnames or ())
+            delimiter = separator(file.readline(), NEEDED)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            _check_columns(path, reader.fieldnames)
             for row in reader:
                 yield _run_line(path, reader.line_num, row)
     except (UnicodeDecodeError, csv.Error) as error:

@@ -81,7 +81,7 @@ def import_run(  # noqa: PLR0913 -- each is an option of the command line
     folder = blank.path(root).parent
     result = replace(
         blank,
-        retriever={"imported": {"file": path.name, "sha256": content}},
+        retriever={"imported": {"file": path.name, "sha256": content, "notes": list(notes)}},
         ranking=rankings.save_ranking(ranking, work / "rankings"),
         hits=hits.save(judged, folder, seed=cell.seed),
     )
@@ -93,7 +93,8 @@ def read_ranking(path: Path, benchmark: Benchmark, *, format: str = "auto") -> t
     """Read a run file as a ranking of this benchmark's gallery, with notes on what was left out of it."""
     check_choice("--format", format, FORMATS)
     if format == "auto":
-        format = path.suffix[1:] if path.suffix[1:] in READERS else "trec"  # noqa: A001
+        suffix = path.suffix[1:].lower()
+        format = "csv" if suffix == "tsv" else suffix if suffix in READERS else "trec"  # noqa: A001
     try:
         entries = _by_row(path, READERS[format](path), benchmark)
     except OSError as error:
@@ -196,12 +197,26 @@ def _ranked(entries: _RunLines, benchmark: Benchmark) -> tuple[Ranking, tuple[st
     scores[best["query"], place] = np.clip(best["score"], -1e38, 1e38)
     scores = np.where(rows == MISSING, np.float32(-np.inf), strictly_decreasing(scores))
     counts = {
+        "queries have the numbers 1 to n as scores, and n is taken as the best": _numbered(
+            entries, len(benchmark.queries)
+        ),
         "queries have no results and score 0": int((counts_by_query == 0).sum()),
         "results are the query image itself and were excluded": int(itself.sum()),
         f"results are beyond depth {benchmark.top_k} and were left out": len(others) - len(best),
         "results tie with the one above; the lower gallery row comes first": int(tied.sum()),
     }
     return Ranking(rows, scores), tuple(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _numbered(entries: _RunLines, queries: int) -> int:
+    """Return of how many queries the scores are 1 to n, which may be places: without ranks nothing tells."""
+    if (entries["rank"] != entries["rank"][0]).any():
+        return 0
+    upwards = entries[np.lexsort((entries["score"], entries["query"]))]
+    counts = np.bincount(upwards["query"], minlength=queries)
+    number = 1 + np.arange(len(upwards)) - np.repeat(np.cumsum(counts) - counts, counts)
+    others = np.bincount(upwards["query"], weights=upwards["score"] != number, minlength=queries)
+    return int(((others == 0) & (counts > _RISING)).sum())
 
 
 def _blank(benchmark: Benchmark, cell: Cell, content: str, root: Path, left_out: Collection[str]) -> Result:

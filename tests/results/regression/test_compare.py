@@ -457,7 +457,7 @@ def test_a_page_of_markdown_has_every_cell_and_reason(monkeypatch, folders, tmp_
     ("folder", "options", "message"),
     [
         ("nowhere", (), "no results in nowhere to check"),
-        ("after", ("--dataset", "digits"), "no results in after to check"),
+        ("after", ("--dataset", "digits"), "no results of --dataset digits in after to check"),
         ("after", (), "no results in stored to compare with"),
     ],
 )

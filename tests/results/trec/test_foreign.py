@@ -164,6 +164,8 @@ def test_bad_files_names_and_columns(benchmark, tmp_path, run):
                 take(table)
         else:
             assert (read_ranking(table, benchmark)[0].rows >= 0).sum() == 9
+    table.write_text("\n".join(["Query_ID ; DOC_ID;score", *(line.replace(",", ";") for line in reversed(rising))]))
+    assert (read_ranking(table, benchmark)[0].rows >= 0).sum() == 9
     table.write_text("\n".join(["query_id,doc_id,score", *rising[:8]]) + "\n")  # seven steps: too few to tell
     assert (read_ranking(table, benchmark)[0].rows >= 0).sum() == 8
     (tmp_path / "x.parquet").write_bytes(b"PAR1 is not enough")
@@ -176,3 +178,24 @@ def test_a_row_of_a_query_that_was_not_answered_is_empty(run, benchmark, ranking
     read, _ = read_ranking(run["parquet"], benchmark)
     assert (read.rows[[3, 15]] == -1).all()
     assert np.isneginf(read.scores[[3, 15]]).all()
+
+
+def test_what_was_left_out_or_guessed_is_stored_and_stands_under_the_table(benchmark, tmp_path):
+    """Scores 1 to n in no order may be places; with ranks that agree, or one more number, they are scores."""
+    asked, ids = [name(i) for i in benchmark.queries.ids[-3:]], [name(i) for i in benchmark.gallery.ids[-9:]]
+    places = random.Random(0).sample(range(1, 10), 9)
+    path, root = tmp_path / "run.tsv", tmp_path / "results"
+    for scores, ranks, told in (
+        (places, None, True), (places, [1] * 9, True), (places, [10 - place for place in places], False),
+        ([2 * place for place in places], None, False),
+    ):  # fmt: skip
+        rows = [(q, i, s, *(r and [r])) for q in asked for i, s, r in zip(ids, scores, ranks or [[]] * 9, strict=True)]
+        header = ("query_id", "doc_id", "score", *(["rank"] if ranks else []))
+        path.write_text("\n".join("\t".join(map(str, row)) for row in (header, *rows)))
+        done = import_run(path, benchmark, cell(), format="auto", work=tmp_path / "w", root=root, force=True)
+        assert any(note.startswith("3 queries have the numbers 1 to n as scores") for note in done.notes) == told
+        assert done.result.retriever["imported"]["notes"] == list(done.notes)
+        (panel,) = table(files.read_all(root)[0], "precision", paper=False).panels
+        under = " ".join(panel.notes)
+        assert all(note in under for note in done.notes)
+        assert "21 queries have no results and score 0" in under
