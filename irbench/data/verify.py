@@ -20,6 +20,7 @@ from PIL import Image
 
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice
+from irbench.core.text import as_text
 from irbench.data.datasets import CROPS, Dataset, assemble
 from irbench.data.decode import SUFFIXES, cut
 from irbench.data.loaders import Collection
@@ -104,15 +105,16 @@ def verify(dataset: Dataset, data: Path, *, crop: str = "none") -> Findings:
         _compare(findings, dataset, assemble(dataset, root, collection, crop="none", protocol="closed-set"))
     except DataError as error:
         findings.lists.append(str(error))
+    findings.notes += collection.remarks
     findings.labels = _relabelled(collection)
     if collection.vectors is not None:  # which were checked when they were read; there are no images
         return findings
     if collection.arrays is None:
         findings.missing, findings.surplus = _missing(root, collection), _surplus(root, collection)
-    if dataset.own is not None and findings.surplus:  # a user's list need not be complete
-        findings.notes.append(
-            f"{len(findings.surplus):,} further images lie in its folders, first {findings.surplus[0]}"
-        )
+    if dataset.own is not None:  # a user's list need not be complete, and what a folder has more is in the remarks
+        if root.is_file() and findings.surplus:
+            count, first = len(findings.surplus), as_text(findings.surplus[0])
+            findings.notes.append(f"{count:,} further images lie in its folders, first {first}")
         findings.surplus = []
     _look(findings, root, collection)
     return findings

@@ -1,8 +1,7 @@
 """Readers of lists, tables and folders. Every `DataError` names the file, and the line or row."""
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import DataError
-from irbench.core.text import as_text
 from irbench.data.decode import SUFFIXES
 
 
@@ -76,33 +74,8 @@ def image_files(folder: Path) -> list[str]:
         return sorted(
             entry.name
             for entry in entries
-            if _is_named_as_image(entry.name) and not entry.name.startswith(".") and _is_file(entry)
+            if is_named_as_image(entry.name) and not entry.name.startswith(".") and is_file(entry)
         )
-
-
-def passed_over(root: Path, parts: Iterable[str]) -> Iterator[str]:
-    """Yield remarks on what is in the class folders of `root/part` and is no image, and on classes without images."""
-    suffixes: Counter[str] = Counter()
-    odd = 0
-    emptied = set()
-    for part in parts:
-        for name in folders(root / part):
-            with os.scandir(root / part / name) as entries:
-                found = {entry.name: _is_file(entry) for entry in entries if not entry.name.startswith(".")}
-            images = set(image_files(root / part / name))
-            files = {file for file, is_file in found.items() if is_file}
-            suffixes.update(os.path.splitext(file)[1].lower() or file for file in files - images)  # noqa: PTH122
-            odd += sum(_is_named_as_image(other) for other in found.keys() - files)
-            emptied |= {name} if not images else set()
-    suffixes = Counter({as_text(suffix): count for suffix, count in suffixes.items()})
-    if suffixes:
-        counts = ", ".join(f"{suffix} {count}" for suffix, count in suffixes.most_common(6))
-        yield f"files that were passed over, being of no known kind of image: {suffixes.total()} ({counts})"
-    if odd:
-        yield f"named like images, but no files (folders, pipes, sockets), and left out: {odd}"
-    if emptied:
-        some = ", ".join(map(as_text, sorted(emptied)[:6])) + (" …" if len(emptied) > 6 else "")
-        yield f"class folders without an image: {len(emptied)} ({some})"
 
 
 def classes_of(root: Path, below: str) -> list[tuple[str, str]]:
@@ -118,11 +91,13 @@ def numbered(names: list[str]) -> NDArray[np.int64]:
     return np.array([place[name] for name in names], dtype=np.int64)
 
 
-def _is_named_as_image(name: str) -> bool:
+def is_named_as_image(name: str) -> bool:
+    """Has a file of this name the suffix of an image?"""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 -- a million of them
 
 
-def _is_file(entry: "os.DirEntry[str]") -> bool:
+def is_file(entry: "os.DirEntry[str]") -> bool:
+    """Is it a file, or a link that leads to one, or to nothing?"""
     return entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not _is_folder(entry))
 
 

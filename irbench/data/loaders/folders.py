@@ -10,8 +10,8 @@ import numpy as np
 
 from irbench.core.errors import DataError
 from irbench.core.text import as_text
-from irbench.data.loaders import Collection, Split
-from irbench.data.loaders.files import classes_of, folders, numbered, passed_over
+from irbench.data.loaders import Collection, Split, unread
+from irbench.data.loaders.files import classes_of, folders, numbered
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FoldersLoader:
         self.config = config
 
     def read(self, root: Path) -> Collection:
-        """List the folders; other files, and subfolders of the classes, are ignored."""
+        """List the folders; what else is in them is not read, but counted in the remarks."""
         present = set(folders(root))
         if "query" in present and present & {"train", "gallery"}:
             return self._divided(root, present)
@@ -62,7 +62,7 @@ class FoldersLoader:
             )
         gallery = np.flatnonzero(~is_query)
         split = Split(train=gallery, gallery=gallery, queries=np.flatnonzero(is_query))
-        remarks = (*passed_over(root, [""]), *self._unasked(sizes))
+        remarks = (*unread.remarks(root, [""]), *self._unasked(sizes))
         ids, named = tuple(id_ for _, id_ in found), tuple(sorted(set(classes)))
         return Collection(ids=ids, labels=labels, split=split, remarks=remarks, classes=named)
 
@@ -82,6 +82,6 @@ class FoldersLoader:
             ids=tuple(id_ for _, id_ in every),
             labels=numbered(names := [name for name, _ in every]),
             classes=tuple(sorted(set(names))),
-            remarks=tuple(passed_over(root, found)),
+            remarks=tuple(unread.remarks(root, [f"{part}/" for part in found])),
             split=Split(train=train, gallery=gallery, queries=rows["query"]),  # type: ignore[arg-type] # one is there
         )

@@ -12,6 +12,7 @@ from raising import raises
 
 from irbench.core.errors import DataError, IrbenchError, UsageError
 from irbench.data import datasets
+from irbench.data.verify import verify
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -168,6 +169,45 @@ def test_what_is_named_like_an_image_and_is_none_is_counted(tmp_path):
     assert ids_by_split(found) == ids_by_split(whole)
     odd, emptied = [one for one in found.remarks if one.endswith((": 3", "(empty, texts)"))]
     assert ("pipes" in odd, ": 2 (" in emptied) == (True, True)
+
+
+def ending(remarks, *ends: str) -> bool:
+    """Has each end one remark, in this order, and is there no other?"""
+    return len(remarks) == len(ends) and all(one.endswith(end) for one, end in zip(remarks, ends, strict=True))
+
+
+def test_images_that_are_not_read_are_counted_wherever_they_lie(tmp_path):
+    root = tree(tmp_path / "own", {f"{c}/{n}.png": f"{c}{n}" for c in "ab" for n in range(3)})
+    whole = datasets.load(root)
+    deeper = {"a/more/x.png": "", "a/more/deep/y.JPG": "", "b/.hidden/z.png": "", "b/notes/z.txt": "", "b/_/z.png": ""}
+    tree(root, deeper | {"top.jpg": "", "._top.jpg": "", "read.me": ""})
+    (root / "b/linked").symlink_to("../a")
+    found = datasets.load(root)
+    assert ids_by_split(found) == ids_by_split(whole)
+    assert ending(found.remarks, ": 8, first a/more/x.png", ": 1, first top.jpg")
+    notes = verify(datasets.find(root), tmp_path).notes
+    assert [note for note in notes if "first" in note] == list(found.remarks)
+
+
+def test_images_that_are_not_read_are_counted_in_a_divided_folder(tmp_path):
+    root = tree(
+        tmp_path / "own", {f"{p}/{c}/{n}.png": p + c + n for p in ("gallery", "query") for c in "ab" for n in "01"}
+    )
+    whole = datasets.load(root)
+    assert whole.remarks == ()
+    tree(root, {"val/a/0.png": "", "val/a/1.png": "", "val/readme.txt": "", "docs/x.txt": "", "top.png": ""})
+    tree(root, {"gallery/0.png": "", "query/1.png": "", "query/2.png": "", "query/a/cropped/0.png": ""})
+    for empty in ("query/c", "gallery/c", "query/d"):
+        (root / empty).mkdir()
+    found = datasets.load(root)
+    assert ids_by_split(found) == ids_by_split(whole)
+    assert ending(
+        found.remarks,
+        ": 3 (gallery/c, query/c, query/d)",
+        ": 1, first query/a/cropped/0.png",
+        ": 4, first top.png",
+        ": 2, first val/a/0.png",
+    )
 
 
 def test_boxes_that_are_cut_at_the_edge_are_counted(tmp_path):
