@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,12 @@ from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
-from irbench.data import boxes, copies
+from irbench.data import boxes, copies, relevance
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
 from irbench.data.loaders.vectors import SUFFIX
 from irbench.data.neighbours import exact_neighbours
-from irbench.data.relevance import demand_positives
 from irbench.data.sources import absent_files
 from irbench.runtime.cache import Store
 
@@ -165,7 +165,8 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
         benchmark = shorten(benchmark, max_queries)
     if not collection.labelled:
         benchmark = replace(benchmark, nearest=exact_neighbours(benchmark, store))
-    return replace(benchmark, remarks=(*collection.remarks, *copies.remarks(benchmark), *boxes.remarks(benchmark)))
+    found = (module.remarks(benchmark) for module in (relevance, copies, boxes))
+    return replace(benchmark, remarks=(*collection.remarks, *chain.from_iterable(found)))
 
 
 def _collection(collection: Collection, benchmark: Benchmark) -> str:
@@ -313,7 +314,7 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
         top_k=dataset.head.top_k,
         class_names=tuple(named[label] for label in range(len(named))),
     )
-    demand_positives(
+    relevance.demand_positives(
         benchmark, *({names[label] for label in collection.labels[rows]} if names else ()
                      for rows in (split.queries, split.gallery))
     )  # fmt: skip

@@ -21,6 +21,7 @@ from PIL import Image
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice
 from irbench.core.text import as_text
+from irbench.data import relevance
 from irbench.data.datasets import CROPS, Dataset, assemble
 from irbench.data.decode import SUFFIXES, cut
 from irbench.data.loaders import Collection
@@ -150,6 +151,7 @@ def _compare(findings: Findings, dataset: Dataset, benchmark: Benchmark) -> None
     lonely = int((benchmark.positives == 0).sum())
     if lonely:
         findings.notes.append(f"{lonely:,} queries have no image of their class in the gallery, and are not scored")
+    findings.notes += relevance.remarks(benchmark)
     expected = dataset.head.expected
     if expected is None:
         return

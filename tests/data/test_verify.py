@@ -154,6 +154,7 @@ def test_ones_own_images_may_leave_some_unlisted_and_some_without_positives(tmp_
     assert found.problems == []
     assert found.notes == [
         "1 queries have no image of their class in the gallery, and are not scored",
+        "every gallery image is relevant to every query that is scored: all rankings score the same",
         "1 further images lie in its folders, first d.jpg",
     ]
 

@@ -310,6 +310,57 @@ def test_classes_that_queries_and_gallery_do_not_share_are_explained(tmp_path, h
         datasets.load(tree(tmp_path / "own", {f"gallery/{held}/a.png": "", f"query/{asked}/b.png": ""}))
 
 
+@pytest.mark.parametrize(
+    ("held", "asked", "named"),
+    [
+        ("1", "1.0", "number"),
+        ("7", "007", "number"),
+        ("cat_7", "cat_07", "zeros"),
+        ("Cat", "cat", "capital"),
+        ("a cat", "a  cat", "white space"),
+        ("caf\u00e9", "cafe\u0301", "Unicode"),
+        ("cat", "\uff43\uff41\uff54", "variants"),
+        ("Caf\u00e9 1", "cafe\u0301  01", "several"),
+        ("1" * 40, "1" * 39 + "2", None),
+        ("10", "1_0", None),
+        ("0.5", "5", None),
+    ],
+)
+def test_queries_of_a_class_that_the_gallery_has_in_another_form_are_counted(tmp_path, held, asked, named):
+    rows = [("a", "x", "gallery"), ("b", held, "gallery"), ("c", "x", "query"), ("d", asked, "query")]
+    rows += [("e", asked, "query"), ("f", "else", "query")]
+    text = "".join(f"{name}.jpg,{label},{split}\n" for name, label, split in rows)
+    found = listed(tmp_path / "m.csv", f"path,label,split\n{text}").remarks
+    if named is None:
+        assert found == ()
+    else:
+        assert ending(found, f": 2 of 4, as {asked!a} and {held!a}")
+        assert named in found[0]
+
+
+@pytest.mark.parametrize(
+    "others", [("Cat ", "cat"), ("cat", "CAT"), ("cafe\u0301", "caf\u00e9")], ids=["space", "case", "Unicode"]
+)
+def test_classes_that_are_probably_the_same_are_named(tmp_path, others):
+    names = (*others, "other")
+    root = tree(
+        tmp_path / "own", {f"{p}/{c}/{n}.png": p + c + n for p in ("gallery", "query") for c in names for n in "01"}
+    )
+    first, second = sorted(others)
+    assert ending(datasets.load(root).remarks, f": 2, as {first!a} and {second!a}")
+    assert datasets.load(root).remarks[0] in verify(datasets.find(root), tmp_path).notes
+
+
+def test_a_gallery_in_which_every_image_is_relevant_is_told(tmp_path):
+    root = tree(tmp_path / "own", {f"one/{n}.png": str(n) for n in range(6)})
+    (told,) = datasets.load(root).remarks
+    assert "relevant" in told
+    assert told in verify(datasets.find(root), tmp_path).notes
+    (told,) = datasets.load(root, protocol="closed-set", max_queries=1).remarks
+    tree(root, {f"two/{n}.png": f"two{n}" for n in range(3)})
+    assert datasets.load(root).remarks == ()
+
+
 FUZZ = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 
