@@ -5,9 +5,10 @@ Two files are copies where their bytes are equal, as those of links are. An imag
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.core.text import as_text
 from irbench.data.contents import contents
 
 _NOTHING = {bytes(32), hashlib.sha256(b"").digest()}  # files that cannot be read, and empty ones
@@ -19,22 +20,49 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
     splits = {split.name: split for split in (benchmark.train, benchmark.gallery, benchmark.queries)}
     held: set[int] = set()
     trained: set[int] = set()
+    relabelled: dict[int, str] = {}  # queries, and the gallery image of each
+    twins: dict[int, str] = {}  # queries, and the other query of each
     conflicting: set[str] = set()
     for places in _same(splits):
         queries = [row for split, row in places if split == "queries"]
-        ids = {splits[split].ids[row] for split, row in places if split == "gallery"}
+        gallery = [row for split, row in places if split == "gallery"]
+        ids = {benchmark.gallery.ids[row] for row in gallery}
         held.update(row for row in queries if ids - {benchmark.queries.ids[row]})
+        if benchmark.collection is not None:  # the labels that were published are taken as they are
+            relabelled |= _with_other_labels(benchmark.queries, queries, benchmark.gallery, gallery)
+            twins |= _with_other_labels(benchmark.queries, queries, benchmark.queries, queries)
         if any(split == "train" for split, _ in places):
             trained.update(queries)
         labelled = [place for place in places if place[0] != "queries"]
         if len({splits[split].labels[row] for split, row in labelled}) > 1:
             conflicting.update(splits[split].ids[row] for split, row in labelled)
-    if held:
-        yield f"queries that are in the gallery under another name: {len(held)} of {len(benchmark.queries)}"
+    total = len(benchmark.queries)
+    if mere := held - relabelled.keys():
+        yield f"queries that are in the gallery under another name: {len(mere)} of {total}"
+    yield from _contradicted("queries that are in the gallery with another label", benchmark, relabelled)
+    yield from _contradicted("queries that are copies of others with another label", benchmark, twins)
     if trained and benchmark.train.vectors is None:  # vectors are not trained on
-        yield f"queries that are among the training images: {len(trained)} of {len(benchmark.queries)}"
+        yield f"queries that are among the training images: {len(trained)} of {total}"
     if conflicting:
         yield f"training or gallery images that are copies of others with another label: {len(conflicting)}"
+
+
+def _with_other_labels(
+    images: ImageSet, rows: Sequence[int], others: ImageSet, other_rows: Sequence[int]
+) -> dict[int, str]:
+    """Return the rows of copies whose labels differ from that of one among the others, and its id."""
+    first: dict[int, int] = {}
+    for row in other_rows:
+        first.setdefault(int(others.labels[row]), row)
+    found = {row: next((o for label, o in first.items() if label != images.labels[row]), None) for row in rows}
+    return {row: others.ids[other] for row, other in found.items() if other is not None}
+
+
+def _contradicted(what: str, benchmark: Benchmark, found: Mapping[int, str]) -> Iterator[str]:
+    if found:
+        row = min(found)
+        first = f"{as_text(benchmark.queries.ids[row])} = {as_text(found[row])}"
+        yield f"{what}: {len(found)} of {len(benchmark.queries)}, first {first}"
 
 
 def _same(splits: Mapping[str, ImageSet]) -> Iterator[list[_Place]]:

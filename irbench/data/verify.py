@@ -88,7 +88,9 @@ class Findings:
         found = [f"{what}: {len(ids):,}" for what, ids in counted if ids]
         if len(self.duplicates) > self.published_duplicates:
             known = f", and {self.published_duplicates:,} are known" if self.published_duplicates else ""
-            found.append(f"queries with a copy in the gallery: {len(self.duplicates):,}{known}")
+            relabelled = sum(not copy.same_label for copy in self.duplicates)
+            labels = f", {relabelled:,} of them with another label" if relabelled else ""
+            found.append(f"queries with a copy in the gallery: {len(self.duplicates):,}{labels}{known}")
         return [*self.lists, *self.differences, *found]
 
 
@@ -250,6 +252,7 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
         if seen.misfit:
             findings.boxes[id_] = seen.misfit
     findings.duplicates = _copies(collection, digests)
+    findings.notes += _twins(collection, digests)
     if findings.boxes and findings.crop == "none":
         findings.notes.append(f"{len(findings.boxes):,} boxes do not fit their images: --crop bbox cannot be used")
 
@@ -309,7 +312,10 @@ def _misfit(image: Image.Image, box: NDArray[np.int32]) -> str:
 
 
 def _copies(collection: Collection, digests: Mapping[str, bytes]) -> list[Copy]:
-    """Return each query whose pixels equal those of a gallery image with another id, and the first such image."""
+    """Return each query whose pixels equal those of a gallery image with another id, and the first such image.
+
+    One with another label goes before.
+    """
     split, ids, labels = collection.split, collection.ids, collection.labels
     holders: dict[bytes, list[int]] = {}
     for row in split.gallery.tolist():
@@ -319,5 +325,20 @@ def _copies(collection: Collection, digests: Mapping[str, bytes]) -> list[Copy]:
     for row in split.queries.tolist():
         others = [other for other in holders.get(digests.get(ids[row], b""), ()) if ids[other] != ids[row]]
         if others:
-            found.append(Copy(ids[row], ids[others[0]], bool(labels[row] == labels[others[0]])))
+            other = next((other for other in others if labels[other] != labels[row]), others[0])
+            found.append(Copy(ids[row], ids[other], bool(labels[row] == labels[other])))
     return found
+
+
+def _twins(collection: Collection, digests: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield how many queries have the pixels of others, and other labels."""
+    groups: dict[bytes, list[int]] = {}
+    for row in collection.split.queries.tolist():
+        groups.setdefault(digests.get(collection.ids[row], b""), []).append(row)
+    groups.pop(b"", None)  # what cannot be read is a copy of nothing
+    found = [rows for rows in groups.values() if len(set(collection.labels[rows].tolist())) > 1]
+    if found:
+        row = found[0][0]
+        other = next(other for other in found[0] if collection.labels[other] != collection.labels[row])
+        first = f"{as_text(collection.ids[row])} = {as_text(collection.ids[other])}"
+        yield f"{sum(map(len, found)):,} queries are copies of others with another label, first {first}"

@@ -82,6 +82,22 @@ def test_the_same_image_with_two_labels_is_counted(divided):
     assert remark.endswith(": 2")
 
 
+def test_a_query_that_is_in_the_gallery_with_another_label_is_no_mere_copy(divided):
+    shutil.copy(divided / "gallery/a/1.png", divided / "query/a/0.png")
+    shutil.copy(divided / "gallery/a/0.png", divided / "query/b/0.png")
+    mere, relabelled, trained = told(divided)
+    assert (mere[-6:], trained[-6:]) == ("1 of 4", "2 of 4")
+    assert relabelled.endswith("another label: 1 of 4, first query/b/0.png = gallery/a/0.png")
+
+
+def test_queries_that_are_copies_with_other_labels_are_counted(divided):
+    shutil.copy(divided / "query/a/0.png", divided / "query/a/1.png")
+    assert told(divided) == ()
+    shutil.copy(divided / "query/a/0.png", divided / "query/b/1.png")
+    (twins,) = told(divided)
+    assert twins.endswith("another label: 3 of 4, first query/a/0.png = query/b/1.png")
+
+
 def test_one_file_by_two_paths_in_a_list_is_one_image(divided):
     rows = [f"gallery/{c}/{n}.png,{c},gallery" for c in "ab" for n in (0, 1)]
     (divided / "m.csv").write_text("\n".join(["path,label,split", *rows, "query/a/0.png,a,query"]))

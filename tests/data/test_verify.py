@@ -108,13 +108,21 @@ def test_copies_are_known_by_their_pixels_and_not_by_their_names(birds):
     Image.open(birds / A).save(birds / QUERY_B, "PNG")  # another format, the same pixels
     found = look(birds, expected=SIX)
     assert found.duplicates == [Copy(QUERY_A, D, same_label=False), Copy(QUERY_B, A, same_label=False)]
-    assert found.problems == ["queries with a copy in the gallery: 2"]
+    assert found.problems == ["queries with a copy in the gallery: 2, 2 of them with another label"]
     assert look(birds, expected=replace(SIX, duplicates=2)).problems == []
     assert look(birds, expected=replace(SIX, duplicates=1)).problems == [
-        "queries with a copy in the gallery: 2, and 1 are known"
+        "queries with a copy in the gallery: 2, 2 of them with another label, and 1 are known"
     ]
     shutil.copy(birds / A, birds / B)  # within the gallery it gives no answer away
     assert len(look(birds, expected=SIX).duplicates) == 2
+    Image.open(birds / D).save(birds / QUERY_A, "PNG")  # in the gallery with both labels
+    shutil.copy(birds / D, birds / B)
+    assert look(birds, expected=SIX).duplicates[0] == Copy(QUERY_A, D, same_label=False)
+    assert look(birds, expected=SIX).notes == []
+    shutil.copy(birds / QUERY_B, birds / QUERY_A)
+    assert look(birds, expected=SIX).notes == [
+        f"2 queries are copies of others with another label, first {QUERY_A} = {QUERY_B}"
+    ]
 
 
 def test_boxes_count_where_they_are_requested(birds):
