@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from PIL import ExifTags, Image
 
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError
+from irbench.core.text import as_text
 from irbench.data.decode import FORMATS, cut
 from irbench.data.sources import Source
 
@@ -25,7 +27,14 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
         id_: box for split in splits if split.boxes is not None for id_, box in zip(split.ids, split.boxes, strict=True)
     }
     boxes = np.array(list(of_image.values()), np.int64).reshape(-1, 4)
-    small = int(((boxes[:, 2:] - boxes[:, :2]).min(axis=1) < _SMALL).sum())
+    shares = _are_shares(boxes)
+    if shares.any():
+        first = as_text(tuple(of_image)[int(shares.argmax())])
+        yield (
+            "boxes in which no number is larger than 1, as in shares of an image, and which are taken as pixels: "
+            f"{int(shares.sum())} of {len(boxes)}, first {first}"
+        )
+    small = int((_are_small(boxes) & ~shares).sum())
     if small:
         yield f"boxes of fewer than {_SMALL} pixels a side: {small} of {len(boxes)}"
     if benchmark.collection is None or not of_image:  # what was published is taken as it is
@@ -36,6 +45,25 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
     beyond = sum(map(_is_cut, boxes, _sizes(images)))
     if beyond:
         yield f"boxes that reach beyond their image and are cut at its edge: {beyond} of {len(boxes)}"
+
+
+def doubt(box: NDArray[np.int32]) -> str:
+    """Return why a box that fits its image is hardly meant so; empty where it may be."""
+    x1, y1, x2, y2 = (int(value) for value in box)
+    if _are_shares(box[None])[0]:
+        return f"no number of box {[x1, y1, x2, y2]} is larger than 1, as in shares of an image"
+    if _are_small(box[None])[0]:
+        return f"box {[x1, y1, x2, y2]} has fewer than {_SMALL} pixels a side"
+    return f"box {[x1, y1, x2, y2]} begins outside of its image" if min(x1, y1) < 0 else ""
+
+
+def _are_shares(boxes: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray(boxes.max(axis=1, initial=0) <= 1)
+
+
+def _are_small(boxes: NDArray[Any]) -> NDArray[np.bool_]:
+    """Do boxes have a short side, without what is beyond the left and the upper edge?"""
+    return np.asarray((boxes[:, 2:] - boxes[:, :2].clip(min=0)).min(axis=1) < _SMALL)
 
 
 def _is_cut(box: NDArray[np.int64], size: tuple[int, int] | None) -> bool:

@@ -22,6 +22,7 @@ from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice
 from irbench.core.text import as_text
 from irbench.data import relevance
+from irbench.data.boxes import doubt
 from irbench.data.datasets import CROPS, Dataset, assemble
 from irbench.data.decode import SUFFIXES, cut
 from irbench.data.loaders import Collection
@@ -71,6 +72,7 @@ class Findings:
     surplus: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  # id → reason
     boxes: dict[str, str] = field(default_factory=dict)  # id → why its box does not fit
+    doubtful_boxes: dict[str, str] = field(default_factory=dict)  # id → why its box, which fits, is hardly meant so
     duplicates: list[Copy] = field(default_factory=list)
     published_duplicates: int = 0  # of which this many are known from the published data
     notes: list[str] = field(default_factory=list)  # not problems
@@ -84,6 +86,7 @@ class Findings:
             ("images on disk that are not part of it", self.surplus),
             ("images that cannot be read", self.unreadable),
             ("boxes that do not fit their images", self.boxes if self.crop == "bbox" else ()),
+            ("boxes that are hardly meant so", self.doubtful_boxes if self.crop == "bbox" else ()),
         )
         found = [f"{what}: {len(ids):,}" for what, ids in counted if ids]
         if len(self.duplicates) > self.published_duplicates:
@@ -251,10 +254,15 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
             findings.unreadable[id_] = seen.damage
         if seen.misfit:
             findings.boxes[id_] = seen.misfit
+        if seen.doubt:
+            findings.doubtful_boxes[id_] = seen.doubt
     findings.duplicates = _copies(collection, digests)
     findings.notes += _twins(collection, digests)
     if findings.boxes and findings.crop == "none":
         findings.notes.append(f"{len(findings.boxes):,} boxes do not fit their images: --crop bbox cannot be used")
+    if findings.doubtful_boxes and findings.crop == "none":
+        why = next(iter(findings.doubtful_boxes.values()))
+        findings.notes.append(f"{len(findings.doubtful_boxes):,} boxes are hardly meant so, first: {why}")
 
 
 def _present(collection: Collection, gone: set[str]) -> NDArray[np.int64]:
@@ -290,6 +298,7 @@ class _Seen:
     digest: bytes = b""
     damage: str = ""
     misfit: str = ""
+    doubt: str = ""  # of a box that fits
 
 
 def _see(source: Source, row: int) -> _Seen:
@@ -300,7 +309,11 @@ def _see(source: Source, row: int) -> _Seen:
         where = f"{images.root / images.ids[row]} (row {row} of {images.name}): "
         return _Seen(damage=str(error).removeprefix(where).partition("; --on-bad-image")[0])
     digest = blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16).digest()
-    return _Seen(digest, misfit="" if images.boxes is None else _misfit(image, images.boxes[row]))
+    if images.boxes is None:
+        return _Seen(digest)
+    box = images.boxes[row]
+    misfit = _misfit(image, box)
+    return _Seen(digest, misfit=misfit, doubt="" if misfit else doubt(box))
 
 
 def _misfit(image: Image.Image, box: NDArray[np.int32]) -> str:

@@ -139,6 +139,17 @@ def test_boxes_count_where_they_are_requested(birds):
         verify(datasets.find("digits"), birds, crop="bbox")
 
 
+def test_boxes_that_fit_and_show_next_to_nothing_are_not_sound(birds):
+    boxes = ["0 0 1 1", "-1 -1 11 11", "2 2 5 9", "0 0 12 10", "0 0 12 10", "0 0 8 8"]
+    (birds / "bounding_boxes.txt").write_text("".join(f"{n} {box}\n" for n, box in enumerate(boxes, 1)))
+    found = look(birds, crop="bbox")
+    assert found.problems == ["boxes that are hardly meant so: 3"]
+    reasons = {A: "larger than 1", B: "outside", QUERY_A: "fewer than 8 pixels"}
+    assert [why in found.doubtful_boxes[id_] for id_, why in reasons.items()] == [True, True, True]
+    found = look(birds)
+    assert (found.problems, len(found.notes), found.notes[0][:7]) == ([], 1, "3 boxes")
+
+
 def test_lists_that_contradict_themselves(tmp_path):
     for n, name in enumerate("abcd"):
         (tmp_path / f"{name}.jpg").write_bytes(official.picture(n))

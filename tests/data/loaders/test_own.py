@@ -228,6 +228,14 @@ def test_boxes_that_are_cut_at_the_edge_are_counted(tmp_path):
     assert remarks("0,0,41,20") == []  # nothing is cropped
 
 
+def test_a_few_boxes_of_shares_among_those_of_pixels_are_counted(tmp_path):
+    boxes = ["0,0,40,20", "0.1,0.1,0.9,1.0", "0,0,1,1", "-9,-9,30,30", "0,0,7,20", "-9,0,7,20"]
+    rows = [f"{n}.jpg,x,{split},{box}" for n, box in enumerate(boxes) for split in ("gallery", "query")]
+    text = "\n".join(["path,label,split,x1,y1,x2,y2", *rows])
+    remarks = listed(tmp_path / "m.csv", text, crop="bbox").remarks
+    assert ending([one for one in remarks if "boxes" in one], ": 2 of 6, first 1.jpg", ": 2 of 6")
+
+
 SAME = "path,label,split\na.jpg,x,train\nb.jpg,x,gallery\nc.jpg,x,query\nd.jpg,y,gallery\n"
 OML = (
     "label,path,split,is_query,is_gallery,x_1,y_1,x_2,y_2\nx,a.jpg,train,,,1,1,9,9\n"
