@@ -105,7 +105,7 @@ def _document(found: "Findings") -> dict[str, Any]:
         name: {"images": count.images, "classes": len(count.per_class), "per_class": count.per_class}
         for name, count in found.splits.items()
     }
-    kinds = ("missing", "surplus", "unreadable", "boxes", "doubtful_boxes", "labels", "notes", "problems")
+    kinds = ("missing", "surplus", "irregular", "unreadable", "boxes", "doubtful_boxes", "labels", "notes", "problems")
     return {
         "name": found.name,
         "root": str(found.root),
@@ -129,6 +129,7 @@ def _lines(found: "Findings", *, classes: bool) -> list[str]:
         *_kind("two labels", found.labels),
         *_kind("missing", found.missing),
         *_kind("surplus", found.surplus),
+        *_kind("no files", [f"{id_}: a {kind}" for id_, kind in found.irregular.items()]),
         *_kind("unreadable", [f"{id_}: {why}" for id_, why in found.unreadable.items()]),
         *_kind("boxes that do not fit", [f"{id_}: {why}" for id_, why in found.boxes.items()]),
         *_kind("boxes hardly meant so", [f"{id_}: {why}" for id_, why in found.doubtful_boxes.items()]),

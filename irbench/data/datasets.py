@@ -17,7 +17,7 @@ from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
-from irbench.data import boxes, copies, relevance
+from irbench.data import boxes, copies, irregular, relevance
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
@@ -165,7 +165,7 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
         benchmark = shorten(benchmark, max_queries)
     if not collection.labelled:
         benchmark = replace(benchmark, nearest=exact_neighbours(benchmark, store))
-    found = (module.remarks(benchmark) for module in (relevance, copies, boxes))
+    found = (module.remarks(benchmark) for module in (irregular, relevance, copies, boxes))
     return replace(benchmark, remarks=(*collection.remarks, *chain.from_iterable(found)))
 
 

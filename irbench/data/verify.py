@@ -25,6 +25,7 @@ from irbench.data import relevance
 from irbench.data.boxes import doubt
 from irbench.data.datasets import CROPS, Dataset, assemble
 from irbench.data.decode import SUFFIXES, cut
+from irbench.data.irregular import kind
 from irbench.data.loaders import Collection
 from irbench.data.sources import Source, absent_files
 from irbench.runtime.progress import track
@@ -70,6 +71,7 @@ class Findings:
     differences: list[str] = field(default_factory=list)  # from what the recipe expects
     missing: list[str] = field(default_factory=list)
     surplus: list[str] = field(default_factory=list)
+    irregular: dict[str, str] = field(default_factory=dict)  # id → what it is, if it is no file
     unreadable: dict[str, str] = field(default_factory=dict)  # id → reason
     boxes: dict[str, str] = field(default_factory=dict)  # id → why its box does not fit
     doubtful_boxes: dict[str, str] = field(default_factory=dict)  # id → why its box, which fits, is hardly meant so
@@ -84,6 +86,7 @@ class Findings:
             ("images with two labels", self.labels),
             ("listed images that are missing", self.missing),
             ("images on disk that are not part of it", self.surplus),
+            ("listed images that are no files", self.irregular),
             ("images that cannot be read", self.unreadable),
             ("boxes that do not fit their images", self.boxes if self.crop == "bbox" else ()),
             ("boxes that are hardly meant so", self.doubtful_boxes if self.crop == "bbox" else ()),
@@ -250,6 +253,8 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
     digests: dict[str, bytes] = {}
     for id_, seen in zip(images.ids, _seen(images), strict=True):
         digests[id_] = seen.digest
+        if seen.irregular:
+            findings.irregular[id_] = seen.irregular
         if seen.damage:
             findings.unreadable[id_] = seen.damage
         if seen.misfit:
@@ -296,6 +301,7 @@ def _boxes(collection: Collection, findings: Findings) -> NDArray[np.int32] | No
 @dataclass(frozen=True)
 class _Seen:
     digest: bytes = b""
+    irregular: str = ""
     damage: str = ""
     misfit: str = ""
     doubt: str = ""  # of a box that fits
@@ -303,6 +309,8 @@ class _Seen:
 
 def _see(source: Source, row: int) -> _Seen:
     images = source.images
+    if images.arrays is None and (what := kind(images.root / images.ids[row])):
+        return _Seen(irregular=what)
     try:
         image = source.image(row)
     except DataError as error:

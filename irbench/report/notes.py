@@ -83,7 +83,7 @@ def left_out_of(facts: Dataset) -> Iterator[str]:
     if facts.bad_images:
         some = ", ".join(facts.left_out[:3]) + (" …" if len(facts.left_out) > 3 else "")
         named = f" ({some})" if some else ""
-        yield f"unreadable images that were skipped (--on-bad-image skip): {facts.bad_images}{named}"
+        yield f"images that were skipped (--on-bad-image skip), being unreadable or no files: {facts.bad_images}{named}"
     yield from facts.remarks
 
 

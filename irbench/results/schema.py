@@ -61,7 +61,7 @@ class Dataset:
     queries: Count
     classes: Count
     without_positives: Count = 0  # queries without a relevant image in the gallery, left out of every mean
-    bad_images: Count = 0  # unreadable images that were skipped on request …
+    bad_images: Count = 0  # images that are unreadable or no files, and were skipped on request …
     left_out: tuple[str, ...] = ()  # … and their ids
     remarks: tuple[str, ...] = ()  # see Benchmark
     incremental: Count = (

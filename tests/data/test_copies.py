@@ -9,6 +9,7 @@ from PIL import Image
 
 from irbench.data import datasets
 from irbench.data.decode import decode
+from irbench.data.verify import verify
 
 
 def picture(path, seed):
@@ -118,6 +119,23 @@ def test_files_that_are_no_images_are_counted_and_the_classes_that_they_leave_em
     assert ".txt 2" in files
     assert ".heic 2" in files
     assert emptied.endswith(": 1 (c)")
+
+
+@pytest.mark.timeout(20)
+def test_what_a_list_names_and_is_no_file_is_counted_as_what_it_is(divided):
+    os.mkfifo(divided / "gallery/pipe.png")
+    (divided / "gallery/folder.png").mkdir()
+    (divided / "query/folder.png").mkdir()
+    (divided / "gallery/broken.png").write_bytes(b"x")
+    names = [f"gallery/{c}/{n}.png,{c},gallery" for c in "ab" for n in (0, 1)] + ["query/a/0.png,a,query"]
+    odd = [f"gallery/{name}.png,a,gallery" for name in ("broken", "pipe", "folder")] + ["query/folder.png,a,query"]
+    (divided / "m.csv").write_text("\n".join(["path,label,split", *names, *odd]))
+    (remark,) = told(divided / "m.csv")
+    assert remark.endswith(": 3 (folder 2, pipe 1), first gallery/pipe.png")
+    found = verify(datasets.find(divided / "m.csv"), divided)
+    assert found.irregular == {"gallery/pipe.png": "pipe", "gallery/folder.png": "folder", "query/folder.png": "folder"}
+    assert list(found.unreadable) == ["gallery/broken.png"]
+    assert found.problems[0].endswith("no files: 3")
 
 
 @pytest.mark.parametrize("suffix", ["jfif", "jpe", "tif", "tiff", "avif"])

@@ -91,13 +91,14 @@ def test_missing_surplus_and_unreadable_images(birds):
     found = look(birds, expected=SIX)
     assert found.missing == [A]
     assert found.surplus == ["images/003.Bird_3/new.JPG", "images/pipe.png"]
-    assert set(found.unreadable) == {B, C, D}
+    assert set(found.unreadable) == {B, C}
     assert found.unreadable[C].startswith("not a JPEG")
-    assert found.unreadable[D] == "not a regular file"
+    assert found.irregular == {D: "folder"}
     assert found.problems == [
         "listed images that are missing: 1",
         "images on disk that are not part of it: 2",
-        "images that cannot be read: 3",
+        "listed images that are no files: 1",
+        "images that cannot be read: 2",
     ]
 
 
