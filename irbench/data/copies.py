@@ -28,9 +28,8 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
         gallery = [row for split, row in places if split == "gallery"]
         ids = {benchmark.gallery.ids[row] for row in gallery}
         held.update(row for row in queries if ids - {benchmark.queries.ids[row]})
-        if benchmark.collection is not None:  # the labels that were published are taken as they are
-            relabelled |= _with_other_labels(benchmark.queries, queries, benchmark.gallery, gallery)
-            twins |= _with_other_labels(benchmark.queries, queries, benchmark.queries, queries)
+        relabelled |= _with_other_labels(benchmark.queries, queries, benchmark.gallery, gallery)
+        twins |= _with_other_labels(benchmark.queries, queries, benchmark.queries, queries)
         if any(split == "train" for split, _ in places):
             trained.update(queries)
         labelled = [place for place in places if place[0] != "queries"]

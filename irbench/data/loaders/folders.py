@@ -27,6 +27,14 @@ def ordinal(number: int) -> str:
     return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
 
+def _none_in(root: Path) -> str:
+    """Say that a folder has no folder of images, and where folders of classes lie deeper: train and val, perhaps."""
+    deeper = [as_text(name) for name in folders(root) if classes_of(root, f"{name}/")]
+    if not deeper:
+        return "no images in it"
+    return f"no images in its folders, but folders of images in {', '.join(deeper)}, none of which is named query"
+
+
 class FoldersLoader:
     """`gallery/<class>/<image>`, `query/<class>/<image>` and `train/<class>/<image>`; or `<class>/<image>`.
 
@@ -46,7 +54,7 @@ class FoldersLoader:
             return self._divided(root, present)
         found = classes_of(root, "")
         if not found:
-            raise DataError(f"{root}: no images in it. What is needed: {self.shape}", code="no-images")
+            raise DataError(f"{root}: {_none_in(root)}. What is needed: {self.shape}", code="no-images")
         classes = [name for name, _ in found]
         labels = numbered(classes)
         place = np.arange(len(labels)) - np.searchsorted(labels, labels)  # of each image in its class

@@ -86,7 +86,9 @@ def test_own_folder_with_loops_pipes_and_strange_names(tmp_path):
 
 def test_own_folder_without_images(tmp_path):
     with raises(DataError, "no-images", tmp_path / "own", "<class>/<image>"):
-        datasets.load(tree(tmp_path / "own", {"a/b/c.jpg": "", "d.jpg": ""}))
+        datasets.load(tree(tmp_path / "own", {"a/b/c/d.jpg": "", "d.jpg": ""}))
+    with raises(DataError, "no-images", "train, val", "query"):
+        datasets.load(tree(tmp_path / "other", {"train/cat/1.jpg": "", "val/cat/2.jpg": "", "d.jpg": ""}))
     with raises(DataError, "not-found", tmp_path / "nowhere"):
         datasets.load(tmp_path / "nowhere")
 
