@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from irbench.results.regression.compare import Comparison
     from irbench.results.regression.limits import Limits
+    from irbench.results.schema import Result
 
 app = typer.Typer()
 _FATES = ("fail", "pass")
@@ -104,13 +106,30 @@ def _check(options: CheckOptions) -> bool:
     for problem in (*broken, *damaged):
         typer.echo(f"irbench: {problem}", err=True)
     if options.update:
-        typer.echo(f"{update(made, new, baseline)} results are now the baseline in {baseline}", err=True)
+        stored = update(made, new, baseline)
+        typer.echo(f"{stored} results are now the baseline in {baseline}{_not_stored(made, broken)}", err=True)
     elif not anything:
-        raise UsageError(
-            f"nothing compared: {results} and {baseline} have no cell with a seed in common; see --baseline, --update",
-            code="nothing-compared",
-        )
+        raise UsageError(f"nothing compared: {_why_nothing(compared, options)}", code="nothing-compared")
     return passed
+
+
+def _not_stored(made: "Sequence[Result]", broken: "Sequence[str]") -> str:
+    """Return how many results an update leaves as they were in the baseline, and why."""
+    kinds = Counter(
+        one.status.replace("_", " ") if one.status != "ok" else "shortened"
+        for one in made
+        if one.status != "ok" or one.shortened
+    )
+    kinds += Counter({"damaged": len(broken)})
+    which = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f"; not stored, so that the baseline keeps what it has: {which}" if which else ""
+
+
+def _why_nothing(compared: "Sequence[Comparison]", options: CheckOptions) -> str:
+    skipped = [note for one in compared if one.verdict == "skipped" for note in one.notes]
+    if skipped:
+        return f"each cell that {options.results} and {options.baseline} have in common was skipped ({skipped[0]})"
+    return f"{options.results} and {options.baseline} have no cell with a seed in common; see --baseline, --update"
 
 
 def _restricted(options: CheckOptions) -> str:
@@ -131,7 +150,7 @@ def _text(
     from irbench.report import regression as show
 
     if options.as_json or options.format == "json":
-        return show.as_json(compared, limits, passed=passed)
+        return show.as_json(compared, limits, problems, passed=passed)
     if options.format == "markdown":
         return show.as_markdown(compared, limits, problems, passed=passed)
     width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()

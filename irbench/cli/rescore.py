@@ -26,5 +26,6 @@ def rescore(
     done = rescore_folder(Artefacts(folder, work, data), force=force)
     for problem in done.problems:
         typer.echo(f"irbench: {problem}", err=True)
-    typer.echo(f"{len(done.changed)} of {len(done.results)} results in {folder} rescored")
+    restored = f", the hits of {done.restored} restored" if done.restored else ""
+    typer.echo(f"{len(done.changed)} of {len(done.results)} results in {folder} rescored{restored}")
     raise typer.Exit(1 if done.problems else 0)

@@ -281,6 +281,8 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     ]
     if last.benchmark.path is None:
         return [*found, "your own images: irbench run --dataset and the path of their folder"]
+    if last.cell.origin != "recipe" or last.current() is None:  # a file of the user's has no name to ask for
+        return found
     image = str(last.benchmark.queries.root / last.benchmark.queries.ids[0])
     image = f"./{image}" if image.startswith("-") else image  # and not an option
     asked = o.command_line("query", options, only=_QUERY, method=last.cell.name, dataset=last.cell.dataset)
@@ -317,7 +319,8 @@ def carry_out(
         outcomes = grid.run(experiments, console, force=options.force, timeout=options.timeout, dry_run=options.dry_run)
     shown = tables or _tables(experiments)
     if conclude(experiments, outcomes, tables=shown, as_json=options.as_json, estimates=console.estimates):
-        for hint in hints(command, options, experiments):
+        answered = [one for one in experiments if (result := one.current()) is not None and result.status == "ok"]
+        for hint in hints(command, options, answered or experiments):
             typer.echo(hint, err=True)
     raise typer.Exit(max((outcome.exit_code for outcome in outcomes.values()), default=0))
 

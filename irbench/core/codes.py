@@ -70,6 +70,7 @@ CODES: Mapping[str, str] = {
     "too-few-classes": "a data set with too few classes for the protocol",
     "too-few-images": "classes with too few images",
     "truncated-annotation": "annotations that do not cover the images that they should",
+    "too-many-ties": "more vectors are equally near than recall can be about",
     "two-labels": "an image with two labels",
     "unreadable-file": "a file that cannot be read",
     "unreadable-image": "an image that cannot be decoded",

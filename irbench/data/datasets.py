@@ -17,12 +17,11 @@ from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
-from irbench.data import boxes, copies, irregular, relevance
+from irbench.data import boxes, copies, irregular, neighbours, relevance
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split
 from irbench.data.loaders.vectors import SUFFIX
-from irbench.data.neighbours import exact_neighbours
 from irbench.data.sources import absent_files
 from irbench.runtime.cache import Store
 
@@ -164,8 +163,8 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     if max_queries is not None:
         benchmark = shorten(benchmark, max_queries)
     if not collection.labelled:
-        benchmark = replace(benchmark, nearest=exact_neighbours(benchmark, store))
-    found = (module.remarks(benchmark) for module in (irregular, relevance, copies, boxes))
+        benchmark = replace(benchmark, nearest=neighbours.exact_neighbours(benchmark, store))
+    found = (module.remarks(benchmark) for module in (irregular, relevance, copies, boxes, neighbours))
     return replace(benchmark, remarks=(*collection.remarks, *chain.from_iterable(found)))
 
 
@@ -224,6 +223,18 @@ def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
     shortened = benchmark.shortened | {"max_queries": max_queries}
     nearest = None if benchmark.nearest is None else benchmark.nearest.take(rows)
     return replace(benchmark, queries=benchmark.queries.take(rows), nearest=nearest, shortened=shortened)
+
+
+def with_ks(benchmark: Benchmark, ks: tuple[int, ...], store: Store | None = None) -> Benchmark:
+    """Return the benchmark with other K of its metrics, and with as many neighbours as these need."""
+    known = tuple(neighbours.remarks(benchmark))
+    changed = replace(benchmark, ks=ks, top_k=max(benchmark.top_k, *ks))
+    if changed.nearest is None:
+        return changed
+    if changed.top_k > benchmark.top_k:
+        changed = replace(changed, nearest=neighbours.exact_neighbours(changed, store))
+    others = (remark for remark in benchmark.remarks if remark not in known)
+    return replace(changed, remarks=(*others, *neighbours.remarks(changed)))
 
 
 def content(benchmark: Benchmark) -> str:

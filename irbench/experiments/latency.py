@@ -76,16 +76,15 @@ def check_answers(answers: Iterable[Answers], ranking: Ranking, own_rows: NDArra
         how = shares["one by one" if len(one.queries) == 1 else "in batches"]
         timed = one.ranking.without(own_rows[one.queries])
         for row, found in zip(one.queries.tolist(), timed.rows, strict=True):
-            scored = ranking.rows[row, :_COMPARED]
-            scored = scored[scored != MISSING]
-            if len(scored):
-                how.append(len(np.intersect1d(scored, found[: len(scored)])) / len(scored))
+            first = [results[:_COMPARED][results[:_COMPARED] != MISSING] for results in (ranking.rows[row], found)]
+            if most := max(map(len, first)):  # what only one of the two has does not agree
+                how.append(len(np.intersect1d(*first)) / most)
     for how_asked, agreeing in shares.items():
         if agreeing and np.mean(agreeing) < _ALIKE:
             raise ContractError(
                 f"queries that were timed {how_asked} were answered with other images than in the ranking that is "
-                f"scored: {100 * np.mean(agreeing):.0f} % of their first {_COMPARED} results agree; search has to "
-                "answer the same, however many queries it is given",
+                f"scored: {100 * np.mean(agreeing):.0f} % of their first {_COMPARED} results agree; encoder and "
+                "search have to answer the same, however many queries they are given, and whenever",
                 code="other-answers",
             )
 

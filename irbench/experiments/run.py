@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 from pydantic import ValidationError
 
 from irbench.config import recipes
@@ -18,7 +19,7 @@ from irbench.core.cell import Cell
 from irbench.core.description import Description
 from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError
 from irbench.core.filestate import state_of
-from irbench.core.ranking import Ranking
+from irbench.core.ranking import MISSING, Ranking
 from irbench.data import datasets
 from irbench.data.contents import with_contents
 from irbench.data.pixels import drop_unreadable
@@ -220,7 +221,7 @@ class Experiment:
         return replace(
             result,
             ranking=ranking_file,
-            retriever=result.retriever | self._diagnostics(retriever),
+            retriever=result.retriever | self._diagnostics(retriever) | _ties(ranking),
             environment=result.environment
             | {
                 "concurrent_load": max((load for load in loads if load is not None), default=None),
@@ -312,7 +313,7 @@ class Experiment:
         if benchmark.collection is not None:
             benchmark = replace(benchmark, name=own.name_of(benchmark, self.settings.results, self.settings.name))
             if ks := tuple(sorted(set(self.settings.ks))):
-                benchmark = replace(benchmark, ks=ks, top_k=max(benchmark.top_k, *ks))
+                benchmark = datasets.with_ks(benchmark, ks, self.runtime.store)
         elif self.settings.name is not None or self.settings.ks:
             option = "--k" if self.settings.name is None else f"--name {self.settings.name}"
             raise UsageError(
@@ -390,6 +391,14 @@ def _with_query_cost(cost: Cost, timed: latency.Timed, description: Description)
         batched_ms=timed.batched,
         queries_per_s=1000 / per_query if per_query else None,
     )
+
+
+def _ties(ranking: Ranking) -> Facts:
+    """Return the share of queries all of whose results are equally good, so that the gallery's order ranks them."""
+    several = (ranking.rows != MISSING).sum(axis=1) > 1
+    worst = np.where(ranking.rows == MISSING, np.inf, ranking.scores).min(axis=1)
+    share = float((several & (worst == ranking.scores[:, 0])).mean())
+    return {"all_tied": share} if share else {}
 
 
 def _plain(details: Mapping[str, object]) -> Facts:

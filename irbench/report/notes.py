@@ -27,6 +27,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _rates_at_the_end(results)
     yield from _misses(results)
     yield from _imported(results)
+    yield from _all_tied(results)
     yield from _without_counts(lines, columns)
     yield from _timed_apart(lines, columns)
     if any(column.key.endswith(("_ms", "_s")) for column in columns):
@@ -206,6 +207,17 @@ def _misses(results: Sequence[Result]) -> Iterator[str]:
             f"{cell}, seed {_listed(list(by_seed))}: beam search would have missed {_range(leaves_missed, 2)} % of "
             f"these identifiers, at least one for {_range(queries_hit, 1)} % of the queries"
         )
+
+
+def _all_tied(results: Sequence[Result]) -> Iterator[str]:
+    """Say where scores tell nothing apart, as of vectors that are all the same."""
+    for result in results:
+        share = result.retriever.get("all_tied")
+        if isinstance(share, int | float):
+            yield (
+                f"{_who(result)}, seed {result.seed}: all results of {100 * share:.3g} % of the queries have the same "
+                "score, and are in the order of the gallery"
+            )
 
 
 def _imported(results: Sequence[Result]) -> Iterator[str]:

@@ -22,12 +22,18 @@ _COLORS = {
     "missing": "yellow",
     "new": "cyan",
 }
+_NAME = 12  # columns that a cell's name has at least
 _LISTED = 4  # missing cells that are named
 
 
-def as_json(comparisons: Sequence[Comparison], limits: Limits, *, passed: bool) -> str:
+def as_json(comparisons: Sequence[Comparison], limits: Limits, problems: Sequence[str] = (), *, passed: bool) -> str:
     """Return one JSON document."""
-    document = {"passed": passed, "limits": asdict(limits), "cells": [asdict(one) for one in comparisons]}
+    document = {
+        "passed": passed,
+        "problems": list(problems),
+        "limits": asdict(limits),
+        "cells": [asdict(one) for one in comparisons],
+    }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -37,8 +43,9 @@ def as_text(comparisons: Sequence[Comparison], limits: Limits, *, width: int = 1
     console = plain_console(out, width, color=color)
     present = [one for one in comparisons if one.verdict != "missing"]
     for dataset in dict.fromkeys(one.dataset for one in present):
-        console.print(_grid(dataset, [one for one in present if one.dataset == dataset]))
-        console.print()
+        for grid in _grids(dataset, [one for one in present if one.dataset == dataset], width):
+            console.print(grid)
+            console.print()
     for line in (*_reasons(present), *_notes(present), *_missing(comparisons), *_summary(comparisons, limits)):
         console.print(line)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
@@ -77,17 +84,32 @@ def _rows(dataset: str, comparisons: Sequence[Comparison]) -> tuple[list[str], l
     return [dataset, "seeds", *names, "query ms", "verdict"], rows
 
 
-def _grid(dataset: str, comparisons: Sequence[Comparison]) -> object:
+def _grids(dataset: str, comparisons: Sequence[Comparison], width: int) -> Iterator[object]:
+    """Yield the table of a data set in as many parts as the width needs, each with names and verdicts."""
+    heading, rows = _rows(dataset, comparisons)
+    needed = [1 + max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
+    free = width - min(needed[0], max(width // 3, _NAME)) - needed[-1]
+    parts: list[list[int]] = [[]]
+    for column in range(1, len(heading) - 1):
+        if parts[-1] and sum(needed[other] for other in (*parts[-1], column)) > free:
+            parts.append([])
+        parts[-1].append(column)
+    for part in parts:
+        chosen = [0, *part, len(heading) - 1]
+        yield _grid([heading[column] for column in chosen], [[row[column] for column in chosen] for row in rows])
+
+
+def _grid(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> object:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    (first, *headings, last), rows = _rows(dataset, comparisons)
+    first, *others, last = heading
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     grid.add_column(first, overflow="fold")
-    for heading in headings:
-        grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column(last)
+    for other in others:
+        grid.add_column(other, justify="right", no_wrap=True)
+    grid.add_column(last, no_wrap=True)
     for *cells, verdict in rows:
         grid.add_row(*cells, Text(verdict, style=_COLORS.get(verdict, "")))
     return grid

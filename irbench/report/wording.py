@@ -137,7 +137,8 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
             "marked as the best"
         )
     if any(cell.best for cell in cells):
-        yield f"{best}: best measured value"
+        seeds = {row.seeds for panel in table.panels for row in panel.rows if row.kind == "measured" and row.seeds}
+        yield f"{best}: best measured value{' of the rows with the same seeds' if len(seeds) > 1 else ''}"
     yield from _tests(table, cells)
     if any(row.kind == "upper bound" for row in rows):
         yield "upper bound: score of a perfect ranking"

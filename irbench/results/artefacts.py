@@ -53,7 +53,8 @@ class Artefacts:
                 f"{benchmark.fingerprint[:8]}; say where the images are that it was measured on, or run the cell again",
                 code="other-data",
             )
-        return replace(benchmark, name=facts.name)
+        benchmark = replace(benchmark, name=facts.name)
+        return benchmark if benchmark.nearest is None else datasets.with_ks(benchmark, _ks(result), Store(self.work))
 
     def _place(self, facts: Dataset) -> str:
         """Return the name of the data set, or where its images are."""
@@ -95,6 +96,11 @@ class Artefacts:
     def _load(self) -> Callable[..., Benchmark]:
         """Load a data set, once for results that follow each other; elsewhere it may have changed."""
         return lru_cache(maxsize=4)(datasets.load)
+
+
+def _ks(result: Result) -> tuple[int, ...]:
+    """Return the K of a result's metrics."""
+    return tuple(sorted({retrieval.parse(name).k for name in result.metrics} - {0}))
 
 
 def _is_listed(benchmark: Benchmark, facts: Dataset) -> bool:

@@ -55,6 +55,7 @@ class Rescored:
     results: tuple[Result, ...]  # all of them, with today's scores where these could be computed
     changed: tuple[Result, ...]  # those among them that were rescored
     problems: tuple[str, ...]  # why others could not be
+    restored: int = 0  # hits that were missing or damaged and were made again
 
 
 def rescore(results: Iterable[Result], judge: Judge, *, force: bool = False) -> Rescored:
@@ -78,17 +79,17 @@ def rescore_folder(artefacts: Artefacts, *, force: bool = False) -> Rescored:
     Hits that are missing or damaged are made again where the ranking is kept.
     """
     found, unreadable = files.read_all(artefacts.results)
-    done = rescore([_with_hits(result, artefacts) for result in found], artefacts.judged, force=force)
+    lost = [any(hits.damaged([result], artefacts.results)) for result in found]
+    whole = [_with_hits(one, artefacts) if is_lost else one for one, is_lost in zip(found, lost, strict=True)]
+    done = rescore(whole, artefacts.judged, force=force)
     for result in done.changed:
         files.write(result, artefacts.results)
-    lost = hits.damaged(done.results, artefacts.results)
-    return replace(done, problems=(*unreadable, *lost, *done.problems))
+    still = tuple(hits.damaged(done.results, artefacts.results))
+    return replace(done, problems=(*unreadable, *still, *done.problems), restored=sum(lost) - len(still))
 
 
 def _with_hits(result: Result, artefacts: Artefacts) -> Result:
-    """Return the result after making its hits again where these are missing or damaged and its ranking is kept."""
-    if not any(hits.damaged([result], artefacts.results)):
-        return result
+    """Return the result after making its hits again, where its ranking is kept."""
     try:
         stored = hits.save(artefacts.judged(result), result.path(artefacts.results).parent, seed=result.seed)
     except StoreError:

@@ -188,6 +188,36 @@ def test_exact_neighbours_are_those_of_a_plain_loop(gallery: int, queries: int, 
         assert [r for r in row.tolist() if distances[r] < last] == [r for r in order if distances[r] < last]
 
 
+@pytest.mark.parametrize("copies", [40, 70, 200])
+def test_all_vectors_that_are_as_near_as_the_last_neighbour_count(load: Load, copies: int) -> None:
+    few = RNG.normal(size=(3, 4)).astype(np.float32)
+    benchmark = load(np.repeat(few, copies, 0), np.array([few[0], few[1] + 0.01]))
+    rng = np.random.default_rng(copies)
+    distances = ((benchmark.queries.vectors[:, None] - benchmark.gallery.vectors) ** 2).sum(-1)
+    order = np.stack([np.lexsort((rng.permutation(3 * copies), row)) for row in distances])[:, : benchmark.top_k]
+    ranking = Ranking.from_topk(order, -np.take_along_axis(distances, order, 1))
+    judged = retrieval.judgements(ranking, benchmark)
+    assert [retrieval.per_query(judged, f"recall@{k}").tolist() for k in benchmark.ks] == [[1.0, 1.0]] * len(
+        benchmark.ks
+    )
+
+
+def test_more_equal_vectors_than_can_be_kept_are_refused(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "_KEPT", 500)
+    with raises(DataError, "too-many-ties", 164, "2 of 2", "queries/0"):
+        load(np.ones((400, 3), np.float32), np.ones((2, 3), np.float32))
+
+
+def test_neighbours_are_as_many_as_the_largest_k_needs(load: Load) -> None:
+    benchmark = datasets.with_ks(load(RNG.normal(size=(900, 3)).astype(np.float32)), (10, 400, 1000))
+    assert (benchmark.top_k, benchmark.nearest.top_k >= 899) == (1000, True)
+    assert [one for one in benchmark.remarks if one.endswith("recall@1000 is about all of them")]
+    found = neighbours.nearest_rows(benchmark.queries.vectors, benchmark.gallery.vectors, 400)
+    judged = retrieval.judgements(found.without(benchmark.own_rows).widened(1000), benchmark)
+    assert retrieval.per_query(judged, "recall@400").mean() == pytest.approx(399 / 400)
+    assert retrieval.per_query(judged, "recall@1000").mean() == pytest.approx(399 / 899)
+
+
 def test_neighbours_are_found_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     gallery, queries = (RNG.normal(size=(n, 4)).astype(np.float32) for n in (500, 70))
     whole = neighbours.nearest_rows(queries, gallery, 20)

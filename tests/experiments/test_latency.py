@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from raising import raises
 
 from irbench.core.benchmark import ImageSet
 from irbench.core.errors import ContractError
@@ -119,3 +120,17 @@ def test_timed_answers_are_those_that_are_scored(runtime: Runtime, queries: Imag
         assert refused.value.code == "other-answers"
     else:
         latency.check_answers(found.answers, ranking, own)
+
+
+@pytest.mark.parametrize("scored", [0, 2, 10])
+def test_what_only_timed_queries_are_answered_with_does_not_agree(scored: int) -> None:
+    rows = np.arange(20)[None]
+    whole = Ranking(rows, -rows.astype(np.float32))
+    part = np.where(rows < scored, rows, -1)
+    ranking = Ranking(part, np.where(part < 0, -np.inf, -rows).astype(np.float32))
+    answers = [latency.Answers(np.array([0]), whole)]
+    if scored == 10:
+        latency.check_answers(answers, ranking, np.array([-1]))
+    else:
+        with raises(ContractError, "other-answers", 10 * scored):
+            latency.check_answers(answers, ranking, np.array([-1]))

@@ -1,6 +1,7 @@
 """Compares two folders of results, cell by cell."""
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -48,11 +49,15 @@ class Comparison:
         One or two that are nearly tied fall either way on another processor.
         """
         return any(
-            one.verdict == "undecided"
-            and one.after < one.before
-            and (one.worse is None or one.better is None or one.worse - one.better > _NEARLY_TIED)
-            for one in self.quality
+            one.verdict == "undecided" and one.after < one.before and _lost(one) > _NEARLY_TIED for one in self.quality
         )
+
+
+def _lost(change: Change) -> float:
+    """Return how many queries are lost: those that got worse on balance, or as much as so many whole ones."""
+    if change.worse is None or change.better is None or change.of is None:
+        return math.inf
+    return max(change.worse - change.better, change.of * (change.before - change.after))
 
 
 def compare(pairs: Sequence[Pair], before: Artefacts, after: Artefacts, limits: Limits) -> list[Comparison]:

@@ -9,7 +9,7 @@ from irbench.results.regression.limits import Limits, Verdict, judge
 from irbench.results.regression.pairs import Pair
 from irbench.results.schema import Result
 
-_MACHINE = ("system", "cpu", "cores", "threads", "gpu", "precision")
+_MACHINE = ("system", "cpu", "cores", "threads", "gpu", "precision")  # the precision last
 _MB = 1e6
 _MARGIN = 1.1  # ratio by which a cost may lie outside the range of the stored seeds
 
@@ -93,7 +93,8 @@ def cost_changes(pair: Pair, limits: Limits) -> tuple[list[CostChange], list[str
             found += _changes(item, pair, 1 + (limits.slower - 1) * item.room)
     notes = []
     if not here and not any("imported" in result.retriever for result in results):
-        notes.append("timings are from another machine and not compared")
+        elsewhere = any(_machine(before)[:-1] != _machine(after)[:-1] for before, after in pair.both())
+        notes.append(f"timings are {'from another machine' if elsewhere else 'of another precision'} and not compared")
     elif busy:
         notes.append("timings unreliable and not compared: other programs used the CPU; rerun on an idle machine")
     elif wide:

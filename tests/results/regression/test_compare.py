@@ -17,7 +17,7 @@ from irbench.experiments.plan import Request, cells
 from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.metrics.retrieval import Judged
-from irbench.report.regression import as_json, as_text
+from irbench.report.regression import _rows, as_json, as_text
 from irbench.results import files
 from irbench.results.regression.compare import passes
 from irbench.results.regression.limits import Limits
@@ -153,6 +153,20 @@ def test_a_gain_that_cannot_be_told_is_no_reason_to_fail(folders):
     assert passes([one], complete=False)
 
 
+def test_small_gains_of_as_many_queries_do_not_make_up_for_large_losses(folders):
+    hits = np.zeros((24, 40), bool)
+    hits[:, :10] = True
+    before, after = hits.copy(), hits
+    before[4:8, 9:11] = False, True  # four queries will gain one place, four lose nine of ten answers
+    after[:4, 1:10] = False
+    judged = [Judged(one, np.full(24, 10)) for one in (before, after)]
+    folders.both(*judged, cost=Cost(), dataset=replace(FACTS, queries=24))
+    one = folders.compare()["m"]
+    assert {(change.verdict, change.worse, change.better) for change in one.quality[1:]} >= {("undecided", 4, 4)}
+    assert not passes([one], complete=False)
+    assert passes([one], complete=False, undecided=True)
+
+
 def test_so_few_queries_of_many_that_it_does_not_matter(folders):
     good = Judged(np.ones((4000, 40), bool), np.full(4000, 90))
     for worse, verdict in ((15, "same"), (25, "worse")):  # of which half a percent would be 20
@@ -261,6 +275,7 @@ def test_a_slower_cell_is_caught_on_the_same_machine_only(folders):
         "trained-elsewhere": "same",
     }  # fmt: skip
     assert "another machine" in found["elsewhere"].notes[0]
+    assert "another precision" in found["large-numbers"].notes[0]
     for method in ("busy", "beside", "was-beside"):
         assert "other programs used the CPU" in found[method].notes[0]
     assert folders.compare(slower=2.2)["slow"].verdict == "same"
@@ -435,6 +450,42 @@ def test_cells_that_the_two_folders_do_not_share_are_no_comparison(monkeypatch, 
     assert check("after", "--update")[0] == 0
 
 
+def test_an_update_tells_what_it_does_not_store_and_a_check_that_all_was_skipped(monkeypatch, folders, tmp_path, check):
+    monkeypatch.chdir(tmp_path)
+    judged = draw(np.random.default_rng(0), positives=10, quality=0.9)
+    folders.put(folders.before, make(judged), judged)
+    folders.before.results.rename(tmp_path / "stored")
+    for status, code in (("skipped", 2), ("failed", 1)):
+        folders.put(folders.after, make(None, status=status, reason="no library"), None)
+        found, _, err = check("after", "--skipped", "pass")
+        assert found == code
+        assert ("no library" in err and "[nothing-compared]" in err) == (status == "skipped")
+        found, _, err = check("after", "--update")
+        assert found == 0
+        assert (
+            f"0 results are now the baseline in stored; not stored, so that the baseline keeps what it has: 1 {status}"
+            in err
+        )
+        assert files.read(tmp_path / "stored" / "toy" / "m" / "seed0.json").status == "ok"
+
+
+@pytest.mark.parametrize("width", [40, 60, 72])
+def test_a_narrow_terminal_shows_each_number_beside_its_cell_and_verdict(folders, width):
+    good = draw(np.random.default_rng(5), positives=90, quality=0.9)
+    folders.both(good, change(good, worse=25, better=0), method="a-method-of-thirty-characters")
+    found = list(folders.compare().values())
+    (_, *numbers), (row,) = _rows("toy", found)
+    shown = as_text(found, Limits(), width=width).partition("worse:")[0]
+    assert max(map(len, shown.splitlines())) <= width
+    blocks = shown.strip().split("\n\n")
+    assert len(blocks) > 1
+    for block in blocks:
+        assert "".join(line.split()[0] for line in block.splitlines()[2:]) == row[0]
+        assert row[-1] in block
+    for text in (*numbers, *row[1:]):
+        assert text in shown
+
+
 def test_a_page_of_markdown_has_every_cell_and_reason(monkeypatch, folders, tmp_path, check):
     monkeypatch.chdir(tmp_path)
     good = draw(np.random.default_rng(5), positives=90, quality=0.9)
@@ -483,6 +534,8 @@ def test_a_damaged_file_on_either_side_is_no_pass(monkeypatch, folders, tmp_path
         status, _, err = check("after")
         assert status == 1
         assert str(broken.relative_to(tmp_path)) in err
+        document = json.loads(check("after", "--json")[1])
+        assert (document["passed"], len(document["problems"])) == (False, 1)
         broken.unlink()
     assert check("after")[0] == 0
 
