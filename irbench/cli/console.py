@@ -110,7 +110,9 @@ def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
             path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
             image, class_name = as_text(a.image), as_text(a.class_name)
             print(f"{a.rank:4}. {image:<{width}}  class {class_name:<{named}} score {a.score:10.4f}{path}")
-        if len(one.results) < one.asked:
+        if one.skipped:
+            print(f"      skipped: {as_text(one.skipped)}")
+        elif len(one.results) < one.asked:
             print(f"      {len(one.results)} of the {one.asked} results that were asked for: the search found no more")
 
 

@@ -1,6 +1,8 @@
 """`irbench data`: get data sets, and look at them."""
 
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +10,7 @@ import typer
 
 from irbench.cli import options as o
 from irbench.config import recipes
+from irbench.core.errors import IrbenchError
 from irbench.core.text import as_text
 
 if TYPE_CHECKING:
@@ -92,10 +95,16 @@ def verify(
     """Look at every image: counts, labels, what is missing, surplus, unreadable or copied. Status 1 if any is wrong."""
     from irbench.data import datasets
     from irbench.data.verify import verify as look
+    from irbench.results import own
     from irbench.results.files import default_folder
-    from irbench.results.own import located
 
-    findings = look(datasets.find(located(dataset, results or default_folder())), data, crop=crop)
+    root = results or default_folder()
+    place = own.located(dataset, root)
+    findings = look(datasets.find(place), data, crop=crop)
+    if place != dataset:  # found by the name that results have
+        with suppress(IrbenchError):  # which verify has named
+            found = datasets.load(place, data=data, files_must_exist=False)
+            findings = replace(findings, name=dataset, notes=[*own.differing(dataset, found, root), *findings.notes])
     typer.echo(json.dumps(_document(findings)) if as_json else "\n".join(_lines(findings, classes=classes)))
     raise typer.Exit(1 if findings.problems else 0)
 
@@ -114,7 +123,9 @@ def _document(found: "Findings") -> dict[str, Any]:
         "splits": splits,
         "classes": found.classes,
         **{kind: getattr(found, kind) for kind in kinds},
+        "contradicting": found.contradicting,
         "duplicates": [vars(copy) for copy in found.duplicates],
+        "trained": [vars(copy) for copy in found.trained],
         "published_duplicates": found.published_duplicates,
     }
 
@@ -129,11 +140,13 @@ def _lines(found: "Findings", *, classes: bool) -> list[str]:
         *_kind("two labels", found.labels),
         *_kind("missing", found.missing),
         *_kind("surplus", found.surplus),
-        *_kind("no files", [f"{id_}: a {kind}" for id_, kind in found.irregular.items()]),
+        *_kind("listed, but no files", [f"{id_}: a {kind}" for id_, kind in found.irregular.items()]),
         *_kind("unreadable", [f"{id_}: {why}" for id_, why in found.unreadable.items()]),
         *_kind("boxes that do not fit", [f"{id_}: {why}" for id_, why in found.boxes.items()]),
         *_kind("boxes hardly meant so", [f"{id_}: {why}" for id_, why in found.doubtful_boxes.items()]),
         *_kind("queries copied in gallery", [_copy_line(copy) for copy in found.duplicates]),
+        *_kind("queries copied in train", [_copy_line(copy) for copy in found.trained]),
+        *_kind("copies with another label", found.contradicting),
         *[f"note: {note}" for note in found.notes],
         "",
     ]

@@ -272,7 +272,9 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     last = experiments[-1]
     if last.benchmark.queries.vectors is not None:
         return _hints_of_vectors(options, last.benchmark.name, again)
-    metrics = o.command_line("table --metric hit_rate", options, only=("dataset", "results"))
+    result = last.current()
+    shortened = " --shortened" if result and result.shortened else ""
+    metrics = o.command_line(f"table{shortened} --metric hit_rate", options, only=("dataset", "results"))
     report = o.command_line("report --out runs/report", options, only=("dataset", "results", "data", "work"))
     found = [
         f"results in {options.results}; other tables (also recall, mrr, map, cost, latency, training): {metrics}",
@@ -281,7 +283,7 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     ]
     if last.benchmark.path is None:
         return [*found, "your own images: irbench run --dataset and the path of their folder"]
-    if last.cell.origin != "recipe" or last.current() is None:  # a file of the user's has no name to ask for
+    if last.cell.origin != "recipe" or result is None:  # a file of the user's has no name to ask for
         return found
     image = str(last.benchmark.queries.root / last.benchmark.queries.ids[0])
     image = f"./{image}" if image.startswith("-") else image  # and not an option

@@ -25,7 +25,8 @@ def _without_zeros(label: str) -> str:
 
 
 def _plain(label: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(label.split()).casefold())
+    shown = "".join(sign for sign in label if unicodedata.category(sign) != "Cf")  # no zero-width spaces
+    return unicodedata.normalize("NFC", " ".join(shown.split()).casefold())
 
 
 _FORMS: Mapping[str, Callable[[str], Hashable]] = {  # the plainest explanation first

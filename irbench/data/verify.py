@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -21,7 +21,7 @@ from PIL import Image
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice
 from irbench.core.text import as_text
-from irbench.data import relevance
+from irbench.data import boxes, relevance
 from irbench.data.boxes import doubt
 from irbench.data.datasets import CROPS, Dataset, assemble
 from irbench.data.decode import SUFFIXES, cut
@@ -76,6 +76,11 @@ class Findings:
     boxes: dict[str, str] = field(default_factory=dict)  # id → why its box does not fit
     doubtful_boxes: dict[str, str] = field(default_factory=dict)  # id → why its box, which fits, is hardly meant so
     duplicates: list[Copy] = field(default_factory=list)
+    contradicting: list[str] = field(default_factory=list)  # copies with another label, as "this = that"
+    trained: list[Copy] = field(
+        default_factory=list
+    )  # queries, and copies of them in train that are not in the gallery
+    own: bool = False  # are images and labels the user's, who can mend them?
     published_duplicates: int = 0  # of which this many are known from the published data
     notes: list[str] = field(default_factory=list)  # not problems
 
@@ -90,6 +95,8 @@ class Findings:
             ("images that cannot be read", self.unreadable),
             ("boxes that do not fit their images", self.boxes if self.crop == "bbox" else ()),
             ("boxes that are hardly meant so", self.doubtful_boxes if self.crop == "bbox" else ()),
+            ("copies with another label", self.contradicting if self.own else ()),
+            ("queries with a copy in training", self.trained if self.own else ()),
         )
         found = [f"{what}: {len(ids):,}" for what, ids in counted if ids]
         if len(self.duplicates) > self.published_duplicates:
@@ -115,6 +122,10 @@ def verify(dataset: Dataset, data: Path, *, crop: str = "none") -> Findings:
     except DataError as error:
         findings.lists.append(str(error))
     findings.notes += collection.remarks
+    if crop == "bbox":
+        with suppress(DataError):  # which is told where the images are looked at
+            cropped = assemble(dataset, root, collection, crop=crop, protocol="closed-set")
+            findings.notes += boxes.remarks(replace(cropped, collection="") if findings.own else cropped)
     findings.labels = _relabelled(collection)
     if collection.vectors is not None:  # which were checked when they were read; there are no images
         return findings
@@ -142,6 +153,7 @@ def _counted(dataset: Dataset, root: Path, collection: Collection, crop: str) ->
         splits={name: _count(collection.labels[rows]) for name, rows in _splits(collection).items()},
         classes=dict(sorted(first.items())),
         expected=expected is not None,
+        own=dataset.own is not None,
         published_duplicates=expected.duplicates if expected else 0,
     )
 
@@ -262,7 +274,11 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
         if seen.doubt:
             findings.doubtful_boxes[id_] = seen.doubt
     findings.duplicates = _copies(collection, digests)
-    findings.notes += _twins(collection, digests)
+    findings.contradicting = list(_contradicting(collection, digests))
+    findings.trained = _in_training(collection, digests)
+    if findings.contradicting and not findings.own:  # what was published is taken as it is
+        count, first = len(findings.contradicting), findings.contradicting[0]
+        findings.notes.append(f"{count:,} images are copies of others with another label, first {first}")
     if findings.boxes and findings.crop == "none":
         findings.notes.append(f"{len(findings.boxes):,} boxes do not fit their images: --crop bbox cannot be used")
     if findings.doubtful_boxes and findings.crop == "none":
@@ -337,13 +353,24 @@ def _copies(collection: Collection, digests: Mapping[str, bytes]) -> list[Copy]:
 
     One with another label goes before.
     """
-    split, ids, labels = collection.split, collection.ids, collection.labels
+    return _among(collection, collection.split.gallery, digests)
+
+
+def _in_training(collection: Collection, digests: Mapping[str, bytes]) -> list[Copy]:
+    """Return each query whose pixels equal those of a training image that is not in the gallery, as `_copies` does."""
+    split, ids = collection.split, collection.ids
+    held = {ids[row] for row in split.gallery.tolist()}
+    return _among(collection, np.array([row for row in split.train.tolist() if ids[row] not in held], int), digests)
+
+
+def _among(collection: Collection, rows: NDArray[np.int64], digests: Mapping[str, bytes]) -> list[Copy]:
+    ids, labels = collection.ids, collection.labels
     holders: dict[bytes, list[int]] = {}
-    for row in split.gallery.tolist():
+    for row in rows.tolist():
         if digests.get(ids[row]):
             holders.setdefault(digests[ids[row]], []).append(row)
     found = []
-    for row in split.queries.tolist():
+    for row in collection.split.queries.tolist():
         others = [other for other in holders.get(digests.get(ids[row], b""), ()) if ids[other] != ids[row]]
         if others:
             other = next((other for other in others if labels[other] != labels[row]), others[0])
@@ -351,15 +378,16 @@ def _copies(collection: Collection, digests: Mapping[str, bytes]) -> list[Copy]:
     return found
 
 
-def _twins(collection: Collection, digests: Mapping[str, bytes]) -> Iterator[str]:
-    """Yield how many queries have the pixels of others, and other labels."""
-    groups: dict[bytes, list[int]] = {}
-    for row in collection.split.queries.tolist():
-        groups.setdefault(digests.get(collection.ids[row], b""), []).append(row)
-    groups.pop(b"", None)  # what cannot be read is a copy of nothing
-    found = [rows for rows in groups.values() if len(set(collection.labels[rows].tolist())) > 1]
-    if found:
-        row = found[0][0]
-        other = next(other for other in found[0] if collection.labels[other] != collection.labels[row])
-        first = f"{as_text(collection.ids[row])} = {as_text(collection.ids[other])}"
-        yield f"{sum(map(len, found)):,} queries are copies of others with another label, first {first}"
+def _contradicting(collection: Collection, digests: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield images whose pixels are those of another image with another label: among queries, and among the others."""
+    split, ids, labels = collection.split, collection.ids, collection.labels
+    for rows in (np.concatenate([split.train, split.gallery]), split.queries):
+        groups: dict[bytes, dict[str, int]] = {}
+        for row in rows.tolist():
+            groups.setdefault(digests.get(ids[row], b""), {}).setdefault(ids[row], row)
+        groups.pop(b"", None)  # what cannot be read is a copy of nothing
+        for same in groups.values():
+            for id_, row in same.items():
+                other = next((one for one, place in same.items() if labels[place] != labels[row]), None)
+                if other is not None:
+                    yield f"{as_text(id_)} = {as_text(other)}"

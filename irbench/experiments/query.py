@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from irbench.core.benchmark import ImageSet
-from irbench.core.errors import UsageError
+from irbench.core.errors import DataError, UsageError
 from irbench.core.ranking import MISSING
+from irbench.data.sources import Source
 from irbench.experiments.run import Experiment
 from irbench.protocols import Generative, Trainable
 from irbench.runtime.machine import seed_everything, use_threads
@@ -34,6 +35,7 @@ class Retrieved:
     image: str
     results: tuple[RetrievedImage, ...]
     asked: int  # results that were asked for
+    skipped: str = ""  # why it was not searched for (--on-bad-image skip)
 
 
 def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retrieved]:
@@ -42,6 +44,11 @@ def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retri
     for image in images:
         if not image.is_file():
             raise UsageError(f"{image}: no such file; name image files to ask about", code="no-such-file")
+    unreadable = _unreadable(images)
+    first = next(iter(unreadable.values()), None)
+    if first is not None and (experiment.settings.on_bad_image != "skip" or len(unreadable) == len(images)):
+        raise first
+    asked, images = images, [image for image in images if image not in unreadable]
     use_threads(experiment.runtime.threads)
     seed_everything(experiment.cell.seed)
     retriever, benchmark = experiment.builder.retriever(), experiment.benchmark
@@ -65,10 +72,30 @@ def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retri
                     identifier=tuple(codes[row]) if codes else None,
                 )
 
-    found = zip(images, ranking.rows.tolist(), ranking.scores.tolist(), strict=True)
+    places = {image: place for place, image in enumerate(images)}
     return [
-        Retrieved(image=str(image), results=tuple(images_at(rows, scores)), asked=k) for image, rows, scores in found
+        Retrieved(
+            image=str(image), results=(), asked=k, skipped=str(unreadable[image]).partition("; --on-bad-image")[0]
+        )
+        if image in unreadable
+        else Retrieved(
+            image=str(image),
+            results=tuple(images_at(*(array[places[image]].tolist() for array in (ranking.rows, ranking.scores)))),
+            asked=k,
+        )
+        for image in asked
     ]
+
+
+def _unreadable(images: Sequence[Path]) -> dict[Path, DataError]:
+    """Return the images that cannot be decoded, and why."""
+    found = {}
+    for image in images:
+        try:
+            Source(_as_queries([image], mirror=False)).image(0)
+        except DataError as error:
+            found[image] = error
+    return found
 
 
 def _as_queries(images: Sequence[Path], *, mirror: bool) -> ImageSet:

@@ -17,7 +17,7 @@ from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.description import Description
-from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError
+from irbench.core.errors import ContractError, DataError, NotApplicable, StoreError, Unavailable, UsageError
 from irbench.core.filestate import state_of
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data import datasets
@@ -324,7 +324,16 @@ class Experiment:
             benchmark = as_sequences(benchmark)
         if not skip:
             return benchmark, frozenset()
-        kept, left_out = drop_unreadable(benchmark, self.runtime.store)
+        try:
+            kept, left_out = drop_unreadable(benchmark, self.runtime.store)
+        except DataError as error:
+            if error.code != "no-images":
+                raise
+            raise DataError(
+                f"{benchmark.name}: --on-bad-image skip would leave train, gallery or queries without images: all of "
+                f"them are unreadable or no files (irbench data verify {cell.dataset} lists them)",
+                code="no-images",
+            ) from error
         return kept, frozenset(id_ for ids in left_out.values() for id_ in ids)
 
     def _given(self) -> Benchmark | None:
@@ -366,6 +375,9 @@ class Experiment:
     def _blank(self) -> Result:
         """All of a result that is known before anything has run."""
         cell, benchmark = self.cell, self.benchmark
+        asked = dict(cell.shortened)
+        if "max_queries" not in benchmark.shortened:  # there are no more
+            asked.pop("max_queries", None)
         return Result(
             status="skipped",
             reason="not run",
@@ -374,7 +386,7 @@ class Experiment:
             ),
             **of_cell(cell),
             inputs=self.inputs,
-            shortened={**benchmark.shortened, **cell.shortened},
+            shortened={**benchmark.shortened, **asked},
             recipe=self._recipe,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )

@@ -92,7 +92,7 @@ def demanded_place(facts: Dataset, root: Path) -> Path:
         was = f"; they were in {facts.path}, seen from {root}" if facts.path else ""
         raise DataError(
             f"{facts.name}: results in {root} are about it, but its images are not at hand{was}. Give their path in "
-            "place of the name (--dataset PATH)",
+            "place of the name",
             code="not-found",
         )
     return place

@@ -156,3 +156,14 @@ def test_images_of_rarer_suffixes_are_read(tmp_path, suffix):
 def test_the_transparent_grey_of_16_bits_is_white(tmp_path):
     Image.fromarray(np.array([[500, 40_000]], np.uint16)).save(tmp_path / "g.png", transparency=500)
     assert np.asarray(decode((tmp_path / "g.png").read_bytes()))[0].tolist() == [[255] * 3, [40_000 >> 8] * 3]
+
+
+def test_links_that_lead_nowhere_and_hidden_folders_are_counted(divided):
+    (divided / "gallery/c").symlink_to("/nowhere")
+    (divided / "query/a/9.png").symlink_to("nothing.png")
+    picture(divided / "gallery/.kept/0.png", 9)
+    remarks = datasets.load(divided, files_must_exist=False).remarks
+    assert [remark.partition("read: ")[2] for remark in remarks] == [
+        "2, first gallery/c",
+        "1, first gallery/.kept/0.png",
+    ]

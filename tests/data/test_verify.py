@@ -119,11 +119,11 @@ def test_copies_are_known_by_their_pixels_and_not_by_their_names(birds):
     Image.open(birds / D).save(birds / QUERY_A, "PNG")  # in the gallery with both labels
     shutil.copy(birds / D, birds / B)
     assert look(birds, expected=SIX).duplicates[0] == Copy(QUERY_A, D, same_label=False)
-    assert look(birds, expected=SIX).notes == []
+    assert look(birds, expected=SIX).contradicting == [f"{B} = {D}", f"{D} = {B}"]
     shutil.copy(birds / QUERY_B, birds / QUERY_A)
-    assert look(birds, expected=SIX).notes == [
-        f"2 queries are copies of others with another label, first {QUERY_A} = {QUERY_B}"
-    ]
+    found = look(birds, expected=SIX)
+    assert found.contradicting[2:] == [f"{QUERY_A} = {QUERY_B}", f"{QUERY_B} = {QUERY_A}"]
+    assert found.notes == [f"4 images are copies of others with another label, first {B} = {D}"]
 
 
 def test_boxes_count_where_they_are_requested(birds):
@@ -156,7 +156,6 @@ def test_lists_that_contradict_themselves(tmp_path):
         (tmp_path / f"{name}.jpg").write_bytes(official.picture(n))
     head = "path,label,split\n"
     for rows, problem in (
-        ("a.jpg,x,gallery\na.jpg,x,gallery\nb.jpg,x,query\n", "image listed twice in the train split: a.jpg"),
         ("a.jpg,x,gallery\nb.jpg,x,query\na.jpg,y,query\n", "images with two labels: 1"),
         ("a.jpg,x,train\na.jpg,y,gallery\nb.jpg,y,query\n", "images with two labels: 1"),
         ("a.jpg,x,gallery\n", "the queries split has no images"),
@@ -164,6 +163,25 @@ def test_lists_that_contradict_themselves(tmp_path):
         (tmp_path / "mine.csv").write_text(head + rows)
         found = verify(datasets.find(tmp_path / "mine.csv"), tmp_path)
         assert any(problem in one for one in found.problems), found.problems
+
+
+def test_own_images_that_contradict_each_other_are_not_sound(tmp_path):
+    from PIL import Image
+
+    for n, place in enumerate(
+        f"{part}/{c}/{n}.png" for part in ("train", "gallery", "query") for c in "ab" for n in "01"
+    ):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(official.picture(n))
+    assert verify(datasets.find(tmp_path), tmp_path).problems == []
+    for there, here in (("query/a/0.png", "train/b/1.bmp"), ("gallery/a/0.png", "gallery/b/1.bmp")):
+        Image.open(tmp_path / there).save(tmp_path / here)  # another format, the same pixels
+    found = verify(datasets.find(tmp_path), tmp_path)
+    assert found.trained == [Copy("query/a/0.png", "train/b/1.bmp", same_label=False)]
+    assert sorted(found.contradicting) == [
+        "gallery/a/0.png = gallery/b/1.bmp", "gallery/b/1.bmp = gallery/a/0.png",
+    ]  # fmt: skip
+    assert found.problems == ["copies with another label: 2", "queries with a copy in training: 1"]
 
 
 def test_ones_own_images_may_leave_some_unlisted_and_some_without_positives(tmp_path):

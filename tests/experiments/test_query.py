@@ -49,6 +49,15 @@ def test_classes_of_own_images_have_their_names_and_too_few_answers_are_told(irb
     assert "28 of the 100" in said
 
 
+def test_files_that_cannot_be_read_are_skipped_on_request_and_named(irbench, digits, tmp_path: Path) -> None:
+    (bad := tmp_path / "bad.png").write_bytes(b"no image")
+    asked = ("query", "--method", "pixels", "-k", "2", "--on-bad-image", "skip", "--json")
+    first, second = json.loads(irbench(*asked, str(bad), str(digits[0])).stdout)
+    assert (first["results"], bool(first["skipped"])) == ([], True)
+    assert (len(second["results"]), second["skipped"]) == (2, "")
+    assert irbench(*asked, str(bad)).returncode == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [

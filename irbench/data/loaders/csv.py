@@ -24,7 +24,7 @@ _MORE = "\0"  # the key of what a row has too many
 # the columns of Open Metric Learning, whose split "validation" has a role for each image
 _ROLES = {"query": "is_query", "gallery": "is_gallery"}
 _ALSO_CALLED = {"x_1": "x1", "y_1": "y1", "x_2": "x2", "y_2": "y2"}
-_TRUE = ("true", "1", "1.0")
+_TRUE, _FALSE = ("true", "1", "1.0"), ("false", "0", "0.0", "")
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,43 @@ class CsvLoader:
     def read(self, root: Path) -> Collection:
         """Read the file `root`."""
         rows = _rows(root)
+        _check_boxes_whole(root, rows)
         splits = np.array([row["split"] for row in rows])
         train, gallery, queries = (np.flatnonzero(splits == split) for split in _SPLITS)
         names = [row["label"] for row in rows]
+        ids = _ids([row["path"] for row in rows], root.parent)
+        _check_repeated(root, rows, ids)
         return Collection(
-            ids=_ids([row["path"] for row in rows], root.parent),
+            ids=ids,
             labels=numbered(names),
             classes=tuple(sorted(set(names))),
             split=Split(train=train if len(train) else gallery, gallery=gallery, queries=queries),
             boxes=(lambda: _boxes(rows, root)) if rows and set(_BOX) <= rows[0].keys() else None,
         )
+
+
+def _check_boxes_whole(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    present = [corner for corner in _BOX if rows and corner in rows[0]]
+    if present and len(present) < len(_BOX):
+        missing = ", ".join(corner for corner in _BOX if corner not in present)
+        raise DataError(
+            f"{path}: columns {', '.join(present)} of a box are there, but not {missing}", code="missing-column"
+        )
+
+
+def _check_repeated(path: Path, rows: Sequence[Mapping[str, str]], ids: Sequence[str]) -> None:
+    first: dict[tuple[str, str], Mapping[str, str]] = {}
+    for row, id_ in zip(rows, ids, strict=True):
+        before = first.setdefault((row["split"], id_), row)
+        if before is not row:
+            labels = (
+                "" if before["label"] == row["label"] else f", with labels '{before['label']}' and '{row['label']}'"
+            )
+            raise DataError(
+                f"{path}, line {row['line']}: {id_} is listed in split {row['split']} a second time, after line "
+                f"{before['line']}{labels}",
+                code="duplicate-image",
+            )
 
 
 def _ids(paths: Sequence[str], folder: Path) -> tuple[str, ...]:
@@ -84,8 +111,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
                 for read in reader
                 for row in _checked(read, f"{path}, line {reader.line_num}", path.parent, delimiter)
             ]
-    except (csv.Error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a list in UTF-8 ({error})", code="bad-csv") from None
+    except csv.Error as error:
+        open_ended = "a quotation mark is opened and not closed" if "unexpected end" in str(error) else str(error)
+        raise DataError(f"{path}: not a list that can be read: {open_ended}", code="bad-csv") from None
 
 
 def _check_header(path: Path, names: Sequence[str], delimiter: str) -> None:
@@ -135,12 +165,19 @@ def _checked(row: dict[str, str], where: str, folder: Path, delimiter: str) -> I
 def _splits(row: Mapping[str, str], where: str) -> Sequence[str]:
     if row["split"] in _SPLITS:
         return [row["split"]]
-    roles = [split for split, column in _ROLES.items() if row.get(column, "").strip().lower() in _TRUE]
+    roles = [split for split, column in _ROLES.items() if row["split"] == "validation" and _is_true(row, column, where)]
     if row["split"] == "validation" and roles:
         return roles
     if row["split"] == "validation" and set(_ROLES.values()) & row.keys():
         raise DataError(f"{where}: neither is_query nor is_gallery is true", code="unknown-choice")
     raise DataError(f"{where}: split '{row['split']}' is not train, gallery or query", code="unknown-choice")
+
+
+def _is_true(row: Mapping[str, str], column: str, where: str) -> bool:
+    value = row.get(column, "").strip().lower()
+    if value not in (*_TRUE, *_FALSE):
+        raise DataError(f"{where}: {column} '{row[column]}' is neither true nor false", code="unknown-choice")
+    return value in _TRUE
 
 
 def _separated(path: str, folder: Path) -> str:

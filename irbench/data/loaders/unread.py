@@ -50,6 +50,13 @@ def remarks(root: Path, parts: Sequence[str]) -> Iterator[str]:
     tops = dict.fromkeys(["", *parts])
     beside = (f"{top}{file}" for top in tops for file in image_files(root / top))
     yield from _not_read("images that lie beside class folders", beside)
+    places = [*tops, *(f"{one.path}/" for one in classes)]
+    yield from _not_read("links that lead nowhere", (id_ for top in places for id_ in _broken_links(root, top)))
+    hidden = (f"{top}{name}" for top in tops for name in _hidden_folders(root / top))
+    yield from _not_read(
+        "images in folders whose names begin with a dot",
+        (f"{name}/{file}" for name in hidden for file in image_files(root / name)),
+    )
     if "" not in parts:
         others = [name for name in folders(root) if f"{name}/" not in parts]
         yield from _not_read("images in folders other than train, gallery and query", _below(root, others))
@@ -67,6 +74,17 @@ def _no_images(classes: Sequence[_Folder]) -> Iterator[str]:
     if emptied:
         some = ", ".join(emptied[:_NAMED]) + (" …" if len(emptied) > _NAMED else "")
         yield f"class folders without an image: {len(emptied)} ({some})"
+
+
+def _broken_links(root: Path, top: str) -> Iterator[str]:
+    with os.scandir(root / top) as entries:
+        links = sorted(entry.name for entry in entries if entry.is_symlink() and not os.path.exists(entry))  # noqa: PTH110
+    yield from (f"{top}{name}" for name in links)
+
+
+def _hidden_folders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.name.startswith(".") and e.is_dir(follow_symlinks=False))
 
 
 def _not_read(what: str, ids: Iterable[str]) -> Iterator[str]:

@@ -186,7 +186,8 @@ def _benchmark(panel: Panel, artefacts: Artefacts, notes: list[str]) -> Benchmar
     try:
         benchmark = artefacts.benchmark(panel.groups[0].results[0])
     except IrbenchError as error:
-        notes.append(_NO_IMAGES if error.code == "not-found" else f"No images are shown: {error}")
+        own = panel.groups[0].results[0].dataset.collection is not None  # whose message says how to find them
+        notes.append(f"No images are shown: {error}" if own or error.code != "not-found" else _NO_IMAGES)
         return None
     if benchmark.queries.vectors is None:
         return benchmark
