@@ -120,7 +120,7 @@ def test_what_a_library_prints_stays_out_of_the_json(faulty: Callable) -> None:
     done = faulty("run", "-m", "faulty", "--json", IRBENCH_FAULT="chatter")
     document = json.loads(done.stdout)
     assert [entry["status"] for entry in document["run"]] == ["ok"]
-    assert document["results"][0]["retriever"] == {"size": 899}
+    assert document["results"][0]["retriever"] == {"size": 899, "all_tied": 1.0}
 
 
 def test_nan_in_embeddings_is_one_message_that_names_the_row(faulty: Callable) -> None:

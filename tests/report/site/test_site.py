@@ -116,7 +116,7 @@ def test_without_the_work_folder_the_marks_remain_and_the_reason_is_told(world, 
 def test_without_the_data_there_are_no_pictures_but_a_reason(world, tmp_path):
     site = world.report(artefacts=replace(world.artefacts, own=(), data=tmp_path / "none"))
     assert not list(site.rglob("*.webp"))
-    assert "irbench report --work" in " ".join(pages(site)[world.page("explore")].text)
+    assert "images are not at hand" in " ".join(pages(site)[world.page("explore")].text)
 
 
 def test_a_data_set_on_which_nothing_ended_well_has_its_page_and_reasons(empty_world):
