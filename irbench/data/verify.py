@@ -77,9 +77,7 @@ class Findings:
     doubtful_boxes: dict[str, str] = field(default_factory=dict)  # id → why its box, which fits, is hardly meant so
     duplicates: list[Copy] = field(default_factory=list)
     contradicting: list[str] = field(default_factory=list)  # copies with another label, as "this = that"
-    trained: list[Copy] = field(
-        default_factory=list
-    )  # queries, and copies of them in train that are not in the gallery
+    trained: list[Copy] = field(default_factory=list)  # queries, and their copies in train outside the gallery
     own: bool = False  # are images and labels the user's, who can mend them?
     published_duplicates: int = 0  # of which this many are known from the published data
     notes: list[str] = field(default_factory=list)  # not problems
@@ -364,6 +362,7 @@ def _in_training(collection: Collection, digests: Mapping[str, bytes]) -> list[C
 
 
 def _among(collection: Collection, rows: NDArray[np.int64], digests: Mapping[str, bytes]) -> list[Copy]:
+    """Return each query whose pixels equal those of an image with another id among `rows`."""
     ids, labels = collection.ids, collection.labels
     holders: dict[bytes, list[int]] = {}
     for row in rows.tolist():

@@ -212,8 +212,8 @@ def _misses(results: Sequence[Result]) -> Iterator[str]:
 def _all_tied(results: Sequence[Result]) -> Iterator[str]:
     """Say where scores tell nothing apart, as of vectors that are all the same."""
     for result in results:
-        share = result.retriever.get("all_tied")
-        if isinstance(share, int | float):
+        share: Any = result.retriever.get("all_tied")
+        if share:
             yield (
                 f"{_who(result)}, seed {result.seed}: all results of {100 * share:.3g} % of the queries have the same "
                 "score, and are in the order of the gallery"
@@ -223,10 +223,9 @@ def _all_tied(results: Sequence[Result]) -> Iterator[str]:
 def _imported(results: Sequence[Result]) -> Iterator[str]:
     """Say what was left out of an imported ranking, or guessed."""
     for result in results:
-        facts = result.retriever.get("imported")
-        notes = facts.get("notes") if isinstance(facts, dict) else None
-        if isinstance(notes, list) and notes:
-            yield f"{result.cell}, seed {result.seed}: {as_text('; '.join(map(str, notes)))}"
+        facts: Any = result.retriever.get("imported", {})
+        if notes := facts.get("notes"):
+            yield f"{result.cell}, seed {result.seed}: {as_text('; '.join(notes))}"
 
 
 def _range(values: Sequence[float], digits: int) -> str:

@@ -54,7 +54,11 @@ class Artefacts:
                 code="other-data",
             )
         benchmark = replace(benchmark, name=facts.name)
-        return benchmark if benchmark.nearest is None else datasets.with_ks(benchmark, _ks(result), Store(self.work))
+        return (
+            benchmark
+            if benchmark.nearest is None
+            else datasets.with_ks(benchmark, _ks(result) or benchmark.ks, Store(self.work))
+        )
 
     def _place(self, facts: Dataset) -> str:
         """Return the name of the data set, or where its images are."""

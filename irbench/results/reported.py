@@ -53,6 +53,13 @@ class _Misses(TypedDict):
 
 
 @with_config(_OPEN)
+class _Imported(TypedDict):
+    """Of a ranking that another program made: what was left out of it, or guessed."""
+
+    notes: NotRequired[list[str]]
+
+
+@with_config(_OPEN)
 class _Setting(TypedDict):
     """One line of what `irbench certify` found."""
 
@@ -74,6 +81,8 @@ class _Reported(TypedDict, total=False):
     identifiers: _Identifiers
     training: dict[str, dict[str, list[_Number | None] | _Number | None]]  # as TrainedModel.training
     beam_misses: _Misses
+    imported: _Imported
+    all_tied: _Share  # of the queries, those all of whose results have one score
 
 
 class _Stored(TypedDict):
