@@ -87,6 +87,10 @@ def pyarrow() -> Any:
 
 
 def _check_columns(path: Path, names: Any) -> None:
+    if repeated := [column for column in (*NEEDED, _RANK) if list(names).count(column) > 1]:
+        raise DataError(
+            f"{path}: several columns {', '.join(repeated)}, capital letters apart; keep one", code="bad-run-file"
+        )
     missing = [column for column in NEEDED if column not in names]
     if missing:
         raise DataError(

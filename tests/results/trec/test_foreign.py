@@ -137,6 +137,7 @@ def test_bad_files_names_and_columns(benchmark, tmp_path, run):
     table = tmp_path / "t.csv"
     for text, code, *named in (
         ("query_id,docid,score\n", "bad-run-file", "doc_id", "docid"),
+        ("query_id,doc_id,Score,score\nü,gallery/1,1,2\n", "bad-run-file", "several columns score"),
         ("query_id,doc_id,score\nü,gallery/1,\n", "bad-run-file", "line 2", "gallery/1"),
         ("query_id,doc_id,score\nü,gallery/1\n", "bad-run-file", "line 2", "None"),
     ):
