@@ -14,7 +14,7 @@ import typer
 import irbench
 from irbench.metrics import retrieval
 from irbench.metrics.uncertainty import p_value
-from irbench.results import hits
+from irbench.results.hits import Reader
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ def main(
     if missing:
         raise typer.BadParameter(f"{results} has no result of {', '.join(map(str, missing))}")
     of_first, of_second = ([stored[dataset, cell, one] for one in seed] for cell in (first, second))
-    judge = hits.reader(results)
+    judge = Reader(results)
     names = [name for name in of_first[0].metrics if name.startswith("precision@")]
     judged = [[judge(one) for one in cells] for cells in (of_first, of_second)]
     for name in names:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from irbench.core.errors import StoreError, UsageError
 from irbench.metrics.diagnostics import left_to_learn
-from irbench.results import hits
 from irbench.results.files import default_folder, read_all
+from irbench.results.hits import Reader
 from irbench.results.schema import Result
 
 if TYPE_CHECKING:
@@ -21,8 +21,11 @@ class Results(Sequence[Result]):
     `problems` names files of the folder that could not be read; they are no part of the sequence.
     """
 
-    def __init__(self, results: Sequence[Result], folder: Path, problems: Sequence[str] = ()) -> None:
+    def __init__(
+        self, results: Sequence[Result], folder: Path, problems: Sequence[str] = (), judge: Reader | None = None
+    ) -> None:
         self._results, self.folder, self.problems = tuple(results), folder, tuple(problems)
+        self._judge = judge or Reader(folder)
 
     def __len__(self) -> int:
         return len(self._results)
@@ -34,7 +37,7 @@ class Results(Sequence[Result]):
     def __getitem__(self, index: int | slice) -> "Result | Results":
         """Return one result, or those of a slice."""
         if isinstance(index, slice):
-            return Results(self._results[index], self.folder, self.problems)
+            return Results(self._results[index], self.folder, self.problems, self._judge)
         return self._results[index]
 
     def __iter__(self) -> Iterator[Result]:
@@ -70,7 +73,7 @@ class Results(Sequence[Result]):
         from irbench.report.render import render
         from irbench.report.table import table
 
-        made = table(self._results, metric, paper=paper, include_shortened=True, judge=hits.reader(self.folder))
+        made = table(self._results, metric, paper=paper, include_shortened=True, judge=self._judge)
         return render(made, format, width=width, color=False)
 
 
@@ -85,7 +88,8 @@ def load_results(folder: str | Path | None = None) -> Results:
     if not root.is_dir():
         raise StoreError(f"{root}: no such folder of results", code="no-such-folder")
     found, problems = read_all(root)
-    return Results(found, root, [*problems, *hits.damaged(found, root)])
+    judge = Reader(root)
+    return Results(found, root, [*problems, *judge.damaged(found)], judge)
 
 
 _Column = Callable[[Any], Any]

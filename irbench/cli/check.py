@@ -81,8 +81,9 @@ def _check(options: CheckOptions) -> bool:
     from irbench.results.regression.pairs import pair_up
 
     results, baseline = options.results, options.baseline
-    made, broken, places = chosen(results, options.dataset or (), options.seed or ())
-    known, damaged, _ = chosen(baseline, options.dataset or (), options.seed or ())
+    asked = options.dataset or (), options.seed or ()
+    (_, made, broken, judge), places = chosen(results, *asked)
+    (_, known, damaged, judge_known), _ = chosen(baseline, *asked)
     if not made:
         of = _restricted(options)
         raise UsageError(
@@ -91,7 +92,8 @@ def _check(options: CheckOptions) -> bool:
     if not known and not options.update:
         of = _restricted(options)
         raise UsageError(f"no results{of} in {baseline} to compare with; see --baseline, --update", code="no-results")
-    old, new = (Artefacts(folder, options.work, options.data, places) for folder in (baseline, results))
+    old = Artefacts(baseline, options.work, options.data, places, judge_known)
+    new = Artefacts(results, options.work, options.data, places, judge)
     limits = Limits(floor=options.floor / 100, slower=options.slower)
     compared = compare(pair_up(known, made), old, new, limits)
     anything = any(one.compared for one in compared)

@@ -15,8 +15,8 @@ from irbench.experiments.query import Retrieved
 from irbench.experiments.run import Experiment
 from irbench.report.render import render
 from irbench.report.table import table
-from irbench.results import hits
 from irbench.results.files import document
+from irbench.results.hits import Reader
 
 
 class Console:
@@ -90,7 +90,7 @@ def conclude(
         return False
     width = shutil.get_terminal_size((110, 24)).columns
     for metric in tables if found else ():
-        made = table(found, metric, paper=False, include_shortened=True, judge=hits.reader(root))
+        made = table(found, metric, paper=False, include_shortened=True, judge=Reader(root))
         print("\n" + render(made, "text", width=width, color=sys.stdout.isatty()), end="")
     if found:
         _say("")

@@ -60,7 +60,7 @@ def plot(options: PlotOptions) -> None:
 
     check_choice("kind of figure", options.kind, _KINDS)
     check_format(options.out)
-    folder, found, problems = read_results(options.results)
+    folder, found, problems, judge = read_results(options.results)
     names, places = known_names(options.dataset or (), found, folder)
     shown = FigureOptions(
         datasets=names,
@@ -71,7 +71,7 @@ def plot(options: PlotOptions) -> None:
         by=options.by,
         paper=options.paper,
     )
-    figure = draw(options.kind, found, Artefacts(folder, options.work, options.data, places), shown)
+    figure = draw(options.kind, found, Artefacts(folder, options.work, options.data, places, judge), shown)
     save(figure, options.out)
     typer.echo(options.out)
     for note in figure.notes:

@@ -1,7 +1,7 @@
 """Shared by the commands about stored results: reading them, and the names of their data sets."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -10,29 +10,40 @@ from irbench.core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from irbench.results.hits import Reader
     from irbench.results.schema import Result
 
 
-def read_results(named: Path | None) -> "tuple[Path, list[Result], list[str]]":
+class Stored(NamedTuple):
+    """The results of a folder, each file of which was read once."""
+
+    folder: Path
+    results: "list[Result]"
+    problems: list[str]  # what cannot be read
+    judge: "Reader"  # has the hits of these results
+
+
+def read_results(named: Path | None) -> Stored:
     """Read the named folder, or the default one; report on standard error which it is and what cannot be read.
 
-    Returns the folder, the results with today's scores (the files stay as they are), and what cannot be read.
+    The results have today's scores; the files stay as they are.
     """
-    from irbench.results import hits
     from irbench.results.files import default_folder, read_all
+    from irbench.results.hits import Reader
     from irbench.results.rescore import rescore
 
     folder = named or default_folder()
     found, problems = read_all(folder)
-    problems = [*problems, *hits.damaged(found, folder)]
+    judge = Reader(folder)
+    problems = [*problems, *judge.damaged(found)]
     if found:
         typer.echo(f"results from {folder}", err=True)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
-    done = rescore(found, hits.reader(folder))
+    done = rescore(found, judge)
     if done.changed or done.problems:
         typer.echo(_about_scores(len(done.changed), len(done.problems)), err=True)
-    return folder, list(done.results), problems
+    return Stored(folder, list(done.results), problems, judge)
 
 
 def refuse_none(folder: Path, results: "Sequence[Result]") -> None:
@@ -66,15 +77,10 @@ def known_names(names: "Sequence[str]", results: "Sequence[Result]", folder: Pat
     return (*(one for one in names if one in shown), *found), places
 
 
-def chosen(
-    folder: Path, names: "Sequence[str]", seeds: "Sequence[int]" = ()
-) -> "tuple[list[Result], list[str], Places]":
-    """Read the results of these data sets and seeds, all by default; what cannot be read is named.
-
-    Returns the results, what cannot be read, and the paths among what was given.
-    """
-    from irbench.results import hits
+def chosen(folder: Path, names: "Sequence[str]", seeds: "Sequence[int]" = ()) -> tuple[Stored, Places]:
+    """Read the results of these data sets and seeds, all by default, and say which paths are among the names."""
     from irbench.results.files import read_all
+    from irbench.results.hits import Reader
 
     found, problems = read_all(folder)
     wanted, places = known_names(names, found, folder)
@@ -83,4 +89,5 @@ def chosen(
         for result in found
         if (not names or result.dataset.name in wanted) and (not seeds or result.seed in seeds)
     ]
-    return kept, [*problems, *hits.damaged(kept, folder)], places
+    judge = Reader(folder)
+    return Stored(folder, kept, [*problems, *judge.damaged(kept)], judge), places

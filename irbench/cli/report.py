@@ -22,13 +22,12 @@ def report(
     """Write a site about stored results: tables, figures, retrieved images side by side, provenance of each result."""
     from irbench.report.figures import name_of
     from irbench.report.site import write
-    from irbench.results import hits
     from irbench.results.artefacts import Artefacts
 
-    folder, found, problems = read_results(results)
+    folder, found, problems, judge = read_results(results)
     refuse_none(folder, found)
     names, places = known_names(dataset or (), found, folder)
     chosen = [result for result in found if not names or name_of(result.dataset) in names]
-    sizes = write(chosen, Artefacts(folder, work, data, places), hits.reader(folder), out, problems=problems)
+    sizes = write(chosen, Artefacts(folder, work, data, places, judge), judge, out, problems=problems)
     typer.echo(f"{out / 'index.html'}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
     raise typer.Exit(1 if problems else 0)

@@ -33,12 +33,12 @@ def export_(
     from irbench.results.trec.export import export
 
     folder = results or default_folder()
-    found, problems, places = chosen(folder, dataset or ())
+    (_, found, problems, judge), places = chosen(folder, dataset or ())
     if not found:
         raise UsageError(
             f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export", code="no-results"
         )
-    done = export(found, Artefacts(folder, work, data, places), out, format=format)
+    done = export(found, Artefacts(folder, work, data, places, judge), out, format=format)
     for path in done.files:
         typer.echo(path)
     for problem in (*problems, *done.problems):

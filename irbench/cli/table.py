@@ -70,15 +70,14 @@ def table(options: TableOptions) -> None:
     """Print a table of stored results, by metric, or row by row as in the paper."""
     from irbench.report.render import FORMATS, render
     from irbench.report.table import table as by_metric
-    from irbench.results import hits
 
     check_choice("--format", options.format, FORMATS)
     if options.table is not None and (options.metric or options.mix or not options.paper):
         raise UsageError(
             "--table is about the paper's own rows: leave out --metric, --mix and --no-paper", code="unused-option"
         )
-    folder, found, problems = read_results(options.results)
-    datasets, judge = known_names(options.dataset or (), found, folder)[0], hits.reader(folder)
+    folder, found, problems, judge = read_results(options.results)
+    datasets = known_names(options.dataset or (), found, folder)[0]
     if options.table is not None:
         made = _numbered(options.table, found, datasets, judge, include_shortened=options.shortened)
     else:

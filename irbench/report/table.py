@@ -42,7 +42,7 @@ def table(  # noqa: PLR0913 -- each is an option of the command
         paper: print the paper's numbers where they were made under the same protocol.
         include_shortened: also show results of partial evaluations or trainings, marked as such.
         mix: put what was measured on a data set under different protocols, crops or images into one panel, marked.
-        judge: returns the hits of a result (`hits.reader`); without it there are no tests, ranks and upper bounds.
+        judge: returns the hits of a result (`hits.Reader`); without it there are no tests, ranks and upper bounds.
     """
     words = subject(metric)
     chosen = [result for result in results if is_of(result, datasets)]

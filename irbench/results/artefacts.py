@@ -1,7 +1,7 @@
 """What a stored result rests on, found again: its benchmark, its ranking and its hits."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from irbench.core.text import as_text
 from irbench.data import datasets
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Judged
-from irbench.results import hits, own, rankings
+from irbench.results import own, rankings
+from irbench.results.hits import Reader
 from irbench.results.schema import Dataset, Result, StoredRanking
 from irbench.runtime.cache import Store
 
@@ -29,6 +30,7 @@ class Artefacts:
     work: Path
     data: Path
     own: tuple[tuple[str, str], ...] = ()  # names of data sets of one's own, and where their images are now
+    read: Reader | None = field(default=None, compare=False, repr=False)  # by which their hits were read already
 
     def benchmark(self, result: Result) -> Benchmark:
         """Load the benchmark that the result was measured on; another one under its name is refused."""
@@ -85,10 +87,15 @@ class Artefacts:
             )
         return result.ranking
 
+    @cached_property
+    def hits(self) -> Reader:
+        """What reads the hits of the results."""
+        return self.read or Reader(self.results)
+
     def judged(self, result: Result) -> Mapping[str, Judged]:
         """Return the judged ranking: from the stored hits, else by judging the stored ranking again."""
         try:
-            return hits.of(result, self.results)
+            return self.hits(result)
         except StoreError as error:
             reason = str(error)
         try:

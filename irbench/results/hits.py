@@ -13,8 +13,7 @@ packing of rows, `positives`, `classes` and `found`, each deflated little-endian
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,51 +47,56 @@ def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits
 def load(stored: StoredHits, folder: Path) -> dict[str, Judged]:
     """Read what `save` stored in `folder`, refusing a file that is not the one of that hash."""
     path = folder / Path(stored.file).name
-    content = read_stored(path, stored.sha256, _PLACE)
+    return _unpacked(read_stored(path, stored.sha256, _PLACE), path)
+
+
+class Reader:
+    """The one way from a result of a folder to its hits, stored beside it; each file is read once.
+
+    What metrics derive from hits, and these when they are unpacked, are larger than a file of them: only its content
+    is kept.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._read: dict[tuple[Path, str], bytes] = {}
+
+    def __call__(self, result: Result) -> Mapping[str, Judged]:
+        """Return the judged ranking of a result.
+
+        Raises:
+            StoreError: it has none, or they are damaged.
+        """
+        path, content = self._content(result)
+        return _unpacked(content, path)
+
+    def damaged(self, results: Iterable[Result]) -> Iterator[str]:
+        """Yield which hits of these results are missing or are not what was stored: their scores are not proved."""
+        for result in results:
+            try:
+                if result.hits is not None:
+                    self._content(result)
+            except StoreError as error:
+                yield f"{error} (irbench rescore makes it again where the ranking is kept)"
+
+    def _content(self, result: Result) -> tuple[Path, bytes]:
+        place = result.path(self.root)
+        if result.hits is None:
+            raise StoreError(f"{place}: no hits are stored beside it", code="no-hits")
+        path = place.parent / Path(result.hits.file).name
+        key = (path, result.hits.sha256)
+        if key not in self._read:
+            self._read[key] = read_stored(path, result.hits.sha256, _PLACE)
+        return path, self._read[key]
+
+
+def _unpacked(content: bytes, path: Path) -> dict[str, Judged]:
     try:
         arrays = unpacked(content)
         parts = [name.removeprefix("shape") for name in arrays if name.startswith("shape")]
         return {part: _unpack(arrays, part) for part in parts}
     except (SafetensorError, KeyError, ValueError, zlib.error) as error:
         raise StoreError(f"{path}: not the hits of a result: {error}", code="damaged-file") from error
-
-
-def reader(root: Path) -> Callable[[Result], Mapping[str, Judged]]:
-    """Return `of` for one folder, which reads each file once.
-
-    What metrics derive from hits is larger than these; it is forgotten with the value that was returned.
-    """
-    known: dict[tuple[Path, str], Mapping[str, Judged]] = {}
-
-    def judged(result: Result) -> Mapping[str, Judged]:
-        place = (result.path(root), result.hits.sha256 if result.hits else "")
-        if place not in known:
-            known[place] = of(result, root)
-        return {part: replace(one) for part, one in known[place].items()}
-
-    return judged
-
-
-def of(result: Result, root: Path) -> Mapping[str, Judged]:
-    """Return the judged ranking of a result: the one way from a result to its hits, stored beside it below `root`.
-
-    Raises:
-        StoreError: it has none, or they are damaged.
-    """
-    if result.hits is None:
-        raise StoreError(f"{result.path(root)}: no hits are stored beside it", code="no-hits")
-    return load(result.hits, result.path(root).parent)
-
-
-def damaged(results: Iterable[Result], root: Path) -> Iterator[str]:
-    """Yield which hits of these results are missing or are not what was stored: their scores are not proved."""
-    for result in results:
-        if result.hits is None:
-            continue
-        try:
-            read_stored(result.path(root).parent / result.hits.file, result.hits.sha256, _PLACE)
-        except StoreError as error:
-            yield f"{error} (irbench rescore makes it again where the ranking is kept)"
 
 
 def _pack(judged: Judged) -> _Arrays:

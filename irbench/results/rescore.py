@@ -79,12 +79,12 @@ def rescore_folder(artefacts: Artefacts, *, force: bool = False) -> Rescored:
     Hits that are missing or damaged are made again where the ranking is kept.
     """
     found, unreadable = files.read_all(artefacts.results)
-    lost = [any(hits.damaged([result], artefacts.results)) for result in found]
+    lost = [any(artefacts.hits.damaged([result])) for result in found]
     whole = [_with_hits(one, artefacts) if is_lost else one for one, is_lost in zip(found, lost, strict=True)]
     done = rescore(whole, artefacts.judged, force=force)
     for result in done.changed:
         files.write(result, artefacts.results)
-    still = tuple(hits.damaged(done.results, artefacts.results))
+    still = tuple(artefacts.hits.damaged(done.results))
     return replace(done, problems=(*unreadable, *still, *done.problems), restored=sum(lost) - len(still))
 
 

@@ -317,7 +317,7 @@ def test_of_two_writers_of_one_cell_the_last_whole_pair_stands(tmp_path):
     ours, theirs = (replace(result(), hits=hits.save(one, folder, seed=0)) for one in judged)
     for last in (theirs, ours):
         path = files.write(last, tmp_path)
-        assert hits.of(files.read(path), tmp_path)[""].hits.all() == (last is theirs)
+        assert hits.Reader(tmp_path)(files.read(path))[""].hits.all() == (last is theirs)
     assert sorted(found.name for found in folder.iterdir()) == sorted([path.name, ours.hits.file])
 
 

@@ -88,4 +88,4 @@ def test_a_folder_is_rewritten_and_what_has_neither_hits_nor_ranking_is_named(tm
 def test_a_result_without_hits_is_an_error() -> None:
     result, _ = a_result(0, 30, 0, 20, 20)
     with pytest.raises(StoreError):
-        rescored(replace(result, scoring=None), hits.reader(files.default_folder()))
+        rescored(replace(result, scoring=None), hits.Reader(files.default_folder()))

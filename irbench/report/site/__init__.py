@@ -48,7 +48,7 @@ def write(
     Args:
         results: what it is about; shortened runs are shown as such.
         artefacts: where the rankings behind the results, and the images, are looked for.
-        judge: returns the hits of a result (`hits.reader`).
+        judge: returns the hits of a result (`hits.Reader`).
         out: the folder; one that holds an earlier report is replaced, any other that is not empty is refused.
         problems: what could not be read, listed on the first page.
     """

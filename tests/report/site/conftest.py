@@ -92,7 +92,7 @@ class World:
     def report(self, out: Path | None = None, artefacts: Artefacts | None = None) -> Path:
         """Write the report of all results; return its folder."""
         out = out or self.root / "site"
-        write(self.all, artefacts or self.artefacts, hits.reader(self.artefacts.results), out)
+        write(self.all, artefacts or self.artefacts, hits.Reader(self.artefacts.results), out)
         return out
 
 

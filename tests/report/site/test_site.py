@@ -147,7 +147,7 @@ def test_nothing_else_is_replaced(world):
     with raises(UsageError, "not-writable", site / "thesis.tex"):
         world.report(site / "thesis.tex")
     with raises(UsageError, "no-results"):
-        write([], world.artefacts, hits.reader(world.artefacts.results), world.root / "other")
+        write([], world.artefacts, hits.Reader(world.artefacts.results), world.root / "other")
 
 
 def test_a_report_that_cannot_be_made_leaves_the_earlier_one(world, monkeypatch):
