@@ -60,7 +60,7 @@ def process(tmp_path: Path) -> Command:
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "irbench", *arguments]
-        env = {**os.environ, "IRBENCH_QUIET": "1", **environment}
+        env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "IRBENCH_QUIET": "1", **environment}
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240, check=False)
 
     return run
@@ -77,6 +77,7 @@ def irbench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.Captu
     monkeypatch.syspath_prepend(tmp_path / "site")
     for name in [name for name in os.environ if name.startswith("IRBENCH_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     discovery._entry_points.cache_clear()
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from irbench.core.errors import StoreError, UsageError
 from irbench.metrics.diagnostics import left_to_learn
-from irbench.results.files import default_folder, read_all
+from irbench.results.files import read_all
 from irbench.results.hits import Reader
+from irbench.results.place import default_folder
 from irbench.results.schema import Result
 
 if TYPE_CHECKING:

@@ -82,34 +82,37 @@ def _check(options: CheckOptions) -> bool:
 
     results, baseline = options.results, options.baseline
     asked = options.dataset or (), options.seed or ()
-    (_, made, broken, judge), places = chosen(results, *asked)
-    (_, known, damaged, judge_known), _ = chosen(baseline, *asked)
-    if not made:
+    made, places = chosen(results, *asked)
+    known, _ = chosen(baseline, *asked)
+    if not made.results:
         of = _restricted(options)
         raise UsageError(
             f"no results{of} in {results} to check; irbench run makes some, see --results", code="no-results"
         )
-    if not known and not options.update:
+    if not known.results and not options.update:
         of = _restricted(options)
         raise UsageError(f"no results{of} in {baseline} to compare with; see --baseline, --update", code="no-results")
-    old = Artefacts(baseline, options.work, options.data, places, judge_known)
-    new = Artefacts(results, options.work, options.data, places, judge)
+    old = Artefacts(baseline, options.work, options.data, places, known.judge)
+    new = Artefacts(results, options.work, options.data, places, made.judge)
     limits = Limits(floor=options.floor / 100, slower=options.slower)
-    compared = compare(pair_up(known, made), old, new, limits)
+    compared = compare(pair_up(known.results, made.results), old, new, limits)
     anything = any(one.compared for one in compared)
-    sound = anything and not broken and not damaged
+    problems = (*made.problems, *known.problems)
+    sound = anything and not problems
     passed = sound and passes(
         compared,
         complete=options.complete,
         undecided=options.undecided == "pass",
         skipped=options.skipped == "pass",
     )
-    typer.echo(_text(compared, limits, options, (*broken, *damaged), passed=passed), nl=False)
-    for problem in (*broken, *damaged):
+    typer.echo(_text(compared, limits, options, problems, passed=passed), nl=False)
+    for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
     if options.update:
-        stored = update(made, new, baseline)
-        typer.echo(f"{stored} results are now the baseline in {baseline}{_not_stored(made, broken)}", err=True)
+        stored = update(made.results, new, baseline)
+        typer.echo(
+            f"{stored} results are now the baseline in {baseline}{_not_stored(made.results, made.problems)}", err=True
+        )
     elif not anything:
         raise UsageError(f"nothing compared: {_why_nothing(compared, options)}", code="nothing-compared")
     return passed

@@ -45,7 +45,7 @@ def info(
     """Print the counts of a data set and the fingerprint of its protocol."""
     from irbench.data import datasets
     from irbench.results import own
-    from irbench.results.files import default_folder
+    from irbench.results.place import default_folder
     from irbench.runtime.cache import Store
 
     store, root = Store(work), results or default_folder()
@@ -96,7 +96,7 @@ def verify(
     from irbench.data import datasets
     from irbench.data.verify import verify as look
     from irbench.results import own
-    from irbench.results.files import default_folder
+    from irbench.results.place import default_folder
 
     root = results or default_folder()
     place = own.located(dataset, root)

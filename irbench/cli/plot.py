@@ -60,8 +60,8 @@ def plot(options: PlotOptions) -> None:
 
     check_choice("kind of figure", options.kind, _KINDS)
     check_format(options.out)
-    folder, found, problems, judge = read_results(options.results)
-    names, places = known_names(options.dataset or (), found, folder)
+    stored = read_results(options.results)
+    names, places = known_names(options.dataset or (), stored.results, stored.folder)
     shown = FigureOptions(
         datasets=names,
         methods=tuple(options.method or ()),
@@ -71,9 +71,10 @@ def plot(options: PlotOptions) -> None:
         by=options.by,
         paper=options.paper,
     )
-    figure = draw(options.kind, found, Artefacts(folder, options.work, options.data, places, judge), shown)
+    artefacts = Artefacts(stored.folder, options.work, options.data, places, stored.judge)
+    figure = draw(options.kind, stored.results, artefacts, shown)
     save(figure, options.out)
     typer.echo(options.out)
     for note in figure.notes:
         typer.echo(f"  {note}", err=True)
-    raise typer.Exit(1 if problems else 0)
+    raise typer.Exit(1 if stored.problems else 0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from irbench.core.errors import UsageError
+from irbench.results.place import default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ class Stored(NamedTuple):
     results: "list[Result]"
     problems: list[str]  # what cannot be read
     judge: "Reader"  # has the hits of these results
+    clean: bool = False  # was there nothing to report about them?
 
 
 def read_results(named: Path | None) -> Stored:
@@ -28,7 +30,7 @@ def read_results(named: Path | None) -> Stored:
 
     The results have today's scores; the files stay as they are.
     """
-    from irbench.results.files import default_folder, read_all
+    from irbench.results.files import read_all
     from irbench.results.hits import Reader
     from irbench.results.rescore import rescore
 
@@ -37,13 +39,19 @@ def read_results(named: Path | None) -> Stored:
     judge = Reader(folder)
     problems = [*problems, *judge.damaged(found)]
     if found:
-        typer.echo(f"results from {folder}", err=True)
+        say_folder(folder)
     for problem in problems:
         typer.echo(f"irbench: {problem}", err=True)
     done = rescore(found, judge)
-    if done.changed or done.problems:
+    due = bool(done.changed or done.problems)
+    if due:
         typer.echo(_about_scores(len(done.changed), len(done.problems)), err=True)
-    return Stored(folder, list(done.results), problems, judge)
+    return Stored(folder, list(done.results), problems, judge, clean=not (problems or due))
+
+
+def say_folder(folder: Path) -> None:
+    """Report on standard error where the results are that are shown."""
+    typer.echo(f"results from {folder}", err=True)
 
 
 def refuse_none(folder: Path, results: "Sequence[Result]") -> None:

@@ -24,10 +24,11 @@ def report(
     from irbench.report.site import write
     from irbench.results.artefacts import Artefacts
 
-    folder, found, problems, judge = read_results(results)
-    refuse_none(folder, found)
-    names, places = known_names(dataset or (), found, folder)
-    chosen = [result for result in found if not names or name_of(result.dataset) in names]
-    sizes = write(chosen, Artefacts(folder, work, data, places, judge), judge, out, problems=problems)
+    stored = read_results(results)
+    refuse_none(stored.folder, stored.results)
+    names, places = known_names(dataset or (), stored.results, stored.folder)
+    chosen = [result for result in stored.results if not names or name_of(result.dataset) in names]
+    artefacts = Artefacts(stored.folder, work, data, places, stored.judge)
+    sizes = write(chosen, artefacts, stored.judge, out, problems=stored.problems)
     typer.echo(f"{out / 'index.html'}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
-    raise typer.Exit(1 if problems else 0)
+    raise typer.Exit(1 if stored.problems else 0)

@@ -19,7 +19,7 @@ def rescore(
 ) -> None:
     """Compute the metrics of stored results again, from their stored hits or rankings, after the metrics changed."""
     from irbench.results.artefacts import Artefacts
-    from irbench.results.files import default_folder
+    from irbench.results.place import default_folder
     from irbench.results.rescore import rescore_folder
 
     folder = results or default_folder()

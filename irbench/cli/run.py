@@ -206,7 +206,7 @@ def query(options: QueryOptions) -> None:
     from irbench.experiments.plan import experiments
     from irbench.experiments.query import search
     from irbench.results import own
-    from irbench.results.files import default_folder
+    from irbench.results.place import default_folder
 
     settings = options.settings(options.results or default_folder())
     (experiment,) = experiments(options.request(), settings)

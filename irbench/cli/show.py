@@ -96,7 +96,7 @@ def _show_identifiers(options: ShowOptions) -> None:
     from irbench.experiments.diagnose import document, examine
     from irbench.experiments.plan import Request, experiments
     from irbench.report.diagnostics import render
-    from irbench.results.files import default_folder
+    from irbench.results.place import default_folder
 
     request = Request(
         methods=("irgen",),

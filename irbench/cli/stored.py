@@ -29,24 +29,24 @@ def export_(
 ) -> None:
     """Write stored rankings as run and qrels files, for trec_eval, ir-measures, ranx and others."""
     from irbench.results.artefacts import Artefacts
-    from irbench.results.files import default_folder
+    from irbench.results.place import default_folder
     from irbench.results.trec.export import export
 
     folder = results or default_folder()
-    (_, found, problems, judge), places = chosen(folder, dataset or ())
-    if not found:
+    stored, places = chosen(folder, dataset or ())
+    if not stored.results:
         raise UsageError(
             f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export", code="no-results"
         )
-    done = export(found, Artefacts(folder, work, data, places, judge), out, format=format)
+    done = export(stored.results, Artefacts(folder, work, data, places, stored.judge), out, format=format)
     for path in done.files:
         typer.echo(path)
-    for problem in (*problems, *done.problems):
+    for problem in (*stored.problems, *done.problems):
         typer.echo(f"irbench: {problem}", err=True)
     typer.echo(
         "map@K divides by min(n, K); trec_eval's map_cut and ir-measures' AP@K divide by n, all positives", err=True
     )
-    raise typer.Exit(1 if problems or done.problems else 0)
+    raise typer.Exit(1 if stored.problems or done.problems else 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irbench.cli import options as o
-from irbench.cli.read import known_names, read_results, refuse_none
+from irbench.cli import remembered
+from irbench.cli.read import Stored, known_names, read_results, refuse_none, say_folder
 from irbench.core.errors import UsageError, check_choice
+from irbench.results.place import default_folder
 
 if TYPE_CHECKING:
     from irbench.report.panel import Table
@@ -68,15 +70,37 @@ class TableOptions:
 @o.command(TableOptions)
 def table(options: TableOptions) -> None:
     """Print a table of stored results, by metric, or row by row as in the paper."""
+    width, color = shutil.get_terminal_size((110, 24)).columns, sys.stdout.isatty()
+    folder = options.results or default_folder()
+
+    def key() -> str | None:
+        # a name may be that of a folder, whose images decide which results it stands for
+        return None if options.dataset else remembered.key(folder, options, width, color, sys.stdout.encoding)
+
+    before = key()
+    text = remembered.recall(before)
+    if text is not None:
+        say_folder(folder)
+        typer.echo(text, nl=False)
+        return
+    stored = read_results(folder)
+    text = _text(stored, options, width, color=color)
+    typer.echo(text, nl=False)
+    if stored.clean and key() == before:  # what was read is what was asked about
+        remembered.remember(before, text)
+    raise typer.Exit(1 if stored.problems else 0)
+
+
+def _text(stored: Stored, options: TableOptions, width: int, *, color: bool) -> str:
     from irbench.report.render import FORMATS, render
     from irbench.report.table import table as by_metric
 
+    folder, found, judge = stored.folder, stored.results, stored.judge
     check_choice("--format", options.format, FORMATS)
     if options.table is not None and (options.metric or options.mix or not options.paper):
         raise UsageError(
             "--table is about the paper's own rows: leave out --metric, --mix and --no-paper", code="unused-option"
         )
-    folder, found, problems, judge = read_results(options.results)
     datasets = known_names(options.dataset or (), found, folder)[0]
     if options.table is not None:
         made = _numbered(options.table, found, datasets, judge, include_shortened=options.shortened)
@@ -84,9 +108,7 @@ def table(options: TableOptions) -> None:
         view = {"paper": options.paper, "include_shortened": options.shortened, "mix": options.mix}
         made = [by_metric(found, options.metric or "precision", datasets=datasets, judge=judge, **view)]
     refuse_none(folder, found)
-    width = shutil.get_terminal_size((110, 24)).columns
-    typer.echo(render(made, options.format, width=width, color=sys.stdout.isatty()), nl=False)
-    raise typer.Exit(1 if problems else 0)
+    return render(made, options.format, width=width, color=color)
 
 
 def _numbered(

@@ -44,7 +44,7 @@ def time_(options: TimeOptions) -> None:
     """Time the queries of stored cells together, round by round, so that rows compare; nothing is trained."""
     from irbench.experiments.retime import retime
     from irbench.experiments.settings import Settings
-    from irbench.results.files import default_folder
+    from irbench.results.place import default_folder
 
     done = retime(
         Settings(

@@ -74,12 +74,6 @@ def find(path: Path) -> Result | None:
     return None
 
 
-def default_folder() -> Path:
-    """Return where results are looked for when no folder is named: in what was run here, else in what is stored."""
-    usual = (Path("runs/results"), Path("results"))
-    return next((folder for folder in usual if any(folder.glob("*/*/seed*.json"))), usual[0])
-
-
 def read_all(root: Path) -> tuple[list[Result], list[str]]:
     """Read every result below `root`; what cannot be read is named in the second list and does not hide the rest."""
     found, problems = [], []

@@ -14,6 +14,7 @@ from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Scope
 from irbench.results import files, hits
 from irbench.results.artefacts import Artefacts
+from irbench.results.place import default_folder
 from irbench.results.rescore import rescore, rescore_folder, rescored, scored
 from irbench.results.schema import Dataset, RecipeUsed, Result
 
@@ -88,4 +89,4 @@ def test_a_folder_is_rewritten_and_what_has_neither_hits_nor_ranking_is_named(tm
 def test_a_result_without_hits_is_an_error() -> None:
     result, _ = a_result(0, 30, 0, 20, 20)
     with pytest.raises(StoreError):
-        rescored(replace(result, scoring=None), hits.Reader(files.default_folder()))
+        rescored(replace(result, scoring=None), hits.Reader(default_folder()))

@@ -1,0 +1,99 @@
+"""What a command printed about a folder of results, for as long as nothing has changed that it depends on.
+
+Most of the time of `irbench table` goes into importing libraries and into tests between rows. A second call hashes the
+files of results, as the first one did, and prints the same text. An answer's key has all that a table is made from:
+the content of each file, the options, irbench's own files and the user's recipes, the libraries that compute and
+print, the environment and the terminal. Answers lie in the user's cache ($XDG_CACHE_HOME/irbench, or
+~/.cache/irbench), which may be deleted at any time.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from irbench.config import recipes
+from irbench.core.filestate import state_of
+
+_LIBRARIES = ("numpy", "scipy", "pydantic", "rich", "typer", "safetensors")
+_PASSING = ("_", "OLDPWD")  # variables that shells set for each command
+_KEPT = 64  # answers
+_PACKAGE = Path(__file__).parents[1]
+
+
+def key(folder: Path, *asked: object) -> str | None:
+    """Return what the answer to `asked` about a folder of results depends on, as 64 hexadecimal digits.
+
+    None where it depends on more than can be seen in files: on code of the user's own.
+    """
+    own = list(recipes.own_folders())
+    if any((place / "metrics").exists() for place in own):
+        return None
+    environment = {name: value for name, value in os.environ.items() if name not in _PASSING}
+    parts = [
+        repr(asked),
+        str(Path.cwd()),
+        repr(sorted(environment.items())),
+        platform.python_version(),
+        *(f"{name} {version(name)}" for name in _LIBRARIES),
+        *_states([_PACKAGE, *(place / family for place in own for family in ("methods", "datasets"))]),
+        *_contents(folder),
+    ]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def recall(key: str | None) -> str | None:
+    """Return the answer that was remembered; None where there is none, or not the one that was written."""
+    if key is None:
+        return None
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        stored = json.loads((_cache() / f"{key}.json").read_text(encoding="utf-8"))
+        if stored["sha256"] == _digest(stored["text"]):
+            return str(stored["text"])
+    return None
+
+
+def remember(key: str | None, text: str) -> None:
+    """Keep an answer, in place of the oldest; where nothing can be written, nothing is kept."""
+    if key is None:
+        return
+    from irbench.runtime.cache import write_atomically
+
+    folder = _cache()
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{key}.json", json.dumps({"text": text, "sha256": _digest(text)}))
+        kept = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for old in kept[:-_KEPT]:
+            old.unlink(missing_ok=True)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irbench" / "answers"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _states(folders: list[Path]) -> Iterator[str]:
+    """Yield the state of every file below these folders; those that Python makes itself left out."""
+    for folder in folders:
+        for at, below, names in os.walk(folder):
+            below[:] = sorted(name for name in below if name != "__pycache__")
+            for name in sorted(names):
+                with suppress(FileNotFoundError):
+                    yield f"{at}/{name} {state_of(f'{at}/{name}')}"
+
+
+def _contents(folder: Path) -> Iterator[str]:
+    """Yield the hash of every file of results below a folder; of one that cannot be read, its name alone."""
+    for path in sorted(folder.glob("*/*/seed*")):
+        digest = ""
+        with suppress(OSError):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        yield f"{path} {digest}"
