@@ -7,7 +7,7 @@ these very networks, those of several over the seeds too, so that they cover ret
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,28 +94,37 @@ def _best(column: Quantity, cells: Sequence[Cell]) -> float | None:
     return column.better * best if complete else None
 
 
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What each query scored in a row, all that intervals and tests are made from; S seeds, Q queries."""
+
+    seeds: tuple[int, ...]
+    values: Mapping[int, Values]  # [S,Q] by column, where the row has a value of a metric
+    classes: Mapping[str, NDArray[np.int64] | None]  # [Q] of the queries, by part of the gallery
+
+
 def ranked(lines: Sequence[Line], columns: Sequence[Quantity], judge: Judge) -> tuple[list[Line], list[str]]:
     """Return the lines with p values, ranks and the intervals of several seeds; and notes on what cannot be tested."""
     if not any(map(_metric, columns)):
         return list(lines), []
-    known = {i: _judged(line, judge) for i, line in enumerate(lines) if line.row.kind == "measured"}
+    known = {i: _scored(line, columns, judge) for i, line in enumerate(lines) if line.row.kind == "measured"}
     cells = [list(line.row.cells) for line in lines]
-    for i, judged in known.items():
-        if len(judged) == lines[i].row.seeds > 1:
-            cells[i] = _with_intervals(cells[i], columns, judged)
+    for i, scored in known.items():
+        if len(scored.seeds) == lines[i].row.seeds > 1:
+            cells[i] = _with_intervals(cells[i], columns, scored)
     families = _families(known)
-    for seeds, members in families.items():
+    for members in families.values():
         for here, there in _alike(cells, members, columns).items():
-            _rank(cells, here, there, columns, {i: [known[i][seed] for seed in seeds] for i in here})
+            _rank(cells, here, there, columns, known)
     return [_with(line, made) for line, made in zip(lines, cells, strict=True)], list(_notes(lines, known, families))
 
 
-def _families(known: Mapping[int, Mapping[int, object]]) -> dict[tuple[int, ...], list[int]]:
+def _families(known: Mapping[int, Scored]) -> dict[tuple[int, ...], list[int]]:
     """Return the rows that compare, by the seeds that they have: those of other seeds would add tests, and chance."""
     families = defaultdict(list)
-    for i, judged in known.items():
-        if judged:
-            families[tuple(sorted(judged))].append(i)
+    for i, scored in known.items():
+        if scored.seeds:
+            families[scored.seeds].append(i)
     return {seeds: families[seeds] for seeds in sorted(families, key=lambda seeds: (-len(seeds), seeds))}
 
 
@@ -124,37 +133,29 @@ def _rank(
     here: Sequence[int],
     there: Sequence[int],
     columns: Sequence[Quantity],
-    judged: Mapping[int, Sequence[Mapping[str, Judged]]],
+    known: Mapping[int, Scored],
 ) -> None:
     """Test the rows `here` against each other in the columns `there`, and write p values and ranks into their cells."""
-    scores = np.array([[[per_query(seed, columns[c].key) for seed in judged[i]] for i in here] for c in there])
-    classes = _classes(judged[here[0]][0], columns[there[0]])
+    scores = np.array([[known[i].values[c] for i in here] for c in there])  # [C,R,S,Q]
+    classes = known[here[0]].classes[_part(columns[there[0]])]
     for c, p, column in zip(there, pairwise(scores, classes), scores.sum(axis=(2, 3)), strict=True):
         made = _standings([cells[i][c] for i in here], p, columns[c].better * column)
         for i, cell in zip(here, made, strict=True):
             cells[i][c] = cell
 
 
-def _with_intervals(
-    cells: Sequence[Cell], columns: Sequence[Quantity], judged: Mapping[int, Mapping[str, Judged]]
-) -> list[Cell]:
+def _with_intervals(cells: Sequence[Cell], columns: Sequence[Quantity], scored: Scored) -> list[Cell]:
     """Return a row's cells with the intervals of their means over several seeds."""
-    made, seeds = list(cells), list(judged.values())
+    made = list(cells)
     parts = defaultdict(list)  # of the gallery: with other queries, or the same ones of other classes
-    for c, column in enumerate(columns):
-        if _metric(column) and cells[c].value is not None:
-            parts[METRICS[_metric(column)].part].append(c)
+    for c in scored.values:
+        parts[_part(columns[c])].append(c)
     for part, here in parts.items():
-        values = np.array([[per_query(one, columns[c].key) for one in seeds] for c in here])  # [C,S,Q]
-        found = intervals(values, seeds[0][part].classes)
+        found = intervals(np.array([scored.values[c] for c in here]), scored.classes[part])
         if found is not None:
             for c, low, high in zip(here, *found, strict=True):
                 made[c] = replace(made[c], interval=(100 * float(low), 100 * float(high)))
     return made
-
-
-def _classes(judged: Mapping[str, Judged], column: Quantity) -> NDArray[np.int64] | None:
-    return judged[METRICS[_metric(column)].part].classes
 
 
 def _with(line: Line, cells: Sequence[Cell]) -> Line:
@@ -167,13 +168,24 @@ def _metric(column: Quantity) -> str:
     return name if name in METRICS else ""
 
 
-def _judged(line: Line, judge: Judge) -> dict[int, Mapping[str, Judged]]:
-    """Return the hits of the seeds for which they are stored."""
-    known = {}
-    for result in line.results:
+def _part(column: Quantity) -> str:
+    """The part of the gallery that a column's metric is about."""
+    return METRICS[_metric(column)].part
+
+
+def _scored(line: Line, columns: Sequence[Quantity], judge: Judge) -> Scored:
+    """Return what queries scored with the seeds for which hits are stored; these are larger, and are not kept."""
+    there = [c for c, column in enumerate(columns) if _metric(column) and line.row.cells[c].value is not None]
+    values: dict[int, list[Values]] = {c: [] for c in there}
+    seeds, classes = [], {}
+    for result in sorted(line.results, key=lambda one: one.seed):
         with suppress(StoreError):
-            known[result.seed] = judge(result)
-    return known
+            judged = judge(result)
+            seeds.append(result.seed)
+            classes = {part: one.classes for part, one in judged.items()}
+            for c in there:
+                values[c].append(per_query(judged, columns[c].key))
+    return Scored(tuple(seeds), {c: np.array(scores) for c, scores in values.items()}, classes)
 
 
 def _alike(
@@ -215,11 +227,11 @@ def _standings(cells: Sequence[Cell], p: Values, scores: Values) -> list[Cell]:
 
 
 def _notes(
-    lines: Sequence[Line], known: Mapping[int, object], families: Mapping[tuple[int, ...], Sequence[int]]
+    lines: Sequence[Line], known: Mapping[int, Scored], families: Mapping[tuple[int, ...], Sequence[int]]
 ) -> Iterator[str]:
     """Say which rows have no rank, and which are compared with which."""
     without = {
-        "no hits are stored": [i for i, judged in known.items() if not judged],
+        "no hits are stored": [i for i, scored in known.items() if not scored.seeds],
         "no other row has the same seeds": [i for one in families.values() if len(one) == 1 for i in one],
     }
     for reason, rows in without.items():

@@ -46,8 +46,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a result more": lambda folder: shutil.copytree(STORED / "classify", folder / "digits" / "classify"),
     "hits are damaged": lambda folder: cut(next(folder.glob("digits/ft-clip+linear/*.safetensors"))),
     "a document is damaged": lambda folder: cut(next(folder.glob("digits/ft-clip+linear/*.json"))),
-    "a recipe of one's own": lambda folder: (folder.parent / "datasets").mkdir()
-    or (folder.parent / "datasets" / "new.toml").write_text(""),
+    "a recipe of one's own": lambda folder: (
+        (folder.parent / "datasets").mkdir() or (folder.parent / "datasets" / "new.toml").write_text("")
+    ),
 }
 
 
