@@ -131,7 +131,14 @@ def _least(movement: Movement, tests: int, limits: Limits) -> float | None:
 def _by_queries(
     pair: Pair, artefacts: Artefacts, name: str, old: Sequence[_Judged], new: Sequence[_Judged]
 ) -> Movement:
-    before, after = (np.stack([retrieval.per_query(judged, name) for judged in side]) for side in (old, new))
+    scores = [retrieval.per_query(judged, name) for judged in old]
+    before = np.stack(scores)
+    after = np.stack(
+        [
+            score if judged is same else retrieval.per_query(judged, name)
+            for score, judged, same in zip(scores, new, old, strict=True)
+        ]
+    )
     means = dict(zip(pair.seeds, before.mean(axis=1).tolist(), strict=True))
     return Movement(
         metric=name,
@@ -142,7 +149,7 @@ def _by_queries(
             [means[one.seed] if one.seed in means else _mean(one, name, artefacts) for one in _stored(pair)],
         ),
         differences=(after - before).mean(axis=0),
-        changed=fmean(_changed(a[""], b[""]) for a, b in zip(old, new, strict=True)),
+        changed=fmean(0.0 if a is b else _changed(a[""], b[""]) for a, b in zip(old, new, strict=True)),
     )
 
 
