@@ -22,7 +22,8 @@ from irbench.report.numbered import setup_of
 from irbench.report.palette import MUTED
 from irbench.results.artefacts import Artefacts
 
-_DENSE = 100  # up to this K every one is drawn; beyond, steps of a few percent
+_DENSE = 20  # up to this K every one is drawn
+_STEP = 1.04  # from one K to the next beyond: finer than what can be seen, and half as many intervals up to 100
 _LOGARITHMIC = 40
 _MRR = (1, 2, 4, 8)  # the paper's
 Values = NDArray[np.float64]
@@ -187,7 +188,7 @@ def _figure(
 
 def _draw_precision_recall(axes: Axes, _: Panel, scored: Sequence[Scored]) -> None:
     for one in scored:
-        ks = _ks(one.reach)
+        ks = _ks(one.reach, _MARKS)
         precision, recall = one.curve("precision", ks), one.curve("recall", ks)
         _line(axes, one.group, recall.mean, precision, marked=[ks.index(k) for k in _MARKS if k in ks])
     axes.set(xlabel="recall (Σh/n)", ylabel="precision (Σh/K)")
@@ -199,7 +200,7 @@ def _draw_precision_at(axes: Axes, scored: Sequence[Scored], k: int | None) -> N
     stated = {k for one in scored for k in _stated(one.group)}
     last = _last(scored, k)
     for one in scored:
-        ks = _ks(min(last, one.top_k))
+        ks = _ks(min(last, one.top_k), stated)
         curve = one.curve("precision", ks)
         _line(axes, one.group, np.array(ks, float), curve, marked=[ks.index(k) for k in sorted(stated) if k in ks])
     ks = _ks(last)
@@ -281,10 +282,12 @@ def _up_to_all(axes: Axes) -> None:
     axes.set_ylim(max(low, 0), min(high, 1 + room))
 
 
-def _ks(last: int) -> list[int]:
-    """Every K up to 100, and steps beyond."""
-    steps = np.geomspace(_DENSE, last, 60).round().astype(int).tolist() if last > _DENSE else []
-    return sorted({*range(1, min(last, _DENSE) + 1), *steps})
+def _ks(last: int, marked: Iterable[int] = ()) -> list[int]:
+    """Return the K at which a curve is computed: all at first, then steps, the last one and those that are marked."""
+    steps, k = [last], float(_DENSE)
+    while (k := k * _STEP) < last:
+        steps.append(round(k))
+    return sorted({*range(1, min(last, _DENSE) + 1), *steps, *(mark for mark in marked if mark <= last)})
 
 
 def _stated(group: Group) -> set[int]:

@@ -13,7 +13,6 @@ from irbench.core.errors import IrbenchError, UsageError
 from irbench.metrics.own import COSTS
 from irbench.metrics.retrieval import METRICS
 from irbench.report.commands import command_of
-from irbench.report.figures import KINDS, FigureOptions, draw, svg
 from irbench.report.figures.selection import Panel as Drawn
 from irbench.report.figures.selection import machine_of, name_of, select
 from irbench.report.lines import label, precision_of, why
@@ -21,6 +20,7 @@ from irbench.report.numbered import NUMBERS, numbered
 from irbench.report.palette import Look, look
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.ranks import Judge
+from irbench.report.site.drawings import DRAWN, Drawings, Figure, drawings
 from irbench.report.site.explorer import Explorer, explore
 from irbench.report.site.verdict import verdict
 from irbench.report.table import table
@@ -29,17 +29,6 @@ from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Dataset, Facts, Result
 
 _TICKS = 6  # spaces between the values on an axis, at most
-_DRAWN = tuple(kind for kind in KINDS if kind != "retrieved")  # which the explorer shows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A figure as an `<svg>` element, or why there is none."""
-
-    kind: str
-    svg: str = ""
-    notes: tuple[str, ...] = ()
-    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,21 +196,26 @@ def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, proble
     for result in results:
         by_data[name_of(result.dataset)].append(result)
         by_method[result.method].append(result)
-    tables = [table(results, metric, judge=judge, include_shortened=True) for metric in (*METRICS, *COSTS)]
-    pages = [_dataset(name, some, tables, artefacts) for name, some in sorted(by_data.items())]
+    with drawings(results, artefacts) as figure:
+        tables = [table(results, metric, judge=judge, include_shortened=True) for metric in (*METRICS, *COSTS)]
+        papers = tuple(numbered(int(number), results, judge=judge) for number in NUMBERS)
+        pages = [_dataset(name, some, tables, artefacts, figure) for name, some in sorted(by_data.items())]
     return Site(
         datasets=tuple(sorted(pages, key=lambda page: -page.told_apart)),
         methods=tuple(_method(name, some, tables) for name, some in sorted(by_method.items())),
-        papers=tuple(numbered(int(number), results, judge=judge) for number in NUMBERS),
+        papers=papers,
         made=tuple(_made(result) for result in results),
         problems=tuple(problems),
     )
 
 
-def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], artefacts: Artefacts) -> DatasetPage:
+def _dataset(
+    name: str, results: Sequence[Result], tables: Sequence[Table], artefacts: Artefacts, figure: Drawings
+) -> DatasetPage:
     here = [replace(one, panels=tuple(p for p in one.panels if p.dataset == name), notes=()) for one in tables]
     by_cell = _by_cell(results)
     drawn = _drawn(results, name)
+    explorer = explore(drawn, artefacts) if drawn else None  # while figures are drawn
     boards = [_board(panel, by_cell) for panel in here[0].panels if panel.columns and not panel.part]
     return DatasetPage(
         name=name,
@@ -229,8 +223,8 @@ def _dataset(name: str, results: Sequence[Result], tables: Sequence[Table], arte
         results=tuple(results),
         boards=tuple(board for board in boards if board.standings),
         tables=tuple(one for one in here if one.panels),
-        figures=tuple(_figure(kind, name, results, artefacts) for kind in _DRAWN),
-        explorer=explore(drawn, artefacts) if drawn else None,
+        figures=tuple(figure(name, kind) for kind in DRAWN),
+        explorer=explorer,
     )
 
 
@@ -241,14 +235,6 @@ def _drawn(results: Sequence[Result], name: str) -> Drawn | None:
     except UsageError:  # nothing but shortened or failed runs
         return None
     return panels[0] if panels else None
-
-
-def _figure(kind: str, name: str, results: Sequence[Result], artefacts: Artefacts) -> Figure:
-    try:
-        drawing = draw(kind, results, artefacts, FigureOptions(datasets=(name,)))
-        return Figure(kind=kind, svg=svg(drawing), notes=drawing.notes)
-    except IrbenchError as error:
-        return Figure(kind=kind, reason=str(error))
 
 
 _Cell = tuple[str, str, str]  # label, scale, precision

@@ -1,6 +1,8 @@
 """The report as files: whole, linked, escaped, the same every time, and never in the place of something else."""
 
+import os
 import re
+import signal
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +14,7 @@ from raising import raises
 from irbench.core.errors import StoreError, UsageError
 from irbench.core.identifiers import Identifiers
 from irbench.metrics import diagnostics
-from irbench.report.site import write
+from irbench.report.site import drawings, write
 from irbench.results import hits
 from irbench.results.schema import Cost, RecipeUsed
 
@@ -225,3 +227,20 @@ def test_the_diagnostics_of_identifiers_are_on_the_page_of_their_method(empty_wo
     assert cells["writer"][:3] == [least, "2.875", f"{2.875 - report['entropy_lower_bound']:.3f}"]
     assert cells["imported"][:3] == [least, "—", "—"]
     assert "0.25" in cells["imported"]
+
+
+def _killed(*_: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_figures_drawn_by_other_processes_are_the_same_and_one_that_is_killed_ends_in_a_message(made, monkeypatch):
+    alone = {path.name: path.read_bytes() for path in made.report(made.root / "alone").rglob("*") if path.is_file()}
+    monkeypatch.setattr(drawings, "_MANY", 0)
+    monkeypatch.setattr(drawings, "_processors", lambda: 2)
+    beside = made.report(made.root / "beside")
+    assert {path.name: path.read_bytes() for path in beside.rglob("*") if path.is_file()} == alone
+
+    monkeypatch.setattr(drawings, "_of_worker", _killed)
+    with raises(StoreError, "process-killed"):
+        made.report(made.root / "killed")
+    assert not (made.root / "killed").exists()
