@@ -99,3 +99,11 @@ class Folders:
         )
         found = compare(pair_up(old, new), self.before, self.after, Limits(**limits))
         return {one.cell: one for one in found}
+
+
+def change(judged: Judged, *, worse: int, better: int) -> Judged:
+    """Take the first answer from so many queries that have it right, and give it to so many that have it wrong."""
+    hits = judged.hits.copy()
+    right, wrong = (np.flatnonzero(hits[:, 0] == hit) for hit in (True, False))
+    hits[right[:worse], 0], hits[wrong[:better], 0] = False, True
+    return Judged(hits, judged.positives)
