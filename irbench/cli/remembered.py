@@ -30,8 +30,7 @@ def key(folder: Path, *asked: object) -> str | None:
 
     None where it depends on more than can be seen in files: on code of the user's own.
     """
-    own = list(recipes.own_folders())
-    if any((place / "metrics").exists() for place in own):
+    if any((place / "metrics").exists() for place in recipes.own_folders()):
         return None
     environment = {name: value for name, value in os.environ.items() if name not in _PASSING}
     parts = [
@@ -40,7 +39,7 @@ def key(folder: Path, *asked: object) -> str | None:
         repr(sorted(environment.items())),
         platform.python_version(),
         *(f"{name} {version(name)}" for name in _LIBRARIES),
-        *_states([_PACKAGE, *(place / family for place in own for family in ("methods", "datasets"))]),
+        *_states([_PACKAGE, *(place / family for place in recipes.folders() for family in ("methods", "datasets"))]),
         *_contents(folder),
     ]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -183,7 +183,7 @@ def _check_value(value: object, where: str) -> None:
 
 def find(family: str, name: str) -> Recipe:
     """Read recipe `name` of `family`: "methods", "methods/search", "methods/identifier" or "datasets"."""
-    for folder in _folders():
+    for folder in folders():
         path = folder / family / f"{name}.toml"
         if path.is_file() and path.stem == name:  # "search/linear" is no method
             return read(path)
@@ -222,7 +222,7 @@ def _check_table(value: object, where: str) -> None:
 
 def names(family: str) -> list[str]:
     """Return the names of all recipes of `family`, the user's own included."""
-    return sorted({path.stem for folder in _folders() for path in (folder / family).glob("*.toml")})
+    return sorted({path.stem for folder in folders() for path in (folder / family).glob("*.toml")})
 
 
 def own_folders() -> Iterator[Path]:
@@ -234,8 +234,8 @@ def own_folders() -> Iterator[Path]:
     yield folder
 
 
-def _folders() -> Iterator[Path]:
-    """Where recipes are looked for: the user's folder, the current one, the installed package, the checkout."""
+def folders() -> Iterator[Path]:
+    """Yield where recipes are looked for: the user's folder, the current one, the installed package or the checkout."""
     yield from own_folders()
     package = Path(__file__).parents[1]
     yield package / "_recipes" if (package / "_recipes").is_dir() else package.parent
