@@ -46,8 +46,9 @@ class Console:
             _say(line)
 
     def rescored(self, experiments: Sequence[Experiment]) -> None:
-        """Say whose scores were computed again."""
-        _say(f"{_cells(len(experiments))} scored again from stored results: the code of the metrics has changed")
+        """Say how many results were not as today's code makes them."""
+        why = "the code of the metrics has changed, or hits were lost or damaged"
+        _say(f"{_cells(len(experiments))} scored again from stored results: {why}")
 
     def started(self, experiment: Experiment) -> None:
         """Name the cell."""

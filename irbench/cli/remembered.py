@@ -17,11 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from irbench.config import recipes
-from irbench.core.filestate import state_of
+from irbench.core.filestate import size_of, state_of
 
 _LIBRARIES = ("numpy", "scipy", "pydantic", "rich", "typer", "safetensors")
 _PASSING = ("_", "OLDPWD")  # variables that shells set for each command
 _KEPT = 64  # answers
+_LARGEST = 1 << 26  # bytes that are hashed
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -49,7 +50,7 @@ def recall(key: str | None) -> str | None:
     """Return the answer that was remembered; None where there is none, or not the one that was written."""
     if key is None:
         return None
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         stored = json.loads((_cache() / f"{key}.json").read_text(encoding="utf-8"))
         if stored["sha256"] == _digest(stored["text"]):
             return str(stored["text"])
@@ -90,9 +91,10 @@ def _states(folders: list[Path]) -> Iterator[str]:
 
 
 def _contents(folder: Path) -> Iterator[str]:
-    """Yield the hash of every file of results below a folder; of one that cannot be read, its name alone."""
+    """Yield the hash of every file of results below a folder, the state of a huge one, the name of what is no file."""
     for path in sorted(folder.glob("*/*/seed*")):
         digest = ""
         with suppress(OSError):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            huge = size_of(path) > _LARGEST
+            digest = state_of(path) if huge else hashlib.sha256(path.read_bytes()).hexdigest()
         yield f"{path} {digest}"

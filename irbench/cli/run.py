@@ -283,8 +283,8 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     ]
     if last.benchmark.path is None:
         return [*found, "your own images: irbench run --dataset and the path of their folder"]
-    if last.cell.origin != "recipe" or result is None:  # a file of the user's has no name to ask for
-        return found
+    if last.cell.origin != "recipe" or result is None or result.status != "ok":
+        return found  # a file of the user's has no name to ask for, and what failed has no answer
     image = str(last.benchmark.queries.root / last.benchmark.queries.ids[0])
     image = f"./{image}" if image.startswith("-") else image  # and not an option
     asked = o.command_line("query", options, only=_QUERY, method=last.cell.name, dataset=last.cell.dataset)

@@ -38,9 +38,17 @@ def export_(
         raise UsageError(
             f"{folder} has no results{' of ' + ', '.join(dataset) if dataset else ''} to export", code="no-results"
         )
+    failed = sum(result.status != "ok" for result in stored.results)
+    if failed == len(stored.results):
+        raise UsageError(
+            f"{folder} has nothing to export: none of its {failed} results is of a cell that succeeded",
+            code="no-results",
+        )
     done = export(stored.results, Artefacts(folder, work, data, places, stored.judge), out, format=format)
     for path in done.files:
         typer.echo(path)
+    if failed:
+        typer.echo(f"irbench: left out, being of cells that did not succeed: {failed} results", err=True)
     for problem in (*stored.problems, *done.problems):
         typer.echo(f"irbench: {problem}", err=True)
     typer.echo(

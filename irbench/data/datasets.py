@@ -120,6 +120,8 @@ def find(name: str | Path) -> Dataset:
     """Return the data set of a recipe's name, or of a path to a folder of images or a .csv list."""
     if is_path(str(name)):
         return _own(Path(name))
+    if Path(name).is_file() and name not in recipes.names("datasets"):
+        raise UsageError(f"{name} is no list of images: the name of one ends in .csv or .tsv", code="unknown-name")
     recipe = recipes.find("datasets", str(name))
     head = recipe.head(Head)
     loader, schema = LOADERS.load(head.loader), LOADERS.schema(head.loader)

@@ -18,7 +18,7 @@ class Watcher(Protocol):
         """The results of some cells are stored and reused, the others are due."""
 
     def rescored(self, experiments: Sequence[Experiment]) -> None:
-        """The scores of stored results were computed again, by code that has changed since."""
+        """Stored results were scored again: by code that has changed since, or as their hits were lost."""
 
     def started(self, experiment: Experiment) -> None:
         """A cell has begun."""

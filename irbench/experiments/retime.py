@@ -9,6 +9,7 @@ from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.experiments.timing import ROUNDS, Ready, prepare, time_together
 from irbench.results import files, own
+from irbench.results.hits import Reader
 from irbench.results.schema import Result
 
 
@@ -39,6 +40,7 @@ def retime(
     chosen = [result for result in found if _is_chosen(result, places, methods, seeds)]
     if not chosen:
         raise UsageError(f"{settings.results}: no such results to time", code="no-results")
+    problems = [*problems, *Reader(settings.results).damaged(chosen)]
     for name in (name for name, place in places.items() if place is None):
         own.located(name, settings.results)  # what was asked for by its name has to be there
     sessions: list[tuple[Result, ...]] = []

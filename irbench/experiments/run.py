@@ -33,7 +33,7 @@ from irbench.metrics.retrieval import Scope
 from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, own, rankings
 from irbench.results.artefacts import Artefacts
-from irbench.results.rescore import rescored, scored
+from irbench.results.rescore import rescored, scored, with_hits
 from irbench.results.schema import Conditions, Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
 from irbench.retrievers.adapters import as_sequences
 from irbench.retrievers.checked import as_ranking, described
@@ -173,20 +173,31 @@ class Experiment:
         result = self.current()
         if result is None or result.status != "ok":
             return None
-        settings = self.settings
-        places = ((self.benchmark.name, str(self.benchmark.path)),) if self.benchmark.path else ()
-        artefacts = Artefacts(settings.results, settings.work, settings.data, places)
+        artefacts = self._artefacts
         with suppress(StoreError):  # neither its hits nor its ranking are there
+            if any(artefacts.hits.damaged([result])):
+                artefacts.judged(result)
             return rescored(result, artefacts.judged)
         return None
 
+    @property
+    def _artefacts(self) -> Artefacts:
+        settings = self.settings
+        places = ((self.benchmark.name, str(self.benchmark.path)),) if self.benchmark.path else ()
+        return Artefacts(settings.results, settings.work, settings.data, places)
+
     def rescore(self) -> bool:
-        """Bring the scores of the stored result up to date; return whether that changed the file."""
+        """Bring the stored result up to date, its scores and the hits beside it; return whether anything was due."""
         before, now = self.current(), self.stored()
-        if now is None or now == before:
+        if now is None:
             return False
-        files.write(now, self.settings.results)
-        return True
+        artefacts = self._artefacts
+        lost = any(artefacts.hits.damaged([now]))
+        if now != before:
+            files.write(now, self.settings.results)
+        if lost:
+            with_hits(now, artefacts)
+        return lost or now != before
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""

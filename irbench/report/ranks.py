@@ -232,7 +232,7 @@ def _notes(
     """Say which rows have no rank, and which are compared with which."""
     without = {
         "no hits are stored": [i for i, scored in known.items() if not scored.seeds],
-        "no other row has the same seeds": [i for one in families.values() if len(one) == 1 for i in one],
+        "no other row with hits has the same seeds": [i for one in families.values() if len(one) == 1 for i in one],
     }
     for reason, rows in without.items():
         if rows and len(known) > 1:

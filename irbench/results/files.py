@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from irbench.core.errors import StoreError, UsageError, writing
+from irbench.core.filestate import size_of
 from irbench.results.schema import SCHEMA, Result
 from irbench.runtime.cache import make_folder, write_atomically
 
@@ -121,7 +122,7 @@ def _proved(text: str) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        if (size := path.stat().st_size) > _LARGEST:
+        if (size := size_of(path)) > _LARGEST:
             raise StoreError(f"{path}: {size >> 20} MiB are no result", code="damaged-file")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

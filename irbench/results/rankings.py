@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from irbench.core.errors import ContractError, StoreError, writing
+from irbench.core.filestate import size_of
 from irbench.core.identifiers import Identifiers
 from irbench.core.ranking import Ranking
 from irbench.results.schema import StoredRanking
@@ -60,6 +61,7 @@ def _load_arrays(stored: StoredRanking, folder: Path) -> dict[str, NDArray[Any]]
 def read_stored(path: Path, sha256: str, place: str) -> bytes:
     """Read a file that was stored with a result, refusing one that is not of that hash; `place` says where it is."""
     try:
+        size_of(path)
         content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; {place}", code="unreadable-file") from error

@@ -80,7 +80,7 @@ def rescore_folder(artefacts: Artefacts, *, force: bool = False) -> Rescored:
     """
     found, unreadable = files.read_all(artefacts.results)
     lost = [any(artefacts.hits.damaged([result])) for result in found]
-    whole = [_with_hits(one, artefacts) if is_lost else one for one, is_lost in zip(found, lost, strict=True)]
+    whole = [with_hits(one, artefacts) if is_lost else one for one, is_lost in zip(found, lost, strict=True)]
     done = rescore(whole, artefacts.judged, force=force)
     for result in done.changed:
         files.write(result, artefacts.results)
@@ -88,7 +88,7 @@ def rescore_folder(artefacts: Artefacts, *, force: bool = False) -> Rescored:
     return replace(done, problems=(*unreadable, *still, *done.problems), restored=sum(lost) - len(still))
 
 
-def _with_hits(result: Result, artefacts: Artefacts) -> Result:
+def with_hits(result: Result, artefacts: Artefacts) -> Result:
     """Return the result after making its hits again, where its ranking is kept."""
     try:
         stored = hits.save(artefacts.judged(result), result.path(artefacts.results).parent, seed=result.seed)

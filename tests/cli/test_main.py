@@ -10,6 +10,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image
 
 from irbench import __version__
 from irbench.core.errors import DISK_FULL, StoreError, writing
+from irbench.results import files
 
 
 @pytest.fixture
@@ -209,6 +211,42 @@ def test_a_stored_result_holds_for_the_same_pictures_and_questions_only(irbench:
     again = irbench(*run)
     assert again.returncode == 0
     assert json.loads(again.stdout)["results"][0]["metrics"] == second["metrics"]
+
+
+def test_lost_hits_are_made_again_from_the_ranking_and_without_one_the_cell_is_run(irbench: Callable, photos: Path):
+    run = ("run", "--dataset", "./photos", "--method", "pixels", "--json")
+    irbench(*run)
+    (hits,) = (photos.parent / "runs" / "results").rglob("*.safetensors")
+    whole = hits.read_bytes()
+    for content in (whole[:-1], b""):
+        hits.write_bytes(content)
+        assert irbench(*run, "--dry-run").returncode == 0
+        assert hits.read_bytes() == content  # what only prints a plan writes nothing
+        assert json.loads(irbench(*run).stdout)["run"] == []
+        assert hits.read_bytes() == whole
+    hits.unlink()
+    (ranking,) = (photos.parent / "runs" / "work" / "rankings").iterdir()
+    ranking.unlink()
+    assert [one["status"] for one in json.loads(irbench(*run).stdout)["run"]] == ["ok"]
+    assert hits.read_bytes() == whole
+    assert irbench("table").returncode == 0
+
+
+def test_an_export_tells_of_cells_that_failed_and_is_refused_where_all_did(irbench: Callable, photos: Path) -> None:
+    run = ("run", "--dataset", "./photos", "--method", "pixels", "--name", "photos")
+    irbench(*run)
+    failed = photos.parent / "runs" / "results" / "photos" / "other" / "seed0.json"
+    stored = files.read(next((photos.parent / "runs" / "results").rglob("seed0.json")))
+    gap = replace(
+        stored, method="other", search=None, status="failed", reason="why", metrics={}, ranking=None, hits=None
+    )
+    assert files.write(gap, photos.parent / "runs" / "results") == failed
+    done = irbench("export", "--out", "runs/out")
+    assert done.returncode == 0
+    assert "1 results" in done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    shutil.rmtree(photos.parent / "runs" / "results" / "photos" / "pixels+linear")
+    assert irbench("export", "--out", "runs/out").returncode == 2
 
 
 def test_version_list_show_and_info(call: Callable) -> None:

@@ -1,5 +1,6 @@
 """A table that was printed is printed again without computing it, and never when anything differs that it shows."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,13 +93,25 @@ def test_faults_own_code_and_names_of_folders_are_never_remembered(irbench, resu
 def test_a_damaged_answer_is_made_again_and_the_oldest_are_deleted(irbench, results, computed, tmp_path, monkeypatch):
     first = irbench("table")
     (answer,) = (tmp_path / "cache").rglob("*.json")
-    answer.write_text(answer.read_text().replace("digits", "forged"))
-    assert irbench("table").stdout == first.stdout
+    for content in (answer.read_text().replace("digits", "forged"), "[" * 200_000, "[]", ""):
+        answer.write_text(content)
+        assert irbench("table").stdout == first.stdout
     monkeypatch.setattr("irbench.cli.remembered._KEPT", 2)
     for metric in ("map", "mrr", "recall"):
         irbench("table", "--metric", metric)
     assert len(list((tmp_path / "cache").rglob("*.json"))) == 2
-    assert len(computed) == 5
+    assert len(computed) == 8
+
+
+def test_what_is_no_result_is_neither_waited_for_nor_read_into_memory(irbench, results, computed):
+    folder = results / "digits" / CELLS[0]
+    os.mkfifo(folder / "seed0-x.safetensors")
+    with (folder / "seed0-y.safetensors").open("wb") as file:
+        file.truncate(1 << 40)
+    assert [irbench("table").returncode for _ in range(2)] == [0, 0]
+    assert len(computed) == 1
+    os.mkfifo(folder / "seed8.json")
+    assert irbench("table").returncode == 1
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(irbench, results, computed, tmp_path):

@@ -162,8 +162,11 @@ def test_links_that_lead_nowhere_and_hidden_folders_are_counted(divided):
     (divided / "gallery/c").symlink_to("/nowhere")
     (divided / "query/a/9.png").symlink_to("nothing.png")
     picture(divided / "gallery/.kept/0.png", 9)
+    for name in (".a.png", ".b.JPG", ".c.txt"):
+        (divided / "gallery/a" / name).write_bytes(b"")
     remarks = datasets.load(divided, files_must_exist=False).remarks
     assert [remark.partition("read: ")[2] for remark in remarks] == [
         "2, first gallery/c",
         "1, first gallery/.kept/0.png",
+        "2, first gallery/a/.a.png",
     ]

@@ -55,6 +55,9 @@ class CsvLoader:
         names = [row["label"] for row in rows]
         ids = _ids([row["path"] for row in rows], root.parent)
         _check_repeated(root, rows, ids)
+        if not len(gallery) and not len(train):
+            listed = f"only queries ({len(rows)})" if rows else "no images"
+            raise DataError(f"{root}: lists {listed}; rows of split gallery are needed", code="no-images")
         return Collection(
             ids=ids,
             labels=numbered(names),
@@ -112,7 +115,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
                 for row in _checked(read, f"{path}, line {reader.line_num}", path.parent, delimiter)
             ]
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a list in UTF-8 ({error})", code="bad-csv") from None
+        byte = error.object[error.start]
+        raise DataError(
+            f"{path}: not a text in UTF-8 (it has a byte {byte:#04x}); save it as CSV UTF-8", code="bad-csv"
+        ) from None
     except csv.Error as error:
         open_ended = "a quotation mark is opened and not closed" if "unexpected end" in str(error) else str(error)
         raise DataError(f"{path}: not a list that can be read: {open_ended}", code="bad-csv") from None
@@ -122,8 +128,8 @@ def _check_header(path: Path, names: Sequence[str], delimiter: str) -> None:
     for name in _NEEDED:
         if name not in names:
             raise DataError(
-                f"{path}: its first line has no column '{name}'{nearest(name, names)}; needed are {_NEEDED}, "
-                f"separated by , ; or tabs{_other_separator(names)}",
+                f"{path}: its first line has no column '{name}'{nearest(name, names)}; needed are "
+                f"{', '.join(_NEEDED)}, separated by , ; or tabs{_other_separator(names)}",
                 code="missing-column",
             )
     for name in names:

@@ -57,6 +57,8 @@ def remarks(root: Path, parts: Sequence[str]) -> Iterator[str]:
         "images in folders whose names begin with a dot",
         (f"{name}/{file}" for name in hidden for file in image_files(root / name)),
     )
+    dotted = (f"{place}{name}" for place in places for name in _hidden_images(root / place))
+    yield from _not_read("files named like images, but with a dot first", dotted)
     if "" not in parts:
         others = [name for name in folders(root) if f"{name}/" not in parts]
         yield from _not_read("images in folders other than train, gallery and query", _below(root, others))
@@ -85,6 +87,11 @@ def _broken_links(root: Path, top: str) -> Iterator[str]:
 def _hidden_folders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if e.name.startswith(".") and e.is_dir(follow_symlinks=False))
+
+
+def _hidden_images(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.name.startswith(".") and is_named_as_image(e.name) and is_file(e))
 
 
 def _not_read(what: str, ids: Iterable[str]) -> Iterator[str]:

@@ -277,7 +277,8 @@ def test_own_list_written_on_windows(tmp_path):
     [
         ("", "missing-column", ["'path'"]),
         ("path,lable,split\n", "missing-column", ["'label'", "'lable'"]),
-        ("path,label,split\n", "no-images", ["train"]),
+        ("path,label,split\n", "no-images", ["own", "gallery"]),
+        ("path,label,split\na.jpg,x,query\n", "no-images", ["own", "only queries (1)"]),
         ("path,label,split,Path\na.jpg,x,gallery,b.jpg\n", "bad-csv", ["'path'"]),
         ("path|label|split\na.jpg|x|gallery\n", "missing-column", ["'path'", "tabs"]),
         ("path,label,split,is_query,is_gallery\na.jpg,x,validation,0,0\n", "unknown-choice", ["line 2", "is_query"]),
