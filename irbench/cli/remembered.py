@@ -13,7 +13,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from irbench.config import recipes
@@ -29,28 +29,33 @@ _PACKAGE = Path(__file__).parents[1]
 def key(folder: Path, *asked: object) -> str | None:
     """Return what the answer to `asked` about a folder of results depends on, as 64 hexadecimal digits.
 
-    None where it depends on more than can be seen in files: on code of the user's own.
+    None where it depends on more than can be seen in files, on code of the user's own, or where these cannot be seen.
     """
     if any((place / "metrics").exists() for place in recipes.own_folders()):
         return None
-    environment = {name: value for name, value in os.environ.items() if name not in _PASSING}
-    parts = [
-        repr(asked),
-        str(Path.cwd()),
-        repr(sorted(environment.items())),
-        platform.python_version(),
-        *(f"{name} {version(name)}" for name in _LIBRARIES),
-        *_states([_PACKAGE, *(place / family for place in recipes.folders() for family in ("methods", "datasets"))]),
-        *_contents(folder),
-    ]
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    try:
+        parts = [repr(asked), *_surroundings(), *_contents(folder)]
+    except (OSError, PackageNotFoundError):
+        return None
+    return _digest("\0".join(parts))
+
+
+def _surroundings() -> Iterator[str]:
+    """Yield what every answer depends on: where it is asked for, irbench itself, and what computes and prints."""
+    yield str(Path.cwd())
+    yield repr(sorted((name, value) for name, value in os.environ.items() if name not in _PASSING))
+    yield platform.python_version()
+    yield from (f"{name} {version(name)}" for name in _LIBRARIES)
+    yield from _states(
+        [_PACKAGE, *(place / family for place in recipes.folders() for family in ("methods", "datasets"))]
+    )
 
 
 def recall(key: str | None) -> str | None:
     """Return the answer that was remembered; None where there is none, or not the one that was written."""
     if key is None:
         return None
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RuntimeError):
         stored = json.loads((_cache() / f"{key}.json").read_text(encoding="utf-8"))
         if stored["sha256"] == _digest(stored["text"]):
             return str(stored["text"])
@@ -63,8 +68,8 @@ def remember(key: str | None, text: str) -> None:
         return
     from irbench.runtime.cache import write_atomically
 
-    folder = _cache()
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):
+        folder = _cache()
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / f"{key}.json", json.dumps({"text": text, "sha256": _digest(text)}))
         kept = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
@@ -73,6 +78,7 @@ def remember(key: str | None, text: str) -> None:
 
 
 def _cache() -> Path:
+    """Return where answers lie; `RuntimeError` where there is no home."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irbench" / "answers"
 
 
