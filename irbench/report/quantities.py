@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from irbench.core.errors import check_choice
 from irbench.metrics.diagnostics import least_loss, left_to_learn, losses, reached_loss
@@ -126,18 +127,21 @@ def _twin(metric: str, k: int) -> Quantity:
 
 
 def _at(measure: Measure) -> Quantity:
-    def read(result: Result) -> Reading:
-        estimate = result.metrics.get(str(measure))
-        if estimate is None:
-            return Reading(None)
-        if estimate.mean is None:
-            return Reading(None, reason=estimate.reason or "")
-        low, high = estimate.ci95 or (None, None)
-        interval = None if low is None or high is None else (100 * low, 100 * high)
-        return Reading(100 * estimate.mean, interval, short=estimate.short or 0.0)
-
+    name = str(measure)
     label = f"@{measure.k}" if measure.metric.at_k else measure.metric.label
-    return Quantity(str(measure), label, read, better=1 if measure.metric.higher_is_better else -1)
+    better = 1 if measure.metric.higher_is_better else -1
+    return Quantity(name, label, partial(_estimate, name), better=better)  # not a closure: tables are pickled
+
+
+def _estimate(name: str, result: Result) -> Reading:
+    estimate = result.metrics.get(name)
+    if estimate is None:
+        return Reading(None)
+    if estimate.mean is None:
+        return Reading(None, reason=estimate.reason or "")
+    low, high = estimate.ci95 or (None, None)
+    interval = None if low is None or high is None else (100 * low, 100 * high)
+    return Reading(100 * estimate.mean, interval, short=estimate.short or 0.0)
 
 
 def _cost(key: str, label: str, value: Callable[[Result], float | None], *, digits: int, better: int) -> Quantity:

@@ -13,6 +13,7 @@ from irbench.core.errors import IrbenchError, UsageError
 from irbench.metrics.own import COSTS
 from irbench.metrics.retrieval import METRICS
 from irbench.report.commands import command_of
+from irbench.report.figures import KINDS, FigureOptions, draw, svg
 from irbench.report.figures.selection import Panel as Drawn
 from irbench.report.figures.selection import machine_of, name_of, select
 from irbench.report.lines import label, precision_of, why
@@ -20,8 +21,8 @@ from irbench.report.numbered import NUMBERS, numbered
 from irbench.report.palette import Look, look
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.ranks import Judge
-from irbench.report.site.drawings import DRAWN, Drawings, Figure, drawings
 from irbench.report.site.explorer import Explorer, explore
+from irbench.report.site.tasks import Given, tasks
 from irbench.report.site.verdict import verdict
 from irbench.report.table import table
 from irbench.report.wording import rank
@@ -29,6 +30,19 @@ from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Dataset, Facts, Result
 
 _TICKS = 6  # spaces between the values on an axis, at most
+
+
+_DRAWN = tuple(kind for kind in KINDS if kind != "retrieved")  # which the explorer shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure as an `<svg>` element, or why there is none."""
+
+    kind: str
+    svg: str = ""
+    notes: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,10 +210,15 @@ def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, proble
     for result in results:
         by_data[name_of(result.dataset)].append(result)
         by_method[result.method].append(result)
-    with drawings(results, artefacts) as figure:
-        tables = [table(results, metric, judge=judge, include_shortened=True) for metric in (*METRICS, *COSTS)]
+    given = Given(results, artefacts, judge)
+    with tasks(given) as begin:
+        scored = [begin(_table, metric) for metric in METRICS]
+        figures = {name: [begin(_figure, name, kind) for kind in _DRAWN] for name in by_data}
         papers = tuple(numbered(int(number), results, judge=judge) for number in NUMBERS)
-        pages = [_dataset(name, some, tables, artefacts, figure) for name, some in sorted(by_data.items())]
+        costs = [_table(given, metric) for metric in COSTS]
+        tables = [*(one() for one in scored), *costs]
+        drawn = {name: tuple(one() for one in some) for name, some in figures.items()}
+    pages = [_dataset(name, some, tables, artefacts, drawn[name]) for name, some in sorted(by_data.items())]
     return Site(
         datasets=tuple(sorted(pages, key=lambda page: -page.told_apart)),
         methods=tuple(_method(name, some, tables) for name, some in sorted(by_method.items())),
@@ -210,12 +229,11 @@ def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, proble
 
 
 def _dataset(
-    name: str, results: Sequence[Result], tables: Sequence[Table], artefacts: Artefacts, figure: Drawings
+    name: str, results: Sequence[Result], tables: Sequence[Table], artefacts: Artefacts, figures: tuple[Figure, ...]
 ) -> DatasetPage:
     here = [replace(one, panels=tuple(p for p in one.panels if p.dataset == name), notes=()) for one in tables]
     by_cell = _by_cell(results)
     drawn = _drawn(results, name)
-    explorer = explore(drawn, artefacts) if drawn else None  # while figures are drawn
     boards = [_board(panel, by_cell) for panel in here[0].panels if panel.columns and not panel.part]
     return DatasetPage(
         name=name,
@@ -223,8 +241,8 @@ def _dataset(
         results=tuple(results),
         boards=tuple(board for board in boards if board.standings),
         tables=tuple(one for one in here if one.panels),
-        figures=tuple(figure(name, kind) for kind in DRAWN),
-        explorer=explorer,
+        figures=figures,
+        explorer=explore(drawn, artefacts) if drawn else None,
     )
 
 
@@ -235,6 +253,19 @@ def _drawn(results: Sequence[Result], name: str) -> Drawn | None:
     except UsageError:  # nothing but shortened or failed runs
         return None
     return panels[0] if panels else None
+
+
+def _table(given: Given, metric: str) -> Table:
+    return table(given.results, metric, judge=given.judge, include_shortened=True)
+
+
+def _figure(given: Given, name: str, kind: str) -> Figure:
+    here = [result for result in given.results if name_of(result.dataset) == name]
+    try:
+        drawing = draw(kind, here, given.artefacts, FigureOptions(datasets=(name,)))
+        return Figure(kind=kind, svg=svg(drawing), notes=drawing.notes)
+    except IrbenchError as error:
+        return Figure(kind=kind, reason=str(error))
 
 
 _Cell = tuple[str, str, str]  # label, scale, precision

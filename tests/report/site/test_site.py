@@ -14,7 +14,7 @@ from raising import raises
 from irbench.core.errors import StoreError, UsageError
 from irbench.core.identifiers import Identifiers
 from irbench.metrics import diagnostics
-from irbench.report.site import drawings, write
+from irbench.report.site import tasks, write
 from irbench.results import hits
 from irbench.results.schema import Cost, RecipeUsed
 
@@ -233,14 +233,14 @@ def _killed(*_: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_figures_drawn_by_other_processes_are_the_same_and_one_that_is_killed_ends_in_a_message(made, monkeypatch):
+def test_parts_made_by_other_processes_are_the_same_and_one_that_is_killed_ends_in_a_message(made, monkeypatch):
     alone = {path.name: path.read_bytes() for path in made.report(made.root / "alone").rglob("*") if path.is_file()}
-    monkeypatch.setattr(drawings, "_MANY", 0)
-    monkeypatch.setattr(drawings, "_processors", lambda: 2)
+    monkeypatch.setattr(tasks, "_MANY", 0)
+    monkeypatch.setattr(tasks, "_processors", lambda: 2)
     beside = made.report(made.root / "beside")
     assert {path.name: path.read_bytes() for path in beside.rglob("*") if path.is_file()} == alone
 
-    monkeypatch.setattr(drawings, "_of_worker", _killed)
+    monkeypatch.setattr(tasks, "_done", _killed)
     with raises(StoreError, "process-killed"):
         made.report(made.root / "killed")
     assert not (made.root / "killed").exists()
