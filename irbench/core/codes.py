@@ -130,6 +130,7 @@ CODES: Mapping[str, str] = {
     "no-ranking": "a result without a ranking",
     "not-empty": "a folder that holds other files",
     "not-writable": "a file or folder that cannot be written",
+    "process-killed": "a process that made a part of a report was killed",
     "nothing-to-draw": "no results for this figure",
     "older-schema": "a file of an older irbench",
     "other-answers": "search answers timed queries with other images than those that are scored",

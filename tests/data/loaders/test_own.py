@@ -186,7 +186,7 @@ def test_images_that_are_not_read_are_counted_wherever_they_lie(tmp_path):
     (root / "b/linked").symlink_to("../a")
     found = datasets.load(root)
     assert ids_by_split(found) == ids_by_split(whole)
-    assert ending(found.remarks, ": 8, first a/more/x.png", ": 1, first top.jpg")
+    assert ending(found.remarks, ": 8, first a/more/x.png", ": 1, first top.jpg", ": 1, first ._top.jpg")
     notes = verify(datasets.find(root), tmp_path).notes
     assert [note for note in notes if "first" in note] == list(found.remarks)
 
