@@ -21,6 +21,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a pool of threads beside another worker costs more than it gives
 
 
+_LONG = ("test_pipeline.py", "test_repeat.py", "test_photographs.py")  # minutes each
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker waits for another one at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real photographs and annotation files; tests that need it are skipped where it is missing."""
