@@ -86,7 +86,7 @@ class Judged:
 
     def hits_in(self, k: int) -> NDArray[np.int32]:
         """Return the number of hits [Q'] among the first `k` results."""
-        return self.hits[:, :k].sum(axis=1, dtype=np.int32)
+        return self.counts[:, min(k, self.top_k)]
 
 
 def precision(judged: Judged, k: int) -> Values:

@@ -14,7 +14,6 @@ packing of rows, `positives`, `classes` and `found`, each deflated little-endian
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -100,14 +99,6 @@ def _unpacked(content: bytes, path: Path) -> dict[str, Judged]:
         raise StoreError(f"{path}: not the hits of a result: {error}", code="damaged-file") from error
 
 
-@dataclass(frozen=True, eq=False)
-class _Counted(Judged):
-    """Hits that tables and curves ask about at many K: they are summed once for all."""
-
-    def hits_in(self, k: int) -> NDArray[np.int32]:
-        return self.counts[:, min(k, self.top_k)]
-
-
 def _pack(judged: Judged) -> _Arrays:
     whole = {name: getattr(judged, name) for name in _OF_QUERIES if getattr(judged, name) is not None}
     return {
@@ -126,7 +117,7 @@ def _unpack(arrays: _Arrays, part: str) -> Judged:
         for name in _OF_QUERIES
         if name == "positives" or f"{name}{part}" in arrays
     }
-    return _Counted(np.unpackbits(bits, axis=1, count=k).view(bool), **whole)
+    return Judged(np.unpackbits(bits, axis=1, count=k).view(bool), **whole)
 
 
 def _deflated(array: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -61,7 +61,7 @@ def _load_arrays(stored: StoredRanking, folder: Path) -> dict[str, NDArray[Any]]
 def read_stored(path: Path, sha256: str, place: str) -> bytes:
     """Read a file that was stored with a result, refusing one that is not of that hash; `place` says where it is."""
     try:
-        size_of(path)
+        size_of(path)  # refuses a pipe, which reading would wait for
         content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; {place}", code="unreadable-file") from error

@@ -234,11 +234,13 @@ def _killed(*_: str) -> None:
 
 
 def test_parts_made_by_other_processes_are_the_same_and_one_that_is_killed_ends_in_a_message(made, monkeypatch):
-    alone = {path.name: path.read_bytes() for path in made.report(made.root / "alone").rglob("*") if path.is_file()}
+    def written(site: Path) -> dict[Path, bytes]:
+        return {path.relative_to(site): path.read_bytes() for path in site.rglob("*") if path.is_file()}
+
+    alone = written(made.report(made.root / "alone"))
     monkeypatch.setattr(tasks, "_MANY", 0)
     monkeypatch.setattr(tasks, "_processors", lambda: 2)
-    beside = made.report(made.root / "beside")
-    assert {path.name: path.read_bytes() for path in beside.rglob("*") if path.is_file()} == alone
+    assert written(made.report(made.root / "beside")) == alone
 
     monkeypatch.setattr(tasks, "_done", _killed)
     with raises(StoreError, "process-killed"):
