@@ -30,6 +30,7 @@ from irbench.runtime.cache import make_folder, write_atomically
 
 _Arrays = dict[str, NDArray[np.generic]]
 _PLACE = "it is stored beside its result"
+_SHAPE = "shape"  # what the names of arrays of shapes begin with
 _OF_QUERIES = ("positives", "classes", "found")  # the fields of Judged with a number for each query
 
 
@@ -70,6 +71,16 @@ class Reader:
         path, content = self._content(result)
         return _unpacked(content, path)
 
+    def shapes(self, result: Result) -> Mapping[str, tuple[int, int]]:
+        """Return the numbers of scored queries and of results, Q' and K, by part; the hits are proved, not unpacked.
+
+        Raises:
+            StoreError: it has none, or they are damaged.
+        """
+        path, content = self._content(result)
+        arrays = _arrays(content, path)
+        return {part: _shape(arrays, part) for part in _parts(arrays)}
+
     def damaged(self, results: Iterable[Result]) -> Iterator[str]:
         """Yield which hits of these results are missing or are not what was stored: their scores are not proved."""
         for result in results:
@@ -91,12 +102,27 @@ class Reader:
 
 
 def _unpacked(content: bytes, path: Path) -> dict[str, Judged]:
+    arrays = _arrays(content, path)
     try:
-        arrays = unpacked(content)
-        parts = [name.removeprefix("shape") for name in arrays if name.startswith("shape")]
-        return {part: _unpack(arrays, part) for part in parts}
-    except (SafetensorError, KeyError, ValueError, zlib.error) as error:
+        return {part: _unpack(arrays, part) for part in _parts(arrays)}
+    except (KeyError, ValueError, zlib.error) as error:
         raise StoreError(f"{path}: not the hits of a result: {error}", code="damaged-file") from error
+
+
+def _arrays(content: bytes, path: Path) -> _Arrays:
+    try:
+        return unpacked(content)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise StoreError(f"{path}: not the hits of a result: {error}", code="damaged-file") from error
+
+
+def _parts(arrays: _Arrays) -> list[str]:
+    return [name.removeprefix(_SHAPE) for name in arrays if name.startswith(_SHAPE)]
+
+
+def _shape(arrays: _Arrays, part: str) -> tuple[int, int]:
+    queries, k = arrays[f"{_SHAPE}{part}"].tolist()
+    return queries, k
 
 
 def _pack(judged: Judged) -> _Arrays:
@@ -104,12 +130,12 @@ def _pack(judged: Judged) -> _Arrays:
     return {
         "hits": _deflated(np.packbits(judged.hits, axis=1)),
         **{name: _deflated(array.astype("<i4")) for name, array in whole.items()},
-        "shape": np.array(judged.hits.shape, np.int64),
+        _SHAPE: np.array(judged.hits.shape, np.int64),
     }
 
 
 def _unpack(arrays: _Arrays, part: str) -> Judged:
-    queries, k = arrays[f"shape{part}"].tolist()
+    queries, k = _shape(arrays, part)
     width = -(-k // 8)
     bits = _inflated(arrays[f"hits{part}"], queries * width).reshape(queries, width)
     whole = {

@@ -61,10 +61,13 @@ class Change:
 
 def movements(pair: Pair, before: Artefacts, after: Artefacts) -> tuple[list[Movement], list[str]]:
     """Return how the metrics of a cell moved, and a note where they could not be compared query by query."""
+    still = _unmoved(pair, before)
+    if still is not None:
+        return still, []
     try:
         old = [before.judged(pair.before[seed]) for seed in pair.seeds]
         # what was answered again to the bit is not read and scored a second time
-        same = [pair.before[seed].hits == pair.after[seed].hits is not None for seed in pair.seeds]
+        same = [_is_same(pair, seed) for seed in pair.seeds]
         new = [
             judged if is_same else after.judged(pair.after[seed])
             for seed, judged, is_same in zip(pair.seeds, old, same, strict=True)
@@ -73,6 +76,41 @@ def movements(pair: Pair, before: Artefacts, after: Artefacts) -> tuple[list[Mov
         return _by_intervals(pair), [f"compared by means and intervals only: {error}"]
     names = _names(pair.both(), min(judged[""].top_k for judged in (*old, *new)))
     return [_by_queries(pair, before, name, old, new) for name in names], []
+
+
+def _is_same(pair: Pair, seed: int) -> bool:
+    """Has a seed the same hits as before?"""
+    return pair.before[seed].hits == pair.after[seed].hits is not None
+
+
+def _unmoved(pair: Pair, artefacts: Artefacts) -> list[Movement] | None:
+    """Return the metrics of a cell that was answered again to the bit, by its stored means; no query is scored again.
+
+    None where a seed's hits are others or damaged, or the two sides do not have the same mean of a metric.
+    """
+    if not all(_is_same(pair, seed) for seed in pair.seeds):
+        return None
+    try:
+        shapes = [artefacts.hits.shapes(result) for result, _ in pair.both()]
+    except StoreError:
+        return None
+    names = _names(pair.both(), min(shape[""][1] for shape in shapes))
+    old, new = ([[_mean(one, name) for name in names] for one in side] for side in zip(*pair.both(), strict=True))
+    if old != new:
+        return None
+    still = [_still(name, means, shapes[0]) for name, means in zip(names, zip(*old, strict=True), strict=True)]
+    return [movement for movement in still if movement] if all(still) else None
+
+
+def _still(name: str, means: Sequence[float | None], shapes: Mapping[str, tuple[int, int]]) -> Movement | None:
+    """Return a metric that did not move, by its means over the seeds; None where one is not known."""
+    known = [mean for mean in means if mean is not None]
+    if len(known) < len(means):
+        return None
+    measure = retrieval.parse(name)
+    queries, _ = shapes.get(f"{retrieval.NEAREST}{measure.k}", shapes[measure.metric.part])
+    mean = fmean(known)
+    return Movement(metric=name, before=mean, after=mean, by_draw=0.0, differences=np.zeros(queries), changed=0.0)
 
 
 def changes(moved: Sequence[Sequence[Movement]], limits: Limits) -> list[list[Change]]:
