@@ -6,6 +6,7 @@ whole, or not at all. On opening, the list and the files are checked against the
 aside and made again, never used.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -20,11 +21,12 @@ from time import perf_counter
 
 from irbench.core.errors import DISK_FULL, StoreError, writing
 from irbench.runtime.conditions import ConcurrentLoad, Work, processor_name
-from irbench.runtime.locks import locked
-from irbench.runtime.timer import charge, remembered
+from irbench.runtime.locks import Held, locked
+from irbench.runtime.timer import charge, idle, remembered, waited
 from irbench.runtime.unfinished import leftovers, unfinished
 
 _LISTING = "entry.json"
+_TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _HASHED_UP_TO = 1 << 30  # bytes; of a larger file only the size is checked, so that opening it stays quick
 
 
@@ -60,17 +62,22 @@ class Entry:
         return _digest(self.hashes)
 
 
+class Busy(Exception):  # noqa: N818 -- no error: the entry will be there
+    """Another process makes an entry that is needed."""
+
+
 @dataclass(frozen=True)
 class Store:
-    """The cache below one work folder, safe for several processes at once."""
+    """The cache below one work folder, safe for several processes at once, on several machines too."""
 
     root: Path
+    waits: bool = True  # for an entry that another process makes; else `ensure` raises `Busy`
 
     def ensure(self, key: Key, make: Callable[[Path], float | None], *, span: str) -> Entry:
         """Return the entry of `key`; `make(folder)` fills it if it is not there. A hit is charged to timer span `span`.
 
         `make` may return the seconds that attempts which were stopped had spent before.
-        A second process that wants the same entry waits for the first.
+        A second process that wants the same entry waits for the first; the time of waiting counts in no span.
         """
         place = self._place(key)
         with self._locked(place):
@@ -113,14 +120,16 @@ class Store:
 
     def _make(self, key: Key, place: Path, make: Callable[[Path], float | None], *, span: str) -> Entry:
         with self._writing():
-            for left in place.parent.glob(f"{place.name}.making-*"):  # by a maker that was killed: the lock is ours
+            for left in leftovers(place):  # even where locks fail, nothing that another machine writes is removed
                 shutil.rmtree(left, ignore_errors=True)
-            folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.making-", dir=place.parent))
+            folder = unfinished(place)
+            folder.mkdir(mode=0o700)
         try:
-            start, load, before = perf_counter(), ConcurrentLoad(), len(remembered())
+            start, load, before, idle_before = perf_counter(), ConcurrentLoad(), len(remembered()), waited()
             with self._writing(only=DISK_FULL):
                 earlier = make(folder) or 0.0
-            own = Work(perf_counter() - start, processor_name(), load.cores())
+            seconds = perf_counter() - start - (waited() - idle_before)  # others are paid for what they make
+            own = Work(seconds, processor_name(), load.cores())
             stopped = (Work(earlier),) if earlier else ()
             works = (own, *stopped, *remembered()[before:])
             charge(span, stopped, key.digest)  # what this process has not spent itself
@@ -128,19 +137,30 @@ class Store:
                 files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
                 listing = {"key": dict(key.parts), "works": [asdict(work) for work in works], "files": files}
                 write_atomically(folder / _LISTING, json.dumps(listing | {"sha256": _digest(listing)}))
-                folder.replace(place)
-                flush(place.parent)
+                self._put(folder, place)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(place.with_suffix(".partial"), ignore_errors=True)
         return Entry(place, works, {name: str(facts["sha256"]) for name, facts in files.items()})
 
+    def _put(self, folder: Path, place: Path) -> None:
+        """Move what was made to its place, unless it was made twice: where locks failed, the first one stays."""
+        try:
+            folder.replace(place)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+        flush(place.parent)
+
     @contextmanager
     def _locked(self, place: Path) -> Iterator[None]:
         with ExitStack() as stack:
-            with self._writing():
+            with self._writing(), idle():
                 make_folder(place.parent)
-                stack.enter_context(locked(place.with_suffix(".lock")))
+                try:
+                    stack.enter_context(locked(place.with_suffix(".lock"), wait=self.waits))
+                except Held as error:
+                    raise Busy(str(place)) from error
             yield
 
     def _writing(self, *, only: Collection[int] = ()) -> AbstractContextManager[None]:

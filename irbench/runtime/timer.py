@@ -66,16 +66,17 @@ class Timer:
         """Add the time of the block to span `name`, the device's outstanding work included."""
         self._synchronize()
         self._open.append(name)
-        start = perf_counter()
+        start, before = perf_counter(), waited()
         try:
             yield
             self._synchronize()
         finally:
-            self.seconds[name] += perf_counter() - start
+            self.seconds[name] += perf_counter() - start - (waited() - before)
             self._open.pop()
 
 
 _running: ContextVar[Timer | None] = ContextVar("timer", default=None)
+_waited: ContextVar[float] = ContextVar("waited", default=0.0)
 
 
 @contextmanager
@@ -98,6 +99,21 @@ def subspan(name: str) -> Iterator[None]:
     else:
         with timer.measure(name):
             yield
+
+
+@contextmanager
+def idle() -> Iterator[None]:
+    """Leave the time of the block out of what timers measure: this process does nothing but wait for another one."""
+    start = perf_counter()
+    try:
+        yield
+    finally:
+        _waited.set(waited() + perf_counter() - start)
+
+
+def waited() -> float:
+    """Return the seconds that this process has been idle so far."""
+    return _waited.get()
 
 
 def charge(name: str, works: Sequence[Work], key: str) -> None:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from raising import raises
 
 from irbench.core.errors import StoreError
-from irbench.runtime import cache
-from irbench.runtime.cache import Key, Store, write_atomically
+from irbench.runtime.cache import Busy, Key, Store, write_atomically
 from irbench.runtime.timer import Timer
 
 JSON = st.recursive(
@@ -192,7 +191,7 @@ def _ensure_slowly(root: Path, log: Path) -> None:
     def slow(folder: Path) -> None:
         with log.open("a") as file:
             file.write("made\n")
-        time.sleep(0.2)
+        time.sleep(1)
         make(folder)
 
     entry = Store(root).ensure(KEY, slow, span="build")
@@ -208,6 +207,29 @@ def test_four_processes_that_want_one_entry_make_it_once(tmp_path):
         worker.join(30)
     assert [worker.exitcode for worker in workers] == [0] * 4
     assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_waiting_for_another_process_costs_nothing_and_what_it_made_costs_once(tmp_path):
+    maker = multiprocessing.get_context("fork").Process(target=_ensure_slowly, args=(tmp_path, tmp_path / "log"))
+    maker.start()
+    while not (tmp_path / "log").exists():
+        time.sleep(0.01)
+    with pytest.raises(Busy):  # of whoever does not want to wait
+        Store(tmp_path, waits=False).ensure(KEY, refuse, span="build")
+    outer = Key("model", {"of": KEY.digest})
+
+    def nested(folder: Path) -> None:
+        Store(tmp_path).ensure(KEY, refuse, span="build")
+        make(folder)
+
+    timer = Timer(bypass_cache=False)
+    with timer.run():
+        entry = Store(tmp_path).ensure(outer, nested, span="build")
+    maker.join(30)
+    made = Store(tmp_path).find(KEY)
+    assert made.seconds >= 1
+    assert timer.cost == pytest.approx(made.seconds, abs=0.5)  # waited for, and charged, once
+    assert entry.seconds == pytest.approx(timer.cost, abs=0.5)
 
 
 def test_a_work_folder_that_cannot_be_written_is_the_users_error(tmp_path):
@@ -229,13 +251,13 @@ def fails(*_args, **_kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("step", ["fsync", "mkdtemp"])
+@pytest.mark.parametrize("step", ["fsync", "mkdir"])
 def test_a_full_disk_is_the_users_error_and_leaves_no_entry(tmp_path, monkeypatch, step):
     with monkeypatch.context() as full:
-        full.setattr(*{"fsync": (os, "fsync"), "mkdtemp": (cache.tempfile, "mkdtemp")}[step], fails)
+        full.setattr(*{"fsync": (os, "fsync"), "mkdir": (Path, "mkdir")}[step], fails)
         with raises(StoreError, "disk-full", tmp_path, "No space left", "--work"):
             Store(tmp_path).ensure(KEY, make, span="build")
-    assert not [path for path in (tmp_path / "pixels").iterdir() if path.is_dir()]
+    assert not [path for path in tmp_path.glob("pixels/*") if path.is_dir()]
     assert Store(tmp_path).ensure(KEY, make, span="build").seconds >= 0
 
 
