@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from irbench.experiments.executors import Outcome, check_apart, run_apart
-from irbench.experiments.run import Experiment, read_datasets_again
+from irbench.experiments.images import read_datasets_again
+from irbench.experiments.run import Experiment
 from irbench.experiments.settings import check_writable
 from irbench.results import files
 from irbench.results.rescore import known_metrics

@@ -13,19 +13,17 @@ from typing import cast
 import numpy as np
 from pydantic import ValidationError
 
-from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.description import Description
-from irbench.core.errors import ContractError, DataError, NotApplicable, StoreError, Unavailable, UsageError
+from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavailable, UsageError
 from irbench.core.filestate import state_of
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data import datasets
-from irbench.data.contents import with_contents
-from irbench.data.pixels import drop_unreadable
 from irbench.data.relevance import demand_positives
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
+from irbench.experiments.images import readable
 from irbench.experiments.objects import MARKS, ObjectBuilder, Objects
 from irbench.experiments.settings import Settings
 from irbench.metrics import diagnostics, retrieval
@@ -35,7 +33,6 @@ from irbench.results import files, hits, own, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored, with_hits
 from irbench.results.schema import Conditions, Cost, Dataset, Facts, RecipeUsed, Result, Status, of_cell
-from irbench.retrievers.adapters import as_sequences
 from irbench.retrievers.checked import as_ranking, described
 from irbench.runtime import batches
 from irbench.runtime.cache import Store, sha256
@@ -307,73 +304,7 @@ class Experiment:
 
     @cached_property
     def _readable(self) -> tuple[Benchmark, frozenset[str]]:
-        """The benchmark under its name in results, and the images that were left out: they cannot be decoded."""
-        cell, skip = self.cell, self.settings.on_bad_image == "skip"
-        benchmark = self._given()
-        if benchmark is None:
-            benchmark = _load(
-                cell.dataset,
-                data=self.settings.data,
-                crop=cell.crop,
-                protocol=cell.protocol,
-                incremental=cell.incremental,
-                max_queries=cell.max_queries,
-                files_must_exist=not skip,
-                store=self.runtime.store,
-            )
-        if benchmark.collection is not None:
-            benchmark = replace(benchmark, name=own.name_of(benchmark, self.settings.results, self.settings.name))
-            if ks := tuple(sorted(set(self.settings.ks))):
-                benchmark = datasets.with_ks(benchmark, ks, self.runtime.store)
-        elif self.settings.name is not None or self.settings.ks:
-            option = "--k" if self.settings.name is None else f"--name {self.settings.name}"
-            raise UsageError(
-                f"{option}: name and K of {benchmark.name} are its recipe's; this is for images of your own",
-                code="unused-option",
-            )
-        if self.objects is not None and self.objects.in_method:
-            benchmark = as_sequences(benchmark)
-        if not skip:
-            return benchmark, frozenset()
-        try:
-            kept, left_out = drop_unreadable(benchmark, self.runtime.store)
-        except DataError as error:
-            if error.code != "no-images":
-                raise
-            raise DataError(
-                f"{benchmark.name}: --on-bad-image skip would leave train, gallery or queries without images: all of "
-                f"them are unreadable or no files (irbench data verify {cell.dataset} lists them)",
-                code="no-images",
-            ) from error
-        return kept, frozenset(id_ for ids in left_out.values() for id_ in ids)
-
-    def _given(self) -> Benchmark | None:
-        """Return the benchmark that was given as an object, if one was; crop and protocol are its own."""
-        if self.objects is None or self.objects.benchmark is None:
-            return None
-        benchmark, cell = self.objects.benchmark, self.cell
-        loaded = benchmark.loaded and benchmark.loaded[0]
-        taken = benchmark.name == loaded or benchmark.name in recipes.names("datasets")
-        if taken and not datasets.is_as_loaded(benchmark):
-            raise UsageError(
-                f"this benchmark is not '{benchmark.name}' as it is loaded: give it another name "
-                "(dataclasses.replace(benchmark, name=…))",
-                code="name-taken",
-            )
-        if (benchmark.crop, benchmark.protocol) != (cell.crop, cell.protocol):
-            raise UsageError(
-                f"the benchmark is {benchmark.protocol}, crop {benchmark.crop}: say crop and protocol to load_dataset",
-                code="unused-option",
-            )
-        named = {name: replace(getattr(benchmark, name), name=name) for name in ("train", "gallery", "queries")}
-        benchmark = replace(benchmark, **named)  # splits that were made from each other may have each other's names
-        if not datasets.is_as_loaded(self.objects.benchmark):  # derived from what was loaded, or made by hand
-            anew = {name: replace(getattr(benchmark, name), contents=None) for name in named}
-            benchmark = replace(benchmark, collection=None, path=None, **anew)
-        benchmark = with_contents(benchmark, self.runtime.store)
-        if cell.incremental and not benchmark.incremental:
-            benchmark = datasets.make_incremental(benchmark)
-        return benchmark if cell.max_queries is None else datasets.shorten(benchmark, cell.max_queries)
+        return readable(self.cell, self.settings, self.objects, self.runtime.store)
 
     @cached_property
     def _recipe(self) -> RecipeUsed:
@@ -435,11 +366,3 @@ def _plain(details: Mapping[str, object]) -> Facts:
 @lru_cache(maxsize=32)  # the cells of a grid share such files
 def _hash_of(file: Path, state: str) -> str:  # noqa: ARG001 -- a part of what is remembered
     return sha256(file)
-
-
-_load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set
-
-
-def read_datasets_again() -> None:
-    """Forget the data sets that were loaded: since then files may have changed, and relative paths their meaning."""
-    _load.cache_clear()
