@@ -112,6 +112,14 @@ class Retriever(Protocol):
 
 
 @runtime_checkable
+class Preparable(Protocol):
+    """A retriever that can compute ahead what `index` and `search` then take from the store."""
+
+    def prepare(self, images: ImageSet) -> None:
+        """Compute and store what depends on these images alone, such as their embeddings; called after `train`."""
+
+
+@runtime_checkable
 class SupportsUpdates(Protocol):
     """A retriever whose gallery can change after `index`, without training."""
 

@@ -5,12 +5,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from time import perf_counter
 
 from irbench.core.text import as_text
 from irbench.data import datasets
+from irbench.experiments.attempts import Outcome
 from irbench.experiments.estimate import Estimate, estimate, missing_weights
-from irbench.experiments.executors import Outcome
 from irbench.experiments.query import Retrieved
 from irbench.experiments.run import Experiment
 from irbench.report.render import render
@@ -24,7 +23,7 @@ class Console:
 
     def __init__(self, *, estimating: bool = False) -> None:
         self._due = self._done = 0
-        self._start = 0.0
+        self._latest: Experiment | None = None  # the cell that has begun last
         self._estimating = estimating  # say what each cell would cost?
         self.estimates: tuple[Estimate, ...] = ()
 
@@ -53,16 +52,30 @@ class Console:
     def started(self, experiment: Experiment) -> None:
         """Name the cell."""
         self._done += 1
-        self._start = perf_counter()
+        self._latest = experiment
         _say(f"[{self._done}/{self._due}] {experiment.cell}")
 
-    def ended(self, outcome: Outcome) -> None:
-        """Report how the cell ended and how long it took."""
-        seconds = perf_counter() - self._start
+    def preparing(self, experiments: Sequence[Experiment]) -> None:
+        """Name the cells."""
+        _say(f"preparing {_listed(experiments)}")
+
+    def prepared(self, experiments: Sequence[Experiment], seconds: float) -> None:
+        """Say how long it took."""
+        _say(f"prepared {_listed(experiments)} in {seconds:.1f} s")
+
+    def ended(self, experiment: Experiment, outcome: Outcome) -> None:
+        """Report how the cell ended and how long it took; which one, where others have begun since."""
         what = outcome.status if outcome.status != "ok" else "done"
         reason = f": {outcome.reason.strip().splitlines()[-1]}" if outcome.reason else ""
         more = f" (in full: {outcome.path})" if outcome.path and "\n" in outcome.reason.strip() else ""
-        _say(f"      {what} in {seconds:.1f} s{reason}{more}")
+        which = "" if experiment is self._latest else f"{experiment.cell}: "
+        _say(f"      {which}{what} in {outcome.seconds:.1f} s{reason}{more}")
+
+
+def _listed(experiments: Sequence[Experiment]) -> str:
+    """Return the cells that share a preparation as one phrase."""
+    more = f" and {_cells(len(experiments) - 1)} with other searches" if len(experiments) > 1 else ""
+    return f"{experiments[0].cell}{more}"
 
 
 def _renamed(experiment: Experiment) -> str:

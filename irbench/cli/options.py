@@ -217,6 +217,22 @@ class ExecutionOptions:
         typer.Option("--k", min=1, help="Metrics at this K, for images of your own (default 1, 2, 4, 8); repeatable."),
     ] = None
     timeout: Annotated[float | None, typer.Option("--timeout", min=0, help="Time limit of one cell, seconds.")] = None
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", min=1, help="Cells to train and encode at once; they are measured one by one, after."),
+    ] = 1
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor", help="local, or ray: on the machines of a Ray cluster.", autocompletion=one_of("local", "ray")
+        ),
+    ] = "local"
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Ray cluster: auto, or HOST:PORT; default: one that is started for the command."
+        ),
+    ] = None
     force: Annotated[bool, typer.Option("--force", help="Run cells again whose results are stored.")] = False
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be run, and its cost where it is known; run nothing.")

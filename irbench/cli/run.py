@@ -260,7 +260,16 @@ def _settings(options: "RunOptions | AblateOptions") -> "Settings":
     return replace(options.settings(options.results), name=options.name, ks=tuple(options.k or ()))
 
 
-_ONE_RUN = ("seed", "force", "dry_run", "as_json", "timeout")  # options that say nothing of the next
+_ONE_RUN = (
+    "seed",
+    "force",
+    "dry_run",
+    "as_json",
+    "timeout",
+    "jobs",
+    "executor",
+    "address",
+)  # options that say nothing of the next
 _MACHINE = ("device", "precision", "weights", "data", "work", "results", "on_bad_image")
 _QUERY = ("dataset", "overrides", "beam_size", "decode", "rerank", "scale", "crop", "protocol", *_MACHINE)
 
@@ -312,13 +321,20 @@ def carry_out(
 ) -> NoReturn:
     """Run the cells that are due, print `tables` or what suits the data, exit with the worst of their exit codes."""
     from irbench.cli.console import Console, conclude
-    from irbench.experiments import grid
+    from irbench.experiments import executors, grid
 
     if not experiments:
         raise UsageError("nothing to run", code="nothing-to-run")
     console = Console(estimating=options.dry_run)
     with interruptible():
-        outcomes = grid.run(experiments, console, force=options.force, timeout=options.timeout, dry_run=options.dry_run)
+        outcomes = grid.run(
+            experiments,
+            console,
+            force=options.force,
+            timeout=options.timeout,
+            dry_run=options.dry_run,
+            executor=executors.choose(options.executor, jobs=options.jobs, address=options.address),
+        )
     shown = tables or _tables(experiments)
     if conclude(experiments, outcomes, tables=shown, as_json=options.as_json, estimates=console.estimates):
         answered = [one for one in experiments if (result := one.current()) is not None and result.status == "ok"]

@@ -19,7 +19,7 @@ from irbench.core.errors import RecipeError, UsageError, nearest
 
 FOLDER = "IRBENCH_FOLDER"  # in a cell's process: the folder that the command was given in
 SCALES = ("tiny", "small", "mobile", "paper")
-_TABLES = {"params", "at", "on"}
+_TABLES = {"params", "at", "on", "resources"}
 C = TypeVar("C")
 
 
@@ -47,6 +47,15 @@ class IdentifierHead:
     """What stands above the tables of methods/identifier/NAME.toml."""
 
     identifier: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What training with a recipe takes at a scale, `[resources.SCALE]`: for executors that share machines out."""
+
+    cores: int = 1
+    gpus: int = 0
+    memory_gb: float = 0.0  # 0: not known
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,11 @@ class Recipe:
         for family, choice in (("at", scale), ("on", dataset)):
             merged |= self.table.get(family, {}).get(choice, {})
         return merged
+
+    def resources(self, scale: str) -> Resources | None:
+        """Return what the recipe says that it needs at this scale; None where it says nothing."""
+        table = self.table.get("resources", {}).get(scale)
+        return None if table is None else build_config(Resources, table, str(self.path))
 
     def config(self, schema: type[C], *, scale: str, dataset: str, **overrides: object) -> C:
         """Return the parameters as the class's own frozen `Config`; unknown keys and wrong types are errors.

@@ -24,6 +24,7 @@ CODES: Mapping[str, str] = {
     "bad-override": "--set without a key and a value",
     "bad-value": "a value that is out of its bounds, or of the wrong type",
     "name-taken": "two things have one name",
+    "no-cluster": "no Ray cluster answers at an address",
     "no-identifiers": "the method generates no identifiers, or needs them named",
     "no-result": "a result has disappeared",
     "no-results": "there are no such results",

@@ -1,47 +1,19 @@
 """Carries out cells: what is stored already is reused, the rest is run."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import replace
+from time import perf_counter
 
-from irbench.experiments.executors import Outcome, check_apart, run_apart
+from irbench.experiments.attempts import Outcome, check_apart, run_apart
+from irbench.experiments.executors import Executor
 from irbench.experiments.images import read_datasets_again
 from irbench.experiments.run import Experiment
+from irbench.experiments.schedule import carry_out
 from irbench.experiments.settings import check_writable
+from irbench.experiments.watcher import Watcher
 from irbench.results import files
 from irbench.results.rescore import known_metrics
 from irbench.results.schema import Result
-
-
-class Watcher(Protocol):
-    """Is notified of how a run goes on."""
-
-    def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
-        """The results of some cells are stored and reused, the others are due."""
-
-    def rescored(self, experiments: Sequence[Experiment]) -> None:
-        """Stored results were scored again: by code that has changed since, or as their hits were lost."""
-
-    def started(self, experiment: Experiment) -> None:
-        """A cell has begun."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """A cell has ended."""
-
-
-class Silent:
-    """A watcher that is notified and does nothing."""
-
-    def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
-        """Do nothing."""
-
-    def rescored(self, experiments: Sequence[Experiment]) -> None:
-        """Do nothing."""
-
-    def started(self, experiment: Experiment) -> None:
-        """Do nothing."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Do nothing."""
 
 
 def run_here(experiment: Experiment, *, force: bool = False) -> Result:
@@ -63,9 +35,12 @@ def run(
     force: bool = False,
     timeout: float | None = None,
     dry_run: bool = False,
+    executor: Executor | None = None,
 ) -> dict[Experiment, Outcome]:
     """Run the experiments whose results are not stored yet, or all with `force`; return how these ended.
 
+    Each is carried out from its beginning to its end before the next one starts, unless an `executor` carries out
+    several at once.
     What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
     """
     broken = _check(experiments, force=force, writes=not dry_run, timeout=timeout)
@@ -78,11 +53,20 @@ def run(
         return outcomes
     if rescored := [experiment for experiment in stored if experiment.rescore()]:
         watcher.rescored(rescored)
+    if executor is not None:
+        sound = [experiment for experiment in due if experiment not in broken]
+        with executor:
+            return broken | carry_out(sound, executor, watcher, timeout=timeout)
     for experiment in due:
         watcher.started(experiment)
-        outcomes[experiment] = broken.get(experiment) or run_apart(experiment, timeout)
-        watcher.ended(outcomes[experiment])
+        outcomes[experiment] = broken.get(experiment) or _alone(experiment, timeout)
+        watcher.ended(experiment, outcomes[experiment])
     return outcomes
+
+
+def _alone(experiment: Experiment, timeout: float | None) -> Outcome:
+    start = perf_counter()
+    return replace(run_apart(experiment, timeout), seconds=perf_counter() - start)
 
 
 def _check(

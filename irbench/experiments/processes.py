@@ -42,6 +42,7 @@ _OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
 _LONGEST = 2e6  # seconds that can be waited for
 _GRACE = 5.0  # seconds between asking a process to end and ending it
 _ROUNDS = 5  # of ending what others start meanwhile
+_one_at_a_time = threading.Lock()  # processes are started, as the main module is hidden meanwhile
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
@@ -53,20 +54,38 @@ class Ended(Exception):  # noqa: N818 -- no error of ours
         self.status, self.reason = status, reason
 
 
-def apart(function: Callable[..., T], *arguments: object, timeout: float | None) -> T:
+class Stopped(Exception):  # noqa: N818 -- as it was told
+    """A process was ended because nobody wants its answer any more."""
+
+
+class Stop:
+    """Ends what runs, as soon as it is set; for any number of threads that wait for processes."""
+
+    def __init__(self) -> None:
+        self.is_set, self._hold = multiprocessing.Pipe(duplex=False)  # what waits for the one notices the other's end
+
+    def set(self) -> None:
+        """End all that runs, and all that would begin."""
+        self._hold.close()
+
+
+def apart(function: Callable[..., T], *arguments: object, timeout: float | None, stop: Stop | None = None) -> T:
     """Call a function in a fresh process that may take `timeout` seconds; `Ended` where it does not answer.
 
-    Nothing that the process starts outlives it.
+    Nothing that the process starts outlives it. Raises `Stopped` once `stop` is set.
     """
     _start_server()
     receiver, sender = _context().Pipe(duplex=False)
     process = _context().Process(target=_work, args=(function, arguments, sender, _Surroundings.here()))
-    with _main_module_hidden():
+    with _one_at_a_time, _main_module_hidden():
         process.start()
     sender.close()
     try:
         # the process itself is watched too: what it started may hold its end of the pipe open
-        ready = wait([receiver, process.sentinel], None if timeout is None else min(timeout, _LONGEST))
+        ends = [receiver, process.sentinel, *([stop.is_set] if stop else [])]
+        ready = wait(ends, None if timeout is None else min(timeout, _LONGEST))
+        if stop and stop.is_set in ready:
+            raise Stopped
         if not ready:
             raise Ended("timeout", f"took longer than {timeout:g} s")
         if receiver.poll():

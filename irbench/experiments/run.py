@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 from pydantic import ValidationError
 
+from irbench.config.recipes import Resources
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.description import Description
@@ -28,7 +29,7 @@ from irbench.experiments.objects import MARKS, ObjectBuilder, Objects
 from irbench.experiments.settings import Settings
 from irbench.metrics import diagnostics, retrieval
 from irbench.metrics.retrieval import Scope
-from irbench.protocols import Generative, Retriever, SupportsUpdates, Trainable
+from irbench.protocols import Generative, Preparable, Retriever, SupportsUpdates, Trainable
 from irbench.results import files, hits, own, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored, with_hits
@@ -41,6 +42,7 @@ from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, proce
 from irbench.runtime.environment import environment, peak_memory, reset_peak_memory, resident_memory
 from irbench.runtime.machine import (
     Runtime,
+    available_cores,
     choose_device,
     choose_precision,
     choose_threads,
@@ -70,11 +72,11 @@ class Experiment:
         """Where the components compute."""
         device = choose_device(self.settings.device)
         return Runtime(
-            store=Store(self.settings.work),
+            store=Store(self.settings.work, waits=self.settings.waits),
             seed=self.cell.seed,
             device=device,
             precision=choose_precision(self.settings.precision, device),
-            threads=choose_threads(self.cell.scale),
+            threads=choose_threads(self.cell.scale) or self.settings.cores,
             weights=self.settings.weight_files,
         )
 
@@ -195,6 +197,41 @@ class Experiment:
         if lost:
             with_hits(now, artefacts)
         return lost or now != before
+
+    @property
+    def resources(self) -> Resources:
+        """What its preparation needs to itself."""
+        heads = [recipe.resources(self.cell.scale) for recipe in self.builder.recipes()]
+        asked = [one for one in heads if one is not None] or [_usual(self.runtime)]
+        return Resources(
+            cores=max(one.cores for one in asked),
+            gpus=max(one.gpus for one in asked),
+            memory_gb=max(one.memory_gb for one in asked),
+        )
+
+    @property
+    def builds_on(self) -> frozenset[str]:
+        """The methods whose trained networks its own one starts from."""
+        return frozenset(recipe.name for recipe in self.builder.recipes()) - {self.cell.method}
+
+    def within(self, cores: int) -> "Experiment":
+        """Return the experiment as it computes with so many threads."""
+        return replace(self, settings=replace(self.settings, cores=cores))
+
+    def prepare(self) -> None:
+        """Make what `run` takes from the work folder: decoded images, trained networks, embeddings.
+
+        Raises `Busy` where the settings say not to wait and another process is making a part of it.
+        """
+        use_threads(self.runtime.threads)
+        seed_everything(self.cell.seed)
+        retriever, benchmark = self.builder.retriever(), self.benchmark
+        if isinstance(retriever, Trainable):
+            retriever.train(benchmark.train)
+        if isinstance(retriever, Preparable):
+            added = [benchmark.new_gallery] if benchmark.incremental else []
+            for images in (benchmark.old_gallery, *added, benchmark.queries):
+                retriever.prepare(images)
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
@@ -332,6 +369,11 @@ class Experiment:
             recipe=self._recipe,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+def _usual(runtime: Runtime) -> Resources:
+    """Return what a training takes where its recipes say nothing: the cores that it computes with."""
+    return Resources(cores=runtime.threads or available_cores(), gpus=int(runtime.device == "cuda"))
 
 
 def _with_query_cost(cost: Cost, timed: latency.Timed, description: Description) -> Cost:

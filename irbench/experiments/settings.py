@@ -23,6 +23,8 @@ class Settings:
     on_bad_image: str = "fail"
     name: str | None = None  # of a data set of one's own, in results …
     ks: tuple[int, ...] = ()  # … and at which K its metrics are computed
+    cores: int | None = None  # to compute with, where others run beside it
+    waits: bool = True  # for what another process is making
 
     def __post_init__(self) -> None:
         check_choice("--device", self.device, DEVICES)

@@ -32,6 +32,10 @@ class DenseRetriever:
         if isinstance(self.encoder, Trainable):
             self.encoder.train(images)
 
+    def prepare(self, images: ImageSet) -> None:
+        """Encode images, for the store."""
+        self.encoder.encode(images)
+
     def index(self, gallery: ImageSet) -> None:
         """Encode the gallery and build the searcher's index."""
         with span("encode"):

@@ -1,5 +1,6 @@
 """Where and how irbench computes: device, precision, threads and seeds."""
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,6 +80,11 @@ def choose_threads(scale: str) -> int | None:
     core is busy, because its many small steps wait for each other; so it gets one.
     """
     return 1 if scale == "tiny" else None
+
+
+def available_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(wish: str) -> str:

@@ -96,7 +96,7 @@ def test_what_cannot_be_understood_is_one_message_and_status_2(call, tmp_path, a
 def test_an_unknown_option_or_a_wrong_number_has_status_2_too(call: Callable) -> None:
     assert call("run", "--methods", "irgen")[0] == 2
     assert call("run", "--seed", "-1")[0] == 2
-    assert call("run", "--executor", "ray")[0] == 2
+    assert call("run", "--jobs", "0")[0] == 2
     assert call("run", "--max-queries", "0")[0] == 2
 
 

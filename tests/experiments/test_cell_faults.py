@@ -15,7 +15,7 @@ from raising import raises
 import irbench
 from irbench.core.errors import StoreError
 from irbench.experiments import latency
-from irbench.experiments.executors import attempt, run_apart
+from irbench.experiments.attempts import attempt, run_apart
 from irbench.experiments.plan import Request, experiments
 from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from irbench.experiments import latency
-from irbench.experiments.executors import attempt
+from irbench.experiments.attempts import attempt
 from irbench.experiments.plan import Request, experiments
 from irbench.experiments.run import Experiment, read_datasets_again
 from irbench.experiments.settings import Settings

@@ -9,8 +9,8 @@ from engines import searchers
 from irbench.config import recipes
 from irbench.config.registry import SEARCHERS
 from irbench.core.cell import Cell
+from irbench.experiments.attempts import attempt
 from irbench.experiments.build import Builder
-from irbench.experiments.executors import attempt
 from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.report.table import table

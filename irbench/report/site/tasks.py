@@ -1,6 +1,5 @@
 """The costly parts of a report, its tables and figures: of many results they are made on all processors."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +15,7 @@ from irbench.report.ranks import Judge
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import known_metrics
 from irbench.results.schema import Result
+from irbench.runtime.machine import available_cores
 
 _MANY = 300  # results of which a report takes longer than starting processes
 _MOST = 8  # processes: each holds the results
@@ -41,7 +41,7 @@ def tasks(given: Given) -> Iterator[Begin]:
     Raises:
         StoreError: a process was killed.
     """
-    workers = min(_processors(), _MOST)
+    workers = min(available_cores(), _MOST)
     if len(given.results) < _MANY or workers < 2:
         yield lambda task, *arguments: partial(task, given, *arguments)
         return
@@ -68,9 +68,3 @@ def _enter(given: Given) -> None:
 
 def _done(task: Task, arguments: Sequence[object]) -> object:
     return task(_here[0], *arguments)
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

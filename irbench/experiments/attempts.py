@@ -1,8 +1,10 @@
-"""Runs cells, each in a process of its own: a crash, a hang or a memory hog ends one cell and not the grid."""
+"""Attempts at a cell, each in a process of its own: a crash, a hang or a memory hog ends one cell and not the grid."""
 
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from irbench.core.errors import (
     ContractError,
@@ -14,12 +16,14 @@ from irbench.core.errors import (
     is_out_of_memory,
 )
 from irbench.core.text import as_message
-from irbench.experiments.processes import Ended, apart
+from irbench.experiments.processes import Ended, Stop, apart
 from irbench.experiments.run import Experiment
 from irbench.results import files
 from irbench.results.schema import Status
+from irbench.runtime.cache import Busy
 from irbench.runtime.environment import without_secrets
 
+_Answer = TypeVar("_Answer")
 _REASON = 4000  # characters of a reason that are stored
 
 
@@ -31,28 +35,48 @@ class Outcome:
     reason: str = ""
     path: Path | None = None
     exit_code: int = 0  # what it makes of the command's exit status
+    seconds: float = 0.0  # that it took
 
 
-def run_apart(experiment: Experiment, timeout: float | None) -> Outcome:
+@dataclass(frozen=True)
+class Prepared:
+    """What a cell takes from the work folder is there; or, where it is busy, another process is making a part of it."""
+
+    busy: bool = False
+    seconds: float = 0.0  # that it took
+
+
+def run_apart(experiment: Experiment, timeout: float | None, stop: Stop | None = None) -> Outcome:
     """Run one experiment in a fresh process that may take `timeout` seconds; one of live objects runs in this one.
 
-    Raises `StoreError` where not even how it ended can be written.
+    Raises `StoreError` where not even how it ended can be written, and `Stopped` once `stop` is set.
     """
     if not experiment.portable:
         return attempt(experiment)
+    return _apart(attempt, experiment, timeout, stop)
+
+
+def prepare_apart(experiment: Experiment, timeout: float | None, stop: Stop | None = None) -> Prepared | Outcome:
+    """Prepare one experiment in a fresh process, or return how it ended; for the rest see `run_apart`."""
+    return _apart(prepare, experiment, timeout, stop)
+
+
+def _apart(
+    what: Callable[[Experiment], _Answer], experiment: Experiment, timeout: float | None, stop: Stop | None
+) -> _Answer | Outcome:
     try:
-        answer = apart(_attempted, experiment.anchored(), timeout=timeout)
+        answer = apart(_answered, what, experiment.anchored(), timeout=timeout, stop=stop)
     except Ended as end:
-        return _record(experiment, end.status, end.reason, exit_code=1)
+        return record(experiment, end.status, end.reason, exit_code=1)
     if isinstance(answer, IrbenchError):
         raise answer
     return answer
 
 
-def _attempted(experiment: Experiment) -> Outcome | IrbenchError:
+def _answered(what: Callable[[Experiment], _Answer], experiment: Experiment) -> _Answer | IrbenchError:
     """Return how the experiment ended, or why not even that can be written."""
     try:
-        return attempt(experiment)
+        return what(experiment)
     except IrbenchError as error:
         return error
 
@@ -72,7 +96,7 @@ def check_apart(experiment: Experiment, timeout: float | None, *, force: bool) -
     experiment.adopt(found.inputs)
     if not found.reason:
         return None
-    return _record(experiment, found.status, found.reason, exit_code=1)
+    return record(experiment, found.status, found.reason, exit_code=1)
 
 
 @dataclass(frozen=True)
@@ -99,20 +123,38 @@ def _examined(experiment: Experiment, force: bool) -> _Examined:  # noqa: FBT001
 
 def attempt(experiment: Experiment) -> Outcome:
     """Run one experiment in this process, write its result, and say how it ended."""
+    return _ended(experiment, lambda: Outcome("ok", path=files.write(experiment.run(), experiment.settings.results)))
+
+
+def prepare(experiment: Experiment) -> Prepared | Outcome:
+    """Prepare one experiment in this process, without waiting for what others make; or say how it ended."""
+    return _ended(experiment, lambda: _prepared(experiment))
+
+
+def _prepared(experiment: Experiment) -> Prepared:
     try:
-        return Outcome("ok", path=files.write(experiment.run(), experiment.settings.results))
+        replace(experiment, settings=replace(experiment.settings, waits=False)).prepare()
+    except Busy:
+        return Prepared(busy=True)
+    return Prepared()
+
+
+def _ended(experiment: Experiment, what: Callable[[], _Answer]) -> _Answer | Outcome:
+    """Do something with an experiment; what it raises is stored as how it ended."""
+    try:
+        return what()
     except Unavailable as error:
-        return _record(experiment, "skipped", str(error), exit_code=2 if isinstance(error, MissingWeights) else 0)
+        return record(experiment, "skipped", str(error), exit_code=2 if isinstance(error, MissingWeights) else 0)
     except IrbenchError as error:
         # the request was sound where a plug-in broke its contract
-        return _record(experiment, "failed", str(error), exit_code=1 if isinstance(error, ContractError) else 2)
+        return record(experiment, "failed", str(error), exit_code=1 if isinstance(error, ContractError) else 2)
     except Exception as error:  # a bug of irbench or of a plug-in: the grid goes on, the traceback is stored
         if is_out_of_memory(error):
-            return _record(experiment, "out_of_memory", str(error).partition("\n")[0], exit_code=1)
-        return _record(experiment, "failed", traceback.format_exc(), exit_code=1)
+            return record(experiment, "out_of_memory", str(error).partition("\n")[0], exit_code=1)
+        return record(experiment, "failed", traceback.format_exc(), exit_code=1)
 
 
-def _record(experiment: Experiment, status: Status, reason: str, *, exit_code: int) -> Outcome:
+def record(experiment: Experiment, status: Status, reason: str, *, exit_code: int) -> Outcome:
     """Write the result of a cell that did not end well, unless a good one stands in its place."""
     reason = _cut(reason)
     older = experiment.older()

@@ -1,0 +1,88 @@
+"""Executors: where the jobs of a grid are carried out, several at a time.
+
+A grid is prepared cell by cell, wherever there is room, and each cell is then measured alone on its node, from what the
+preparation has left in the work folder (`irbench.experiments.schedule`).
+"""
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from irbench.config.recipes import Resources
+from irbench.core.errors import UsageError, check_choice
+from irbench.experiments.attempts import Outcome, Prepared, prepare_apart, run_apart
+from irbench.experiments.processes import Stop
+from irbench.experiments.run import Experiment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+NAMES = ("local", "ray")
+Answer = Outcome | Prepared
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage of one cell; a plain value that can cross to another machine."""
+
+    experiment: Experiment
+    stage: Literal["prepare", "measure"]
+    timeout: float | None = None  # seconds
+
+    @property
+    def resources(self) -> Resources:
+        """What it needs to itself while others run beside it."""
+        return self.experiment.resources
+
+    def carry_out(self, stop: Stop | None = None) -> Answer:
+        """Do it in a process of its own, which ends as soon as `stop` is set."""
+        start = perf_counter()
+        attempt: Callable[..., Answer] = run_apart if self.stage == "measure" else prepare_apart
+        return replace(attempt(self.experiment, self.timeout, stop), seconds=perf_counter() - start)
+
+
+class Lost(Exception):  # noqa: N818 -- whoever scheduled the job decides what becomes of it
+    """A job was lost with the process or the machine that did it, more often than it is tried again."""
+
+
+class Executor(Protocol):
+    """Carries out jobs; a context that ends what still runs when it is left."""
+
+    @property
+    def slots(self) -> int | None:
+        """How many jobs may be submitted at once; None: as many as there are."""
+
+    @property
+    def alone(self) -> bool:
+        """Does it give a measurement a machine of its own while others prepare? Else these have to be over first."""
+
+    def submit(self, job: Job) -> "Future[Answer]":
+        """Begin a job, or queue it. The future raises `Lost`, or an `IrbenchError` where no result can be written."""
+
+    def __enter__(self) -> "Executor":
+        """Get ready; `UsageError` where that is impossible."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all jobs."""
+
+
+def choose(name: str, *, jobs: int = 1, address: str | None = None) -> Executor | None:
+    """Return the executor of this name; None for one cell after the other, each from its beginning to its end."""
+    check_choice("--executor", name, NAMES)
+    if name == "ray":
+        from irbench.experiments.executors.cluster import Ray
+
+        if jobs > 1:
+            raise UsageError("--jobs: how many run at once is the Ray cluster's to decide", code="unused-option")
+        return Ray(address)
+    if address is not None:
+        raise UsageError(f"--address {address}: this is for --executor ray", code="unused-option")
+    if jobs == 1:
+        return None
+    from irbench.experiments.executors.local import Local
+
+    return Local(jobs)

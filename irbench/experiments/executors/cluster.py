@@ -1,0 +1,127 @@
+"""Jobs on the machines of a Ray cluster, which share the folders of data, work and results.
+
+Ray decides where a job runs, and runs it again elsewhere when its worker or its machine is lost; what it had finished
+lies in the work folder. A measurement asks for all cores of a machine, so that nothing else of the grid runs beside it.
+"""
+
+import os
+import socket
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from irbench.config.recipes import FOLDER
+from irbench.core.errors import MissingLibrary, UsageError
+from irbench.experiments.executors import Answer, Job, Lost
+
+if TYPE_CHECKING:
+    import ray
+
+_RETRIES = 3  # of a job whose worker or machine was lost
+_PATIENCE_S = 10.0  # with an address
+_GIB = 1 << 30
+_OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
+
+
+class Ray:
+    """The machines of a Ray cluster; without an address one that consists of this machine alone and ends with it.
+
+    Each machine needs irbench and finds the folders under the same paths.
+    """
+
+    slots = None
+    alone = True
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address
+        self._running: set[Any] = set()
+
+    def __enter__(self) -> "Ray":
+        ray = _library()
+        variables = {name: value for name, value in os.environ.items() if name.startswith(_OWN)}
+        try:
+            _greet(self.address)
+            ray.init(
+                address=self.address or "local",
+                runtime_env={"env_vars": variables | {FOLDER: str(Path.cwd())}},
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UsageError(
+                f"--address {self.address}: no Ray cluster answers there ({str(error).splitlines()[0]})",
+                code="no-cluster",
+            ) from error
+        # a worker that has answered is not used for another job: libraries keep memory and threads
+        self._remote = ray.remote(max_calls=1, max_retries=_RETRIES)(_carry_out)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ray = _library()
+        for reference in self._running:
+            ray.cancel(reference, force=True)
+        ray.shutdown()
+
+    def submit(self, job: Job) -> "Future[Answer]":
+        """Queue a job."""
+        asked = self._place(job)
+        if job.stage == "prepare":
+            job = replace(job, experiment=job.experiment.within(asked["num_cpus"]))
+        reference = self._remote.options(**asked).remote(job)
+        self._running.add(reference)
+        answered: Future[Answer] = Future()
+        reference.future().add_done_callback(lambda done: self._pass_on(reference, done, answered))
+        return answered
+
+    def _pass_on(self, reference: "ray.ObjectRef[Answer]", done: "Future[Answer]", answered: "Future[Answer]") -> None:
+        """Give an answer to whoever waits for it; of a lost job only that it is lost."""
+        from ray.exceptions import RayError, RayTaskError
+
+        self._running.discard(reference)
+        error = done.exception()
+        if error is None:
+            answered.set_result(done.result())
+        elif isinstance(error, RayTaskError):  # raised by the job itself
+            answered.set_exception(cast("BaseException", error.cause))
+        elif isinstance(error, RayError):
+            answered.set_exception(Lost(f"lost {1 + _RETRIES} times on the Ray cluster: {str(error).splitlines()[0]}"))
+        else:
+            answered.set_exception(error)
+
+    def _place(self, job: Job) -> dict[str, Any]:
+        """Return what Ray is asked for: a share of some machine, or the whole of one."""
+        needs = job.resources
+        nodes = [node for node in _library().nodes() if node["Alive"]]
+        cores = max(int(node["Resources"].get("CPU", 0)) for node in nodes)
+        asked: dict[str, Any] = {"num_gpus": needs.gpus, "name": f"{job.stage} {job.experiment.cell}"}
+        if needs.memory_gb:
+            asked["memory"] = int(needs.memory_gb * _GIB)
+        return asked | {"num_cpus": cores if job.stage == "measure" else min(needs.cores, cores)}
+
+
+def _carry_out(job: Job) -> Answer:
+    """Do a job from a worker of the cluster's, in a process of its own: the worker is lost only to others' faults."""
+    with suppress(OSError, KeyError):  # a machine that has no such folder sees no recipes of the user's
+        os.chdir(os.environ[FOLDER])
+    return job.carry_out()
+
+
+def _greet(address: str | None) -> None:
+    """Raise `OSError` or `ValueError` where nobody listens; Ray itself would try for minutes."""
+    if address not in (None, "auto", "local"):
+        host, _, port = str(address).rpartition(":")
+        socket.create_connection((host, int(port)), _PATIENCE_S).close()
+
+
+def _library() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingLibrary("--executor ray needs Ray: pip install 'irbench[ray]'", code="missing-library") from error
+    return ray

@@ -1,0 +1,132 @@
+"""The order of jobs: what cells share is prepared once and first, and nothing is measured beside it."""
+
+import pickle
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from irbench.experiments import schedule
+from irbench.experiments.attempts import Outcome, Prepared
+from irbench.experiments.executors import Answer, Job, Lost
+from irbench.experiments.plan import Request, experiments
+from irbench.experiments.run import Experiment
+from irbench.experiments.settings import Settings
+from irbench.experiments.watcher import Silent
+from irbench.results import files
+
+READY, BUSY, DONE = Prepared(), Prepared(busy=True), Outcome("ok")
+
+
+class Scripted:
+    """Ends the job that was submitted first whenever it is waited for, with the next answer that is planned for it."""
+
+    def __init__(self, *, slots: int | None, alone: bool, answers: dict[str, list[Answer | Exception]]) -> None:
+        self.slots, self.alone, self.answers = slots, alone, defaultdict(list, answers)
+        self.log: list[str] = []
+        self.queue: list[tuple[Job, Future[Answer]]] = []
+
+    def submit(self, job: Job) -> "Future[Answer]":
+        future: Future[Answer] = Future()
+        self.queue.append((job, future))
+        self.log.append(f"{job.stage} {job.experiment.cell.name}")
+        return future
+
+    def end_one(self) -> None:
+        job, future = self.queue.pop(0)
+        name = f"{job.stage} {job.experiment.cell.name}"
+        planned = self.answers[name]
+        answer = planned.pop(0) if planned else (READY if job.stage == "prepare" else DONE)
+        self.log.append(f"/{name}")
+        future.set_exception(answer) if isinstance(answer, Exception) else future.set_result(answer)
+
+
+@pytest.fixture
+def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    settings = Settings(data=tmp_path / "data", work=tmp_path / "work", results=tmp_path / "results", device="cpu")
+
+    def carried_out(
+        methods: Sequence[str], *, slots: int | None = None, alone: bool = False, **answers: list[Answer | Exception]
+    ) -> tuple[dict[str, Outcome], list[str]]:
+        due = experiments(Request(methods=tuple(methods)), settings)
+        planned = {name.replace("_", " ", 1).replace("__", "+"): some for name, some in answers.items()}
+        executor = Scripted(slots=slots, alone=alone, answers=planned)
+
+        def wait(futures: Sequence[Future], timeout: float | None, return_when: str) -> tuple[set[Future], set[Future]]:
+            if executor.queue:
+                executor.end_one()
+            return {future for future in futures if future.done()}, set()
+
+        monkeypatch.setattr(schedule, "wait", wait)
+        outcomes = schedule.carry_out(due, executor, Silent())
+        return {one.cell.name: outcome for one, outcome in outcomes.items()}, executor.log
+
+    return carried_out
+
+
+def test_cells_that_differ_in_their_search_are_prepared_once(carry_out: Callable) -> None:
+    outcomes, log = carry_out(["pixels+linear", "pixels+ivfpq"])
+    assert set(outcomes) == {"pixels+linear", "pixels+ivfpq"}
+    assert log[:2] == ["prepare pixels+linear", "/prepare pixels+linear"]
+    assert sorted(log[2:]) == sorted(f"{end}measure pixels+{s}" for s in ("linear", "ivfpq") for end in ("", "/"))
+
+
+def test_nothing_is_measured_beside_anything_else_on_one_machine(carry_out: Callable) -> None:
+    _, log = carry_out(["pixels+linear", "ft-clip+linear", "classify"], slots=3)
+    running: set[str] = set()
+    for line in log:
+        running = running - {line[1:]} if line.startswith("/") else running | {line}
+        assert len(running) == 1 or not any(one.startswith("measure") for one in running)
+
+
+def test_a_measurement_with_a_machine_of_its_own_does_not_wait_for_other_cells(carry_out: Callable) -> None:
+    _, log = carry_out(["pixels+linear", "ft-clip+linear"], alone=True)
+    assert log.index("measure pixels+linear") < log.index("/prepare ft-clip+linear")
+
+
+def test_a_method_waits_for_the_one_that_it_builds_on(carry_out: Callable) -> None:
+    _, log = carry_out(["irgen", "ft-clip+linear", "pixels+linear"], slots=3)
+    assert log.index("/prepare ft-clip+linear") < log.index("prepare irgen")
+    assert log.index("prepare pixels+linear") < log.index("/prepare ft-clip+linear")
+
+
+@pytest.mark.parametrize("slots", [1, 2, None])
+def test_who_needs_what_another_is_making_gives_the_slot_away_and_asks_again(carry_out: Callable, slots) -> None:
+    outcomes, log = carry_out(["irgen", "pixels+linear", "classify"], slots=slots, prepare_irgen=[BUSY, BUSY])
+    assert set(outcomes) == {"irgen", "pixels+linear", "classify"}
+    assert log.count("prepare irgen") == 3
+    assert log.count("measure irgen") == 1
+
+
+def test_what_only_another_command_makes_is_asked_for_again(carry_out: Callable) -> None:
+    outcomes, log = carry_out(["pixels+linear"], prepare_pixels__linear=[BUSY, BUSY])
+    assert outcomes["pixels+linear"].status == "ok"
+    assert log.count("prepare pixels+linear") == 3
+
+
+def test_a_cell_that_fails_in_preparation_ends_alone(carry_out: Callable) -> None:
+    failed = Outcome("failed", "its library is missing")
+    outcomes, log = carry_out(["pixels+spann", "pixels+linear"], prepare_pixels__spann=[failed])
+    assert outcomes == {"pixels+spann": failed, "pixels+linear": DONE}
+    assert "measure pixels+spann" not in log
+
+
+@pytest.mark.parametrize("stage", ["prepare", "measure"])
+def test_a_job_that_is_lost_is_a_failed_cell_with_a_result_that_says_so(carry_out, tmp_path: Path, stage) -> None:
+    outcomes, _ = carry_out(["pixels+linear", "classify"], **{f"{stage}_pixels__linear": [Lost("its node is gone")]})
+    assert outcomes["pixels+linear"].status == "failed"
+    assert outcomes["pixels+linear"].exit_code == 1
+    assert outcomes["classify"] == DONE
+    (stored,), _ = files.read_all(tmp_path / "results")
+    assert (stored.status, stored.reason) == ("failed", "its node is gone")
+
+
+def test_an_experiment_that_crosses_to_another_machine_is_small(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, work=tmp_path, results=tmp_path, device="cpu")
+    (one,) = experiments(Request(methods=("irgen",)), settings)
+    assert isinstance(one, Experiment)
+    assert len(one.benchmark.gallery) > 800  # loaded, and left behind
+    assert one.inputs
+    assert len(pickle.dumps(Job(one.anchored(), "measure"))) < 2048
