@@ -321,7 +321,8 @@ def carry_out(
 ) -> NoReturn:
     """Run the cells that are due, print `tables` or what suits the data, exit with the worst of their exit codes."""
     from irbench.cli.console import Console, conclude
-    from irbench.experiments import executors, grid
+    from irbench.experiments import grid
+    from irbench.experiments.executors.choice import choose
 
     if not experiments:
         raise UsageError("nothing to run", code="nothing-to-run")
@@ -333,7 +334,7 @@ def carry_out(
             force=options.force,
             timeout=options.timeout,
             dry_run=options.dry_run,
-            executor=executors.choose(options.executor, jobs=options.jobs, address=options.address),
+            executor=choose(options.executor, jobs=options.jobs, address=options.address),
         )
     shown = tables or _tables(experiments)
     if conclude(experiments, outcomes, tables=shown, as_json=options.as_json, estimates=console.estimates):

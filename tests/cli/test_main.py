@@ -90,7 +90,7 @@ def test_what_cannot_be_understood_is_one_message_and_status_2(call, tmp_path, a
     assert named in err
     assert out == ""
     assert len(err.strip().splitlines()) <= 2  # table says first where it looked
-    assert not list(tmp_path.rglob("*.json"))
+    assert not [path for path in tmp_path.rglob("*.json") if "cache" not in path.parts]  # matplotlib keeps its fonts
 
 
 def test_an_unknown_option_or_a_wrong_number_has_status_2_too(call: Callable) -> None:

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from irbench.config.recipes import Resources
-from irbench.core.errors import UsageError, check_choice
 from irbench.experiments.attempts import Outcome, Prepared, prepare_apart, run_apart
 from irbench.experiments.processes import Stop
 from irbench.experiments.run import Experiment
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-NAMES = ("local", "ray")
 Answer = Outcome | Prepared
 
 
@@ -68,21 +66,3 @@ class Executor(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End all jobs."""
-
-
-def choose(name: str, *, jobs: int = 1, address: str | None = None) -> Executor | None:
-    """Return the executor of this name; None for one cell after the other, each from its beginning to its end."""
-    check_choice("--executor", name, NAMES)
-    if name == "ray":
-        from irbench.experiments.executors.cluster import Ray
-
-        if jobs > 1:
-            raise UsageError("--jobs: how many run at once is the Ray cluster's to decide", code="unused-option")
-        return Ray(address)
-    if address is not None:
-        raise UsageError(f"--address {address}: this is for --executor ray", code="unused-option")
-    if jobs == 1:
-        return None
-    from irbench.experiments.executors.local import Local
-
-    return Local(jobs)
