@@ -11,8 +11,9 @@ import pytest
 
 from irbench.experiments import latency
 from irbench.experiments.attempts import attempt
+from irbench.experiments.images import read_datasets_again
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment, read_datasets_again
+from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.results import files
 
