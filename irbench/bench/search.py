@@ -78,8 +78,8 @@ def measure(plan: Plan, runtime: Runtime, vectors: Vectors | None = None) -> Ite
 
 def prepare(plan: Plan, runtime: Runtime) -> Vectors:
     """Read or draw the vectors of a plan and search them exactly; `DataError` for files that hold none."""
-    gallery, queries = _drawn(plan) if plan.vectors is None else _read(plan.vectors, plan)
-    exact = _searcher(EXACT, (), runtime)
+    gallery, queries = drawn(plan) if plan.vectors is None else _read(plan.vectors, plan)
+    exact = searcher_of(EXACT, (), runtime)
     exact.build(gallery)
     held_out = plan.vectors is not None and plan.query_vectors is None
     return Vectors(gallery, queries, exact.search(queries, plan.k).rows, held_out)
@@ -99,7 +99,7 @@ def _read(path: Path, plan: Plan) -> tuple[Embeddings, Embeddings]:
     return Embeddings(gallery), Embeddings(queries)
 
 
-def _drawn(plan: Plan) -> tuple[Embeddings, Embeddings]:
+def drawn(plan: Plan) -> tuple[Embeddings, Embeddings]:
     """Return unit vectors in common clusters."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(plan.clusters, plan.dim)).astype(np.float32)
@@ -111,7 +111,8 @@ def _drawn(plan: Plan) -> tuple[Embeddings, Embeddings]:
     return draw(plan.gallery), draw(plan.queries)
 
 
-def _searcher(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
+def searcher_of(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
+    """Return the searcher of a recipe, with these keys set."""
     recipe = recipes.find("methods/search", name)
     kind = recipe.head(SearchHead).searcher
     config = recipe.config(SEARCHERS.schema(kind), scale="paper", dataset="", **dict(setting))
@@ -121,7 +122,7 @@ def _searcher(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
 def _point(name: str, setting: Overrides, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:
     overrides = ",".join(f"{key}-{value}" for key, value in setting)
     try:
-        searcher = _searcher(name, setting, runtime)
+        searcher = searcher_of(name, setting, runtime)
         start = perf_counter()
         searcher.build(vectors.gallery)
         built = perf_counter() - start

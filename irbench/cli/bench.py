@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from irbench.cli import options as o
-from irbench.cli.columns import BUILT, COMPARISON, ENCODED, MACHINE, POINT, SCORED, SEARCHED, TRAINED, Columns
+from irbench.cli.columns import (
+    BUILT,
+    COMPARISON,
+    ENCODED,
+    GROWN,
+    MACHINE,
+    POINT,
+    SCALED,
+    SCORED,
+    SEARCHED,
+    TRAINED,
+    Columns,
+)
+from irbench.config import recipes
 from irbench.core.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
@@ -255,6 +268,58 @@ def search(options: SearchOptions) -> None:
     if options.as_json:
         drawn = {"clusters": plan.clusters} if plan.vectors is None else {"held_out": found.held_out}
         typer.echo(json.dumps({**sizes, **drawn, "points": points}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleOptions(DeviceOptions):
+    """The options of `irbench bench scale`."""
+
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")] = 1
+    sizes: Annotated[str, typer.Option("--sizes", help="Images in the gallery.")] = "10000,100000,1000000"
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search", help="Search index; all by default; repeatable.", autocompletion=o.names_of("methods/search")
+        ),
+    ] = None
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a vector.")] = 128
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of a batch.")] = 1000
+    k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 100
+    spann_up_to: Annotated[
+        int, typer.Option("--spann-up-to", min=0, help="SPANN is built for so many images at most: it takes hours.")
+    ] = 30_000
+
+
+@bench_app.command()
+@o.command(ScaleOptions)
+def scale(options: ScaleOptions) -> None:
+    """Time each stage of a retriever at several sizes of the gallery, with its memory, beside the bare libraries."""
+    from irbench.bench import scale as bench
+
+    _use(options.threads)
+    (runtime,) = _runtimes(options.device, "fp32")
+    plan = bench.Plan(
+        sizes=_numbers("--sizes", options.sizes, least=2),
+        searches=tuple(options.search or ()),
+        dim=options.dim,
+        queries=options.queries,
+        k=options.k,
+        spann_up_to=options.spann_up_to,
+        patience=options.patience,
+    )
+    for name in plan.named():
+        recipes.find("methods/search", name)
+    measured: list[bench.Measured] = []
+
+    def kept() -> "Iterator[bench.Measured]":
+        for one in bench.measure(plan, replace(runtime, threads=options.threads)):
+            measured.append(one)
+            yield one
+
+    stages = _shown(kept(), SCALED, as_json=options.as_json)
+    exponents = _shown(bench.growth(measured), GROWN, as_json=options.as_json)
+    if options.as_json:
+        typer.echo(json.dumps({"dim": plan.dim, "k": plan.k, "stages": stages, "growth": exponents}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,23 @@ SCORED: Columns = {
     "faster": lambda t: f"{t.ratio:.0f} x",
     "difference": lambda t: f"{t.difference:.0e}",
 }
+SCALED: Columns = {
+    "stage": lambda m: f"{m.stage:<16}",
+    "size": lambda m: f"{m.size:,}",
+    "ms": lambda m: or_gap(m.seconds and 1000 * m.seconds, ",.2f"),
+    "library ms": lambda m: or_gap(m.library_s and 1000 * m.library_s, ",.2f"),
+    "x library": lambda m: or_gap(m.overhead, ".2f"),
+    "peak MB": lambda m: or_gap(m.peak_bytes and m.peak_bytes / 1e6, ",.0f"),
+    "x gallery, beside the index": lambda m: or_gap(m.beside_index, ".2f"),
+    "": lambda m: m.reason,
+}
+GROWN: Columns = {
+    "stage": lambda g: f"{g.stage:<16}",
+    "from": lambda g: f"{g.sizes[0]:,}",
+    "to": lambda g: f"{g.sizes[1]:,}",
+    "time ~ N^": lambda g: f"{g.time:.2f}",
+    "memory ~ N^": lambda g: or_gap(g.memory, ".2f"),
+}
 BUILT: Columns = {
     "identifiers": lambda b: f"{b.identifiers:,}",
     "build s": lambda b: f"{b.build_s:.3f}",

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from irbench.bench import encode, metrics, search, training
+from irbench.bench import encode, metrics, scale, search, training
 from irbench.bench.beam import Model, Plan, compare, decoding_flop, disagreement, measure
 from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, rates
@@ -287,3 +287,33 @@ def test_other_leaves_are_counted_unless_their_scores_are_equal() -> None:
     assert disagreement((swapped, scores), (leaves, scores))[0] == 0
     assert disagreement((torch.tensor([[2, 1, 3, 4]]), scores), (leaves, scores))[0] == 2
     assert disagreement((leaves, scores - 0.5), (leaves, scores))[1] == 0.5
+
+
+def test_scale_measures_each_stage_beside_its_library_and_says_what_it_left_out() -> None:
+    command = ["bench", "scale", "--sizes", "2000,500", "--dim", "8", "--queries", "20", "-k", "10", "--patience", "0"]
+    printed = CliRunner().invoke(
+        app, [*command, "--search", "linear", "--search", "spann", "--spann-up-to", "0", "--json"]
+    )
+    assert printed.exit_code == 0
+    found = json.loads(printed.stdout)
+    stages = ["benchmark", "score", "trie", "diagnostics", *(f"linear {part}" for part in ("build", "batch", "single"))]
+    assert [(row["stage"], row["size"]) for row in found["stages"]] == [
+        (stage, size) for size in (500, 2000) for stage in [*stages, "spann build"]
+    ]
+    for row in found["stages"]:
+        assert bool(row["reason"]) == (row["stage"] == "spann build")
+        assert (row["seconds"] is None) == (row["stage"] == "spann build")
+        assert (row["library_s"] is None) == (row["stage"] not in ("linear batch", "linear single"))
+    assert {row["stage"] for row in found["growth"]} == set(stages)
+
+
+def test_growth_is_the_power_of_the_size_between_the_smallest_and_the_largest() -> None:
+    def at(size: int, seconds: float | None, peak: int | None = None) -> scale.Measured:
+        return scale.Measured(stage="build", size=size, seconds=seconds, peak_bytes=peak)
+
+    cubic = [at(10, 10.0**3, 100), at(20, 20.0**3, 200), at(40, 40.0**3, 400)]
+    (grown,) = scale.growth([*cubic[::-1], at(80, None)])
+    assert grown.sizes == (10, 40)
+    assert grown.time == pytest.approx(3)
+    assert grown.memory == pytest.approx(1)
+    assert not list(scale.growth([at(10, 1.0), replace(at(20, 1.0), stage="other")]))
