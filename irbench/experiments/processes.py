@@ -107,6 +107,7 @@ def _context() -> Any:
 
 def _start_server() -> None:
     """Start the server of processes, unless it runs; a Ctrl-C while it imports is answered by this process alone."""
+    _context()  # says what the server imports, which nobody can say any more once it runs
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited by the server
     try:
         forkserver.ensure_running()

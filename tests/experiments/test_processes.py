@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from irbench.experiments.processes import Ended, apart
+from irbench.experiments.processes import _PRELOADED, Ended, apart
 
 ENDINGS: dict[str, Callable[[], object]] = {
     "answers": lambda: None,
@@ -55,6 +56,14 @@ def test_nothing_outlives_a_call(tmp_path: Path, how: str, ending: str) -> None:
         named = {"crashes": "SIGSEGV", "is killed": "SIGKILL", "exits": "5", "hangs": "2 s"}
         assert named[ending] in ended.value.reason
     assert not lives(int(place.read_text()))
+
+
+def imported() -> set[str]:
+    return set(sys.modules)
+
+
+def test_what_is_heavy_is_imported_once_and_not_in_each_process() -> None:
+    assert set(_PRELOADED) <= apart(imported, timeout=None)
 
 
 def test_many_calls_leave_no_descriptor_and_no_thread() -> None:
