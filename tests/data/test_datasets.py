@@ -44,7 +44,7 @@ def digits():
     return datasets.load("digits")
 
 
-def test_digits():
+def test_digits_are_what_scikit_learn_reads():
     benchmark = digits()
     assert counts(benchmark) == (899, 899, 898)
     assert benchmark.gallery.arrays.shape == (899, 8, 8, 3)
@@ -52,7 +52,10 @@ def test_digits():
     assert (benchmark.ks, benchmark.top_k, benchmark.train.mirror) == ((1, 10, 20, 30), 100, False)
     from sklearn.datasets import load_digits
 
-    assert benchmark.queries.labels.tolist() == load_digits().target[1::2].tolist()
+    whole = load_digits()
+    for images, first in ((benchmark.gallery, 0), (benchmark.queries, 1)):
+        assert images.labels.tolist() == whole.target[first::2].tolist()
+        assert (images.arrays == np.rint(whole.images * 255 / 16)[first::2, ..., None]).all()
 
 
 # --- protocols, crops and labels, whatever the layout
