@@ -1,34 +1,16 @@
 """A command that is killed at any file operation loses nothing, and the next one leaves nothing of it behind."""
 
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from killing import in_a_fork
 
+from irbench.cli.main import main
 from irbench.results import files
 
-KILLER = """
-import os, signal, sys
-
-left = int(os.environ.get("KILL_AT", 0))
-
-
-def watch(event, arguments):
-    global left
-    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wxa+")
-    if left and (writes or event in {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}):
-        if str(arguments[0]).startswith(os.environ["KILL_IN"]) or not str(arguments[0]).startswith("/"):
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-sys.addaudithook(watch)
-"""
 COMMANDS = {
     "export": "export --out out/trec",
     "report": "report --out out/site",
@@ -49,26 +31,20 @@ def world(irbench: Callable, tmp_path: Path) -> Path:
     assert irbench("export", "--out", "out/trec").returncode == 0
     (given,) = (tmp_path / "out/trec").glob("*/pixels*")
     given.rename(tmp_path / "out/given.txt")
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site/sitecustomize.py").write_text(KILLER)
     return tmp_path
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_kill_at_any_file_operation(world: Path, command: str) -> None:
-    def run(kill_at: int) -> int:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(world / "site"), *sys.path]),
-            "KILL_AT": str(kill_at),
-            "KILL_IN": str(world),
-        }
-        line = [sys.executable, "-m", "irbench", *COMMANDS[command].split()]
-        return subprocess.run(
-            line, cwd=world, env=environment, capture_output=True, check=False, timeout=120
-        ).returncode
+def carry_out(command: str) -> None:
+    sys.argv = ["irbench", *command.split()]
+    main()
 
-    assert run(0) == 0
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_kill_at_any_file_operation(irbench: Callable, world: Path, command: str) -> None:
+    def run(kill_at: int) -> int:
+        return in_a_fork(carry_out, COMMANDS[command], root=world, kill_at=kill_at)
+
+    assert irbench(*COMMANDS[command].split()).returncode == 0  # every fork then has the libraries
     before, kills = state(world), 0
     for kill_at in (1, 3, 8):
         if run(kill_at) != -signal.SIGKILL:
