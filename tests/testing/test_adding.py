@@ -1,15 +1,14 @@
 """Adding a method or a data set in a folder of one's own: two files or one, and the command line runs it."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from irbench.testing import check_encoder, check_identifier, check_retriever, check_searcher
 
 SEARCHER = """'''Exact search after a random projection. Recipe: methods/search/projection.toml.'''
 
@@ -219,6 +218,12 @@ ADDED = {
     "retriever": ("methods/first_rows", RETRIEVER, RETRIEVER_RECIPE),
     "loader": ("datasets/gradients", LOADER, LOADER_RECIPE),
 }
+CHECKS = {
+    "searcher": check_searcher,
+    "encoder": check_encoder,
+    "identifier": check_identifier,
+    "retriever": check_retriever,
+}
 
 
 def add(kind: str, folder: Path) -> None:
@@ -247,17 +252,13 @@ def test_two_files_are_enough(irbench: Callable, tmp_path: Path) -> None:
     assert generated["dataset"]["gallery"] == 24
 
 
-@pytest.mark.parametrize("kind", ["searcher", "encoder", "identifier", "retriever"])
-def test_what_was_added_keeps_the_contracts(kind: str, tmp_path: Path) -> None:
-    """In a folder that IRBENCH_RECIPES names, in a process of its own."""
+@pytest.mark.parametrize("kind", CHECKS)
+def test_what_was_added_keeps_the_contracts(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that IRBENCH_RECIPES names, seen from another one."""
     add(kind, tmp_path / "own")
-    name = Path(ADDED[kind][0]).name.replace("_", "-")
-    code = f"from irbench.testing import check_{kind}; check_{kind}('{name}')"
-    env = {**os.environ, "IRBENCH_RECIPES": str(tmp_path / "own")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("IRBENCH_RECIPES", str(tmp_path / "own"))
+    monkeypatch.chdir(tmp_path)
+    CHECKS[kind](Path(ADDED[kind][0]).name.replace("_", "-"))
 
 
 def test_a_data_set_of_a_known_layout_is_one_file(irbench: Callable, tmp_path: Path) -> None:
