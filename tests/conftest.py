@@ -21,7 +21,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a pool of threads beside another worker costs more than it gives
 
 
-_LONG = ("test_pipeline.py", "test_repeat.py", "test_photographs.py")  # minutes each
+_LONG = {
+    "test_pipeline.py", "test_repeat.py", "test_photographs.py", "test_executors.py", "test_plug_ins.py",
+    "test_artefacts.py",
+}  # fmt: skip  # a minute or more each
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

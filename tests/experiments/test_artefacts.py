@@ -1,10 +1,7 @@
 """What a change of the code makes due: the artefacts that this code makes, and no others."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -163,20 +160,10 @@ class Bench:
         return {str(path.relative_to(self.folder / "runs/work")): path.stat().st_mtime_ns for path in files}
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What irbench as it is leaves behind when it runs the cell."""
-    folder = tmp_path_factory.mktemp("ran")
-    command = [sys.executable, "-m", "irbench", "run", *CELL]
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=200)
-    return folder / "runs"
-
-
 @pytest.fixture
-def bench(process: Callable, copy: Path, ran: Path, tmp_path: Path) -> Bench:
-    """A copy of irbench over what irbench itself has left."""
-    shutil.copytree(ran, tmp_path / "runs")
+def bench(irbench: Callable, process: Callable, copy: Path, tmp_path: Path) -> Bench:
+    """A copy of irbench over what irbench itself has left when it ran the cell."""
+    assert irbench("run", *CELL).returncode == 0
     return Bench(process, copy, tmp_path)
 
 

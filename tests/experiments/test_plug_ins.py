@@ -71,7 +71,7 @@ def test_a_fault_before_anything_is_computed_ends_its_own_cell(
     irbench: Callable, plug_in, place, fault, status
 ) -> None:
     plug_in(**{place: fault})
-    done = irbench(*RUN, *(("--timeout", "25") if status == "timeout" else ()))
+    done = irbench(*RUN, *(("--timeout", "10") if status == "timeout" else ()))
     assert cells(done) == {"mine": status, "pixels": "ok"}
     assert done.returncode == (status != "ok")
     assert "stored already" in irbench("run", "-m", "pixels", "--max-queries", "9").stderr
