@@ -76,6 +76,11 @@ class Registry(Mapping[str, Entry]):
             )
         return config
 
+    def read_files(self) -> None:
+        """Read every file in which a class may stand: one that stays as it is is not read again in this process."""
+        for _ in discovery.files(self._kind):
+            pass
+
     def _unknown(self, name: str) -> Exception:
         """Return what is wrong with a name that leads to no class, although perhaps to a file."""
         for helper in discovery.files(self._kind):

@@ -31,13 +31,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 T = TypeVar("T")
-_PRELOADED = [
-    "torch",
-    "timm",
-    "irbench.experiments.run",
-    "irbench.retrievers.dense",
-    "irbench.retrievers.irgen.retriever",
-]
+_PRELOADED = ["torch", "timm", "irbench.experiments.prepared"]
 _OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
 _LONGEST = 2e6  # seconds that can be waited for
 _GRACE = 5.0  # seconds between asking a process to end and ending it
