@@ -23,7 +23,7 @@ REPEATED = [
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_equal_seeds_give_equal_metrics_also_after_a_kill(irbench: Callable, tmp_path: Path) -> None:
-    short = [*(part for name in REPEATED for part in ("--method", name)), "--epochs", "2", "--max-queries", "200"]
+    short = [*(part for name in REPEATED for part in ("--method", name)), "--epochs", "1", "--max-queries", "200"]
     assert irbench("run", *short, "--work", "unbroken", "--results", "first").returncode == 0
 
     environment = {**os.environ, "IRBENCH_WORK": "broken", "IRBENCH_RESULTS": "second"}
@@ -41,8 +41,8 @@ def test_equal_seeds_give_equal_metrics_also_after_a_kill(irbench: Callable, tmp
     assert "2 cells stored already" in done.stderr
 
     first, second = ({r.cell: r for r in read_all(tmp_path / folder)[0]} for folder in ("first", "second"))
-    assert sorted(first) == sorted(f"{name}@epochs-2,queries-200" for name in REPEATED)
+    assert sorted(first) == sorted(f"{name}@epochs-1,queries-200" for name in REPEATED)
     for cell, result in first.items():
-        assert result.shortened == {"max_queries": 200, "epochs": 2}
+        assert result.shortened == {"max_queries": 200, "epochs": 1}
         assert second[cell].metrics == result.metrics, cell
         assert second[cell].ranking == result.ranking, cell
