@@ -72,14 +72,19 @@ def entries(kind: Kind) -> Iterator[Entry]:
 
 def files(kind: Kind) -> Iterator[Entry]:
     """Yield every file in which a class of `kind` is looked for, helpers included: these have no such class."""
+    yield from shipped(kind)
+    for own in dict.fromkeys(folder.resolve() for folder in own_folders()):
+        for path in sorted((own / kind.family).glob("*.py")):
+            yield from _file_entry(path, path.stem, None, kind)
+
+
+def shipped(kind: Kind) -> Iterator[Entry]:
+    """Yield those of these files that come with irbench."""
     folder = _PACKAGE / kind.package
     for path in sorted(folder.glob("*.py")):
         yield from _file_entry(path, path.stem, _module_of(path), kind)
     for path in sorted(folder.glob(f"*/{kind.name}.py")):
         yield from _file_entry(path, path.parent.name, _module_of(path), kind)
-    for own in dict.fromkeys(folder.resolve() for folder in own_folders()):
-        for path in sorted((own / kind.family).glob("*.py")):
-            yield from _file_entry(path, path.stem, None, kind)
 
 
 def _file_entry(path: Path, stem: str, module: str | None, kind: Kind) -> Iterator[Entry]:

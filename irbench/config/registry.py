@@ -76,9 +76,9 @@ class Registry(Mapping[str, Entry]):
             )
         return config
 
-    def read_files(self) -> None:
-        """Read every file in which a class may stand: one that stays as it is is not read again in this process."""
-        for _ in discovery.files(self._kind):
+    def read_shipped(self) -> None:
+        """Read the files of irbench in which classes are looked for: this process does not read them again."""
+        for _ in discovery.shipped(self._kind):
             pass
 
     def _unknown(self, name: str) -> Exception:

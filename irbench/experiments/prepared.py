@@ -12,4 +12,4 @@ from irbench.runtime.code import code_digest
 
 code_digest(dense, retriever, scoring)
 for registry in (ENCODERS, IDENTIFIERS, LOADERS, RETRIEVERS, SEARCHERS):
-    registry.read_files()
+    registry.read_shipped()
