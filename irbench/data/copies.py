@@ -7,6 +7,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.text import as_text
 from irbench.data.contents import contents
@@ -67,7 +70,18 @@ def _contradicted(what: str, benchmark: Benchmark, found: Mapping[int, str]) -> 
 def _same(splits: Mapping[str, ImageSet]) -> Iterator[list[_Place]]:
     """Yield the places of each image that has more than one."""
     places: dict[bytes, list[_Place]] = defaultdict(list)
-    for name, split in splits.items():
-        for row, content in enumerate(contents(split)):
-            places[content.tobytes()].append((name, row))
-    yield from (found for content, found in places.items() if len(found) > 1 and content not in _NOTHING)
+    found = {name: contents(split) for name, split in splits.items()}
+    repeated = _repeated(np.concatenate(list(found.values())))
+    start = 0
+    for name, hashes in found.items():
+        for row in np.flatnonzero(repeated[start : start + len(hashes)]).tolist():
+            places[hashes[row].tobytes()].append((name, row))
+        start += len(hashes)
+    yield from (same for content, same in places.items() if len(same) > 1 and content not in _NOTHING)
+
+
+def _repeated(hashes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which of the hashes [N,32] begin as another one does: few of a million, which are then compared whole."""
+    beginnings = np.ascontiguousarray(hashes[:, :8]).view(np.uint64)[:, 0]
+    _, of_each, counts = np.unique(beginnings, return_inverse=True, return_counts=True)
+    return np.asarray(counts[of_each] > 1)

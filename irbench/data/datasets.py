@@ -20,6 +20,7 @@ from irbench.core.names import LONGEST, legal_name
 from irbench.data import boxes, copies, irregular, neighbours, relevance
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
+from irbench.data.generated import chosen
 from irbench.data.loaders import Collection, Loader, Split
 from irbench.data.loaders.vectors import SUFFIX
 from irbench.data.sources import absent_files
@@ -306,7 +307,7 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
     def images(name: str, rows: NDArray[np.int64]) -> ImageSet:
         return ImageSet(
             name=name,
-            ids=tuple(collection.ids[row] for row in rows.tolist()),
+            ids=chosen(collection.ids, rows),
             labels=labels[rows],
             root=root.parent if root.is_file() else root,
             boxes=None if corners is None else corners[rows],

@@ -25,6 +25,7 @@ from irbench.data import boxes, relevance
 from irbench.data.boxes import doubt
 from irbench.data.datasets import CROPS, Dataset, assemble
 from irbench.data.decode import SUFFIXES, cut
+from irbench.data.generated import chosen
 from irbench.data.irregular import kind
 from irbench.data.loaders import Collection
 from irbench.data.sources import Source, absent_files
@@ -254,7 +255,7 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
     boxes = _boxes(collection, findings)
     images = ImageSet(
         name="images",
-        ids=tuple(collection.ids[row] for row in rows.tolist()),
+        ids=chosen(collection.ids, rows),
         labels=np.zeros(len(rows), np.int64),
         root=_base(root),
         boxes=None if boxes is None else boxes[rows],

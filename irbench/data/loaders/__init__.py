@@ -4,13 +4,15 @@ A loader only reads lists and labels. Protocols, crops and dense labels are appl
 does not catch `FileNotFoundError`: irbench.data.datasets reports it with the expected layout and where to get it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from irbench.data.generated import GeneratedImages
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,12 +28,12 @@ class Split:
 class Collection:
     """All labelled images of a data set, and its published split."""
 
-    ids: tuple[str, ...]  # [N] path of each image relative to the root
+    ids: Sequence[str]  # [N] path of each image relative to the root
     labels: NDArray[np.int64]  # [N] arbitrary numbers, in the order in which metric-learning splits the classes
     split: Split  # of the closed-set protocol
     disjoint: Split | None = None  # the published split by class, if there is one
     boxes: Callable[[], NDArray[np.int32]] | None = None  # reads [N,4] x1, y1, x2, y2; None: there are no boxes
-    arrays: NDArray[np.uint8] | None = None  # [N,H,W,3] where the images are not files
+    arrays: NDArray[np.uint8] | GeneratedImages | None = None  # [N,H,W,3] where the images are not files
     vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None  # of rows of a split, where no images are
     contents: NDArray[np.uint8] | None = None  # [N,32] SHA-256 of each, where the loader knows it
     labelled: bool = True  # False: there are no labels, and the exact neighbours of a query are relevant
