@@ -46,7 +46,7 @@ def test_everything_that_ships_is_found_by_its_place() -> None:
     assert list(RETRIEVERS) == ["classify", "dense", "irgen"]
     assert list(LOADERS) == [
         "cars196", "csv", "cub200", "digits", "folders", "imagenet", "inshop", "omniglot", "places365",
-        "vectors",
+        "vectors", "warped",
     ]  # fmt: skip
     for registry in (SEARCHERS, ENCODERS, IDENTIFIERS, RETRIEVERS, LOADERS):
         for name in registry:

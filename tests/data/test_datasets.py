@@ -14,7 +14,17 @@ from irbench.core.errors import DataError, RecipeError, UsageError
 from irbench.data import datasets
 from irbench.data.loaders import Collection, Split
 
-ALL = ["cars196", "cars196-holdout", "cub200", "digits", "imagenet", "inshop", "omniglot-small", "places365"]
+ALL = [
+    "cars196",
+    "cars196-holdout",
+    "cub200",
+    "digits",
+    "imagenet",
+    "inshop",
+    "omniglot-million",
+    "omniglot-small",
+    "places365",
+]
 
 
 def tree(root: Path, *files: str) -> Path:
