@@ -124,7 +124,7 @@ def test_an_image_is_known_by_what_it_is_made_from(data):
     assert gallery.ids[599] == "gallery/0000599"
     assert benchmark.queries.ids[3] == "queries/0000003"
     assert len(pickle.dumps(benchmark.gallery)) < 30_000  # numbers and labels; no pixels, no ids
-    thawed = pickle.loads(pickle.dumps(gallery))  # noqa: S301
+    thawed = pickle.loads(pickle.dumps(gallery))
     assert (thawed.fingerprint, np.asarray(Source(thawed).image(7)).tobytes()) == (
         gallery.fingerprint,
         np.asarray(gallery.arrays[7]).tobytes(),
