@@ -2,7 +2,7 @@
 
 import shlex
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 from irbench.cli import options as o
 from irbench.cli.interrupt import STATUS, stop
 from irbench.core.errors import UsageError
+from irbench.runtime.progress import quiet
 
 if TYPE_CHECKING:
     from irbench.experiments.plan import Request
@@ -118,7 +119,7 @@ def run(options: RunOptions) -> None:
     """Evaluate retrievers on data sets; without options, the quick grid on scikit-learn's digits."""
     from irbench.experiments.plan import experiments
 
-    carry_out("run", experiments(options.request(), _settings(options)), options)
+    carry_out("run", lambda: experiments(options.request(), _settings(options)), options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +144,12 @@ def ablate(options: AblateOptions) -> None:
     from irbench.experiments.plan import located
     from irbench.experiments.run import Experiment
 
-    settings = _settings(options)
-    cells = ablation_cells(options.what, located(options.request(), settings))
-    made = [Experiment(cell, settings) for cell in cells]
-    carry_out("ablate", made, options, tables=ABLATIONS[options.what].tables)
+    def planned() -> list[Experiment]:
+        settings = _settings(options)
+        cells = ablation_cells(options.what, located(options.request(), settings))
+        return [Experiment(cell, settings) for cell in cells]
+
+    carry_out("ablate", planned, options, tables=lambda: ABLATIONS[options.what].tables)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +260,10 @@ def _tables(experiments: "Sequence[Experiment]") -> tuple[str, ...]:
 
 def _settings(options: "RunOptions | AblateOptions") -> "Settings":
     """Return where and how cells are run, and what was said of images of one's own."""
-    return replace(options.settings(options.results), name=options.name, ks=tuple(options.k or ()))
+    from irbench.runtime.together import Together
+
+    settings = options.settings(options.results)
+    return replace(settings, name=options.name, ks=tuple(options.k or ()), together=Together.of_torchrun())
 
 
 _ONE_RUN = (
@@ -314,16 +320,29 @@ def _hints_of_vectors(options: "RunOptions | AblateOptions", dataset: str, again
 
 def carry_out(
     command: str,
-    experiments: "Sequence[Experiment]",
+    plan: "Callable[[], Sequence[Experiment]]",
     options: "RunOptions | AblateOptions",
     *,
-    tables: Sequence[str] = (),
+    tables: "Callable[[], Sequence[str]]" = tuple,
 ) -> NoReturn:
-    """Run the cells that are due, print `tables` or what suits the data, exit with the worst of their exit codes."""
+    """Run the cells that are due, print `tables` or what suits the data, exit with the worst of their exit codes.
+
+    Of several processes that torchrun has started, the others only take part in the trainings of the first.
+    """
     from irbench.cli.console import Console, conclude
     from irbench.experiments import grid
     from irbench.experiments.executors.choice import choose
+    from irbench.runtime.together import Together
 
+    together = Together.of_torchrun()
+    executor = choose(options.executor, jobs=options.jobs, address=options.address)
+    if executor is not None and not together.alone:
+        raise UsageError("torchrun trains one cell at a time: leave out --jobs and --executor", code="unused-option")
+    if not together.first:
+        with quiet(on=True):
+            grid.attend(plan, together, timeout=options.timeout)
+        raise typer.Exit
+    experiments = plan()
     if not experiments:
         raise UsageError("nothing to run", code="nothing-to-run")
     console = Console(estimating=options.dry_run)
@@ -334,9 +353,10 @@ def carry_out(
             force=options.force,
             timeout=options.timeout,
             dry_run=options.dry_run,
-            executor=choose(options.executor, jobs=options.jobs, address=options.address),
+            executor=executor,
         )
-    shown = tables or _tables(experiments)
+        grid.end(together)
+    shown = tables() or _tables(experiments)
     if conclude(experiments, outcomes, tables=shown, as_json=options.as_json, estimates=console.estimates):
         answered = [one for one in experiments if (result := one.current()) is not None and result.status == "ok"]
         for hint in hints(command, options, answered or experiments):

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,7 @@ from irbench.results import files
 from irbench.results.schema import Status
 from irbench.runtime.cache import Busy
 from irbench.runtime.environment import without_secrets
+from irbench.runtime.together import OtherFailed
 
 _Answer = TypeVar("_Answer")
 _REASON = 4000  # characters of a reason that are stored
@@ -59,6 +61,25 @@ def run_apart(experiment: Experiment, timeout: float | None, stop: Stop | None =
 def prepare_apart(experiment: Experiment, timeout: float | None, stop: Stop | None = None) -> Prepared | Outcome:
     """Prepare one experiment in a fresh process, or return how it ended; for the rest see `run_apart`."""
     return _apart(prepare, experiment, timeout, stop)
+
+
+def attend_apart(experiment: Experiment, timeout: float | None) -> None:
+    """Train one experiment's networks with the first of several processes, which stores and reports what becomes of it.
+
+    In a fresh process; that it ended without an answer is told to the others.
+    """
+    try:
+        apart(_attend, experiment.anchored(), timeout=timeout)
+    except Ended as end:
+        experiment.settings.together.fail(end.reason)
+
+
+def _attend(experiment: Experiment) -> None:
+    with suppress(OtherFailed):
+        try:
+            experiment.train()
+        except Exception as error:
+            experiment.settings.together.fail(f"{type(error).__name__}: {error}")
 
 
 def _apart(
@@ -148,6 +169,8 @@ def _ended(experiment: Experiment, what: Callable[[], _Answer]) -> _Answer | Out
     except IrbenchError as error:
         # the request was sound where a plug-in broke its contract
         return record(experiment, "failed", str(error), exit_code=1 if isinstance(error, ContractError) else 2)
+    except OtherFailed as error:
+        return record(experiment, "failed", str(error), exit_code=1)
     except Exception as error:  # a bug of irbench or of a plug-in: the grid goes on, the traceback is stored
         if is_out_of_memory(error):
             return record(experiment, "out_of_memory", str(error).partition("\n")[0], exit_code=1)

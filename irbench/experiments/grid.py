@@ -1,10 +1,10 @@
 """Carries out cells: what is stored already is reused, the rest is run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import perf_counter
 
-from irbench.experiments.attempts import Outcome, check_apart, run_apart
+from irbench.experiments.attempts import Outcome, attend_apart, check_apart, run_apart
 from irbench.experiments.executors import Executor
 from irbench.experiments.images import read_datasets_again
 from irbench.experiments.run import Experiment
@@ -14,6 +14,9 @@ from irbench.experiments.watcher import Watcher
 from irbench.results import files
 from irbench.results.rescore import known_metrics
 from irbench.results.schema import Result
+from irbench.runtime.together import Together
+
+_END = "the end"
 
 
 def run_here(experiment: Experiment, *, force: bool = False) -> Result:
@@ -40,7 +43,7 @@ def run(
     """Run the experiments whose results are not stored yet, or all with `force`; return how these ended.
 
     Each is carried out from its beginning to its end before the next one starts, unless an `executor` carries out
-    several at once.
+    several at once. Where other processes `attend`, they train its networks together with this one.
     What can be wrong with a request (data, recipes, folders) is found before the first cell computes.
     """
     broken = _check(experiments, force=force, writes=not dry_run, timeout=timeout)
@@ -59,14 +62,42 @@ def run(
             return broken | carry_out(sound, executor, watcher, timeout=timeout)
     for experiment in due:
         watcher.started(experiment)
-        outcomes[experiment] = broken.get(experiment) or _alone(experiment, timeout)
+        outcomes[experiment] = broken.get(experiment) or _alone(
+            _among(experiments, experiments.index(experiment)), timeout
+        )
         watcher.ended(experiment, outcomes[experiment])
     return outcomes
 
 
+def attend(plan: Callable[[], Sequence[Experiment]], together: Together, *, timeout: float | None = None) -> None:
+    """Take part in the trainings of the process that runs the same plan, until it ends."""
+    experiments: Sequence[Experiment] = ()
+    while (word := together.hear()) != _END:
+        experiments = experiments or plan()
+        attend_apart(_among(experiments, int(word)), timeout)
+
+
+def end(together: Together) -> None:
+    """Let those that attend go."""
+    together.say(_END)
+
+
+def _among(experiments: Sequence[Experiment], place: int) -> Experiment:
+    """Return an experiment of the plan, in which processes that train together keep its words apart from others'."""
+    experiment = experiments[place]
+    settings = experiment.settings
+    if settings.together.alone:
+        return experiment
+    return replace(experiment, settings=replace(settings, together=settings.together.about(f"cell {place}")))
+
+
 def _alone(experiment: Experiment, timeout: float | None) -> Outcome:
-    start = perf_counter()
-    return replace(run_apart(experiment, timeout), seconds=perf_counter() - start)
+    start, together = perf_counter(), experiment.settings.together
+    together.about("").say(together.name.removeprefix("cell "))
+    outcome = replace(run_apart(experiment, timeout), seconds=perf_counter() - start)
+    if not together.alone:
+        together.fail("it has ended")  # for those that still wait for its word
+    return outcome
 
 
 def _check(

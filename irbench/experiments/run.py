@@ -223,15 +223,19 @@ class Experiment:
 
         Raises `Busy` where the settings say not to wait and another process is making a part of it.
         """
-        use_threads(self.runtime.threads)
-        seed_everything(self.cell.seed)
-        retriever, benchmark = self.builder.retriever(), self.benchmark
-        if isinstance(retriever, Trainable):
-            retriever.train(benchmark.train)
+        retriever, benchmark = self.train(), self.benchmark
         if isinstance(retriever, Preparable):
             added = [benchmark.new_gallery] if benchmark.incremental else []
             for images in (benchmark.old_gallery, *added, benchmark.queries):
                 retriever.prepare(images)
+
+    def train(self) -> Retriever:
+        """Return the retriever, trained if it is trainable."""
+        use_threads(self.runtime.threads)
+        seed_everything(self.cell.seed)
+        retriever = self.builder.retriever()
+        self._train(retriever)
+        return retriever
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
@@ -284,8 +288,7 @@ class Experiment:
         training, indexing, adding = (Timer(bypass_cache=False, synchronize=self.runtime.synchronize) for _ in range(3))
         training_load = ConcurrentLoad()
         with training.run():
-            if isinstance(retriever, Trainable):
-                retriever.train(benchmark.train)
+            self._train(retriever)
         now = Work(training.seconds["total"], processor_name(), training_load.cores())
         trained = significant((now, *training.remembered))
         reset_peak_memory(self.runtime)
@@ -304,6 +307,14 @@ class Experiment:
             build_s=indexing.seconds.get("build"),
             add_s=adding.cost if benchmark.incremental else None,
         )
+
+    def _train(self, retriever: Retriever) -> None:
+        from irbench.training.parallel import taking_part
+
+        if isinstance(retriever, Trainable):
+            images = self.benchmark.train
+            with taking_part(self.settings.together):
+                retriever.train(images)
 
     def _diagnostics(self, retriever: Retriever) -> Facts:
         """Return the diagnostics of the identifiers that the retriever generates, if it generates any."""

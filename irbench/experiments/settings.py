@@ -6,6 +6,7 @@ from pathlib import Path
 
 from irbench.core.errors import UsageError, check_choice, writing
 from irbench.runtime.machine import DEVICES, PRECISIONS
+from irbench.runtime.together import ALONE, Together
 
 _WEIGHTS = "*.safetensors"
 
@@ -25,6 +26,7 @@ class Settings:
     ks: tuple[int, ...] = ()  # … and at which K its metrics are computed
     cores: int | None = None  # to compute with, where others run beside it
     waits: bool = True  # for what another process is making
+    together: Together = ALONE  # with whom a cell's networks are trained
 
     def __post_init__(self) -> None:
         check_choice("--device", self.device, DEVICES)

@@ -65,6 +65,7 @@ class Progress:
     frozen: list[float] = field(default_factory=list)  # mean loss of each epoch before these, with a frozen backbone
     step: int = 0  # finished batches of the current epoch
     seconds: float = 0.0  # so far, those of earlier processes included
+    processes: list[int] = field(default_factory=list)  # how many trained together, one after the other
 
     @property
     def stale(self) -> int:

@@ -13,6 +13,7 @@ from irbench.data.pixels import Pixels
 from irbench.networks.backbones import to_device
 from irbench.runtime.machine import Runtime
 from irbench.training.config import TrainingConfig
+from irbench.training.parallel import Part
 
 _SHARE_OF_DEVICE = 0.4  # of the free device memory, for the decoded training set
 
@@ -47,9 +48,15 @@ class Feed:
         """Number of batches in an epoch."""
         return max(1, round(len(self.rows) / self.config.batch))
 
-    def epoch(self, generator: Generator, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch after the first `skip`; with `per_class`, of few images of many classes."""
-        yield from self.in_order(list(self.batch_rows(generator))[skip:])
+    def epoch(self, generator: Generator, *, skip: int = 0) -> Iterator[tuple[Tensor, Tensor, Part]]:
+        """Yield the batches of one epoch after the first `skip`; with `per_class`, of few images of many classes.
+
+        Of each only the part that this process computes, and which part that is.
+        """
+        batches = list(self.batch_rows(generator))[skip:]
+        parts = [Part.of(len(rows)) for rows in batches]
+        own = self.in_order([rows[part.rows] for rows, part in zip(batches, parts, strict=True)])
+        yield from ((*batch, part) for batch, part in zip(own, parts, strict=True))
 
     def in_order(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a batch for each array of rows; the next one is loaded in the background."""

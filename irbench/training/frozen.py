@@ -25,6 +25,7 @@ from irbench.runtime.progress import track
 from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
 from irbench.training.optim import descend, make_optimizer, make_scheduler
+from irbench.training.parallel import current
 
 if TYPE_CHECKING:
     from irbench.training.loop import Task
@@ -41,11 +42,16 @@ def train_frozen(
     """Train all of the task's module but its backbone for `frozen_epochs` epochs; return the mean loss of each.
 
     The backbone's outputs are kept in `folder` until the training ends, so that one that was killed has them already.
+    Of several processes the first one computes them; what is left is little, and all do the same.
     `seed(epoch, step)` seeds all random numbers, and returns the seed.
     """
     if not config.frozen_epochs:
         return []
+    if not current().first:
+        current().hear()
     kept = _outputs(task.backbone, feed, config, runtime, folder / "outputs.npy")
+    if current().first:
+        current().say("the outputs are there")
     short = replace(config, epochs=config.frozen_epochs)
     losses = []
     with _frozen(task.backbone):

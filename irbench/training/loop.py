@@ -32,6 +32,21 @@ from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
 from irbench.training.frozen import train_frozen
 from irbench.training.optim import descend, make_optimizer, make_scheduler
+from irbench.training.parallel import (
+    ALL,
+    Loss,
+    Part,
+    agree,
+    current,
+    depends_on_processes,
+    ensure,
+    equalize,
+    is_noisy,
+    mean,
+    of_first,
+    shared,
+    synchronize_statistics,
+)
 from irbench.training.rates import choose_rate
 from irbench.training.validation import held_out
 
@@ -47,6 +62,15 @@ class Task:
     module: nn.Module
     backbone: nn.Module  # the part of the module that may be pretrained, with a learning rate of its own
     classes: Tensor | None = None  # [N] classes of the training images, for tasks that use them; on the training device
+    # Of a batch that several processes share, each computes the loss of its part. A loss that is no mean over images,
+    # such as one of pairs, gathers the vectors of the whole batch by `part` and is that of the whole batch.
+    gathers: bool = False
+    part: Part = ALL
+
+    @property
+    def on_parts(self) -> nn.Module:
+        """The part of the module that sees no more than a part of a batch."""
+        return self.module
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Return the loss of float32 images [B,3,S,S] in 0 … 255, which are `rows` [B] of the training set."""
@@ -99,11 +123,12 @@ class TrainedModel:
     def training(self) -> dict[str, dict[str, object]]:
         """For `Description.details["training"]`: loss of each epoch, other losses if any, and seconds.
 
-        With an `lr_factor` also the chosen rate, those tried and the loss of each, None where it diverged.
+        With an `lr_factor` also the chosen rate, those tried and the loss of each, None where it diverged. In how many
+        processes it was trained, unless that was one.
         """
         curves = json.loads((self.entry.path / "history.json").read_text())
         rounded = {
-            name: [None if value is None else float(f"{value:.5g}") for value in values]
+            name: [value if value is None or isinstance(value, int) else float(f"{value:.5g}") for value in values]
             for name, values in curves.items()
             if values
         }
@@ -126,6 +151,8 @@ def train(
         "code": code_digest(type(task), Task),
         "also": also,
     }
+    if not current().alone and depends_on_processes(task, runtime.device):
+        facts["processes"] = current().world
     key = Key("model", facts)
 
     def run(config: TrainingConfig, name: str = "") -> tuple[Progress, float]:
@@ -147,13 +174,15 @@ def train(
         progress, before = run(chosen)
         write_tensors(tensors(task.module), folder / "model.safetensors")
         curves = {name: getattr(progress, field) for name, field in _CURVES.items()}
+        if progress.processes != [1]:
+            curves["processes"] = progress.processes
         if trials:
             tried, losses = [trial.lr for trial in trials], [trial.loss for trial in trials]
             curves |= {"lr": [chosen.lr], "lr_tried": tried, "lr_losses": losses}
         (folder / "history.json").write_text(json.dumps(curves))
         return earlier + before
 
-    entry = runtime.store.ensure(key, train, span="train")
+    entry = ensure(runtime.store, key, train, device=runtime.device)
     task.module.load_state_dict(load_file(entry.path / "model.safetensors"))
     task.module.to(runtime.device).eval()
     return TrainedModel(task.name, entry)
@@ -173,6 +202,7 @@ class _Run:
             task.classes = task.classes.to(runtime.device)
         if isinstance(task.backbone, VisionNetwork):
             task.backbone.freeze(config.frozen_stages)
+        synchronize_statistics(task, runtime.device)
         self.optimizer = make_optimizer(task.module, task.backbone, config)
         self.scheduler = make_scheduler(self.optimizer, config, feed.batches)
         self.total = torch.zeros(
@@ -180,6 +210,9 @@ class _Run:
         )  # loss of the current epoch, read once: no wait for a GPU in between
         self.best: Mapping[str, Tensor] = {}  # the module at its best validation, with early stopping
         self.progress = self._resume()
+        agree([len(self.progress.losses), self.progress.step], runtime.device)
+        if current().world not in self.progress.processes:
+            self.progress.processes.append(current().world)
         self._saved, self._pause = perf_counter(), _CHECKPOINT_EVERY
 
     def to_the_end(self, validation: NDArray[np.int64], *, mirror: bool) -> None:
@@ -191,6 +224,7 @@ class _Run:
             self.progress.frozen = train_frozen(
                 self.task, self.feed, self.config, self.runtime, self.folder, self._seed
             )
+        self.loss = shared(Loss(self.task))  # from here on all have the first one's module
         steps = (self.config.epochs - len(self.progress.losses)) * self.feed.batches - self.progress.step
         self._bar = track(range(steps), f"train {self.title}", total=steps)
         while len(self.progress.losses) < self.config.epochs and not self._stops_early:
@@ -198,8 +232,10 @@ class _Run:
         self._bar.close()  # type: ignore[attr-defined]  # a generator, whose end removes the bar
         if self.best:
             self.task.module.load_state_dict(self.best)
+        equalize(self.task.module)
         self._seed(self.config.epochs, 0)
         self.task.finish()
+        equalize(self.task.module)
 
     @property
     def _stops_early(self) -> bool:
@@ -208,26 +244,30 @@ class _Run:
     def _epoch(self, epoch: int, *, mirror: bool) -> None:
         self.task.module.train()
         order = Generator().manual_seed(self._random_seed(epoch, 0))
-        for images_uint8, rows in self.feed.epoch(order, skip=self.progress.step):
+        for images_uint8, rows, part in self.feed.epoch(order, skip=self.progress.step):
             self.scheduler.step_update(epoch * self.feed.batches + self.progress.step)
             self.progress.step += 1
             self._seed(epoch, self.progress.step)
-            self.total += self._step(augment(images_uint8, self.config, torch.default_generator, mirror=mirror), rows)
+            images = augment(images_uint8, self.config, torch.default_generator, mirror=mirror, part=part)
+            self._seed_noise(epoch)
+            self.total += self._step(images, rows, part)
             next(self._bar, None)
             self._save_in_time()
         self._seed(epoch, self.feed.batches + 1)
-        loss = self._finite(float(self.total) / self.feed.batches)
+        loss = self._finite(of_first(float(self.total), self.runtime.device) / self.feed.batches)
+        equalize(self.task.module)
         self.task.end_epoch()
+        equalize(self.task.module)
         self._validate(epoch)
         self.progress.losses.append(loss)
         self.progress.step = 0
         self.total.zero_()
         self._save_in_time()
 
-    def _step(self, images: Tensor, rows: Tensor) -> Tensor:
+    def _step(self, images: Tensor, rows: Tensor, part: Part) -> Tensor:
         with self.runtime.autocast():
-            loss = self.task.loss(images, rows)
-        return descend(loss, self.optimizer, self.task.module, self.config.clip_gradient)
+            loss = self.loss(images, rows, part)
+        return mean(descend(loss, self.optimizer, self.task.module, self.config.clip_gradient))
 
     @torch.no_grad()
     def _validate(self, epoch: int) -> None:
@@ -242,7 +282,8 @@ class _Run:
             with self.runtime.autocast():
                 images = center_crop(images_uint8, self.config.image_size)
                 total += len(rows) * self.task.validation_loss(images, rows)
-        self.progress.validation.append(self._finite(float(total) / len(self.validation)))
+        loss = of_first(float(total), self.runtime.device) / len(self.validation)
+        self.progress.validation.append(self._finite(loss))
         if self.config.patience and not self.progress.stale:
             self.best = tensors(self.task.module)
 
@@ -264,11 +305,18 @@ class _Run:
         seed_everything(seed)
         return seed
 
+    def _seed_noise(self, epoch: int) -> None:
+        """Let a network with dropout draw other numbers in each of several processes."""
+        if not current().alone and is_noisy(self.task.module):
+            self._seed(epoch, self.feed.batches + 2 + self.progress.step * current().world + current().rank)
+
     def _save_in_time(self) -> None:
         """Write a checkpoint if the last one is old enough; the longer writing takes, the rarer they are."""
         start = perf_counter()
-        if start - self._saved < self._pause:
+        if not current().first or start - self._saved < self._pause:
             return
+        if not current().alone and not math.isfinite(float(self.total)):
+            return  # at the end of the epoch all processes find it
         self._finite(float(self.total))
         self.progress.seconds += start - self._saved
         parts = {

@@ -16,6 +16,7 @@ from irbench.core.errors import RecipeError
 from irbench.runtime.cache import write_atomically
 from irbench.training.checkpoint import tensors
 from irbench.training.config import TrainingConfig
+from irbench.training.parallel import current
 
 if TYPE_CHECKING:
     from irbench.training.loop import Task
@@ -60,7 +61,8 @@ def choose_rate(
         loss, before = _loss(replace(short, lr=lr, validate_every=config.lr_epochs), f"lr {lr:g}", train)
         earlier += before
         trials.append(Trial(lr, loss, before + perf_counter() - start))
-        write_atomically(known, json.dumps([asdict(trial) for trial in trials]))
+        if current().first:
+            write_atomically(known, json.dumps([asdict(trial) for trial in trials]))
         task.module.load_state_dict(module)
         task.load_state(state)
     losses = {trial.loss: trial.lr for trial in trials if trial.loss is not None}

@@ -65,11 +65,11 @@ def test_a_training_killed_after_any_step_resumes_to_the_same_model(
     monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", float("inf"))
     step, done = loop._Run._step, []
 
-    def killed(run, pictures, rows):
+    def killed(run, *batch):
         if len(done) == kept:
             raise Killed
         done.append((len(run.progress.losses), run.progress.step))
-        return step(run, pictures, rows)
+        return step(run, *batch)
 
     monkeypatch.setattr(loop._Run, "_step", killed)
     lives = 0
@@ -147,11 +147,11 @@ def test_an_epoch_shows_every_image_once_in_another_order(runtime, images, confi
     for seed in (0, 0, 1):
         batches = list(source.epoch(Generator().manual_seed(seed)))
         shown = pixels(images, View(36), runtime).array
-        for pictures, rows in batches:
+        for pictures, rows, _ in batches:
             assert (pictures.numpy() == shown[rows.numpy()]).all()
         assert len(batches) == source.batches
-        assert max(len(rows) for _, rows in batches) - min(len(rows) for _, rows in batches) <= 1
-        epochs.append(torch.cat([rows for _, rows in batches]).tolist())
+        assert max(len(rows) for _, rows, _ in batches) - min(len(rows) for _, rows, _ in batches) <= 1
+        epochs.append(torch.cat([rows for _, rows, _ in batches]).tolist())
     assert sorted(epochs[0]) == list(range(40))
     assert epochs[0] == epochs[1] != epochs[2]
 
@@ -159,7 +159,7 @@ def test_an_epoch_shows_every_image_once_in_another_order(runtime, images, confi
 @pytest.mark.parametrize(("per_class", "classes", "each"), [(4, 4, 4), (8, 2, 8), (16, 1, 10)])
 def test_batches_by_class_hold_so_many_images_of_each(runtime, images, config, per_class, classes, each):
     source = feed(images, replace(config, per_class=per_class), runtime)
-    for _, rows in source.epoch(Generator().manual_seed(0)):
+    for _, rows, _ in source.epoch(Generator().manual_seed(0)):
         assert len(set(rows.tolist())) == len(rows)
         assert np.unique(images.labels[rows], return_counts=True)[1].tolist() == [each] * classes
 
@@ -330,8 +330,8 @@ def test_within_an_epoch_the_host_does_not_wait_for_a_gpu(name, resident, runtim
     step, draw = loop._Run._step, loop._Run._seed
     stepped = []
 
-    def strict(run, pictures, rows):
-        stepped.append(step(run, pictures, rows))
+    def strict(run, *batch):
+        stepped.append(step(run, *batch))
         torch.cuda.set_sync_debug_mode("error")  # from the second step on: in the first, libraries are loaded
         return stepped[-1]
 

@@ -68,6 +68,7 @@ class DescriptorLearning(EncoderTask):
 
     name = "cgd"
     features: "CombinedDescriptors"
+    gathers = True
 
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], config: Config) -> None:
         self.backbone, self.config = network, config
@@ -78,10 +79,15 @@ class DescriptorLearning(EncoderTask):
         self.miner = BatchHardMiner()
         self.triplets = TripletMarginLoss(margin=config.margin, reducer=MeanReducer())
 
+    @property
+    def on_parts(self) -> nn.Module:
+        """The network; the rest sees whole batches."""
+        return self.backbone
+
     def loss_of_tokens(self, tokens: Tensor, rows: Tensor) -> Tensor:
         """Return triplet loss plus classification loss of the batch."""
-        target = self.target(rows)
-        pooled = self.features.pooled(tokens)
+        target = self.target(self.part.gather(rows))
+        pooled = [self.part.gather(descriptor) for descriptor in self.features.pooled(tokens)]
         logits = self.classifier(pooled[0]).float() / self.config.temperature
         classification = functional.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
         vectors = self.features.joined(pooled)

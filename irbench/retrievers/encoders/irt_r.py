@@ -51,6 +51,7 @@ class PairLearning(EncoderTask):
     """Contrastive loss with a memory, and KoLeo. The memory is part of the module, so that checkpoints contain it."""
 
     name = "irt-r"
+    gathers = True
 
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], config: Config) -> None:
         self.backbone, self.config = network, config
@@ -65,7 +66,7 @@ class PairLearning(EncoderTask):
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Return the contrastive loss within the batch and with the memory, plus KoLeo."""
-        vectors = self.features(images)  # [B,D]
+        vectors, rows = self.part.gather(self.features(images)), self.part.gather(rows)  # [B,D], [B]
         self.memory.add(self._memory_vectors(images, vectors), rows)
         with torch.autocast(images.device.type, enabled=False):
             across = self._contrastive(vectors, rows, self.memory.vectors, self.memory.rows)
@@ -92,8 +93,7 @@ class PairLearning(EncoderTask):
             return vectors
         for slow, fast in zip(self.slow.parameters(), self.features.parameters(), strict=True):
             slow.lerp_(fast, 1 - self.config.momentum)
-        slow_vectors: Tensor = self.slow(images)
-        return slow_vectors
+        return self.part.gather(self.slow(images))
 
 
 class UnitLength(nn.Module):

@@ -13,6 +13,7 @@ from irbench.core.identifiers import Identifiers
 from irbench.networks.backbones import VisionNetwork
 from irbench.retrievers.irgen.decoder import Decoder
 from irbench.training.loop import Task
+from irbench.training.parallel import ALL, Part
 
 
 class Targets:
@@ -25,14 +26,16 @@ class Targets:
         self._first = torch.from_numpy((sizes.cumsum() - sizes)[classes]).to(device)  # [N] start of the image's class
         self._size = torch.from_numpy(sizes[classes]).to(device)  # [N] images of the class
 
-    def draw(self, rows: Tensor, targets_per_image: int) -> Tensor:
+    def draw(self, rows: Tensor, targets_per_image: int, part: Part = ALL) -> Tensor:
         """Draw codes [B·targets_per_image,M] of images of the classes of `rows` [B], with replacement.
 
-        An image may be its own target, as in the published code.
+        An image may be its own target, as in the published code. Rows that are a `part` of a batch get the targets that
+        they would get in the whole of it.
         """
+        chance = torch.rand((part.size(rows), targets_per_image), device=rows.device)[part.rows].flatten()
         rows = rows.repeat_interleave(targets_per_image)
         size = self._size[rows]
-        place = (torch.rand(len(rows), device=rows.device) * size).long().clamp(max=size - 1)
+        place = (chance * size).long().clamp(max=size - 1)
         return self._codes[self._first[rows] + place]
 
 
@@ -60,6 +63,6 @@ class Autoregression(Task):
 
     def loss_of_tokens(self, tokens: Tensor, rows: Tensor) -> Tensor:
         """Return the mean cross-entropy, in nats a code, of images' tokens [B,T,D] that are training `rows` [B]."""
-        codes = self.targets.draw(rows, self.targets_per_image)
+        codes = self.targets.draw(rows, self.targets_per_image, self.part)
         logits = self.decoder(tokens, codes)  # [B·targets_per_image,M,L]
         return functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), label_smoothing=self.label_smoothing)

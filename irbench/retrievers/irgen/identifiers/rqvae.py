@@ -122,6 +122,7 @@ class Reconstruction(Task):
     """The squared error of the reconstruction, plus the commitment of the code map to the codebook."""
 
     name = "rqvae"
+    gathers = True  # the maps, so that all processes update the codebook alike
 
     def __init__(self, config: Config, *, device: str) -> None:
         self.device = device
@@ -136,6 +137,7 @@ class Reconstruction(Task):
             kmeans_init=True,
             threshold_ema_dead_code=config.dead_below,
             rotation_trick=False,  # plain straight-through gradients
+            sync_codebook=False,  # it sees whole batches
         )
         self.backbone = self.encoder
         self.module = nn.ModuleList([self.encoder, self.quantizer, self.decoder])
@@ -143,8 +145,9 @@ class Reconstruction(Task):
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:  # noqa: ARG002 -- needs no labels
         """Return the mean squared error of images in -1 … 1, plus the commitment."""
         inputs = scaled(images)
-        quantized, _, commitment = self.quantize(self.encoder(inputs))
-        return functional.mse_loss(self.decoder(quantized).float(), inputs) + commitment.mean()
+        quantized, _, commitment = self.quantize(self.part.gather(self.encoder(inputs)))
+        error = functional.mse_loss(self.decoder(quantized[self.part.rows]).float(), inputs)
+        return self.part.weight * error + commitment.mean()
 
     def quantize(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return quantised maps [B,D,s,s] of maps [B,D,s,s], codes [B,P,Q] and the commitment [Q] of each quantizer.

@@ -170,7 +170,7 @@ class Tokenization(Task):
         if self.config.codebooks == "encoded":
             return self.quantizer.sums(self.module.get_buffer("codes")[rows])
         if self.module.training:
-            self._remember(feature.detach())
+            self._remember(self.part.gather(feature.detach()))
         sums: Tensor = self.quantizer(feature)[1]
         return sums
 
