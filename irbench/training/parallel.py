@@ -149,7 +149,10 @@ class Part:
         if together.alone:
             return ALL
         if total < together.world:
-            raise RecipeError(f"a batch of {total} images cannot be shared by {together.world} processes; start fewer")
+            raise RecipeError(
+                f"a batch of {total} images cannot be shared by {together.world} processes; start fewer",
+                code="too-few-images",
+            )
         start, end = (total * rank // together.world for rank in (together.rank, together.rank + 1))
         return cls(start, end, total, together.world)
 
