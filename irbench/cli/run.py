@@ -3,7 +3,7 @@
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -339,7 +339,7 @@ def carry_out(
     if executor is not None and not together.alone:
         raise UsageError("torchrun trains one cell at a time: leave out --jobs and --executor", code="unused-option")
     if not together.first:
-        with quiet(on=True):
+        with quiet(on=True), suppress(KeyboardInterrupt):  # of which the first one says something
             grid.attend(plan, together, timeout=options.timeout)
         raise typer.Exit
     experiments = plan()

@@ -1,7 +1,7 @@
 """Builds what a cell names from its recipes: the one place where recipes, registries and classes meet."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from irbench.config import recipes
@@ -27,6 +27,7 @@ class Builder:
 
     cell: Cell
     runtime: Runtime
+    processes: int = field(default=1, kw_only=True)  # that train its networks together
 
     def retriever(self) -> "Retriever":
         """Return the cell's retriever, ready to be trained."""
@@ -50,11 +51,13 @@ class Builder:
         from irbench.retrievers.cached_encoder import CachedEncoder
 
         cls, config = self._encoder(method or self.cell.method)
-        identity = {
+        identity: dict[str, object] = {
             "config": asdict(config),
             "runtime": [self.runtime.seed, self.runtime.device, self.runtime.precision],
             "code": code_digest(cls, CachedEncoder),
         }
+        if self.processes > 1:  # some networks depend on it, and their vectors with them
+            identity["processes"] = self.processes
         return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
 
     def trained_encoder(self, method: str, images: "ImageSet") -> "Encoder":

@@ -88,9 +88,10 @@ class Experiment:
     @cached_property
     def builder(self) -> Builder:
         """What builds the cell's components."""
+        processes = self.settings.together.world
         if self.objects is None:
-            return Builder(self.cell, self.runtime)
-        return ObjectBuilder(self.cell, self.runtime, self.objects, self.benchmark)
+            return Builder(self.cell, self.runtime, processes=processes)
+        return ObjectBuilder(self.cell, self.runtime, self.objects, self.benchmark, processes=processes)
 
     @cached_property
     def inputs(self) -> str:
