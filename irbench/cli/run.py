@@ -1,5 +1,6 @@
 """`irbench run`, `ablate` and `query`: what trains, indexes and searches."""
 
+import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -338,6 +339,8 @@ def carry_out(
     executor = choose(options.executor, jobs=options.jobs, address=options.address)
     if executor is not None and not together.alone:
         raise UsageError("torchrun trains one cell at a time: leave out --jobs and --executor", code="unused-option")
+    if not together.alone:  # before the cells' processes load torch, which warns that it looks for gradients in vain
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if not together.first:
         with quiet(on=True), suppress(KeyboardInterrupt):  # of which the first one says something
             grid.attend(plan, together, timeout=options.timeout)

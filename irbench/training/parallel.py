@@ -5,6 +5,7 @@ its rows, and the mean of their gradients is that of the batch. Shape letters: B
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -222,7 +223,9 @@ def shared(loss: Loss) -> nn.Module:
     """Return the loss with gradients that are their mean over the processes, which start from the first one's state."""
     if current().alone:
         return loss
-    return nn.parallel.DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the argument's new name is not known to older versions
+        return nn.parallel.DistributedDataParallel(loss, broadcast_buffers=False, find_unused_parameters=True)
 
 
 def mean(value: Tensor) -> Tensor:
