@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a pool of threads beside anothe
 
 
 _LONG = {
-    "test_pipeline.py", "test_repeat.py", "test_photographs.py", "test_executors.py", "test_plug_ins.py",
+    "test_pipeline.py", "test_repeat.py", "test_photographs.py", "test_attempts.py", "test_plug_ins.py",
     "test_artefacts.py",
 }  # fmt: skip  # a minute or more each
 
