@@ -32,6 +32,8 @@ CODES: Mapping[str, str] = {
     "no-search": "the method has no search, or needs one named",
     "no-such-file": "a file that was named does not exist",
     "no-such-folder": "a folder that was named does not exist",
+    "not-shared": "processes that train together do not see the same folder",
+    "processes-differ": "processes that train together have different requests",
     "nothing-to-run": "a request without cells",
     "partial-result": "a partial run may not be written into the stored baseline",
     "unknown-choice": "a value that is not one of a few",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from irbench.experiments.run import read_datasets_again
+from irbench.experiments.images import read_datasets_again
 
 RUN = ("run", "--method", "pixels+linear", "--scale", "tiny", "--dataset")
 

@@ -39,9 +39,7 @@ def made_of(cell: Cell):
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_the_command_line_reads_the_cell_from_its_command(cell, call, monkeypatch):
     asked = []
-    monkeypatch.setattr(
-        commands, "carry_out", lambda _, experiments, *__, **___: asked.extend(e.cell for e in experiments)
-    )
+    monkeypatch.setattr(commands, "carry_out", lambda _, plan, *__, **___: asked.extend(e.cell for e in plan()))
     program, *words = command_of(made_of(cell)).split()
     assert program == "irbench"
     assert call(*words)[0] == 0

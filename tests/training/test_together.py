@@ -170,7 +170,7 @@ def test_a_command_under_torchrun_ends_with_one_table_and_one_result(tmp_path):
     options = ("run", "--method", "ft-clip+linear", "--dataset", "digits", "--epochs", "1", "--max-queries", "20")
     done = torchrun("-m", "irbench", *options, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("upper bound  ") == 1
+    assert done.stdout.count("Precision, percent") == 1
     (path,) = (tmp_path / "runs" / "results").rglob("seed0.json")
     result = json.loads(path.read_text())
     assert result["status"] == "ok"

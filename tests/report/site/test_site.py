@@ -239,7 +239,7 @@ def test_parts_made_by_other_processes_are_the_same_and_one_that_is_killed_ends_
 
     alone = written(made.report(made.root / "alone"))
     monkeypatch.setattr(tasks, "_MANY", 0)
-    monkeypatch.setattr(tasks, "_processors", lambda: 2)
+    monkeypatch.setattr(tasks, "available_cores", lambda: 2)
     assert written(made.report(made.root / "beside")) == alone
 
     monkeypatch.setattr(tasks, "_done", _killed)
