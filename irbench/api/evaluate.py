@@ -17,7 +17,7 @@ from irbench.experiments.objects import Named, is_vectors
 from irbench.experiments.plan import Request, experiments
 from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
-from irbench.experiments.watcher import Silent
+from irbench.experiments.watcher import Watcher
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Scores
 from irbench.results.schema import Result
@@ -60,7 +60,7 @@ def evaluate(  # noqa: PLR0913 -- each is an option of the command line
     with quiet(on=not progress):
         if not experiment.portable:
             return grids.run_here(experiment, force=force)
-        outcomes = grids.run([experiment], Silent(), force=force)
+        outcomes = grids.run([experiment], Watcher(), force=force)
     for outcome in outcomes.values():
         if outcome.status != "ok":
             raise IrbenchError(f"{experiment.cell}: {outcome.reason}", code=outcome.status)
@@ -97,7 +97,7 @@ def run(  # noqa: PLR0913 -- each is an option of the command line
                     timeout=timeout, progress=progress, force=force, **options)  # fmt: skip
     planned = _cells(_several(methods, "methods"), _several(datasets, "datasets"), search, given)
     with quiet(on=not progress):
-        outcomes = grids.run(planned, Silent(), force=force, timeout=timeout)
+        outcomes = grids.run(planned, Watcher(), force=force, timeout=timeout)
     return Results([_stored(experiment, outcomes) for experiment in planned], planned[0].settings.results)
 
 

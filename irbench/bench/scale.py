@@ -87,6 +87,9 @@ class Measured:
         return max(0, self.peak_bytes - self.index_bytes) / self.gallery_bytes
 
 
+_Stage = Callable[[Plan, int, Runtime], list[Measured]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Growth:
     """How a stage grows between the smallest and the largest size: time and memory as powers of the size."""
@@ -99,7 +102,7 @@ class Growth:
 
 def measure(plan: Plan, runtime: Runtime) -> Iterator[Measured]:
     """Measure every stage at every size, the smallest first."""
-    stages: dict[str, Callable[..., list[Measured]]] = {
+    stages: dict[str, _Stage] = {
         "benchmark": _benchmark,
         "score": _score,
         "trie": _trie,
@@ -112,7 +115,7 @@ def measure(plan: Plan, runtime: Runtime) -> Iterator[Measured]:
                 yield Measured(stage=f"{name} build", size=size, reason=f"not built above {plan.spann_up_to:,} vectors")
                 continue
             try:
-                yield from apart(_told, stage, plan, size, runtime, timeout=None)
+                yield from apart(_told, name, stage, plan, size, runtime, timeout=None)
             except Ended as ended:
                 yield Measured(stage=name, size=size, reason=str(ended))
 
@@ -137,14 +140,13 @@ def _exponent(first: Measured, last: Measured, before: float | None, after: floa
     return log((after or 1) / (before or 1)) / log(last.size / first.size)
 
 
-def _told(stage: Callable[..., list[Measured]], plan: Plan, size: int, runtime: Runtime) -> list[Measured]:
+def _told(name: str, stage: _Stage, plan: Plan, size: int, runtime: Runtime) -> list[Measured]:
     """Carry a stage out, in its own process; where it cannot be had, say why."""
     use_threads(runtime.threads)
     try:
         with threadpool_limits(runtime.threads):
             return stage(plan, size, runtime)
     except IrbenchError as error:
-        name = stage.args[0] if isinstance(stage, partial) else stage.__name__.strip("_")
         return [Measured(stage=name, size=size, reason=str(error))]
 
 
@@ -253,10 +255,10 @@ def _bare(name: str, index: SearchIndex) -> _Bare | None:
     one: Any = index.searcher
     match name:
         case "linear":
-            search: _Bare = one._flat.search  # noqa: SLF001 -- no retriever needs it
+            search: _Bare = one._index.search  # noqa: SLF001 -- no retriever needs it
             return search
         case "ivfpq":
-            return lambda queries, k: one._index.search(one._padded(queries), k)  # noqa: SLF001
+            return lambda queries, k: (one._on_gpu or one._index).search(one._padded(queries), k)  # noqa: SLF001
         case "scann":
             best = one.config.reorder
             return lambda queries, k: one._index.search_batched_parallel(queries, k, max(k, best))  # noqa: SLF001

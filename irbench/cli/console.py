@@ -12,13 +12,14 @@ from irbench.experiments.attempts import Outcome
 from irbench.experiments.estimate import Estimate, estimate, missing_weights
 from irbench.experiments.query import Retrieved
 from irbench.experiments.run import Experiment
+from irbench.experiments.watcher import Watcher
 from irbench.report.render import render
 from irbench.report.table import table
 from irbench.results.files import document
 from irbench.results.hits import Reader
 
 
-class Console:
+class Console(Watcher):
     """Reports each cell as it starts and ends."""
 
     def __init__(self, *, estimating: bool = False) -> None:
@@ -58,6 +59,10 @@ class Console:
     def preparing(self, experiments: Sequence[Experiment]) -> None:
         """Name the cells."""
         _say(f"preparing {_listed(experiments)}")
+
+    def waits(self, experiments: Sequence[Experiment]) -> None:
+        """Say that what these cells need is being made elsewhere."""
+        _say(f"waiting with {_listed(experiments)}: another process is making what it needs")
 
     def prepared(self, experiments: Sequence[Experiment], seconds: float) -> None:
         """Say how long it took."""

@@ -267,16 +267,8 @@ def _settings(options: "RunOptions | AblateOptions") -> "Settings":
     return replace(settings, name=options.name, ks=tuple(options.k or ()), together=Together.of_torchrun())
 
 
-_ONE_RUN = (
-    "seed",
-    "force",
-    "dry_run",
-    "as_json",
-    "timeout",
-    "jobs",
-    "executor",
-    "address",
-)  # options that say nothing of the next
+# options that say nothing of the next run
+_ONE_RUN = ("seed", "force", "dry_run", "as_json", "timeout", "jobs", "executor", "address")
 _MACHINE = ("device", "precision", "weights", "data", "work", "results", "on_bad_image")
 _QUERY = ("dataset", "overrides", "beam_size", "decode", "rerank", "scale", "crop", "protocol", *_MACHINE)
 

@@ -57,6 +57,10 @@ class Resources:
     gpus: int = 0
     memory_gb: float = 0.0  # 0: not known
 
+    def __post_init__(self) -> None:
+        if self.cores < 1 or self.gpus < 0 or self.memory_gb < 0:
+            raise ValueError("at least one core, and no fewer than no GPUs and no memory, are needed")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -104,7 +108,7 @@ class Recipe:
     def resources(self, scale: str) -> Resources | None:
         """Return what the recipe says that it needs at this scale; None where it says nothing."""
         table = self.table.get("resources", {}).get(scale)
-        return None if table is None else build_config(Resources, table, str(self.path))
+        return None if table is None else build_config(Resources, table, f"{self.path}: [resources.{scale}]")
 
     def config(self, schema: type[C], *, scale: str, dataset: str, **overrides: object) -> C:
         """Return the parameters as the class's own frozen `Config`; unknown keys and wrong types are errors.
@@ -116,12 +120,15 @@ class Recipe:
 
     def _check_overrides(self, schema: type) -> None:
         known = {field.name for field in fields(schema)}
+        for family in ("at", "resources"):
+            for scale in self.table.get(family, {}):
+                if scale not in SCALES:
+                    raise RecipeError(
+                        f"{self.path}: unknown scale [{family}.{scale}]{nearest(scale, SCALES)}", code="unknown-choice"
+                    )
+                self.resources(scale)
         for family in ("at", "on"):
             for choice, table in self.table.get(family, {}).items():
-                if family == "at" and choice not in SCALES:
-                    raise RecipeError(
-                        f"{self.path}: unknown scale [at.{choice}]{nearest(choice, SCALES)}", code="unknown-choice"
-                    )
                 for key in table.keys() - known:
                     raise RecipeError(
                         f"{self.path}: unknown key '{key}' in [{family}.{choice}]{nearest(key, known)}",

@@ -57,9 +57,11 @@ def run(
     if rescored := [experiment for experiment in stored if experiment.rescore()]:
         watcher.rescored(rescored)
     if executor is not None:
-        sound = [experiment for experiment in due if experiment not in broken]
+        for experiment, outcome in broken.items():
+            watcher.started(experiment)
+            watcher.ended(experiment, outcome)
         with executor:
-            return broken | carry_out(sound, executor, watcher, timeout=timeout)
+            return broken | carry_out([one for one in due if one not in broken], executor, watcher, timeout=timeout)
     for experiment in due:
         watcher.started(experiment)
         outcomes[experiment] = broken.get(experiment) or _alone(

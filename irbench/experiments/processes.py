@@ -56,7 +56,7 @@ class Stop:
     """Ends what runs, as soon as it is set; for any number of threads that wait for processes."""
 
     def __init__(self) -> None:
-        self.is_set, self._hold = multiprocessing.Pipe(duplex=False)  # what waits for the one notices the other's end
+        self.end, self._hold = multiprocessing.Pipe(duplex=False)  # whoever waits for the one sees the other closed
 
     def set(self) -> None:
         """End all that runs, and all that would begin."""
@@ -76,9 +76,9 @@ def apart(function: Callable[..., T], *arguments: object, timeout: float | None,
     sender.close()
     try:
         # the process itself is watched too: what it started may hold its end of the pipe open
-        ends = [receiver, process.sentinel, *([stop.is_set] if stop else [])]
+        ends = [receiver, process.sentinel, *([stop.end] if stop else [])]
         ready = wait(ends, None if timeout is None else min(timeout, _LONGEST))
-        if stop and stop.is_set in ready:
+        if stop and stop.end in ready:
             raise Stopped
         if not ready:
             raise Ended("timeout", f"took longer than {timeout:g} s")
@@ -122,6 +122,11 @@ def _main_module_hidden() -> Iterator[None]:
         main.__dict__.update(hidden)
 
 
+def own_variables() -> dict[str, str]:
+    """Return irbench's variables of the environment, the folder in which recipes are looked for among them."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_OWN)} | {FOLDER: str(Path.cwd())}
+
+
 @dataclass(frozen=True)
 class _Surroundings:
     """The folder, and irbench's variables of the environment: both may have changed since the server was started."""
@@ -132,8 +137,7 @@ class _Surroundings:
     @classmethod
     def here(cls) -> "_Surroundings":
         """Return those of this process."""
-        variables = {name: value for name, value in os.environ.items() if name.startswith(_OWN)}
-        return cls(str(Path.cwd()), variables | {FOLDER: str(Path.cwd())})
+        return cls(str(Path.cwd()), own_variables())
 
     def enter(self) -> None:
         """Make them those of this process."""

@@ -13,7 +13,6 @@ from typing import cast
 import numpy as np
 from pydantic import ValidationError
 
-from irbench.config.recipes import Resources
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.description import Description
@@ -42,7 +41,6 @@ from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, proce
 from irbench.runtime.environment import environment, peak_memory, reset_peak_memory, resident_memory
 from irbench.runtime.machine import (
     Runtime,
-    available_cores,
     choose_device,
     choose_precision,
     choose_threads,
@@ -199,18 +197,7 @@ class Experiment:
             with_hits(now, artefacts)
         return lost or now != before
 
-    @property
-    def resources(self) -> Resources:
-        """What its preparation needs to itself."""
-        heads = [recipe.resources(self.cell.scale) for recipe in self.builder.recipes()]
-        asked = [one for one in heads if one is not None] or [_usual(self.runtime)]
-        return Resources(
-            cores=max(one.cores for one in asked),
-            gpus=max(one.gpus for one in asked),
-            memory_gb=max(one.memory_gb for one in asked),
-        )
-
-    @property
+    @cached_property
     def builds_on(self) -> frozenset[str]:
         """The methods whose trained networks its own one starts from."""
         return frozenset(recipe.name for recipe in self.builder.recipes()) - {self.cell.method}
@@ -381,11 +368,6 @@ class Experiment:
             recipe=self._recipe,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-
-
-def _usual(runtime: Runtime) -> Resources:
-    """Return what a training takes where its recipes say nothing: the cores that it computes with."""
-    return Resources(cores=runtime.threads or available_cores(), gpus=int(runtime.device == "cuda"))
 
 
 def _with_query_cost(cost: Cost, timed: latency.Timed, description: Description) -> Cost:

@@ -2,13 +2,14 @@
 
 Cells that differ in their search only share all that is prepared: one of them prepares for all. A method that another
 one of the grid builds on comes first. What cells share beyond that is found when they ask for it: whoever needs what
-another process is making gives its slot away and asks again when something has been finished.
+another process is making gives its slot away, and asks again when something has been finished, or a while later.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
+from time import sleep
 from typing import Literal, cast
 
 from irbench.core.cell import Cell
@@ -17,7 +18,7 @@ from irbench.experiments.executors import Answer, Executor, Job, Lost
 from irbench.experiments.run import Experiment
 from irbench.experiments.watcher import Watcher
 
-_POLL_S = 5.0  # between two looks at what a process of another command is making
+_POLL_S = 5.0  # until what others are making is asked for again, where nothing of the grid's is finished before
 
 
 @dataclass(eq=False)
@@ -25,6 +26,7 @@ class _Group:
     """Cells that differ in their search only, of which the first prepares for all."""
 
     cells: deque[Experiment]
+    told: set[str] = field(default_factory=set)  # what the watcher has heard of it: each thing once
 
     @property
     def first(self) -> Experiment:
@@ -58,24 +60,34 @@ class _Schedule:
     def run(self) -> dict[Experiment, Outcome]:
         while self.waiting or self.busy or self.ready or self.preparing or self.measuring:
             self._begin()
-            running = {**self.preparing, **self.measuring}
-            done, _ = wait(running, timeout=None if running else _POLL_S, return_when=FIRST_COMPLETED)
-            for future in done:
-                if future in self.preparing:
-                    self._after_preparing(self.preparing.pop(future), future)
-                else:
-                    self._after_measuring(self.measuring.pop(future), future)
-            if self.busy and (done or not running):
+            done = self._wait()
+            finished = [self._after(future) for future in done]
+            if any(finished) or not done:
                 self.waiting += self.busy
                 self.busy.clear()
         return self.outcomes
+
+    def _wait(self) -> "set[Future[Answer]]":
+        """Return the jobs that have ended; none once it is time to ask again for what others are making."""
+        running = {**self.preparing, **self.measuring}
+        if not running:  # and so there is nothing to wait for but others
+            sleep(_POLL_S)
+            return set()
+        return wait(running, timeout=_POLL_S if self.busy else None, return_when=FIRST_COMPLETED).done
+
+    def _after(self, future: "Future[Answer]") -> bool:
+        """Take note of how a job ended; return whether it may have made what others wait for."""
+        if future in self.preparing:
+            return self._after_preparing(self.preparing.pop(future), future)
+        self._after_measuring(self.measuring.pop(future), future)
+        return True
 
     def _begin(self) -> None:
         for group in [group for group in self.waiting if not self._must_wait(group)]:
             if self._full:
                 break
             self.waiting.remove(group)
-            self.watcher.preparing(tuple(group.cells))
+            self._tell(self.watcher.preparing, group)
             self.preparing[self.executor.submit(self._job(group.first, "prepare"))] = group
         while self.ready and self._may_measure:
             experiment = self.ready.popleft()
@@ -99,7 +111,12 @@ class _Schedule:
         unfinished = (*self.waiting, *self.busy, *self.preparing.values())
         return any(group.needs(other) for other in unfinished if other is not group)
 
-    def _after_preparing(self, group: _Group, future: "Future[Answer]") -> None:
+    def _tell(self, what: Callable[[Sequence[Experiment]], None], group: _Group) -> None:
+        if what.__name__ not in group.told:
+            group.told.add(what.__name__)
+            what(tuple(group.cells))
+
+    def _after_preparing(self, group: _Group, future: "Future[Answer]") -> bool:
         answer = _answer(group.first, future)
         if isinstance(answer, Outcome):  # it has failed; whether the others would as well, they find out
             self._end(group.cells.popleft(), answer)
@@ -107,9 +124,11 @@ class _Schedule:
                 self.waiting.appendleft(group)
         elif answer.busy:
             self.busy.append(group)
+            self._tell(self.watcher.waits, group)
         else:
             self.watcher.prepared(tuple(group.cells), answer.seconds)
             self.ready += group.cells
+        return isinstance(answer, Outcome) or not answer.busy
 
     def _after_measuring(self, experiment: Experiment, future: "Future[Answer]") -> None:
         self._end(experiment, cast("Outcome", _answer(experiment, future)))

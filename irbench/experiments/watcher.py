@@ -1,14 +1,13 @@
 """Who is told how a run goes on."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from irbench.experiments.attempts import Outcome
 from irbench.experiments.run import Experiment
 
 
-class Watcher(Protocol):
-    """Is notified of how a run goes on."""
+class Watcher:
+    """Is notified of how a run goes on, and does nothing about it."""
 
     def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
         """The results of some cells are stored and reused, the others are due."""
@@ -19,6 +18,9 @@ class Watcher(Protocol):
     def preparing(self, experiments: Sequence[Experiment]) -> None:
         """What these cells share is being made, where several jobs run at once."""
 
+    def waits(self, experiments: Sequence[Experiment]) -> None:
+        """They need what another process is making: another cell of the grid, or another command."""
+
     def prepared(self, experiments: Sequence[Experiment], seconds: float) -> None:
         """What these cells share has been made."""
 
@@ -27,25 +29,3 @@ class Watcher(Protocol):
 
     def ended(self, experiment: Experiment, outcome: Outcome) -> None:
         """A cell has ended."""
-
-
-class Silent:
-    """A watcher that is notified and does nothing."""
-
-    def planned(self, stored: Sequence[Experiment], due: Sequence[Experiment]) -> None:
-        """Do nothing."""
-
-    def rescored(self, experiments: Sequence[Experiment]) -> None:
-        """Do nothing."""
-
-    def preparing(self, experiments: Sequence[Experiment]) -> None:
-        """Do nothing."""
-
-    def prepared(self, experiments: Sequence[Experiment], seconds: float) -> None:
-        """Do nothing."""
-
-    def started(self, experiment: Experiment) -> None:
-        """Do nothing."""
-
-    def ended(self, experiment: Experiment, outcome: Outcome) -> None:
-        """Do nothing."""

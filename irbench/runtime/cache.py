@@ -137,20 +137,11 @@ class Store:
                 files = {path.name: _facts(path) for path in sorted(folder.iterdir())}
                 listing = {"key": dict(key.parts), "works": [asdict(work) for work in works], "files": files}
                 write_atomically(folder / _LISTING, json.dumps(listing | {"sha256": _digest(listing)}))
-                self._put(folder, place)
+                first = None if _put(folder, place) else self.find(key)  # where locks failed, the first one stays
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(place.with_suffix(".partial"), ignore_errors=True)
-        return Entry(place, works, {name: str(facts["sha256"]) for name, facts in files.items()})
-
-    def _put(self, folder: Path, place: Path) -> None:
-        """Move what was made to its place, unless it was made twice: where locks failed, the first one stays."""
-        try:
-            folder.replace(place)
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-        flush(place.parent)
+        return first or Entry(place, works, {name: str(facts["sha256"]) for name, facts in files.items()})
 
     @contextmanager
     def _locked(self, place: Path) -> Iterator[None]:
@@ -222,6 +213,18 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _put(folder: Path, place: Path) -> bool:
+    """Move what was made to its place; return whether that was free."""
+    try:
+        folder.replace(place)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    flush(place.parent)
+    return True
 
 
 def _digest(value: object) -> str:

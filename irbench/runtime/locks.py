@@ -36,9 +36,7 @@ def _acquired(path: Path, *, wait: bool) -> BaseFileLock:
     lock: BaseFileLock = FileLock(path)
     try:
         lock.acquire(blocking=wait)
-    except Timeout:
-        raise
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # being held is an OSError without a number
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
         lock = SoftFileLease(path.with_name(f"{path.name}.held"), lease_duration=_LEASE)

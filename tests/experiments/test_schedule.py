@@ -4,6 +4,7 @@ import pickle
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_real
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from irbench.experiments.executors import Answer, Job, Lost
 from irbench.experiments.plan import Request, experiments
 from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
-from irbench.experiments.watcher import Silent
+from irbench.experiments.watcher import Watcher
 from irbench.results import files
 
 READY, BUSY, DONE = Prepared(), Prepared(busy=True), Outcome("ok")
@@ -26,6 +27,7 @@ class Scripted:
     def __init__(self, *, slots: int | None, alone: bool, answers: dict[str, list[Answer | Exception]]) -> None:
         self.slots, self.alone, self.answers = slots, alone, defaultdict(list, answers)
         self.log: list[str] = []
+        self.held: list[str] = []  # cells whose jobs do not end before time has passed
         self.queue: list[tuple[Job, Future[Answer]]] = []
 
     def submit(self, job: Job) -> "Future[Answer]":
@@ -35,7 +37,12 @@ class Scripted:
         return future
 
     def end_one(self) -> None:
-        job, future = self.queue.pop(0)
+        ends = [i for i, (job, _) in enumerate(self.queue) if job.experiment.cell.name not in self.held]
+        if not ends:
+            self.held.clear()
+            self.log.append("time passes")
+            return
+        job, future = self.queue.pop(ends[0])
         name = f"{job.stage} {job.experiment.cell.name}"
         planned = self.answers[name]
         answer = planned.pop(0) if planned else (READY if job.stage == "prepare" else DONE)
@@ -48,19 +55,25 @@ def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
     settings = Settings(data=tmp_path / "data", work=tmp_path / "work", results=tmp_path / "results", device="cpu")
 
     def carried_out(
-        methods: Sequence[str], *, slots: int | None = None, alone: bool = False, **answers: list[Answer | Exception]
+        methods: Sequence[str],
+        *,
+        slots: int | None = None,
+        alone: bool = False,
+        held: Sequence[str] = (),
+        **answers: list[Answer | Exception],
     ) -> tuple[dict[str, Outcome], list[str]]:
         due = experiments(Request(methods=tuple(methods)), settings)
         planned = {name.replace("_", " ", 1).replace("__", "+"): some for name, some in answers.items()}
         executor = Scripted(slots=slots, alone=alone, answers=planned)
+        executor.held += held
 
-        def wait(futures: Sequence[Future], timeout: float | None, return_when: str) -> tuple[set[Future], set[Future]]:
-            if executor.queue:
-                executor.end_one()
-            return {future for future in futures if future.done()}, set()
+        def wait(futures: Sequence[Future], timeout: float | None, return_when: str) -> object:
+            executor.end_one()
+            return wait_for_real(futures, timeout=0.0 if timeout else 5.0, return_when=return_when)
 
         monkeypatch.setattr(schedule, "wait", wait)
-        outcomes = schedule.carry_out(due, executor, Silent())
+        monkeypatch.setattr(schedule, "sleep", lambda _: executor.log.append("time passes"))
+        outcomes = schedule.carry_out(due, executor, Watcher())
         return {one.cell.name: outcome for one, outcome in outcomes.items()}, executor.log
 
     return carried_out
@@ -103,7 +116,14 @@ def test_who_needs_what_another_is_making_gives_the_slot_away_and_asks_again(car
 def test_what_only_another_command_makes_is_asked_for_again(carry_out: Callable) -> None:
     outcomes, log = carry_out(["pixels+linear"], prepare_pixels__linear=[BUSY, BUSY])
     assert outcomes["pixels+linear"].status == "ok"
-    assert log.count("prepare pixels+linear") == 3
+    asked = [line for line in log if line in ("prepare pixels+linear", "time passes")]
+    assert asked == ["prepare pixels+linear", "time passes"] * 2 + ["prepare pixels+linear"]
+
+
+def test_what_another_command_makes_is_not_asked_for_without_end_while_a_cell_is_prepared(carry_out: Callable) -> None:
+    """Each time a process is started for it, which takes a core from the others."""
+    _, log = carry_out(["irgen", "pixels+linear"], slots=2, held=["pixels+linear"], prepare_irgen=[BUSY])
+    assert log[:5] == ["prepare irgen", "prepare pixels+linear", "/prepare irgen", "time passes", "prepare irgen"]
 
 
 def test_a_cell_that_fails_in_preparation_ends_alone(carry_out: Callable) -> None:

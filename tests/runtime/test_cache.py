@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,20 @@ def test_waiting_for_another_process_costs_nothing_and_what_it_made_costs_once(t
     assert made.seconds >= 1
     assert timer.cost == pytest.approx(made.seconds, abs=0.5)  # waited for, and charged, once
     assert entry.seconds == pytest.approx(timer.cost, abs=0.5)
+
+
+def test_where_locks_fail_the_entry_that_was_first_stays_and_is_the_one_that_is_used(tmp_path):
+    def overtaken(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as without_locks:
+            without_locks.setattr(Store, "_locked", lambda *_: nullcontext())
+            first.append(Store(tmp_path).ensure(KEY, make, span="build"))
+        (folder / "array.bin").write_bytes(b"others")
+
+    first = []
+    entry = Store(tmp_path).ensure(KEY, overtaken, span="build")
+    assert entry == first[0] == Store(tmp_path).find(KEY)
+    assert (entry.path / "array.bin").read_bytes() == b"twelve bytes"
+    assert not [path for path in tmp_path.rglob("*") if path.is_dir() and path.name.startswith(".")]
 
 
 def test_a_work_folder_that_cannot_be_written_is_the_users_error(tmp_path):

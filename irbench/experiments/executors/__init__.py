@@ -13,6 +13,7 @@ from irbench.config.recipes import Resources
 from irbench.experiments.attempts import Outcome, Prepared, prepare_apart, run_apart
 from irbench.experiments.processes import Stop
 from irbench.experiments.run import Experiment
+from irbench.runtime.machine import available_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,16 @@ class Job:
 
     @property
     def resources(self) -> Resources:
-        """What it needs to itself while others run beside it."""
-        return self.experiment.resources
+        """What its training needs to itself: what its recipes say, or else the cores that it computes with."""
+        experiment, scale = self.experiment, self.experiment.cell.scale
+        asked = [one for recipe in experiment.builder.recipes() if (one := recipe.resources(scale))]
+        runtime = experiment.runtime
+        usual = Resources(cores=runtime.threads or available_cores(), gpus=int(runtime.device == "cuda"))
+        return Resources(
+            cores=max((one.cores for one in asked), default=usual.cores),
+            gpus=max((one.gpus for one in asked), default=usual.gpus),
+            memory_gb=max((one.memory_gb for one in asked), default=usual.memory_gb),
+        )
 
     def carry_out(self, stop: Stop | None = None) -> Answer:
         """Do it in a process of its own, which ends as soon as `stop` is set."""

@@ -9,13 +9,13 @@ import socket
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from irbench.config.recipes import FOLDER
 from irbench.core.errors import MissingLibrary, UsageError
 from irbench.experiments.executors import Answer, Job, Lost
+from irbench.experiments.processes import own_variables
 
 if TYPE_CHECKING:
     import ray
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _RETRIES = 3  # of a job whose worker or machine was lost
 _PATIENCE_S = 10.0  # with an address
 _GIB = 1 << 30
-_OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
 
 
 class Ray:
@@ -41,21 +40,24 @@ class Ray:
 
     def __enter__(self) -> "Ray":
         ray = _library()
-        variables = {name: value for name, value in os.environ.items() if name.startswith(_OWN)}
         try:
             _greet(self.address)
             ray.init(
                 address=self.address or "local",
-                runtime_env={"env_vars": variables | {FOLDER: str(Path.cwd())}},
+                runtime_env={"env_vars": own_variables()},
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level="ERROR",
             )
         except (OSError, RuntimeError, ValueError) as error:
+            where = f"--address {self.address}: no Ray cluster answers there" if self.address else "Ray does not start"
+            raise UsageError(f"{where} ({str(error).partition(chr(10))[0]})", code="no-cluster") from error
+        self._cores = self._largest()
+        if not self._cores:
             raise UsageError(
-                f"--address {self.address}: no Ray cluster answers there ({str(error).splitlines()[0]})",
+                f"--address {self.address}: no machine of this Ray cluster has a core to compute with",
                 code="no-cluster",
-            ) from error
+            )
         # a worker that has answered is not used for another job: libraries keep memory and threads
         self._remote = ray.remote(max_calls=1, max_retries=_RETRIES)(_carry_out)
         return self
@@ -64,7 +66,7 @@ class Ray:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ray = _library()
-        for reference in self._running:
+        for reference in tuple(self._running):  # each leaves as it ends
             ray.cancel(reference, force=True)
         ray.shutdown()
 
@@ -97,12 +99,17 @@ class Ray:
     def _place(self, job: Job) -> dict[str, Any]:
         """Return what Ray is asked for: a share of some machine, or the whole of one."""
         needs = job.resources
-        nodes = [node for node in _library().nodes() if node["Alive"]]
-        cores = max(int(node["Resources"].get("CPU", 0)) for node in nodes)
+        cores = self._largest() or self._cores  # none is left for now
         asked: dict[str, Any] = {"num_gpus": needs.gpus, "name": f"{job.stage} {job.experiment.cell}"}
         if needs.memory_gb:
             asked["memory"] = int(needs.memory_gb * _GIB)
         return asked | {"num_cpus": cores if job.stage == "measure" else min(needs.cores, cores)}
+
+    @staticmethod
+    def _largest() -> int:
+        """Return the cores of the machine that has most of them."""
+        alive = (node["Resources"] for node in _library().nodes() if node["Alive"])
+        return max((int(resources.get("CPU", 0)) for resources in alive), default=0)
 
 
 def _carry_out(job: Job) -> Answer:
@@ -123,5 +130,5 @@ def _library() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingLibrary("--executor ray needs Ray: pip install 'irbench[ray]'", code="missing-library") from error
+        raise MissingLibrary(f"--executor ray needs Ray ({error}): pip install 'irbench-retrieval[ray]'") from error
     return ray
