@@ -230,7 +230,7 @@ def read(path: Path) -> Recipe:
         raise RecipeError(f"{path}: {error}", code="bad-recipe") from None
     for key in _TABLES & table.keys():
         _check_table(table[key], f"{path}: [{key}]")
-    for family in ("at", "on"):
+    for family in ("at", "on", "resources"):
         for choice, overrides in table.get(family, {}).items():
             _check_table(overrides, f"{path}: [{family}.{choice}]")
     return Recipe(path.stem, path, text, table)

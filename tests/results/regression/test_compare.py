@@ -2,15 +2,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_results import FACTS, Folders, change, draw, make
+from toy_results import FACTS, Folders, change, draw, make, sound
 
+import irbench
 from irbench.core.description import Backbone
 from irbench.metrics.retrieval import Judged
 from irbench.report.regression import as_json, as_text
-from irbench.results.regression.compare import passes
+from irbench.results import files
+from irbench.results.artefacts import Artefacts
+from irbench.results.regression import quality as by_quality
+from irbench.results.regression.compare import Comparison, compare, passes
 from irbench.results.regression.limits import Limits
 from irbench.results.regression.pairs import pair_up
 from irbench.results.schema import Conditions, Cost, QueryTimes, RecipeUsed
@@ -340,3 +345,32 @@ def test_a_seed_that_is_skipped_does_not_hide_the_loss_of_another(folders):
         gone = make(None, method=method, seed=1, status="skipped", reason="no library")
         folders.put(folders.after, gone, None)
     assert {cell: one.verdict for cell, one in folders.compare().items()} == {"lower": "worse", "alike": "skipped"}
+
+
+def test_what_was_answered_again_to_the_bit_is_compared_as_if_it_had_been_scored_again(monkeypatch):
+    """The stored means stand for the scores: each change is the same both ways, on the results of this repository."""
+    root = Path(__file__).parents[3] / "results"
+    results = [one for one in irbench.load_results(root) if one.dataset.name == "digits"]
+    kept = Artefacts(root, Path("work"), Path("data"))
+
+    def compared() -> list[Comparison]:
+        return compare(pair_up(results, results), kept, kept, Limits())
+
+    quick = compared()
+    monkeypatch.setattr(by_quality, "_unmoved", lambda *_: None)
+    for one, slow in zip(quick, compared(), strict=True):
+        assert (one.cell, one.verdict, one.notes) == (slow.cell, slow.verdict, slow.notes)
+        for change_, slow_change in zip(one.quality, slow.quality, strict=True):
+            assert change_.before == pytest.approx(slow_change.before, abs=1e-12)
+            assert replace(change_, before=0, after=0) == replace(slow_change, before=0, after=0)
+
+
+def test_a_stored_mean_that_its_hits_do_not_bear_out_is_not_taken_for_a_change(folders):
+    good = draw(np.random.default_rng(0), positives=10, quality=0.9)
+    folders.both(good, good)
+    (result,) = sound(folders.after.results)
+    wrong = {name: replace(one, mean=0.5) if one.mean else one for name, one in result.metrics.items()}
+    files.write(replace(result, metrics=wrong), folders.after.results)
+    (found,) = folders.compare().values()
+    assert {change_.verdict for change_ in found.quality} == {"same"}
+    assert {change_.before == change_.after for change_ in found.quality} == {True}
