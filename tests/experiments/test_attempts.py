@@ -99,6 +99,18 @@ def test_a_fault_ends_its_own_cell_only(faulty: Callable, tmp_path: Path, fault,
     assert "Traceback" not in done.stderr
 
 
+def test_where_cells_are_prepared_side_by_side_each_fault_ends_its_own_and_is_told(faulty: Callable, tmp_path) -> None:
+    (tmp_path / "methods" / "broken.py").write_text("class BrokenEncoder: pass\nraise ZeroDivisionError('at import')\n")
+    (tmp_path / "methods" / "broken.toml").write_text('# class: methods/broken.py\n# Broken\nencoder = "broken"\n')
+    methods = ("-m", "broken", "-m", "faulty", "-m", "pixels")
+    done = faulty("run", *methods, "--jobs", "2", "--max-queries", "9", IRBENCH_FAULT="segfault")
+    assert done.returncode == 1
+    for cell, status in (("broken+linear", "failed"), ("faulty", "failed"), ("pixels+linear", "ok")):
+        assert result(tmp_path, f"{cell}@queries-9")["status"] == status
+    assert "ZeroDivisionError" in done.stderr
+    assert "SIGSEGV" in done.stderr
+
+
 def test_a_hang_that_ignores_being_asked_is_ended_by_the_timeout(faulty: Callable, tmp_path: Path) -> None:
     start = time.monotonic()
     done = faulty("run", "-m", "faulty", "--timeout", "2", IRBENCH_FAULT="hang")
