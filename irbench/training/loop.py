@@ -6,7 +6,7 @@ too, trains the same model as one that was never interrupted.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,17 +143,7 @@ def train(
     `also` is a JSON value of anything else that the model depends on. Raises `RecipeError` if the loss diverges.
     """
     images_uint8 = pixels(images, View(config.resize_size, config.fit), runtime)
-    facts = {
-        "task": task.name,
-        "config": {key: value for key, value in asdict(config).items() if key not in config.inference_keys},
-        "images": [images.fingerprint, images_uint8.content, images.mirror],
-        "runtime": [runtime.seed, runtime.device, runtime.precision],
-        "code": code_digest(type(task), Task),
-        "also": also,
-    }
-    if not current().alone and depends_on_processes(task, runtime.device):
-        facts["processes"] = current().world
-    key = Key("model", facts)
+    key = _key(task, [images.fingerprint, images_uint8.content, images.mirror], config, runtime, also)
 
     def run(config: TrainingConfig, name: str = "") -> tuple[Progress, float]:
         """Train to the end; return the progress, and the seconds that earlier processes took. A trial has a name."""
@@ -186,6 +176,21 @@ def train(
     task.module.load_state_dict(load_file(entry.path / "model.safetensors"))
     task.module.to(runtime.device).eval()
     return TrainedModel(task.name, entry)
+
+
+def _key(task: Task, images: Sequence[object], config: TrainingConfig, runtime: Runtime, also: object) -> Key:
+    """Return what the model depends on."""
+    facts = {
+        "task": task.name,
+        "config": {key: value for key, value in asdict(config).items() if key not in config.inference_keys},
+        "images": images,
+        "runtime": [runtime.seed, runtime.device, runtime.precision],
+        "code": code_digest(type(task), Task),
+        "also": also,
+    }
+    if not current().alone and depends_on_processes(task, runtime.device):
+        facts["processes"] = current().world
+    return Key("model", facts)
 
 
 class _Run:
