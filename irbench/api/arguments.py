@@ -34,6 +34,7 @@ class Options(TypedDict, total=False):
         crop: "none", or "bbox" for the part of each image inside its bounding box.
         protocol: "closed-set" or "metric-learning".
         on_bad_image: "fail", or "skip" to leave unreadable images out and count them.
+        pixel_cache: most GB of decoded images in the work folder; by default half of what is free.
         max_queries: evaluate only so many queries; the result is marked as partial.
         epochs: train for only so many epochs; the result is marked as partial.
         incremental: add half of the gallery after training.
@@ -47,6 +48,7 @@ class Options(TypedDict, total=False):
     crop: str
     protocol: str
     on_bad_image: str
+    pixel_cache: float | None
     max_queries: Count | None
     epochs: Count | None
     incremental: bool

@@ -184,7 +184,7 @@ def _cells(methods: tuple[Any, ...], datasets: tuple[Any, ...], search: Any, giv
         work=paths["work"],
         results=paths["results"],
         weights=tuple(Path(path).expanduser() for path in weights),
-        **_among(given, "device", "precision", "on_bad_image"),
+        **_among(given, "device", "precision", "on_bad_image", "pixel_cache"),
     )
     return experiments(request, settings)
 

@@ -105,6 +105,15 @@ class MachineOptions:
     data: Data = Path("data")
     work: Work = Path("runs/work")
     on_bad_image: OnBadImage = "fail"
+    pixel_cache: Annotated[
+        float | None,
+        typer.Option(
+            "--pixel-cache",
+            min=0,
+            help="Most GB of decoded images in the work folder; where there is no room, images are decoded whenever "
+            "they are needed. Default: half of what is free.",
+        ),
+    ] = None
 
     def settings(self, results: Path) -> "Settings":
         """Return where and how cells are run."""

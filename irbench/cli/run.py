@@ -269,7 +269,7 @@ def _settings(options: "RunOptions | AblateOptions") -> "Settings":
 
 # options that say nothing of the next run
 _ONE_RUN = ("seed", "force", "dry_run", "as_json", "timeout", "jobs", "executor", "address")
-_MACHINE = ("device", "precision", "weights", "data", "work", "results", "on_bad_image")
+_MACHINE = ("device", "precision", "weights", "data", "work", "results", "on_bad_image", "pixel_cache")
 _QUERY = ("dataset", "overrides", "beam_size", "decode", "rerank", "scale", "crop", "protocol", *_MACHINE)
 
 

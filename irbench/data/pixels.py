@@ -1,9 +1,14 @@
-"""Image sets as uint8 arrays: decoded once, in parallel, and cached; small or timed sets are decoded in memory."""
+"""Image sets as uint8 arrays: decoded once, in parallel, and cached in shards; small or timed sets decoded in memory.
 
-import hashlib
+A shard is an entry of the cache of its own, known by what its images contain: decoding that was stopped goes on with
+the next one, and sets that begin with the same images share them. Whether a set is cached or decoded again each time
+has no influence on what it is known by.
+"""
+
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -17,6 +22,7 @@ from numpy.typing import NDArray
 
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, writing
+from irbench.data import shards
 from irbench.data.contents import digest
 from irbench.data.decode import View, fit
 from irbench.data.sources import Source
@@ -28,12 +34,16 @@ from irbench.runtime.timer import caches_bypassed, subspan
 if TYPE_CHECKING:
     from irbench.runtime.machine import Runtime
 
-__all__ = ["Pixels", "View", "drop_unreadable", "pixels", "unreadable"]
+__all__ = ["Pixels", "View", "decoded_again", "drop_unreadable", "pixels", "start_anew", "unreadable"]
 
 _SMALL = 256  # a set of fewer images, such as a batch of queries, is decoded in memory and never stored
 _IN_MEMORY = 1 << 30  # largest bytes of a set decoded in memory; beyond that, batch by batch
-_FREE_SHARE = 0.5  # largest share of the free disk space of a stored set; beyond that, batch by batch
+_FREE_SHARE = 0.5  # largest share of the free disk space of a stored set, where no limit is given
+_SHARD = 1 << 28  # most bytes of a shard
 _CHUNK = 256  # images decoded at a time
+_FILE = "pixels.npy"
+
+_again: set[str] = set()  # names of the sets that this process decodes batch by batch
 
 
 class Pixels(Protocol):
@@ -44,8 +54,8 @@ class Pixels(Protocol):
         """Digest for the keys of artefacts computed from these pixels."""
 
     @property
-    def array(self) -> NDArray[np.uint8] | None:
-        """[N,S,S,3], read-only; None for a set that is decoded batch by batch."""
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, S, S, 3)."""
 
     def __len__(self) -> int: ...
 
@@ -56,19 +66,31 @@ class Pixels(Protocol):
 def pixels(images: ImageSet, view: View, runtime: "Runtime") -> Pixels:
     """Return `images` resized as `view` says; an unreadable image raises a `DataError` that names it.
 
-    A set of 256 images or more is decoded once and stored. Smaller sets, and all sets under a timer that bypasses
-    caches, are decoded into memory on first access. A set that exceeds the memory limit (1 GiB) or half of the free
-    disk space is decoded batch by batch on each access.
+    A set of 256 images or more is decoded once and stored, in shards. Smaller sets, and all sets under a timer that
+    bypasses caches, are decoded into memory on first access. A set that exceeds the memory limit (1 GiB), or for which
+    there is no room on disk (`Runtime.pixel_bytes`, or half of what is free), is decoded batch by batch on each access,
+    which is said once.
     """
     source = Source(images)
-    size = len(images) * view.image_size**2 * 3
+    size = len(images) * _bytes_each(view)
     if caches_bypassed() or len(images) < _SMALL:
         return _InMemory(source, view) if size <= _IN_MEMORY else _OnDemand(source, view)
-    key = _key("pixels", source, image_size=view.image_size, fit=view.fit)
-    if size > _FREE_SHARE * _free_disk(runtime.store.root) and runtime.store.find(key) is None:
+    cached = _Cached(source, view, runtime.store)
+    missing = cached.missing_bytes
+    if missing and missing > (room := _room(runtime)):
+        _say_again(images, size, room)
         return _OnDemand(source, view)
-    entry = runtime.store.ensure(key, partial(_decode_into, source=source, view=view), span="decode")
-    return _Stored(np.load(entry.path / "pixels.npy", mmap_mode="r", allow_pickle=False), entry.content)
+    return cached.decoded()
+
+
+def decoded_again() -> list[str]:
+    """Return the names of the sets that were decoded each time anew, for want of room, since `start_anew`."""
+    return sorted(_again)
+
+
+def start_anew() -> None:
+    """Forget for which sets there was no room: the next cell has others."""
+    _again.clear()
 
 
 def unreadable(images: ImageSet, store: Store) -> dict[int, str]:
@@ -82,7 +104,8 @@ def unreadable(images: ImageSet, store: Store) -> dict[int, str]:
     def make(folder: Path) -> None:
         (folder / "rows.json").write_text(json.dumps(list(_damaged(source))))
 
-    entry = store.ensure(_key("unreadable", source), make, span="decode")
+    key = Key("unreadable", {"code": code_digest(unreadable), "images": digest(images)})
+    entry = store.ensure(key, make, span="decode")
     return dict(json.loads((entry.path / "rows.json").read_text()))
 
 
@@ -94,58 +117,108 @@ def drop_unreadable(benchmark: Benchmark, store: Store) -> tuple[Benchmark, dict
 
 
 @dataclass(frozen=True, eq=False)
-class _Stored:
-    array: NDArray[np.uint8]
-    content: str
+class _Decoding:
+    """A set of images and how each is seen: what its pixels are known by, however they are kept."""
 
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __getitem__(self, rows: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
-        return np.asarray(self.array[rows])
-
-
-@dataclass(frozen=True, eq=False)
-class _InMemory:
     source: Source
     view: View
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return (len(self.source), self.view.image_size, self.view.image_size, 3)
+
+    @cached_property
+    def key(self) -> Key:
+        facts = {"image_size": self.view.image_size, "fit": self.view.fit}
+        return Key("pixels", {"code": code_digest(fit), "images": digest(self.source.images), **facts})
+
+    @property
+    def content(self) -> str:
+        return self.key.digest
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True, eq=False)
+class _InMemory(_Decoding):
     @cached_property
     def array(self) -> NDArray[np.uint8]:
         array = _decode_rows(self.source, self.view, range(len(self.source)))
         array.flags.writeable = False
         return array
 
-    @cached_property
-    def content(self) -> str:
-        return hashlib.sha256(self.array.tobytes()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.source)
-
     def __getitem__(self, rows: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
         return self.array[rows]
 
 
 @dataclass(frozen=True, eq=False)
-class _OnDemand:
-    source: Source
-    view: View
-    array: None = None
-
-    @cached_property
-    def content(self) -> str:
-        return _key("pixels", self.source, image_size=self.view.image_size, fit=self.view.fit).digest
-
-    def __len__(self) -> int:
-        return len(self.source)
-
+class _OnDemand(_Decoding):
     def __getitem__(self, rows: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
         return _decode_rows(self.source, self.view, np.arange(len(self))[rows].tolist())
 
 
-def _key(kind: str, source: Source, **parts: object) -> Key:
-    return Key(kind, {"code": code_digest(pixels), "images": digest(source.images), **parts})
+@dataclass(frozen=True, eq=False)
+class _Cached(_Decoding):
+    store: Store
+
+    @cached_property
+    def shards(self) -> list[_Decoding]:
+        rows = shards.rows_of(_bytes_each(self.view), _SHARD)
+        return [_Decoding(Source(part), self.view) for part in shards.cut(self.source.images, rows)]
+
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of the shards that are not stored."""
+        return sum(len(shard) for shard in self._missing) * _bytes_each(self.view)
+
+    @property
+    def _missing(self) -> list[_Decoding]:
+        return [shard for shard in self.shards if not self.store.holds(shard.key)]
+
+    def decoded(self) -> Pixels:
+        """Return the set, whose shards are decoded where they are not stored.
+
+        A set of many shards is not hashed again whenever it is opened: sizes are compared.
+        """
+        chunks = sum(len(shards.cuts(len(shard), _CHUNK)) for shard in self._missing)
+        steps = track(range(chunks), f"Decoding {len(self):,} images", total=chunks)
+        arrays = []
+        for shard in self.shards:
+            make = partial(_decode_into, source=shard.source, view=self.view, steps=steps)
+            entry = self.store.ensure(shard.key, make, span="decode", hashed=len(self.shards) == 1)
+            arrays.append(np.load(entry.path / _FILE, mmap_mode="r", allow_pickle=False))
+        for _ in steps:  # those of shards that another process has decoded meanwhile
+            pass
+        return _Stored(self.source, self.view, arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored(_Decoding):
+    shards: Sequence[NDArray[np.uint8]]  # [n,S,S,3] each, as many images but for the last one
+
+    def __getitem__(self, rows: NDArray[np.integer] | slice) -> NDArray[np.uint8]:
+        if len(self.shards) == 1:
+            return np.asarray(self.shards[0][rows])
+        index = np.arange(len(self))[rows]
+        which, within = np.divmod(index, len(self.shards[0]))
+        chosen = np.empty((len(index), *self.shape[1:]), np.uint8)
+        for number in np.unique(which).tolist():
+            here = which == number
+            chosen[here] = self.shards[number][within[here]]
+        return chosen
+
+
+def _bytes_each(view: View) -> int:
+    return 3 * view.image_size**2
+
+
+def _room(runtime: "Runtime") -> int:
+    """Return the bytes that decoded images may still take on disk."""
+    folder = runtime.store.root / "pixels"
+    if runtime.pixel_bytes is None:
+        return int(_FREE_SHARE * _free_disk(folder))
+    return runtime.pixel_bytes - sum(file.stat().st_size for file in folder.glob(f"*/{_FILE}"))
 
 
 def _free_disk(folder: Path) -> int:
@@ -154,18 +227,30 @@ def _free_disk(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _decode_into(folder: Path, *, source: Source, view: View) -> None:
-    """Write `pixels.npy` chunk by chunk; a full disk raises an error, which it would not behind a memory map."""
+def _say_again(images: ImageSet, size: int, room: int) -> None:
+    if images.name not in _again:
+        _again.add(images.name)
+        warnings.warn(
+            f"{images.name}: {len(images):,} images are decoded whenever they are needed: decoded once they would take "
+            f"{size / 1e9:,.1f} GB on disk, and there is room for {max(room, 0) / 1e9:,.1f} GB (--pixel-cache)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _decode_into(folder: Path, *, source: Source, view: View, steps: Iterator[int]) -> None:
+    """Write a shard chunk by chunk; a full disk raises an error, which it would not behind a memory map."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(source), view.image_size, view.image_size, 3)}
     with (
         writing(f"decoded images to {folder.parent}", "--work"),
-        (folder / "pixels.npy").open("wb") as file,
+        (folder / _FILE).open("wb") as file,
         _workers() as workers,
     ):
         np.lib.format.write_array_header_1_0(file, header)
-        for rows in track(_chunks(len(source)), f"Decoding {len(source):,} images"):
+        for rows in _chunks(len(source)):
             for square in workers.map(partial(_square, source, view), rows):
                 file.write(square.tobytes())
+            next(steps, None)
 
 
 def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:

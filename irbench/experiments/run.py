@@ -20,6 +20,7 @@ from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavai
 from irbench.core.filestate import state_of
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data import datasets
+from irbench.data import pixels as decoding
 from irbench.data.relevance import demand_positives
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
@@ -76,6 +77,7 @@ class Experiment:
             precision=choose_precision(self.settings.precision, device),
             threads=choose_threads(self.cell.scale) or self.settings.cores,
             weights=self.settings.weight_files,
+            pixel_bytes=None if self.settings.pixel_cache is None else int(1e9 * self.settings.pixel_cache),
         )
 
     @cached_property
@@ -231,6 +233,7 @@ class Experiment:
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         batches.start_anew()
+        decoding.start_anew()
         retriever = self.builder.retriever()
         if self.benchmark.incremental and not isinstance(retriever, SupportsUpdates):
             raise NotApplicable(
@@ -333,7 +336,8 @@ class Experiment:
                 "Facts",
                 environment(self.runtime)
                 | {"throughput_batch": latency.BATCH}
-                | {f"{what}_batch": batch for what, batch in batches.halved().items()},
+                | {f"{what}_batch": batch for what, batch in batches.halved().items()}
+                | ({"decoded_again": again} if (again := decoding.decoded_again()) else {}),
             ),
         )
         return scored(result, judged, Scope.of(self.benchmark))

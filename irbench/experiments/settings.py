@@ -9,6 +9,7 @@ from irbench.runtime.machine import DEVICES, PRECISIONS
 from irbench.runtime.together import ALONE, Together
 
 _WEIGHTS = "*.safetensors"
+_LARGEST = 1e9  # GB; and no NaN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Settings:
     precision: str = "auto"
     weights: tuple[Path, ...] = ()  # files, or folders of files, one for each backbone
     on_bad_image: str = "fail"
+    pixel_cache: float | None = None  # most GB of decoded images in the work folder; None: half of what is free
     name: str | None = None  # of a data set of one's own, in results …
     ks: tuple[int, ...] = ()  # … and at which K its metrics are computed
     cores: int | None = None  # to compute with, where others run beside it
@@ -32,6 +34,8 @@ class Settings:
         check_choice("--device", self.device, DEVICES)
         check_choice("--precision", self.precision, PRECISIONS)
         check_choice("--on-bad-image", self.on_bad_image, ("fail", "skip"))
+        if self.pixel_cache is not None and not 0 <= self.pixel_cache < _LARGEST:
+            raise UsageError(f"--pixel-cache {self.pixel_cache}: a number of GB is needed", code="bad-value")
         for path in self.weights:
             if not path.exists():
                 raise UsageError(f"--weights {path}: no such file or folder", code="no-such-file")

@@ -4,10 +4,10 @@
 Shape letters: B images, H decoded size and S input size in pixels, T tokens, D dimensions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import timm
@@ -21,6 +21,7 @@ from irbench.config.fields import Part
 from irbench.core.benchmark import ImageSet
 from irbench.core.description import Backbone
 from irbench.core.errors import RecipeError
+from irbench.data.ahead import ahead
 from irbench.data.decode import Fit
 from irbench.data.pixels import View, pixels
 from irbench.networks.weights import check_name, find_weights, load_network
@@ -29,6 +30,8 @@ from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
 
 BATCH = 128  # images that are encoded at a time
+
+T = TypeVar("T")
 FROM_SCRATCH = "trained from scratch"
 
 
@@ -212,20 +215,35 @@ def run_network(
 ) -> NDArray[np.float32]:
     """Return the float32 outputs [N,…] of `module` for the center crop of every image, computed batch by batch.
 
-    A batch that does not fit into memory is halved.
+    A batch that does not fit into memory is halved. Beside the outputs there is never more than two batches of them.
     """
     module.eval()
-    images_uint8 = pixels(images, view, runtime)
+    with ahead(pixels(images, view, runtime)) as images_uint8, torch.inference_mode(), runtime.autocast():
 
-    def computed(start: int, end: int) -> Tensor:
-        batch = torch.from_numpy(images_uint8[np.arange(start, end)])
-        output: Tensor = module(center_crop(to_device(batch, runtime.device), image_size)).float()
-        return output
+        def computed(start: int, end: int) -> Tensor:
+            batch = torch.from_numpy(images_uint8(start, end))
+            output: Tensor = module(center_crop(to_device(batch, runtime.device), image_size)).float()
+            return output
 
-    batches = in_batches("encode", len(images), BATCH, computed)
-    outputs: list[Tensor] = []
-    with torch.inference_mode(), runtime.autocast():
-        for output in track(batches, f"encode {images.name}", total=-(-len(images) // BATCH)):
-            outputs.append(output)
-            outputs[-2:-1] = [output.cpu() for output in outputs[-2:-1]]  # a GPU is busy with the next batch by now
-    return np.concatenate([output.cpu().numpy() for output in outputs])
+        batches = in_batches("encode", len(images), BATCH, computed)
+        return _gathered(track(batches, f"encode {images.name}", total=-(-len(images) // BATCH)), len(images))
+
+
+def _gathered(batches: Iterable[Tensor], count: int) -> NDArray[np.float32]:
+    """Return batches as one array [N,…]; each is fetched from a GPU when that is busy with the next one."""
+    outputs, end = np.empty(0, np.float32), 0
+    for batch in _behind(batches):
+        if not end:
+            outputs = np.empty((count, *batch.shape[1:]), np.float32)
+        outputs[end : end + len(batch)] = batch.cpu().numpy()
+        end += len(batch)
+    return outputs
+
+
+def _behind(items: Iterable[T]) -> Iterator[T]:
+    """Yield each item when the one after it is there."""
+    waiting: list[T] = []
+    for item in items:
+        yield from waiting
+        waiting = [item]
+    yield from waiting

@@ -12,6 +12,7 @@ from irbench.report.ranks import taken_together
 from irbench.report.wording import short
 from irbench.results.schema import Dataset, Result
 
+_DECODES = ("train_s", "encode_gallery_s")  # costs that decoding is a part of
 _TRAINED = 1.0  # seconds; less is no training
 UNRELIABLE = "other programs used the CPU; rerun on an idle machine"
 
@@ -34,6 +35,8 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
         yield from under_concurrent_load(results)
         if wide := [result for result in results if result.on_more_cores]:
             yield f"timed on more cores than the threads that are stated: {_cells(wide)}"
+    if any(column.key in _DECODES for column in columns):
+        yield from _decoded_again(results)
     if any(column.key == "train_s" for column in columns):
         yield from _trained_apart(results)
     for facts in dict.fromkeys(result.dataset for result in results):
@@ -48,6 +51,12 @@ def _weights(results: Sequence[Result]) -> Iterator[str]:
     """Name the whole origin of weights that come from a file, of which rows have the first words only."""
     used = {result.backbone for result in results if result.backbone and "sha256:" in result.backbone.weights}
     yield from sorted(f"weights of {one.name}: {short(one.weights)}" for one in used)
+
+
+def _decoded_again(results: Sequence[Result]) -> Iterator[str]:
+    """Say whose images were decoded whenever they were needed, which takes longer than reading what was decoded."""
+    if again := [result for result in results if result.environment.get("decoded_again")]:
+        yield f"images were decoded whenever they were needed, for want of room on disk: {_cells(again)}"
 
 
 def _timed_apart(lines: Sequence[Line], columns: Sequence[Quantity]) -> Iterator[str]:

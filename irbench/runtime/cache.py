@@ -73,30 +73,39 @@ class Store:
     root: Path
     waits: bool = True  # for an entry that another process makes; else `ensure` raises `Busy`
 
-    def ensure(self, key: Key, make: Callable[[Path], float | None], *, span: str) -> Entry:
+    def ensure(self, key: Key, make: Callable[[Path], float | None], *, span: str, hashed: bool = True) -> Entry:
         """Return the entry of `key`; `make(folder)` fills it if it is not there. A hit is charged to timer span `span`.
 
         `make` may return the seconds that attempts which were stopped had spent before.
         A second process that wants the same entry waits for the first; the time of waiting counts in no span.
+        See `find` for `hashed`.
         """
         place = self._place(key)
         with self._locked(place):
-            entry = self.find(key)
+            entry = self.find(key, hashed=hashed)
             found = entry is not None
             if entry is None:
                 entry = self._make(key, place, make, span=span)
         charge(span, entry.works if found else (), key.digest)
         return entry
 
-    def find(self, key: Key) -> Entry | None:
-        """Return the entry of `key`, or None where it is missing or damaged (damaged ones are set aside)."""
+    def holds(self, key: Key) -> bool:
+        """Tell whether there is an entry of `key`, which may be damaged."""
+        return (self._place(key) / _LISTING).is_file()
+
+    def find(self, key: Key, *, hashed: bool = True) -> Entry | None:
+        """Return the entry of `key`, or None where it is missing or damaged (damaged ones are set aside).
+
+        Where its files are not to be hashed, their sizes are compared with those that were written.
+        """
         place = self._place(key)
         if not place.is_dir():
             return None
         try:
             listing = json.loads((place / _LISTING).read_text())
             intact = listing.pop("sha256") == _digest(listing)
-            intact = intact and all(_matches(place / name, facts) for name, facts in listing["files"].items())
+            files = listing["files"].items()
+            intact = intact and all(_matches(place / name, facts, hashed=hashed) for name, facts in files)
             works = tuple(Work(**work) for work in listing["works"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             intact = False
@@ -161,7 +170,7 @@ class Store:
 class TrainedStore(Store):
     """The same cache for commands that train nothing: a model that is not there is an error."""
 
-    def ensure(self, key: Key, make: Callable[[Path], float | None], *, span: str) -> Entry:
+    def ensure(self, key: Key, make: Callable[[Path], float | None], *, span: str, hashed: bool = True) -> Entry:
         """Return the entry of `key`, as `Store.ensure` does; `StoreError` for a model that would have to be trained."""
         if key.kind == "model" and self.find(key) is None:
             raise StoreError(
@@ -169,7 +178,7 @@ class TrainedStore(Store):
                 "run the cell again (--force)",
                 code="not-trained",
             )
-        return super().ensure(key, make, span=span)
+        return super().ensure(key, make, span=span, hashed=hashed)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -237,6 +246,6 @@ def _facts(path: Path) -> dict[str, object]:
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _matches(path: Path, facts: Mapping[str, object]) -> bool:
+def _matches(path: Path, facts: Mapping[str, object], *, hashed: bool) -> bool:
     size = path.stat().st_size
-    return size == facts["bytes"] and (size > _HASHED_UP_TO or sha256(path) == facts["sha256"])
+    return size == facts["bytes"] and (size > _HASHED_UP_TO or not hashed or sha256(path) == facts["sha256"])

@@ -30,6 +30,7 @@ class Runtime:
     precision: str = "fp32"  # "fp32" or "bf16", decided
     threads: int | None = None  # of torch on the CPU; None leaves it to torch
     weights: tuple[Path, ...] = ()  # files of pretrained weights that the user named
+    pixel_bytes: int | None = None  # most bytes of decoded images on disk; None: half of what is free
 
     @property
     def synchronize(self) -> Callable[[], None]:

@@ -1,5 +1,6 @@
 """Batches of uint8 images for the training loop, on the device that trains."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from irbench.core.errors import RecipeError
+from irbench.data import shards
 from irbench.data.pixels import Pixels
 from irbench.networks.backbones import to_device
 from irbench.runtime.machine import Runtime
@@ -16,6 +18,7 @@ from irbench.training.config import TrainingConfig
 from irbench.training.parallel import Part
 
 _SHARE_OF_DEVICE = 0.4  # of the free device memory, for the decoded training set
+_COPIED = 4096  # images that are copied to the device at a time
 
 
 class Feed:
@@ -39,9 +42,9 @@ class Feed:
         if config.per_class > config.batch:
             raise RecipeError(f"per_class = {config.per_class} is larger than batch = {config.batch}", code="bad-value")
         self.device = torch.device(runtime.device)
-        array = images_uint8.array
-        fits = array is not None and self.device.type == "cuda" and array.nbytes < _SHARE_OF_DEVICE * _free_memory()
-        self._resident = torch.from_numpy(np.array(array)).to(self.device) if fits else None
+        size = math.prod(images_uint8.shape)
+        fits = self.device.type == "cuda" and size < _SHARE_OF_DEVICE * _free_memory()
+        self._resident = _on_device(images_uint8, self.device) if fits else None
 
     @property
     def batches(self) -> int:
@@ -86,6 +89,14 @@ class Feed:
         if self._resident is not None:
             return self._resident[on_device], on_device
         return to_device(torch.from_numpy(self.images_uint8[rows]), self.device), on_device
+
+
+def _on_device(images_uint8: Pixels, device: torch.device) -> Tensor:
+    """Return all images [N,H,H,3] in the device's memory, where they are copied batch by batch."""
+    resident = torch.empty(images_uint8.shape, dtype=torch.uint8, device=device)
+    for rows in shards.cuts(len(images_uint8), _COPIED):
+        resident[rows] = torch.from_numpy(images_uint8[np.arange(rows.start, rows.stop)]).to(device)
+    return resident
 
 
 def _some(rows: NDArray[np.int64], count: int, generator: Generator) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from irbench.core.errors import DataError, StoreError
 from irbench.data import pixels as module
 from irbench.data.decode import MAX_PIXELS, decode, fit
 from irbench.data.pixels import View, drop_unreadable, pixels, unreadable
+from irbench.runtime import cache
 from irbench.runtime.timer import Timer
 
 
@@ -295,13 +296,15 @@ def by_a_plain_loop(images: ImageSet, view: View) -> np.ndarray:
     return np.stack([fit(decode((images.root / id_).read_bytes()), view) for id_ in images.ids])
 
 
-@pytest.mark.parametrize("way", ["stored", "stored again", "live", "on demand", "slice", "zip"])
+@pytest.mark.parametrize("way", ["stored", "stored again", "in shards", "live", "on demand", "slice", "zip"])
 def test_every_way_of_decoding_equals_a_plain_loop(tmp_path, runtime, monkeypatch, way):
     images, view = written(tmp_path / "images", 300), View(8)
     expected, rows = by_a_plain_loop(images, view), np.array([299, 0, 7, 7])
     if way == "stored again":
         pixels(images, view, runtime)
-        monkeypatch.setattr(module, "fit", None)  # decoding again would call it
+        monkeypatch.setattr(module, "_square", None)  # decoding again would call it
+    if way == "in shards":
+        monkeypatch.setattr(module, "_SHARD", 1)
     if way == "on demand":
         monkeypatch.setattr(module, "_free_disk", lambda folder: 1)
     if way == "slice":
@@ -317,9 +320,102 @@ def test_every_way_of_decoding_equals_a_plain_loop(tmp_path, runtime, monkeypatc
         assert len(got) == len(images)
         assert np.array_equal(got[rows], expected[rows])
         assert np.array_equal(got[:], expected)
-        assert (got.array is None) == (way == "on demand")
-        assert len(got.content) >= 32
-    assert (runtime.store.root / "pixels").exists() == (way in {"stored", "stored again", "zip"})
+        assert got.shape == expected.shape
+    assert _entries(runtime) == {"stored": 1, "stored again": 1, "in shards": 2, "zip": 1}.get(way, 0)
+
+
+def _entries(runtime) -> int:
+    """Return the number of sets, or shards of one, that are stored."""
+    return len(list((runtime.store.root / "pixels").glob("*/entry.json")))
+
+
+def test_shards_are_shared_and_decoding_goes_on_where_it_was_stopped(tmp_path, runtime, monkeypatch):
+    images, view, decoded = written(tmp_path / "images", 600), View(8), []
+    monkeypatch.setattr(module, "_SHARD", 1)  # 256 images each
+    square = module._square
+
+    def until(row_of_the_end):
+        def counting(source, view, row):
+            if len(decoded) == row_of_the_end:
+                raise KeyboardInterrupt
+            decoded.append(source.images.ids[row])
+            return square(source, view, row)
+
+        monkeypatch.setattr(module, "_workers", _InOrder)
+        monkeypatch.setattr(module, "_square", counting)
+
+    until(300)
+    with pytest.raises(KeyboardInterrupt):
+        pixels(images, view, runtime)
+    assert _entries(runtime) == 1
+    decoded.clear()
+    until(-1)
+    got = pixels(images, view, runtime)
+    assert decoded == list(images.ids[256:])
+    assert np.array_equal(got[:], by_a_plain_loop(images, view))
+    decoded.clear()
+    beginning = pixels(images.take(slice(0, 512)), view, runtime)
+    assert not decoded
+    assert np.array_equal(beginning[np.array([511, 0, 300])], got[np.array([511, 0, 300])])
+    assert _entries(runtime) == 3
+
+
+class _InOrder:
+    """Stands in for a pool of threads: computes in this one."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def map(self, function, rows):
+        return map(function, rows)
+
+
+def test_a_limit_on_disk_counts_what_is_stored_and_has_no_influence_on_keys(tmp_path, runtime, monkeypatch):
+    images, view = written(tmp_path / "images", 300), View(8)
+    bytes_ = 300 * 8 * 8 * 3
+    module.start_anew()
+    with pytest.warns(RuntimeWarning, match="--pixel-cache"):
+        again = pixels(images, view, replace(runtime, pixel_bytes=bytes_ - 1))
+    assert module.decoded_again() == [images.name]
+    assert _entries(runtime) == 0
+    stored = pixels(images, view, replace(runtime, pixel_bytes=bytes_))
+    assert _entries(runtime) == 1
+    assert again.content == stored.content
+    assert np.array_equal(again[:], stored[:])
+    pixels(images, view, replace(runtime, pixel_bytes=0))  # takes no more room than it has
+    module.start_anew()
+    with pytest.warns(RuntimeWarning):
+        pixels(images, View(9), replace(runtime, pixel_bytes=bytes_ + 300 * 9 * 9 * 3))
+    assert _entries(runtime) == 1
+    module.start_anew()
+
+
+def test_one_shard_is_hashed_when_it_is_opened_and_several_are_measured(tmp_path, runtime, monkeypatch):
+    images, view = written(tmp_path / "images", 300), View(8)
+    expected = by_a_plain_loop(images, view)
+    pixels(images, view, runtime)
+    _change_a_byte(next((runtime.store.root / "pixels").glob("*/pixels.npy")))
+    assert np.array_equal(pixels(images, view, runtime)[:], expected)  # damaged, and made again
+    monkeypatch.setattr(module, "_SHARD", 1)
+    pixels(images, view, runtime)
+    hashed = []
+    monkeypatch.setattr(cache, "sha256", lambda path: hashed.append(path) or "")
+    assert np.array_equal(pixels(images, view, runtime)[:], expected)
+    assert not hashed
+    shortest = min((runtime.store.root / "pixels").glob("*/pixels.npy"), key=lambda path: path.stat().st_size)
+    shortest.write_bytes(shortest.read_bytes()[:-1])
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "_SHARD", 1)
+    assert np.array_equal(pixels(images, view, runtime)[:], expected)
+
+
+def _change_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 255
+    path.write_bytes(content)
 
 
 def test_content_follows_the_files_and_nothing_else(tmp_path, runtime):

@@ -8,9 +8,12 @@ from pydantic import PositiveInt
 from irbench.core.benchmark import ImageSet
 from irbench.core.description import Backbone, Description
 from irbench.core.embeddings import Embeddings
+from irbench.data import shards
 from irbench.data.decode import Fit
 from irbench.data.pixels import View, pixels
 from irbench.runtime.machine import Runtime
+
+_AT_A_TIME = 4096  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +33,11 @@ class PixelEncoder:
     def encode(self, images: ImageSet) -> Embeddings:
         """Return the grey values [N,S·S] in 0 … 1."""
         images_uint8 = pixels(images, View(self.config.image_size, self.config.fit), self.runtime)
-        colour = images_uint8[np.arange(len(images))]
-        return Embeddings(colour.mean(axis=3, dtype=np.float32).reshape(len(images), -1) / 255)
+        vectors = np.empty((len(images), self.config.image_size**2), np.float32)
+        for rows in shards.cuts(len(images), _AT_A_TIME):
+            grey = images_uint8[rows].mean(axis=3, dtype=np.float32)
+            np.divide(grey.reshape(len(grey), -1), 255, out=vectors[rows])
+        return Embeddings(vectors)
 
     def describe(self) -> Description:
         """Describe the encoder; there is no network."""

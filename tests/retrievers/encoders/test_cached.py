@@ -1,15 +1,23 @@
 """The cache in front of an encoder: what it may answer, and what it must not."""
 
 import itertools
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
+import torch
 
 from irbench.core import cell
 from irbench.core.description import Backbone, Description
 from irbench.core.embeddings import Embeddings
+from irbench.data import shards
+from irbench.data.pixels import View
 from irbench.experiments.build import Builder
+from irbench.networks import backbones
+from irbench.networks.backbones import run_network
+from irbench.retrievers import cached_encoder
 from irbench.retrievers.cached_encoder import CachedEncoder
 from irbench.runtime.timer import Timer
 
@@ -83,6 +91,57 @@ def test_other_weights_never_share_wherever_they_come_from(runtime, images):
     cached.encode(images)
     cached.encode(images)
     assert encoder.calls == 2
+
+
+class Network:
+    """A real network as an encoder, which can be stopped when it is asked for the `stop`th time."""
+
+    def __init__(self, network, runtime, stop=0):
+        self.network, self.runtime, self.stop, self.asked = network, runtime, stop, []
+
+    def encode(self, images):
+        self.asked.append(images.name)
+        if len(self.asked) == self.stop:
+            raise KeyboardInterrupt
+        return Embeddings(run_network(self.network, images, View(160), image_size=160, runtime=self.runtime))
+
+    def describe(self):
+        return Description()
+
+
+@pytest.mark.parametrize("rows", [16, 32])
+def test_shards_equal_the_whole_to_the_bit_and_go_on_where_they_were_stopped(runtime, images, monkeypatch, rows):
+    monkeypatch.setattr(backbones, "BATCH", 16)
+    monkeypatch.setattr(shards, "ROWS", rows)
+    network = timm.create_model("test_vit", num_classes=0)
+    whole = Network(network, runtime).encode(images).array
+    with pytest.raises(KeyboardInterrupt):
+        CachedEncoder(Network(network, runtime, stop=2), runtime.store, {"encoder": "x"}).encode(images)
+    going_on = Network(network, runtime)
+    joined = CachedEncoder(going_on, runtime.store, {"encoder": "x"}).encode(images).array
+    np.testing.assert_array_equal(joined, whole)
+    count = -(-len(images) // rows)
+    assert going_on.asked == [f"train, part {part} of {count}" for part in range(2, count + 1)]
+
+
+def test_joining_shards_takes_the_memory_of_the_whole_and_of_one(tmp_path):
+    for number in range(8):
+        np.save(tmp_path / f"{number}.npy", np.full((1000, 500), number, np.float32))
+    tracemalloc.start()
+    whole = cached_encoder._loaded([tmp_path / f"{number}.npy" for number in range(8)], 8000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (whole[:, 0] == np.repeat(np.arange(8), 1000)).all()
+    assert peak <= whole.nbytes + 1.1 * whole.nbytes / 8
+
+
+def test_what_a_network_returns_is_in_memory_once():
+    tracemalloc.start()
+    whole = backbones._gathered((torch.full((50, 2000), number) for number in range(100)), 5000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (whole[:, 7] == np.repeat(np.arange(100), 50)).all()
+    assert peak <= 1.1 * whole.nbytes
 
 
 def identity(runtime, **changes):
