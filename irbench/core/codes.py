@@ -59,6 +59,7 @@ CODES: Mapping[str, str] = {
     "bad-label": "a label that is no class",
     "bad-split": "splits that do not fit together",
     "bad-vectors": "a file that holds no array [N,D] of vectors",
+    "changed-image": "an image that was replaced while it was used",
     "duplicate-image": "an image that is listed twice",
     "empty-value": "a value of a CSV list that is empty",
     "image-too-large": "an image that is larger than the limits",

@@ -165,7 +165,7 @@ class _Cached(_Decoding):
     @cached_property
     def shards(self) -> list[_Decoding]:
         rows = shards.rows_of(_bytes_each(self.view), _SHARD)
-        return [_Decoding(Source(part), self.view) for part in shards.cut(self.source.images, rows)]
+        return [_Decoding(Source(part, proves=True), self.view) for part in shards.cut(self.source.images, rows)]
 
     @property
     def missing_bytes(self) -> int:

@@ -15,14 +15,18 @@ from irbench.core.errors import DataError
 from irbench.core.filestate import state_of
 from irbench.data.decode import MAX_BYTES, cut, decode, read_bytes
 
+_CHANGED = "changed-image"
 _UNZIP_ERRORS = (BadZipFile, KeyError, OSError, RuntimeError, EOFError, zlib.error)  # RuntimeError: a password
 
 
 class Source:
-    """The images of a set, each decoded on access; thread-safe."""
+    """The images of a set, each decoded on access; thread-safe.
 
-    def __init__(self, images: ImageSet) -> None:
-        self.images = images
+    Where it `proves` them, a file that has changed since its content was hashed is refused.
+    """
+
+    def __init__(self, images: ImageSet, *, proves: bool = False) -> None:
+        self.images, self.proves = images, proves
         self._root = str(images.root)
 
     def __len__(self) -> int:
@@ -40,8 +44,12 @@ class Source:
         if self.images.arrays is not None:
             return Image.fromarray(self.images.arrays[row])
         try:
-            return decode(self._bytes(row))
+            content = self._bytes(row)
+            self._prove(row, content)
+            return decode(content)
         except DataError as error:
+            if error.code == _CHANGED:
+                raise
             raise DataError(
                 f"{self._where(row)}: {error}; --on-bad-image skip leaves it out", code=error.code
             ) from None
@@ -75,6 +83,16 @@ class Source:
             return _open(archive).read(info)
         except _UNZIP_ERRORS as error:
             raise DataError(f"cannot be read from its archive: {error}", code="unreadable-image") from None
+
+    def _prove(self, row: int, content: bytes) -> None:
+        known = self.images.contents
+        if not self.proves or known is None or not known[row].any() or self._archive_and_member(row)[0] is not None:
+            return
+        if hashlib.sha256(content).digest() != known[row].tobytes():
+            raise DataError(
+                f"{self._where(row)}: the file has changed since this command began; give the command again",
+                code=_CHANGED,
+            )
 
     def content(self, row: int) -> bytes | None:
         """Return the SHA-256 of a row's file, of a zip member that of size and checksum; None if it cannot be read."""

@@ -69,7 +69,7 @@ def attend_apart(experiment: Experiment, timeout: float | None) -> None:
     In a fresh process; that it ended without an answer is told to the others.
     """
     try:
-        apart(_attend, experiment.anchored(), timeout=timeout)
+        apart(_attend, experiment.sent(), timeout=timeout)
     except Ended as end:
         experiment.settings.together.fail(end.reason)
 
@@ -86,7 +86,7 @@ def _apart(
     what: Callable[[Experiment], _Answer], experiment: Experiment, timeout: float | None, stop: Stop | None
 ) -> _Answer | Outcome:
     try:
-        answer = apart(_answered, what, experiment.anchored(), timeout=timeout, stop=stop)
+        answer = apart(_answered, what, experiment.sent(), timeout=timeout, stop=stop)
     except Ended as end:
         return record(experiment, end.status, end.reason, exit_code=1)
     if isinstance(answer, IrbenchError):

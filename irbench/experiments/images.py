@@ -7,7 +7,7 @@ from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.errors import DataError, UsageError
-from irbench.data import datasets
+from irbench.data import datasets, manifest
 from irbench.data.contents import with_contents
 from irbench.data.pixels import drop_unreadable
 from irbench.experiments.objects import Objects
@@ -19,21 +19,19 @@ from irbench.runtime.cache import Store
 _load = lru_cache(maxsize=4)(datasets.load)  # the cells of a grid come data set by data set
 
 
-def readable(cell: Cell, settings: Settings, objects: Objects | None, store: Store) -> tuple[Benchmark, frozenset[str]]:
-    """Return the images of a cell under their name in results, and those left out: they cannot be decoded."""
+def readable(
+    cell: Cell, settings: Settings, objects: Objects | None, store: Store, listed: str | None = None
+) -> tuple[Benchmark, frozenset[str]]:
+    """Return the images of a cell under their name in results, and those left out: they cannot be decoded.
+
+    `listed` is what `listing` returned in another process.
+    """
     skip = settings.on_bad_image == "skip"
     benchmark = _given(cell, objects, store)
+    if benchmark is None and listed is not None:
+        benchmark = manifest.load(listed, store)
     if benchmark is None:
-        benchmark = _load(
-            cell.dataset,
-            data=settings.data,
-            crop=cell.crop,
-            protocol=cell.protocol,
-            incremental=cell.incremental,
-            max_queries=cell.max_queries,
-            files_must_exist=not skip,
-            store=store,
-        )
+        benchmark = _loaded(cell, settings, store)
     if benchmark.collection is not None:
         benchmark = replace(benchmark, name=own.name_of(benchmark, settings.results, settings.name))
         if ks := tuple(sorted(set(settings.ks))):
@@ -59,6 +57,33 @@ def readable(cell: Cell, settings: Settings, objects: Objects | None, store: Sto
             code="no-images",
         ) from error
     return kept, frozenset(id_ for ids in left_out.values() for id_ in ids)
+
+
+def listing(cell: Cell, settings: Settings, objects: Objects | None, store: Store) -> str | None:
+    """Return a digest by which another process finds the cell's images without asking for the state of each file.
+
+    None where there is no list of files to hand over.
+    """
+    if objects is not None and objects.benchmark is not None:
+        return None
+    benchmark = _loaded(cell, settings, store)
+    return _stored(benchmark, store) if manifest.can_be_stored(benchmark) else None
+
+
+_stored = lru_cache(maxsize=4)(manifest.save)
+
+
+def _loaded(cell: Cell, settings: Settings, store: Store) -> Benchmark:
+    return _load(
+        cell.dataset,
+        data=settings.data,
+        crop=cell.crop,
+        protocol=cell.protocol,
+        incremental=cell.incremental,
+        max_queries=cell.max_queries,
+        files_must_exist=settings.on_bad_image != "skip",
+        store=store,
+    )
 
 
 def _given(cell: Cell, objects: Objects | None, store: Store) -> Benchmark | None:
@@ -93,3 +118,4 @@ def _given(cell: Cell, objects: Objects | None, store: Store) -> Benchmark | Non
 def read_datasets_again() -> None:
     """Forget the data sets that were loaded: since then files may have changed, and relative paths their meaning."""
     _load.cache_clear()
+    _stored.cache_clear()

@@ -24,7 +24,7 @@ from irbench.data import pixels as decoding
 from irbench.data.relevance import demand_positives
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
-from irbench.experiments.images import readable
+from irbench.experiments.images import listing, readable
 from irbench.experiments.objects import MARKS, ObjectBuilder, Objects
 from irbench.experiments.settings import Settings
 from irbench.metrics import diagnostics, retrieval
@@ -60,6 +60,7 @@ class Experiment:
     cell: Cell
     settings: Settings
     objects: Objects | None = None  # in place of recipes
+    listed: str | None = None  # the digest of the list of its images, where another process has loaded them
 
     @property
     def portable(self) -> bool:
@@ -127,6 +128,11 @@ class Experiment:
         if datasets.is_path(cell.dataset):
             cell = replace(cell, dataset=str(Path(cell.dataset).absolute()))
         return replace(self, cell=cell, settings=replace(settings, **places, weights=weights))
+
+    def sent(self) -> "Experiment":
+        """Return the checked experiment as it is sent to another process, which need not look at its images' files."""
+        listed = listing(self.cell, self.settings, self.objects, self.runtime.store)
+        return replace(self.anchored(), listed=listed)
 
     def check(self, *, force: bool = False) -> None:
         """Find what is wrong with the request before anything is computed: recipes, data, the stored result.
@@ -344,7 +350,7 @@ class Experiment:
 
     @cached_property
     def _readable(self) -> tuple[Benchmark, frozenset[str]]:
-        return readable(self.cell, self.settings, self.objects, self.runtime.store)
+        return readable(self.cell, self.settings, self.objects, self.runtime.store, self.listed)
 
     @cached_property
     def _recipe(self) -> RecipeUsed:

@@ -95,7 +95,7 @@ class _Schedule:
             self.measuring[self.executor.submit(self._job(experiment, "measure"))] = experiment
 
     def _job(self, experiment: Experiment, stage: Literal["prepare", "measure"]) -> Job:
-        return Job(experiment.anchored(), stage, self.timeout)
+        return Job(experiment.sent(), stage, self.timeout)
 
     @property
     def _full(self) -> bool:
