@@ -26,7 +26,8 @@ class Embeddings:
             raise ContractError(f"embeddings are an array [N,D], not {self.array.shape}", code="wrong-shape")
         object.__setattr__(self, "array", np.ascontiguousarray(self.array, dtype=np.float32))
         # of each row, without an array of as many elements; NaN is the least and the largest of what it is among
-        finite = np.isfinite(self.array.min(axis=1)) & np.isfinite(self.array.max(axis=1))
+        least, largest = self.array.min(axis=1, initial=0), self.array.max(axis=1, initial=0)
+        finite = np.isfinite(least) & np.isfinite(largest)
         if not finite.all():
             raise ContractError(
                 f"embedding of row {int(finite.argmin())} contains NaN or infinity; check that image", code="not-finite"

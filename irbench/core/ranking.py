@@ -69,7 +69,9 @@ class Ranking:
             raise ContractError(
                 f"rows and scores of one shape [Q,K] are needed, not {rows.shape}, {scores.shape}", code="wrong-shape"
             )
-        rows = rows.astype(np.int64, copy=False)
+        rows, scores = rows.astype(np.int64), scores.astype(np.float32)  # copies: what an index reuses may change
+        if _are_in_order(rows, scores):
+            return cls(rows, scores)
         scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
         rows = np.where(rows < 0, MISSING, rows)
         order = np.lexsort((rows, -scores, rows < 0), axis=1)
@@ -78,7 +80,15 @@ class Ranking:
     @classmethod
     def stack(cls, parts: Sequence["Ranking"]) -> Self:
         """Concatenate the rankings of batches of queries."""
-        return cls(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
+        return cls._checked(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
+
+    @classmethod
+    def _checked(cls, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Self:
+        """Return the ranking of arrays that are parts of checked ones: checking takes longer than a fast search."""
+        ranking = object.__new__(cls)
+        object.__setattr__(ranking, "rows", rows)
+        object.__setattr__(ranking, "scores", scores)
+        return ranking
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,16 +100,18 @@ class Ranking:
 
     def take(self, queries: NDArray[np.int64]) -> "Ranking":
         """Return the results of these queries."""
-        return Ranking(self.rows[queries], self.scores[queries])
+        return self._checked(self.rows[queries], self.scores[queries])
 
     def cut(self, k: int) -> "Ranking":
         """Return the best `k` results of each query."""
-        return Ranking(self.rows[:, :k], self.scores[:, :k])
+        return self if k >= self.top_k else self._checked(self.rows[:, :k], self.scores[:, :k])
 
     def widened(self, k: int) -> "Ranking":
         """Return at least `k` results of each query; those that were not given are missing."""
-        more = ((0, 0), (0, max(0, k - self.top_k)))
-        return Ranking(
+        if k <= self.top_k:
+            return self
+        more = ((0, 0), (0, k - self.top_k))
+        return self._checked(
             np.pad(self.rows, more, constant_values=MISSING), np.pad(self.scores, more, constant_values=-np.inf)
         )
 
@@ -109,6 +121,11 @@ class Ranking:
             raise ContractError(f"{len(own_rows)} queries need as many results, not {len(self)}", code="wrong-shape")
         own = (self.rows == own_rows[:, None]) & (own_rows[:, None] != MISSING)
         return Ranking.from_topk(np.where(own, MISSING, self.rows), self.scores)
+
+
+def _are_in_order(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> bool:
+    """Are there no missing results, and every score smaller than the one before? Most indexes return such rows."""
+    return bool((scores[:, :-1] > scores[:, 1:]).all() and (rows >= 0).all())
 
 
 def _numbers(given: ArrayLike, what: str, kinds: str) -> NDArray[Any]:

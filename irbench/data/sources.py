@@ -15,7 +15,6 @@ from irbench.core.errors import DataError
 from irbench.core.filestate import state_of
 from irbench.data.decode import MAX_BYTES, cut, decode, read_bytes
 
-_CHANGED = "changed-image"
 _UNZIP_ERRORS = (BadZipFile, KeyError, OSError, RuntimeError, EOFError, zlib.error)  # RuntimeError: a password
 
 
@@ -48,7 +47,7 @@ class Source:
             self._prove(row, content)
             return decode(content)
         except DataError as error:
-            if error.code == _CHANGED:
+            if error.code == "changed-image":
                 raise
             raise DataError(
                 f"{self._where(row)}: {error}; --on-bad-image skip leaves it out", code=error.code
@@ -91,7 +90,7 @@ class Source:
         if hashlib.sha256(content).digest() != known[row].tobytes():
             raise DataError(
                 f"{self._where(row)}: the file has changed since this command began; give the command again",
-                code=_CHANGED,
+                code="changed-image",
             )
 
     def content(self, row: int) -> bytes | None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import ContractError
-from irbench.core.ranking import MISSING, Ranking
+from irbench.core.ranking import Ranking
 from irbench.core.rows import Rows
 from irbench.protocols import Searcher, UpdatableSearcher
 from irbench.retrievers.checked import as_ranking, described
@@ -79,7 +79,7 @@ class SearchIndex:
         self._check(found, width, rows.end if self._updatable else len(rows))
         if self._scale != 1:
             found = Ranking(found.rows, found.scores / self._scale**2)
-        return _padded(found if self._updatable else rows.named(found), k)
+        return (found if self._updatable else rows.named(found)).widened(k)
 
     def describe(self) -> Description:
         """Describe the index; the vectors that are stored for building it again are no part of it."""
@@ -124,7 +124,8 @@ class SearchIndex:
     @staticmethod
     def _check_range(what: str, vectors: Embeddings) -> float:
         """Return the largest number of vectors [N,D], which is not so large that squared distances overflow."""
-        largest = float(np.abs(vectors.array).max(initial=0))
+        # not of the absolute values, which would be as many bytes again
+        largest = max(float(vectors.array.max(initial=0)), -float(vectors.array.min(initial=0)))
         if largest > _LARGEST:
             raise ContractError(
                 f"the {what} have a number of size {largest:.3g}: squared distances overflow float32; scale the "
@@ -154,13 +155,3 @@ def _scale(largest: float) -> np.float32:
     """
     exponent = int(np.frexp(largest)[1])
     return np.float32(1 if largest == 0 or -6 <= exponent <= 16 else 2.0**-exponent)
-
-
-def _padded(found: Ranking, k: int) -> Ranking:
-    """Bring a ranking to `k` columns."""
-    blank = ((0, 0), (0, k - found.top_k))
-    if found.top_k == k:
-        return found
-    return Ranking(
-        np.pad(found.rows, blank, constant_values=MISSING), np.pad(found.scores, blank, constant_values=-np.inf)
-    )

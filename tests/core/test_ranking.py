@@ -13,12 +13,13 @@ from irbench.core.ranking import MISSING, Ranking
 
 @st.composite
 def answers(draw):
-    """Rows [Q,K] without repeats, holes anywhere, and scores with many ties: what an index may hand over."""
+    """Rows [Q,K] without repeats, holes anywhere, scores with many ties or none: what an index may return."""
     queries, k, gallery = draw(st.integers(1, 4)), draw(st.integers(1, 8)), draw(st.integers(8, 12))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     rows = np.stack([rng.permutation(gallery)[:k] for _ in range(queries)])
     rows[rng.random(rows.shape) < draw(st.sampled_from([0.0, 0.3]))] = MISSING
-    return rows, rng.integers(0, 4, rows.shape).astype(np.float32)
+    scores = rng.integers(0, draw(st.sampled_from([4, 10**6])), rows.shape).astype(np.float32)
+    return rows, -np.sort(-scores, axis=1) if draw(st.booleans()) else scores
 
 
 @given(answers())
@@ -30,6 +31,14 @@ def test_from_topk_orders_as_a_plain_sort_does(answers):
         expected = [row for _, row in sorted(given_answers)]
         assert ranking.rows[q].tolist() == expected + [MISSING] * (rows.shape[1] - len(expected))
         assert np.isneginf(ranking.scores[q, len(expected) :]).all()
+
+
+def test_an_index_may_reuse_what_it_returned():
+    rows, scores = np.array([[1, 2]]), np.array([[2.0, 1.0]], np.float32)
+    ranking = Ranking.from_topk(rows, scores)
+    rows[:], scores[:] = 0, 0
+    assert ranking.rows.tolist() == [[1, 2]]
+    assert ranking.scores.tolist() == [[2.0, 1.0]]
 
 
 @given(answers(), st.data())

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,7 +33,8 @@ class Config(TrainingConfig):
 
     margin: float = 0.5  # beta: negative pairs whose cosine is lower have no loss
     spread: NonNegativeFloat = 0.7  # lambda, the weight of KoLeo
-    memory_ratio: Share = 1.0  # size of the memory, as a share of the training set
+    memory_ratio: Share = 1.0  # size of the memory, as a share of the training set …
+    memory_limit: PositiveInt = 65_536  # … and at most: each image of a batch is compared with all images there
     momentum: Part = 0.0  # of the moving average of the network that fills the memory; 0: the network itself does
 
 
@@ -58,7 +59,8 @@ class PairLearning(EncoderTask):
         self.classes = torch.from_numpy(classes)
         self.features = Featurizer(network, UnitLength())
         self.pair_loss = PairLoss(config.margin)
-        self.memory = Memory(max(1, round(config.memory_ratio * len(classes))), network.dim)
+        images = min(config.memory_limit, max(1, round(config.memory_ratio * len(classes))))
+        self.memory = Memory(images, network.dim)
         self.module = nn.ModuleList([self.features, self.memory])
         self.slow = copy.deepcopy(self.features).requires_grad_(requires_grad=False) if config.momentum else None
         if self.slow is not None:

@@ -66,7 +66,8 @@ class IvfPqSearcher:
         for clustering in (index.cp, index.pq.cp):
             clustering.seed = self.runtime.seed % 2**31
             clustering.min_points_per_centroid = 1  # small galleries are dealt with above, without a warning each
-        index.train(np.resize(vectors, (max(size, 2**bits), dim)))  # a lone image is its own second centroid
+        # a lone image is its own second centroid; a gallery of any size is not copied
+        index.train(vectors if size >= 2**bits else np.resize(vectors, (2**bits, dim)))
         index.add(vectors)
         index.nprobe = min(self.config.nprobe, nlist)
         self._index, self._rows = index, Rows.first(size)
@@ -108,7 +109,8 @@ class IvfPqSearcher:
         return by_distance(rows, distances, k)
 
     def _padded(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % self.config.subspaces)))
+        missing = -vectors.shape[1] % self.config.subspaces
+        return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
 
     def describe(self) -> Description:
         """Tell the kind of index, its bytes, and what a small gallery made of the recipe's numbers."""

@@ -196,6 +196,13 @@ def test_irt_r_loss_is_that_of_its_pairs_and_its_memory():
             assert got == pytest.approx(batch + across, rel=1e-3)
 
 
+def test_the_memory_has_a_limit_whatever_the_training_set_is():
+    classes = np.arange(100)
+    for limit, images in ((10, 10), (1000, 60)):
+        config = IrtRConfig(**{**TRAINING, "memory_ratio": 0.6, "memory_limit": limit})
+        assert len(PairLearning(VisionNetwork(config), classes, config).memory.rows) == images
+
+
 def test_a_slow_copy_fills_the_memory_and_learns_by_following():
     seed_everything(0)
     config = IrtRConfig(**{**TRAINING, "momentum": 0.9})

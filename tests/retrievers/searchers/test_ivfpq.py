@@ -1,5 +1,6 @@
 """IVF-PQ against slow product quantisation, and its copy on a GPU."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ from sklearn.cluster import KMeans
 from irbench.config import recipes
 from irbench.core.embeddings import Embeddings
 from irbench.core.ranking import Ranking
+from irbench.retrievers.search_index import SearchIndex
 from irbench.retrievers.searchers.ivfpq import Config, IvfPqSearcher
 from irbench.runtime.machine import Runtime
 from irbench.testing import toys
@@ -135,6 +137,16 @@ def test_ivfpq_asks_its_copy_on_the_gpu(runtime: Runtime, monkeypatch: pytest.Mo
     assert copies[0].asked == [(1, 1), (7, 10)]
     assert searcher.describe().details["device"] == "GPU"
     assert searcher.describe().index_bytes > 0
+
+
+def test_building_copies_no_gallery(runtime):
+    gallery = Embeddings(toys.vectors(20_000, seed=1, dim=32))
+    index = SearchIndex(make(runtime))
+    tracemalloc.start()
+    index.build(gallery)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.2 * gallery.array.nbytes  # rows take 8 bytes each
 
 
 def test_ivfpq_stays_on_the_cpu_where_the_gpu_refuses(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

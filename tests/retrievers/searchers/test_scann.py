@@ -1,8 +1,11 @@
 """ScaNN where it has to be exact, and where its tree leaves something out."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from irbench.config import recipes
 from irbench.core.embeddings import Embeddings
@@ -14,6 +17,17 @@ from irbench.testing import toys
 def make(runtime: Runtime, **changes: Any) -> Any:
     config = recipes.find("methods/search", "scann").config(Config, scale="tiny", dataset="none", **changes)
     return ScannSearcher(config, runtime)
+
+
+@pytest.mark.parametrize(("size", "dim", "tree_from"), [(2000, 64, 10**9), (3000, 63, 1000), (10, 24, 1000)])
+def test_bytes_are_those_that_the_library_writes(runtime: Runtime, size: int, dim: int, tree_from: int) -> None:
+    searcher = make(runtime, tree_from=tree_from)
+    searcher.build(Embeddings(toys.vectors(size, seed=1, dim=dim)))
+    with tempfile.TemporaryDirectory() as folder:
+        searcher._index.serialize(folder)
+        written = sum(path.stat().st_size for path in Path(folder).iterdir())
+    headers = 6000  # of seven files, and the names of a codebook's fields
+    assert written - headers < searcher.describe().index_bytes <= written
 
 
 def test_all_leaves_and_full_reordering_equal_exact_search(runtime: Runtime) -> None:
