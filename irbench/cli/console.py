@@ -137,24 +137,33 @@ def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
 
 def _cost(one: Estimate) -> str:
     """Return what a cell cost before, in words."""
+    pixels = [f"{one.pixel_bytes / 1e6:,.1f} MB of decoded images"] if one.pixel_bytes else []
     if one.seconds is None:
-        return "unknown"
+        return ", ".join(["unknown", *pixels])
     peak = [
         (one.peak_host_bytes, "MB of memory"),
         (one.peak_device_bytes, "MB on the GPU"),
         (one.result_bytes, "MB of files"),
     ]
     known = [f"{size / 1e6:,.1f} {what}" for size, what in peak if size is not None]
-    return ", ".join([f"{one.seconds:,.1f} s", *known, f"as seed {one.seed}"])
+    whence = f"scaled from {one.scaled_from}" if one.scaled_from else f"as seed {one.seed}"
+    return ", ".join([f"{one.seconds:,.1f} s", *known, *pixels, whence])
 
 
 def _explained(estimates: Sequence[Estimate]) -> Iterator[str]:
     """Yield what the estimates are, and which weights are missing."""
-    if any(one.seconds is not None for one in estimates):
+    if any(one.seconds is not None and not one.scaled_from for one in estimates):
         yield (
             "estimates are what the same cell cost on this machine: seconds of training and indexing (a network that "
             "cells share, or that is stored, is not trained again), peak memory of indexing and search, stored files"
         )
+    if any(one.scaled_from for one in estimates):
+        yield (
+            "scaled: seconds in proportion to training images, epochs and gallery, memory by the bytes of an image's "
+            "vector and of its part of the index; another data set may differ"
+        )
+    if any(one.pixel_bytes for one in estimates):
+        yield "decoded images lie in the work folder, and cells share them; --pixel-cache limits them"
     if any(one.seconds is None for one in estimates):
         yield "unknown: no result of this cell, from the same recipes and images and this machine, is stored yet"
     for name, cells in missing_weights(estimates).items():

@@ -130,7 +130,7 @@ class _Decoding:
     @cached_property
     def key(self) -> Key:
         facts = {"image_size": self.view.image_size, "fit": self.view.fit}
-        return Key("pixels", {"code": code_digest(fit), "images": digest(self.source.images), **facts})
+        return Key("pixels", {"code": code_digest(Source, fit), "images": digest(self.source.images), **facts})
 
     @property
     def content(self) -> str:

@@ -1,11 +1,15 @@
-"""What a cell would cost, as far as it is known beforehand: what the same cell cost on this machine, with any seed.
+"""What a cell would cost, as far as it is known beforehand.
 
-Nothing is extrapolated. A stored result counts where its recipes, images, scale, processor, GPU and precision are those
-of the cell; without one the cost is unknown.
+Best is what the same cell cost on this machine, with any seed: a stored result counts where its recipes, images, scale,
+processor, GPU and precision are those of the cell. Else the cost of the same method at the same scale on another data
+set is scaled: seconds of training with training images and epochs, those of encoding and indexing with the gallery,
+memory by the bytes that each image takes in vectors and index. Without either, the cost is unknown. The bytes of
+decoded images are counted.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from irbench.experiments.plan import default_values
@@ -15,57 +19,162 @@ from irbench.results.schema import Result
 from irbench.runtime.environment import environment
 
 _MACHINE = ("cpu", "gpu", "precision")  # of a result's environment: where they are equal, times are alike
+_COPIES = 3  # of a gallery's vectors in memory while an index is built, beside the index, at most: ScaNN's
+_BUFFERS = 200_000_000  # most bytes that k-means takes for itself, in Faiss's IVF-PQ
+_FLOAT = 4  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a cell cost before; all None where that is not known."""
+    """What a cell would cost; None where that is not known."""
 
     cell: str
     seed: int | None = None  # of the result that says so
+    scaled_from: str | None = None  # the cell of another data set whose cost was scaled
     seconds: float | None = None  # of training, encoding the gallery and indexing
     peak_host_bytes: int | None = None  # of indexing and search
     peak_device_bytes: int | None = None
     result_bytes: int | None = None  # of the files that are stored of a result: its scores, hits and ranking
+    pixel_bytes: int | None = None  # of decoded images, which cells share
     missing_weights: tuple[str, ...] = ()  # pretrained networks whose weights are not on this machine
 
 
 def estimate(experiment: Experiment) -> Estimate:
     """Return what is known of a cell's cost; nothing is computed, read from the hub or written."""
-    found = _before(experiment)
-    missing = tuple(_missing_weights(experiment))
-    if found is None:
-        return Estimate(cell=str(experiment.cell), missing_weights=missing)
-    cost = found.cost
-    parts = (cost.train_s, cost.encode_gallery_s, cost.build_s, cost.add_s)
-    return Estimate(
-        cell=str(experiment.cell),
-        seed=found.seed,
-        seconds=sum(part for part in parts if part is not None),
-        peak_host_bytes=cost.peak_host_bytes,
-        peak_device_bytes=cost.peak_device_bytes,
-        result_bytes=_stored_bytes(found, experiment.settings.results, experiment.settings.work),
-        missing_weights=missing,
-    )
-
-
-def _before(experiment: Experiment) -> Result | None:
-    """Return the latest comparable result of the cell, with the same seed if there is one."""
     blank = experiment.unfinished("skipped", "only its facts are asked")
-    here = environment(experiment.runtime)
-
-    def comparable(result: Result | None) -> bool:
-        return (
-            result is not None
-            and result.status == "ok"
-            and (result.recipe_in_force, result.scale) == (blank.recipe_in_force, blank.scale)
-            and result.dataset.fingerprint == blank.dataset.fingerprint
-            and all(result.environment.get(name) == here[name] for name in _MACHINE)
+    known = Estimate(
+        cell=str(experiment.cell),
+        missing_weights=tuple(_missing_weights(experiment)),
+        pixel_bytes=_pixel_bytes(experiment),
+    )
+    if (found := _before(experiment, blank)) is not None:
+        return replace(
+            known,
+            seed=found.seed,
+            seconds=_seconds(found),
+            peak_host_bytes=found.cost.peak_host_bytes,
+            peak_device_bytes=found.cost.peak_device_bytes,
+            result_bytes=_stored_bytes(found, experiment.settings.results, experiment.settings.work),
         )
+    if (found := _elsewhere(experiment, blank)) is not None:
+        return replace(
+            known,
+            seed=found.seed,
+            scaled_from=f"{found.cell} on {found.dataset.name}",
+            seconds=_scaled_seconds(found, blank),
+            peak_host_bytes=_scaled_memory(found, blank),
+        )
+    return known
+
+
+def _before(experiment: Experiment, blank: Result) -> Result | None:
+    """Return the latest comparable result of the cell, with the same seed if there is one."""
+
+    def comparable(result: Result) -> bool:
+        same_recipes = (result.recipe_in_force, result.scale) == (blank.recipe_in_force, blank.scale)
+        return same_recipes and result.dataset.fingerprint == blank.dataset.fingerprint
 
     folder = blank.path(experiment.settings.results).parent
-    found = [one for path in folder.glob("seed*.json") if comparable(one := files.find(path)) and one is not None]
+    found = [one for one in _of_this_machine(experiment, folder.glob("seed*.json")) if comparable(one)]
     return max(found, key=lambda one: (one.seed == blank.seed, one.created), default=None)
+
+
+def _elsewhere(experiment: Experiment, blank: Result) -> Result | None:
+    """Return the result of the same method at the same scale on the largest other gallery."""
+
+    def comparable(result: Result) -> bool:
+        names = ("method", "search", "identifier", "scale", "overrides", "origin")
+        alike = all(getattr(result, name) == getattr(blank, name) for name in names)
+        mine, its = blank.dataset, result.dataset
+        same_task = (its.protocol, its.incremental > 0) == (mine.protocol, mine.incremental > 0)
+        return alike and same_task and not result.shortened
+
+    places = experiment.settings.results.glob(f"*/{blank.method}*/seed*.json")
+    found = [one for one in _of_this_machine(experiment, places) if comparable(one)]
+    return max(found, key=lambda one: (one.dataset.gallery, one.created), default=None)
+
+
+def _of_this_machine(experiment: Experiment, paths: Iterator[Path]) -> Iterator[Result]:
+    here = environment(experiment.runtime)
+    for path in paths:
+        result = files.find(path)
+        if (
+            result is not None
+            and result.status == "ok"
+            and all(result.environment.get(name) == here[name] for name in _MACHINE)
+        ):
+            yield result
+
+
+def _seconds(result: Result) -> float:
+    cost = result.cost
+    return sum(part or 0 for part in (cost.train_s, cost.encode_gallery_s, cost.build_s, cost.add_s))
+
+
+def _scaled_seconds(result: Result, blank: Result) -> float:
+    """Return seconds in proportion to training images and epochs, and to gallery images."""
+    cost, then, now = result.cost, result.dataset, blank.dataset
+    of_tasks = [(seconds, _more_epochs(task, result, blank)) for task, seconds in _trained(result).items()]
+    other = max(0.0, (cost.train_s or 0) - sum(seconds for seconds, _ in of_tasks))
+    training = other + sum(seconds * ratio for seconds, ratio in of_tasks)
+    indexing = sum(part or 0 for part in (cost.encode_gallery_s, cost.build_s, cost.add_s))
+    return training * now.train / then.train + indexing * now.gallery / then.gallery
+
+
+def _trained(result: Result) -> Mapping[str, float]:
+    """Return the seconds of each task that was trained."""
+    training = result.retriever.get("training")
+    facts = training if isinstance(training, dict) else {}
+    known = {task: one.get("seconds") for task, one in facts.items() if isinstance(one, dict)}
+    return {task: float(seconds) for task, seconds in known.items() if isinstance(seconds, int | float)}
+
+
+def _more_epochs(task: str, result: Result, blank: Result) -> float:
+    """Return how many times as many epochs a task has here; an identifier's tokenizer has those of its recipe."""
+    then, now = (_epochs(task, one) for one in (result, blank))
+    return now / then if then and now else 1.0
+
+
+def _epochs(task: str, result: Result) -> float | None:
+    said = dict(result.recipe_in_force)
+    keys = [f"{task}.epochs", *([f"{result.identifier}.epochs"] if task in {"tokenizer", "rqvae"} else [])]
+    return next((float(json.loads(said[key])) for key in keys if key in said), None)
+
+
+def _scaled_memory(result: Result, blank: Result) -> int | None:
+    """Return the peak of memory with more vectors and a larger index; None where their dimensions are not known.
+
+    It is a bound from above: libraries differ in what they copy (`irbench bench scale`).
+    """
+    dimensions, index = result.retriever.get("dimensions"), result.cost.index_bytes
+    if not isinstance(dimensions, int) or index is None or result.cost.peak_host_bytes is None:
+        return None
+    each = _COPIES * _FLOAT * dimensions + index / result.dataset.gallery  # bytes
+    more = max(0, round(each * (blank.dataset.gallery - result.dataset.gallery)))
+    return result.cost.peak_host_bytes + more + min(_BUFFERS, more)
+
+
+def _pixel_bytes(experiment: Experiment) -> int | None:
+    """Return the bytes of all images at the sizes that the cell's recipes decode them to; None where these are unknown.
+
+    Sets that are equal are decoded once; those that merely begin alike are counted as if they shared nothing.
+    """
+    if experiment.runs_code_of_the_user or not experiment.portable or experiment.cell.origin != "recipe":
+        return None
+    benchmark = experiment.benchmark
+    sets = {one.fingerprint: len(one) for one in (benchmark.train, benchmark.gallery, benchmark.queries)}
+    if benchmark.gallery.vectors is not None:
+        return None
+    return sum(3 * side**2 for side in _sides(experiment)) * sum(sets.values())
+
+
+def _sides(experiment: Experiment) -> set[int]:
+    """Return the sides of squares, in pixels, to which the recipes of a cell have images decoded."""
+    values = default_values(experiment.cell, experiment.objects)
+    values |= {key: value for key, value in experiment.cell.overrides if key in values}
+    recipes = {key.rpartition(".")[0] for key in values if key.rpartition(".")[2] == "image_size" and "." in key}
+    sides = [values.get(f"{name}.resize_size") or values[f"{name}.image_size"] for name in recipes]
+    return {side for side in sides if isinstance(side, int)}
 
 
 def _stored_bytes(result: Result, results: Path, work: Path) -> int | None:

@@ -28,11 +28,13 @@ GRIDS = {
     "quick": ("pixels+linear", *(f"ft-clip+{search}" for search in SEARCHES), "classify", "irgen"),
     "full": ("pixels+linear", *_PAPER, "classify"),
     "paper": _PAPER,
+    "million": ("clip+linear", "ft-clip+linear", "irgen"),
 }
 _AT_SCALE = {"mobile": ("imagenet+linear",)}  # rows of the grids quick and full that other scales do not have
 _SEEDS = 2**63
 _PATIENCE = 60.0  # seconds that code of the user's may take to be imported
 PAPER_DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
+_DATASETS = {"paper": PAPER_DATASETS, "million": ("imagenet", "places365")}  # of a grid, where none is named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def planned(request: Request) -> list[Planned]:
     _check_seeds(request.seeds)
     if request.scale is not None:
         check_choice("--scale", request.scale, recipes.SCALES)
-    wanted = request.datasets or (PAPER_DATASETS if request.grid == "paper" else ("digits",))
+    wanted = request.datasets or _DATASETS.get(request.grid, ("digits",))
     searches = [_search(one) for one in request.searches]
     found = [
         one

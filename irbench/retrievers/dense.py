@@ -65,5 +65,5 @@ class DenseRetriever:
     def describe(self) -> Description:
         """Describe the encoder's network and the searcher's index."""
         encoder, searcher = described(self.encoder, "encoder"), self.searcher.describe()
-        details = {**encoder.details, **searcher.details}
+        details = {**encoder.details, **searcher.details, "dimensions": self.searcher.dim}
         return replace(encoder, index_bytes=searcher.index_bytes, details=details)

@@ -88,6 +88,11 @@ class SearchIndex:
         return replace(found, details={**found.details, **rebuilt})
 
     @property
+    def dim(self) -> int:
+        """D, the number of dimensions of the vectors; 0 before a gallery is indexed."""
+        return self._dim
+
+    @property
     def _indexed(self) -> Rows:
         if self._rows is None:
             raise ContractError(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from irbench.data.pixels import pixels
+from irbench.data.decode import fit
+from irbench.data.sources import Source
 from irbench.metrics import retrieval
 from irbench.results import scoring
 from irbench.results.files import read_all
@@ -27,7 +28,7 @@ from irbench.training.loop import Task
 
 PACKAGE = Path(retrieval.__file__).parents[1]
 MAKERS = {
-    "pixels": (pixels,),
+    "pixels": (Source, fit),
     "vectors": (FtClipEncoder, CachedEncoder),
     "features": (features.features,),
     "tree": (HierarchicalIdentifier,),

@@ -65,7 +65,8 @@ def test_the_losses_of_two_processes_are_those_of_one(name, together, tmp_path):
     steps.train(name, tmp_path)
     digest, key, history = model(folder / name)
     alone, _, curves = model(tmp_path)
-    assert found[0][name] == found[1][name] == pytest.approx(steps.losses, abs=1e-6)
+    # sums of other parts round in another way, by how much depends on the processor; float32 has 1.2e-7
+    assert found[0][name] == found[1][name] == pytest.approx(steps.losses, rel=3e-6, abs=1e-6)
     assert len(steps.losses) >= crew.STEPS
     assert digest == alone  # one network at any number of processes, and so one key
     assert "processes" not in key
