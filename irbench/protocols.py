@@ -43,7 +43,7 @@ class Searcher(Protocol):
     The harness uses it within `irbench.retrievers.search_index.SearchIndex`, which never passes an empty gallery, other
     dimensions, or a `k` beyond the gallery; so a searcher need not handle these. A class attribute `promises`
     (`irbench.core.promises.Promises`) declares how good its results are, and `irbench.testing.check_searcher` holds it
-    to that. Its `Config` may have a class variable `sweep`: settings that trade recall for speed, for
+    to that. Its `Config` may have an attribute `sweep`: settings that trade recall for speed, for
     `irbench ablate index`.
     """
 

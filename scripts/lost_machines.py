@@ -24,6 +24,7 @@ GRID = ("pixels+linear", "ft-clip+linear", "ft-clip+ivfpq", "irgen")
 _SETTINGS = {
     "RAY_memory_monitor_refresh_ms": "0",  # which ends workers for the memory of other processes
     "RAY_health_check_period_ms": "500",
+    "RAY_worker_niceness": "0",  # by default 15: beside other programs its workers hardly run
 }
 
 

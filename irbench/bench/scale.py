@@ -258,7 +258,7 @@ def _bare(name: str, index: SearchIndex) -> _Bare | None:
             search: _Bare = one._index.search  # noqa: SLF001 -- no retriever needs it
             return search
         case "ivfpq":
-            return lambda queries, k: (one._on_gpu or one._index).search(one._padded(queries), k)  # noqa: SLF001
+            return lambda queries, k: one._searched.search(one._padded(queries), k)  # noqa: SLF001
         case "scann":
             best = one.config.reorder
             return lambda queries, k: one._index.search_batched_parallel(queries, k, max(k, best))  # noqa: SLF001

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +68,10 @@ class Vectors:
 def measure(plan: Plan, runtime: Runtime, vectors: Vectors | None = None) -> Iterator[Point]:
     """Build and search each index, of `vectors` or else of those of the plan."""
     names = plan.searches or recipes.names("methods/search")
-    kinds = [recipes.find("methods/search", name).head(SearchHead).searcher for name in names]
+    configs = [_config(name, ()) for name in names]
     vectors = vectors or prepare(plan, runtime)
-    for name, kind in zip(names, kinds, strict=True):
-        schema = SEARCHERS.schema(kind)
-        curve: Sequence[Overrides] = getattr(schema, "sweep", ()) if plan.curves else ()
+    for name, config in zip(names, configs, strict=True):
+        curve: Sequence[Overrides] = getattr(config, "sweep", ()) if plan.curves else ()
         for setting in ((), *curve):
             yield _point(name, setting, vectors, plan, runtime)
 
@@ -113,10 +113,14 @@ def drawn(plan: Plan) -> tuple[Embeddings, Embeddings]:
 
 def searcher_of(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
     """Return the searcher of a recipe, with these keys set."""
+    kind = recipes.find("methods/search", name).head(SearchHead).searcher
+    return SearchIndex(SEARCHERS.load(kind)(_config(name, setting), runtime))
+
+
+def _config(name: str, setting: Overrides) -> Any:
     recipe = recipes.find("methods/search", name)
-    kind = recipe.head(SearchHead).searcher
-    config = recipe.config(SEARCHERS.schema(kind), scale="paper", dataset="", **dict(setting))
-    return SearchIndex(SEARCHERS.load(kind)(config, runtime))
+    schema = SEARCHERS.schema(recipe.head(SearchHead).searcher)
+    return recipe.config(schema, scale="paper", dataset="", **dict(setting))
 
 
 def _point(name: str, setting: Overrides, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:

@@ -20,6 +20,7 @@ CODES: Mapping[str, str] = {
     "out_of_memory": "the cell, or the command, ran out of memory",
     "skipped": "the cell cannot be run here",
     # requests
+    "bad-factory": "a factory string, or a setting of a query, that Faiss does not take",
     "bad-number": "a list of numbers that cannot be read",
     "bad-override": "--set without a key and a value",
     "bad-value": "a value that is out of its bounds, or of the wrong type",

@@ -136,6 +136,7 @@ class _Search:
 
     name: str
     object: Any = None
+    overrides: Overrides = ()  # that are part of the name: "faiss:HNSW32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +170,20 @@ def _method(asked: Any) -> _Method:
 def _search(asked: Any) -> _Search:
     if (named := Named.of(asked)) is not None:
         return _Search(name=_title(named, "methods/search"), object=named.object)
-    recipes.find("methods/search", asked)
-    return _Search(name=asked)
+    name, colon, factory = str(asked).partition(":")
+    recipe = recipes.find("methods/search", name)
+    return _Search(name=name, overrides=_of_factory(recipe, asked, factory) if colon else ())
+
+
+def _of_factory(recipe: Recipe, asked: str, factory: str) -> Overrides:
+    """Return the override for a factory string, none for the recipe's own."""
+    if "factory" not in recipe.params(scale="", dataset=""):
+        raise UsageError(
+            f"--search {asked}: {recipe.name} takes no factory string; faiss:{factory} does", code="unused-option"
+        )
+    if not factory:
+        raise UsageError(f"--search {asked}: a factory string is missing, as in faiss:HNSW32", code="unused-option")
+    return () if recipe.params(scale="", dataset="")["factory"] == factory else (("factory", factory),)
 
 
 def _title(named: Named, family: str) -> str:
@@ -221,6 +234,7 @@ def _of_method(request: Request, method: _Method, searches: Sequence[_Search], d
             default_identifier=method.identifier,
             default_scale=default_scale,
             origin="object" if objects.in_method else "recipe",
+            overrides=search.overrides if search else (),
         )
         yield cell, None if objects.empty else objects
 
@@ -309,8 +323,8 @@ def _with_known(cell: Cell, objects: Objects | None, overrides: Overrides) -> _K
 
 def override(cell: Cell, overrides: Overrides, defaults: Mapping[str, object]) -> Cell:
     """Return the cell with those of these keys set that it has; a key that has the value anyway changes nothing."""
-    differing = tuple((key, value) for key, value in overrides if key in defaults and defaults[key] != value)
-    return replace(cell, overrides=differing)
+    asked = dict(cell.overrides) | {key: value for key, value in overrides if key in defaults}
+    return replace(cell, overrides=tuple((key, value) for key, value in asked.items() if defaults.get(key) != value))
 
 
 def sweep(cell: Cell) -> list[Cell]:
@@ -326,8 +340,10 @@ def sweep(cell: Cell) -> list[Cell]:
 
 
 def _swept(cell: Cell, search: str) -> list[Cell]:
-    schema = SEARCHERS.schema(recipes.find("methods/search", search).head(SearchHead).searcher)
-    points: Sequence[Overrides] = getattr(schema, "sweep", ())
+    recipe = recipes.find("methods/search", search)
+    schema = SEARCHERS.schema(recipe.head(SearchHead).searcher)
+    config = recipe.config(schema, scale=cell.scale, dataset=dataset_of(cell, recipe))
+    points: Sequence[Overrides] = getattr(config, "sweep", ())
     return list(dict.fromkeys([cell, *(override(cell, point, default_values(cell)) for point in points)]))
 
 

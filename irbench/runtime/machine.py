@@ -90,6 +90,8 @@ def available_cores() -> int:
 
 def choose_device(wish: str) -> str:
     """Decide "cpu" or "cuda"; a GPU that is asked for and absent is an error, never silently the CPU."""
+    if wish == "cpu":
+        return wish
     import torch
 
     if wish == "auto":

@@ -71,6 +71,7 @@ def machines() -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # which ends workers for the memory of other processes
         patch.setenv("RAY_health_check_period_ms", "500")
+        patch.setenv("RAY_worker_niceness", "0")  # by default 15: beside other programs its workers hardly run
         made = Machines()
         yield made
         made.cluster.shutdown()

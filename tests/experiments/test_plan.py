@@ -59,7 +59,7 @@ def test_cells_that_differ_in_anything_have_different_places() -> None:
     ("request_", "code", "named"),
     [
         (Request(methods=("irgen+linear",)), "no-search", ["irgen+linear"]),
-        (Request(methods=("ft-clip",), searches=("faiss",)), "unknown-name", ["search", "'faiss'"]),
+        (Request(methods=("ft-clip",), searches=("fais",)), "unknown-name", ["search", "'fais'"]),
         (
             Request(methods=("irgen",), identifiers=("semantc",)),
             "unknown-name",
@@ -91,3 +91,31 @@ def test_a_key_is_set_in_every_recipe_or_in_the_one_that_is_named(runtime, overr
 def test_a_key_of_a_recipe_that_the_cell_does_not_have_is_refused() -> None:
     with raises(UsageError, "unknown-key", "rqvae.epochs"):
         cells(Request(methods=("irgen",), overrides=(("rqvae.epochs", 3),)))
+
+
+def test_a_factory_string_is_a_part_of_a_searchs_name() -> None:
+    (cell,) = cells(Request(methods=("ft-clip+faiss:IVF64,PQ8x4",), overrides=(("rerank", 50), ("ft-clip.epochs", 3))))
+    assert (cell.search, dict(cell.overrides)) == (
+        "faiss",
+        {"factory": "IVF64,PQ8x4", "rerank": 50, "ft-clip.epochs": 3},
+    )
+    assert (
+        cell
+        == cells(
+            Request(
+                methods=("ft-clip",),
+                searches=("faiss",),
+                overrides=(("factory", "IVF64,PQ8x4"), ("rerank", 50), ("ft-clip.epochs", 3)),
+            )
+        )[0]
+    )
+    found = cells(Request(methods=("pixels",), searches=("faiss:Flat", "faiss", "faiss:HNSW8", "hnsw:HNSW16", "sq8")))
+    assert [(one.search, one.overrides) for one in found] == [
+        ("faiss", ()),
+        ("faiss", (("factory", "HNSW8"),)),
+        ("hnsw", (("factory", "HNSW16"),)),
+        ("sq8", ()),
+    ]
+    for asked in ("scann:HNSW8", "faiss:"):
+        with raises(UsageError, "unused-option", asked):
+            cells(Request(methods=("pixels",), searches=(asked,)))

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from engines import needs_spann
 
+from irbench.config import recipes
+from irbench.config.recipes import SearchHead
 from irbench.config.registry import SEARCHERS
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
@@ -17,15 +19,19 @@ from irbench.runtime.machine import Runtime
 from irbench.testing import Contract, check_searcher, searcher_contracts
 
 
+def _searcher_of(recipe: str) -> str:
+    return recipes.find("methods/search", recipe).head(SearchHead).searcher
+
+
 @pytest.mark.parametrize(
     "contract",
     [
-        pytest.param(contract, id=str(contract), marks=needs_spann if name == "spann" else ())
-        for name in SEARCHERS
-        for contract in searcher_contracts(name)
+        pytest.param(contract, id=f"{recipe}: {contract}", marks=needs_spann if recipe == "spann" else ())
+        for recipe in recipes.names("methods/search")
+        for contract in searcher_contracts(_searcher_of(recipe), recipe=recipe)
     ],
 )
-def test_registered_searchers_keep(contract: Contract) -> None:
+def test_the_searcher_of_every_recipe_keeps(contract: Contract) -> None:
     contract()
 
 

@@ -1,9 +1,18 @@
-"""Faiss, loaded when it is needed."""
+"""Faiss, loaded when it is needed, and what all searchers do with its indexes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from irbench.core.errors import MissingLibrary, is_out_of_memory
+from irbench.runtime.machine import Runtime
+
+_GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
 
 
 def library() -> Any:
@@ -29,3 +38,67 @@ def index_bytes(index: Any) -> int:
     faiss.write_index(index, writer)
     del writer  # hands over what is left in its buffer
     return total
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let Faiss compute with one thread: an index that several threads build is another one each time."""
+    faiss = library()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """An index where it is searched."""
+
+    index: Any  # in host memory
+    on_gpu: Any = None  # its copy, and what that needs as long as it lives
+    device: str = "CPU"
+    resources: Any = None
+
+    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return squared distances [Q,K] and rows [Q,K], -1 where nothing was found."""
+        index = self.index if self.on_gpu is None or k > _GPU_LIMIT else self.on_gpu
+        distances, rows = index.search(queries, k)
+        return distances, rows
+
+
+def searched(index: Any, probe: NDArray[np.float32], runtime: Runtime) -> Searched:
+    """Copy an index to a GPU that takes it; `probe` [1,D] is searched, for some limits show only then."""
+    faiss = library()
+    if runtime.device != "cuda" or faiss.get_num_gpus() == 0:
+        return Searched(index)
+    try:
+        resources = faiss.StandardGpuResources()
+        copy = faiss.index_cpu_to_gpu(resources, 0, index)
+        copy.search(probe, 1)
+    except RuntimeError as error:  # kinds, bits and subspaces that Faiss does not have there
+        return Searched(index, device=f"CPU: Faiss refuses these parameters on a GPU ({reason(error)})")
+    return Searched(index, copy, "GPU", resources)
+
+
+def exact_distances(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the squared distances [Q,C] of queries [Q,D] to their own `rows` [Q,C] of vectors [N,D].
+
+    From differences: as |q|² + |g|² - 2qg, Faiss's own way, they lose digits. Infinite where the row is -1.
+    """
+    faiss = library()
+    rows = np.ascontiguousarray(rows, np.int64)
+    out = np.empty(rows.shape, np.float32)
+    arrays = (faiss.swig_ptr(array) for array in (out, queries, vectors, rows))
+    faiss.fvec_L2sqr_by_idx(*arrays, queries.shape[1], *rows.shape)
+    out[rows < 0] = np.inf
+    return out
+
+
+def reason(error: RuntimeError) -> str:
+    """Return what Faiss says is wrong, without the place in its source that stands before it."""
+    said = str(error).rpartition("failed: ")[2]
+    return " ".join(said.rpartition(".cpp:")[2].partition(": ")[2].split() if ".cpp:" in said else said.split())

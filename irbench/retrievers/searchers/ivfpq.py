@@ -23,7 +23,6 @@ from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
 
 _VECTORS_PER_CELL = 39  # below this Faiss calls a cell's centre badly trained; the paper's own nlist are just above
-_GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +46,7 @@ class IvfPqSearcher:
     promises = Promises(recall=0.4)  # 32 bits for a vector, one cell visited
 
     _index: Any  # faiss.IndexIVFPQ in host memory
-    _on_gpu: Any  # its copy on the GPU, or None
-    _device: str
+    _searched: _faiss.Searched
     _rows: Rows
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
@@ -71,7 +69,7 @@ class IvfPqSearcher:
         index.add(vectors)
         index.nprobe = min(self.config.nprobe, nlist)
         self._index, self._rows = index, Rows.first(size)
-        self._copy_to_gpu(faiss, vectors[:1])
+        self._searched = _faiss.searched(index, vectors[:1], self.runtime)
 
     def add(self, vectors: Embeddings) -> None:
         """Quantise more vectors with the quantisers as they were trained."""
@@ -79,33 +77,17 @@ class IvfPqSearcher:
         rows = self._rows.with_more(len(vectors))
         self._index.add_with_ids(padded, rows.numbers[len(self._rows) :])
         self._rows = rows
-        self._copy_to_gpu(_faiss.library(), padded[:1])
+        self._searched = _faiss.searched(self._index, padded[:1], self.runtime)
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Take rows out of their cells; the index keeps the numbers of the others itself."""
         self._rows = self._rows.without(rows)
         self._index.remove_ids(np.unique(rows))
-        self._copy_to_gpu(_faiss.library(), np.zeros((1, self._index.d), np.float32))
-
-    def _copy_to_gpu(self, faiss: Any, probe: NDArray[np.float32]) -> None:
-        """Copy the index where there is a GPU; `probe` [1,D] is asked, for some limits show only in a search."""
-        self._on_gpu, self._device = None, "CPU"
-        if self.runtime.device != "cuda" or faiss.get_num_gpus() == 0:
-            return
-        try:
-            self._resources = faiss.StandardGpuResources()
-            copy = faiss.index_cpu_to_gpu(self._resources, 0, self._index)
-            copy.search(probe, 1)
-        except RuntimeError as error:  # bits other than 8, subspaces that do not fit the GPU's shared memory
-            self._device = f"CPU: Faiss refuses these parameters on a GPU ({_reason(error)})"
-        else:
-            self._on_gpu, self._device = copy, "GPU"
+        self._searched = _faiss.searched(self._index, np.zeros((1, self._index.d), np.float32), self.runtime)
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return up to `k` gallery rows of the visited cells, scored by the distance to their quantised vectors."""
-        asked = self._padded(queries.array)
-        index = self._index if self._on_gpu is None or k > _GPU_LIMIT else self._on_gpu
-        distances, rows = index.search(asked, k)
+        distances, rows = self._searched.search(self._padded(queries.array), k)
         return by_distance(rows, distances, k)
 
     def _padded(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -117,17 +99,12 @@ class IvfPqSearcher:
         wish, index = self.config, self._index
         details = {
             "index": f"IVF{index.nlist},PQ{index.pq.M}x{index.pq.nbits}, Euclidean",
-            "device": self._device,
+            "device": self._searched.device,
             "nlist": _lowered(index.nlist, wish.nlist),
             "nprobe": _lowered(index.nprobe, wish.nprobe),
             "bits": _lowered(index.pq.nbits, wish.bits),
         }
         return Description(index_bytes=_faiss.index_bytes(index), details=details)
-
-
-def _reason(error: RuntimeError) -> str:
-    """Return what Faiss says is wrong, without the place in its source that stands before it."""
-    return " ".join(str(error).rpartition("failed: ")[2].split())
 
 
 def _lowered(used: int, wish: int) -> int | str:

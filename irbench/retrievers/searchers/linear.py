@@ -125,12 +125,7 @@ class LinearSearcher:
         return by_distance(every_row, self._distances(queries, every_row), k)
 
     def _distances(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Squared distances [Q,C] of each query to its own `rows` [Q,C], from differences."""
-        faiss = _faiss.library()
-        out = np.empty(rows.shape, np.float32)
-        arrays = (faiss.swig_ptr(array) for array in (out, queries, self._vectors, rows))
-        faiss.fvec_L2sqr_by_idx(*arrays, queries.shape[1], *rows.shape)
-        return out
+        return _faiss.exact_distances(queries, self._vectors, rows)
 
     def describe(self) -> Description:
         """Tell the kind of index and its bytes."""
