@@ -137,7 +137,8 @@ def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
 
 def _cost(one: Estimate) -> str:
     """Return what a cell cost before, in words."""
-    pixels = [f"{one.pixel_bytes / 1e6:,.1f} MB of decoded images"] if one.pixel_bytes else []
+    lack = " (no room: decoded whenever they are needed)" if one.pixels_fit is False else ""
+    pixels = [f"{one.pixel_bytes / 1e6:,.1f} MB of decoded images{lack}"] if one.pixel_bytes else []
     if one.seconds is None:
         return ", ".join(["unknown", *pixels])
     peak = [
@@ -146,7 +147,8 @@ def _cost(one: Estimate) -> str:
         (one.result_bytes, "MB of files"),
     ]
     known = [f"{size / 1e6:,.1f} {what}" for size, what in peak if size is not None]
-    whence = f"scaled from {one.scaled_from}" if one.scaled_from else f"as seed {one.seed}"
+    other = f", with another {', '.join(one.but_for)}" if one.but_for else ""
+    whence = f"scaled from {one.scaled_from}{other}" if one.scaled_from else f"as seed {one.seed}"
     return ", ".join([f"{one.seconds:,.1f} s", *known, *pixels, whence])
 
 
@@ -165,7 +167,10 @@ def _explained(estimates: Sequence[Estimate]) -> Iterator[str]:
     if any(one.pixel_bytes for one in estimates):
         yield "decoded images lie in the work folder, and cells share them; --pixel-cache limits them"
     if any(one.seconds is None for one in estimates):
-        yield "unknown: no result of this cell, from the same recipes and images and this machine, is stored yet"
+        yield (
+            "unknown: no whole run of this cell on this machine is stored yet, nor one of its method at this scale on "
+            "another data set"
+        )
     for name, cells in missing_weights(estimates).items():
         yield f"weights of {name} are not on this machine ({_cells(len(cells))}): from the hub, or --weights FILE"
 

@@ -199,7 +199,7 @@ class GridOptions:
         str,
         typer.Option(
             "--grid",
-            help="quick, full or paper: what --method leaves open.",
+            help="quick, full, paper or million: what --method leaves open.",
             autocompletion=one_of("quick", "full", "paper"),
         ),
     ] = "quick"

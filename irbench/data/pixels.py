@@ -8,7 +8,6 @@ has no influence on what it is known by.
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -28,13 +27,14 @@ from irbench.data.decode import View, fit
 from irbench.data.sources import Source
 from irbench.runtime.cache import Key, Store
 from irbench.runtime.code import code_digest
-from irbench.runtime.progress import track
+from irbench.runtime.conditions import note_decoded_again
+from irbench.runtime.progress import say, track
 from irbench.runtime.timer import caches_bypassed, subspan
 
 if TYPE_CHECKING:
     from irbench.runtime.machine import Runtime
 
-__all__ = ["Pixels", "View", "decoded_again", "drop_unreadable", "pixels", "start_anew", "unreadable"]
+__all__ = ["Pixels", "View", "drop_unreadable", "pixels", "room", "unreadable"]
 
 _SMALL = 256  # a set of fewer images, such as a batch of queries, is decoded in memory and never stored
 _IN_MEMORY = 1 << 30  # largest bytes of a set decoded in memory; beyond that, batch by batch
@@ -42,8 +42,6 @@ _FREE_SHARE = 0.5  # largest share of the free disk space of a stored set, where
 _SHARD = 1 << 28  # most bytes of a shard
 _CHUNK = 256  # images decoded at a time
 _FILE = "pixels.npy"
-
-_again: set[str] = set()  # names of the sets that this process decodes batch by batch
 
 
 class Pixels(Protocol):
@@ -71,26 +69,16 @@ def pixels(images: ImageSet, view: View, runtime: "Runtime") -> Pixels:
     there is no room on disk (`Runtime.pixel_bytes`, or half of what is free), is decoded batch by batch on each access,
     which is said once.
     """
-    source = Source(images)
+    source = Source(images, proves=not caches_bypassed())  # what is timed is stored nowhere
     size = len(images) * _bytes_each(view)
     if caches_bypassed() or len(images) < _SMALL:
         return _InMemory(source, view) if size <= _IN_MEMORY else _OnDemand(source, view)
     cached = _Cached(source, view, runtime.store)
     missing = cached.missing_bytes
-    if missing and missing > (room := _room(runtime)):
-        _say_again(images, size, room)
+    if missing and missing > (free := room(runtime.store, runtime.pixel_bytes)):
+        _say_again(images, size, free)
         return _OnDemand(source, view)
     return cached.decoded()
-
-
-def decoded_again() -> list[str]:
-    """Return the names of the sets that were decoded each time anew, for want of room, since `start_anew`."""
-    return sorted(_again)
-
-
-def start_anew() -> None:
-    """Forget for which sets there was no room: the next cell has others."""
-    _again.clear()
 
 
 def unreadable(images: ImageSet, store: Store) -> dict[int, str]:
@@ -213,12 +201,12 @@ def _bytes_each(view: View) -> int:
     return 3 * view.image_size**2
 
 
-def _room(runtime: "Runtime") -> int:
-    """Return the bytes that decoded images may still take on disk."""
-    folder = runtime.store.root / "pixels"
-    if runtime.pixel_bytes is None:
+def room(store: Store, limit: int | None) -> int:
+    """Return the bytes that decoded images may still take on disk: of a limit, or else of half of what is free."""
+    folder = store.root / "pixels"
+    if limit is None:
         return int(_FREE_SHARE * _free_disk(folder))
-    return runtime.pixel_bytes - sum(file.stat().st_size for file in folder.glob(f"*/{_FILE}"))
+    return limit - sum(file.stat().st_size for file in folder.glob(f"*/{_FILE}"))
 
 
 def _free_disk(folder: Path) -> int:
@@ -228,14 +216,11 @@ def _free_disk(folder: Path) -> int:
 
 
 def _say_again(images: ImageSet, size: int, room: int) -> None:
-    if images.name not in _again:
-        _again.add(images.name)
-        warnings.warn(
-            f"{images.name}: {len(images):,} images are decoded whenever they are needed: decoded once they would take "
-            f"{size / 1e9:,.1f} GB on disk, and there is room for {max(room, 0) / 1e9:,.1f} GB (--pixel-cache)",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    note_decoded_again(images.name)
+    say(
+        f"{images.name}: {len(images):,} images are decoded whenever they are needed: decoded once they would take "
+        f"{size / 1e6:,.1f} MB on disk, and there is room for {max(room, 0) / 1e6:,.1f} MB (--pixel-cache)"
+    )
 
 
 def _decode_into(folder: Path, *, source: Source, view: View, steps: Iterator[int]) -> None:
@@ -247,6 +232,7 @@ def _decode_into(folder: Path, *, source: Source, view: View, steps: Iterator[in
         _workers() as workers,
     ):
         np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + len(source) * _bytes_each(view))  # others see at once how much it will take
         for rows in _chunks(len(source)):
             for square in workers.map(partial(_square, source, view), rows):
                 file.write(square.tobytes())

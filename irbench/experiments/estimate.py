@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from irbench.data.pixels import room
 from irbench.experiments.plan import default_values
 from irbench.experiments.run import Experiment
 from irbench.results import files
@@ -22,6 +23,7 @@ _MACHINE = ("cpu", "gpu", "precision")  # of a result's environment: where they 
 _COPIES = 3  # of a gallery's vectors in memory while an index is built, beside the index, at most: ScaNN's
 _BUFFERS = 200_000_000  # most bytes that k-means takes for itself, in Faiss's IVF-PQ
 _FLOAT = 4  # bytes
+_SIZES = {"backbone", "start", "image_size", "resize_size", "train_size", "num_layers", "width", "num_heads", "encoder"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +33,26 @@ class Estimate:
     cell: str
     seed: int | None = None  # of the result that says so
     scaled_from: str | None = None  # the cell of another data set whose cost was scaled
+    but_for: tuple[str, ...] = ()  # keys of its recipes that are others there, and for which nothing is scaled
     seconds: float | None = None  # of training, encoding the gallery and indexing
     peak_host_bytes: int | None = None  # of indexing and search
     peak_device_bytes: int | None = None
     result_bytes: int | None = None  # of the files that are stored of a result: its scores, hits and ranking
     pixel_bytes: int | None = None  # of decoded images, which cells share
+    pixels_fit: bool | None = None  # is there room for them on disk? Else they are decoded whenever they are needed
     missing_weights: tuple[str, ...] = ()  # pretrained networks whose weights are not on this machine
 
 
 def estimate(experiment: Experiment) -> Estimate:
     """Return what is known of a cell's cost; nothing is computed, read from the hub or written."""
     blank = experiment.unfinished("skipped", "only its facts are asked")
+    pixel_bytes = _pixel_bytes(experiment)
+    runtime = experiment.runtime
     known = Estimate(
         cell=str(experiment.cell),
         missing_weights=tuple(_missing_weights(experiment)),
-        pixel_bytes=_pixel_bytes(experiment),
+        pixel_bytes=pixel_bytes,
+        pixels_fit=pixel_bytes <= room(runtime.store, runtime.pixel_bytes) if pixel_bytes else None,
     )
     if (found := _before(experiment, blank)) is not None:
         return replace(
@@ -61,6 +68,7 @@ def estimate(experiment: Experiment) -> Estimate:
             known,
             seed=found.seed,
             scaled_from=f"{found.cell} on {found.dataset.name}",
+            but_for=tuple(_differing(found, blank)),
             seconds=_scaled_seconds(found, blank),
             peak_host_bytes=_scaled_memory(found, blank),
         )
@@ -84,7 +92,9 @@ def _elsewhere(experiment: Experiment, blank: Result) -> Result | None:
 
     def comparable(result: Result) -> bool:
         names = ("method", "search", "identifier", "scale", "overrides", "origin")
-        alike = all(getattr(result, name) == getattr(blank, name) for name in names)
+        alike = all(getattr(result, name) == getattr(blank, name) for name in names) and not _of_other_size(
+            result, blank
+        )
         mine, its = blank.dataset, result.dataset
         same_task = (its.protocol, its.incremental > 0) == (mine.protocol, mine.incremental > 0)
         return alike and same_task and not result.shortened
@@ -92,6 +102,18 @@ def _elsewhere(experiment: Experiment, blank: Result) -> Result | None:
     places = experiment.settings.results.glob(f"*/{blank.method}*/seed*.json")
     found = [one for one in _of_this_machine(experiment, places) if comparable(one)]
     return max(found, key=lambda one: (one.dataset.gallery, one.created), default=None)
+
+
+def _differing(result: Result, blank: Result) -> list[str]:
+    """Return the keys for which the recipes of two results say different things; epochs are scaled."""
+    then, now = dict(result.recipe_in_force), dict(blank.recipe_in_force)
+    keys = [key for key in then | now if then.get(key) != now.get(key)]
+    return [key for key in keys if key.rpartition(".")[2] != "epochs"]
+
+
+def _of_other_size(result: Result, blank: Result) -> bool:
+    """Do networks or images have another size there? Then neither time nor memory says anything of the cell."""
+    return any(key.rpartition(".")[2] in _SIZES for key in _differing(result, blank))
 
 
 def _of_this_machine(experiment: Experiment, paths: Iterator[Path]) -> Iterator[Result]:

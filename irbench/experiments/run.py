@@ -20,7 +20,6 @@ from irbench.core.errors import ContractError, NotApplicable, StoreError, Unavai
 from irbench.core.filestate import state_of
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data import datasets
-from irbench.data import pixels as decoding
 from irbench.data.relevance import demand_positives
 from irbench.experiments import latency
 from irbench.experiments.build import Builder
@@ -38,7 +37,15 @@ from irbench.retrievers.checked import as_ranking, described
 from irbench.runtime import batches
 from irbench.runtime.cache import Store, sha256
 from irbench.runtime.code import code_digest
-from irbench.runtime.conditions import ConcurrentLoad, Work, average_load, processor_name, significant
+from irbench.runtime.conditions import (
+    ConcurrentLoad,
+    Work,
+    average_load,
+    decoded_again,
+    forget_decoded_again,
+    processor_name,
+    significant,
+)
 from irbench.runtime.environment import environment, peak_memory, reset_peak_memory, resident_memory
 from irbench.runtime.machine import (
     Runtime,
@@ -98,7 +105,7 @@ class Experiment:
     def inputs(self) -> str:
         """SHA-256 of everything that decides the ranking: a stored result with the same one need not be made again."""
         cell = {name: value for name, value in asdict(self.cell).items() if name != "dataset"}  # its images count
-        facts = {
+        facts: dict[str, object] = {
             "cell": cell,
             "recipes": self._recipe.hash,
             "images": self.benchmark.fingerprint,
@@ -108,6 +115,8 @@ class Experiment:
             "weights": [_hash_of(file, state_of(file)) for file in self.settings.weight_files],
             "code": [code_digest(*self.builder.classes()), *(self.objects.identity if self.objects else ())],
         }
+        if self.settings.together.world > 1:  # batch norms and dropout may depend on it, see `training.parallel`
+            facts["processes"] = self.settings.together.world
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -239,7 +248,7 @@ class Experiment:
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         batches.start_anew()
-        decoding.start_anew()
+        forget_decoded_again()
         retriever = self.builder.retriever()
         if self.benchmark.incremental and not isinstance(retriever, SupportsUpdates):
             raise NotApplicable(
@@ -343,7 +352,7 @@ class Experiment:
                 environment(self.runtime)
                 | {"throughput_batch": latency.BATCH}
                 | {f"{what}_batch": batch for what, batch in batches.halved().items()}
-                | ({"decoded_again": again} if (again := decoding.decoded_again()) else {}),
+                | ({"decoded_again": list(again)} if (again := decoded_again()) else {}),
             ),
         )
         return scored(result, judged, Scope.of(self.benchmark))

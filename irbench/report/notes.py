@@ -37,6 +37,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
             yield f"timed on more cores than the threads that are stated: {_cells(wide)}"
     if any(column.key in _DECODES for column in columns):
         yield from _decoded_again(results)
+    yield from _trained_together(results)
     if any(column.key == "train_s" for column in columns):
         yield from _trained_apart(results)
     for facts in dict.fromkeys(result.dataset for result in results):
@@ -51,6 +52,18 @@ def _weights(results: Sequence[Result]) -> Iterator[str]:
     """Name the whole origin of weights that come from a file, of which rows have the first words only."""
     used = {result.backbone for result in results if result.backbone and "sha256:" in result.backbone.weights}
     yield from sorted(f"weights of {one.name}: {short(one.weights)}" for one in used)
+
+
+def _trained_together(results: Sequence[Result]) -> Iterator[str]:
+    """Say which networks were trained by several processes, whose batch norms may have other statistics."""
+    for result in results:
+        training = result.retriever.get("training")
+        tasks = training.items() if isinstance(training, dict) else ()
+        for task, facts in tasks:
+            processes = facts.get("processes") if isinstance(facts, dict) else None
+            if isinstance(processes, list):
+                counts = " and ".join(map(str, processes))
+                yield f"{task} of {_cells([result])} was trained in {counts} processes (torchrun)"
 
 
 def _decoded_again(results: Sequence[Result]) -> Iterator[str]:

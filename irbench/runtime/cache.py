@@ -12,16 +12,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from irbench.core.errors import DISK_FULL, StoreError, writing
-from irbench.runtime.conditions import ConcurrentLoad, Work, processor_name
+from irbench.runtime.conditions import ConcurrentLoad, Work, decoded_again, note_decoded_again, processor_name
 from irbench.runtime.locks import Held, locked
+from irbench.runtime.progress import say
 from irbench.runtime.timer import charge, idle, remembered, waited
 from irbench.runtime.unfinished import leftovers, unfinished
 
@@ -87,6 +89,7 @@ class Store:
             if entry is None:
                 entry = self._make(key, place, make, span=span)
         charge(span, entry.works if found else (), key.digest)
+        note_decoded_again(*(name for work in entry.works for name in work.decoded_again))
         return entry
 
     def holds(self, key: Key) -> bool:
@@ -106,13 +109,15 @@ class Store:
             intact = listing.pop("sha256") == _digest(listing)
             files = listing["files"].items()
             intact = intact and all(_matches(place / name, facts, hashed=hashed) for name, facts in files)
-            works = tuple(Work(**work) for work in listing["works"])
+            works = tuple(_work(**work) for work in listing["works"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             intact = False
         if intact:
             return Entry(place, works, {name: f["sha256"] for name, f in listing["files"].items()})
         with self._writing():
-            place.replace(tempfile.mkdtemp(prefix=f"{place.name}.damaged-", dir=place.parent))
+            aside = tempfile.mkdtemp(prefix=f"{place.name}.damaged-", dir=place.parent)
+            place.replace(aside)
+        say(f"{place}: damaged, and made again; what was there is in {Path(aside).name}, and may be deleted")
         return None
 
     def scratch(self, key: Key) -> Path:
@@ -138,7 +143,7 @@ class Store:
             with self._writing(only=DISK_FULL):
                 earlier = make(folder) or 0.0
             seconds = perf_counter() - start - (waited() - idle_before)  # others are paid for what they make
-            own = Work(seconds, processor_name(), load.cores())
+            own = Work(seconds, processor_name(), load.cores(), decoded_again())
             stopped = (Work(earlier),) if earlier else ()
             works = (own, *stopped, *remembered()[before:])
             charge(span, stopped, key.digest)  # what this process has not spent itself
@@ -239,6 +244,11 @@ def _put(folder: Path, place: Path) -> bool:
 def _digest(value: object) -> str:
     """SHA-256 of a JSON value; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _work(decoded_again: Sequence[str] = (), **facts: Any) -> Work:
+    """Return a piece of work as JSON has it: tuples are lists there."""
+    return Work(**facts, decoded_again=tuple(decoded_again))
 
 
 def _facts(path: Path) -> dict[str, object]:

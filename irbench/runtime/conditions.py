@@ -17,6 +17,7 @@ class Work:
     seconds: float
     processor: str | None = None
     load: float | None = None  # cores that other processes computed on meanwhile, on average
+    decoded_again: tuple[str, ...] = ()  # sets of images that were decoded whenever they were needed
 
 
 class ConcurrentLoad:
@@ -35,6 +36,24 @@ class ConcurrentLoad:
         if now <= then:
             return None
         return round(max(0.0, after - before) / (now - then), 2)
+
+
+_again: set[str] = set()
+
+
+def decoded_again() -> tuple[str, ...]:
+    """Return the names of the sets of images that were decoded each time anew, for want of room on disk."""
+    return tuple(sorted(_again))
+
+
+def note_decoded_again(*names: str) -> None:
+    """Remember that these sets were, in this process or in work that it takes up."""
+    _again.update(names)
+
+
+def forget_decoded_again() -> None:
+    """Begin anew: the next cell has other sets."""
+    _again.clear()
 
 
 class OwnLoad:

@@ -42,6 +42,13 @@ def track(items: Iterable[T], description: str, total: int | None = None, *, bac
                 progress.start()
 
 
+def say(line: str) -> None:
+    """Write a line to standard error, once in this process, unless IRBENCH_QUIET=1."""
+    if os.environ.get(_QUIET) != "1" and line not in _reported:
+        _reported.add(line)
+        sys.stderr.write(f"{line}\n")
+
+
 def _with_one_line(items: Iterable[T], description: str) -> Iterator[T]:
     start = perf_counter()
     yield from items

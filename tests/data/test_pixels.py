@@ -17,9 +17,11 @@ from raising import raises
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, StoreError
 from irbench.data import pixels as module
+from irbench.data.contents import contents
 from irbench.data.decode import MAX_PIXELS, decode, fit
 from irbench.data.pixels import View, drop_unreadable, pixels, unreadable
-from irbench.runtime import cache
+from irbench.runtime import cache, conditions
+from irbench.runtime.cache import Key
 from irbench.runtime.timer import Timer
 
 
@@ -373,24 +375,61 @@ class _InOrder:
         return map(function, rows)
 
 
-def test_a_limit_on_disk_counts_what_is_stored_and_has_no_influence_on_keys(tmp_path, runtime, monkeypatch):
+def test_a_limit_on_disk_counts_what_is_stored_and_has_no_influence_on_keys(tmp_path, runtime, capsys):
     images, view = written(tmp_path / "images", 300), View(8)
     bytes_ = 300 * 8 * 8 * 3
-    module.start_anew()
-    with pytest.warns(RuntimeWarning, match="--pixel-cache"):
-        again = pixels(images, view, replace(runtime, pixel_bytes=bytes_ - 1))
-    assert module.decoded_again() == [images.name]
+    conditions.forget_decoded_again()
+    again = pixels(images, view, replace(runtime, pixel_bytes=bytes_ - 1))
+    assert "--pixel-cache" in capsys.readouterr().err
+    assert conditions.decoded_again() == (images.name,)
     assert _entries(runtime) == 0
-    stored = pixels(images, view, replace(runtime, pixel_bytes=bytes_))
+    conditions.forget_decoded_again()
+    stored = pixels(images, view, replace(runtime, pixel_bytes=bytes_ + 200))  # and a header of 128 bytes
     assert _entries(runtime) == 1
     assert again.content == stored.content
     assert np.array_equal(again[:], stored[:])
     pixels(images, view, replace(runtime, pixel_bytes=0))  # takes no more room than it has
-    module.start_anew()
-    with pytest.warns(RuntimeWarning):
-        pixels(images, View(9), replace(runtime, pixel_bytes=bytes_ + 300 * 9 * 9 * 3))
+    assert conditions.decoded_again() == ()
+    pixels(images, View(9), replace(runtime, pixel_bytes=bytes_ + 300 * 9 * 9 * 3))
     assert _entries(runtime) == 1
-    module.start_anew()
+
+
+def test_what_is_made_from_images_that_are_decoded_again_says_so_whoever_takes_it_up(tmp_path, runtime):
+    images, limited = written(tmp_path / "images", 300), replace(runtime, pixel_bytes=0)
+    key = Key("embeddings", {})
+
+    def make(folder: Path) -> None:
+        np.save(folder / "x.npy", pixels(images, View(8), limited)[:])
+
+    conditions.forget_decoded_again()
+    runtime.store.ensure(key, make, span="encode")
+    conditions.forget_decoded_again()
+    runtime.store.ensure(key, make, span="encode")
+    assert conditions.decoded_again() == (images.name,)
+
+
+@pytest.mark.parametrize("way", ["stored", "in memory", "on demand", "zip"])
+def test_a_file_that_was_replaced_since_it_was_hashed_is_refused(tmp_path, runtime, way):
+    images = written(tmp_path / "images", 300 if way in {"stored", "on demand"} else 20)
+    if way == "zip":
+        _pack(images, tmp_path / "pack.zip", darker=False)
+        images = replace(images, ids=tuple(f"pack.zip/{id_}" for id_ in images.ids), root=tmp_path)
+    images = replace(images, contents=contents(images))
+    if way == "zip":
+        _pack(images, tmp_path / "pack.zip", darker=True)
+    else:
+        (images.root / images.ids[7]).write_bytes(encoded(photograph()))
+    limited = replace(runtime, pixel_bytes=0 if way == "on demand" else None)
+    with raises(DataError, "changed-image", images.ids[0 if way == "zip" else 7]):
+        _ = pixels(images, View(8), limited)[:]
+
+
+def _pack(images: ImageSet, path: Path, *, darker: bool) -> None:
+    path.unlink(missing_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for id_ in images.ids:
+            name = id_.removeprefix("pack.zip/")
+            archive.writestr(name, encoded(photograph(9, 9) if darker else photograph(8, 8)))
 
 
 def test_one_shard_is_hashed_when_it_is_opened_and_several_are_measured(tmp_path, runtime, monkeypatch):

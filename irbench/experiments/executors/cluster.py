@@ -123,6 +123,8 @@ def _greet(address: str | None) -> None:
     """Raise `OSError` or `ValueError` where nobody listens; Ray itself would try for minutes."""
     if address not in (None, "auto", "local"):
         host, _, port = str(address).rpartition(":")
+        if not (host and port.isdecimal()):
+            raise ValueError("HOST:PORT or auto is needed")
         socket.create_connection((host, int(port)), _PATIENCE_S).close()
 
 
