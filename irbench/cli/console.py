@@ -24,7 +24,7 @@ class Console(Watcher):
 
     def __init__(self, *, estimating: bool = False) -> None:
         self._due = self._done = 0
-        self._latest: Experiment | None = None  # the cell that has begun last
+        self._running: set[Experiment] = set()
         self._estimating = estimating  # say what each cell would cost?
         self.estimates: tuple[Estimate, ...] = ()
 
@@ -53,7 +53,7 @@ class Console(Watcher):
     def started(self, experiment: Experiment) -> None:
         """Name the cell."""
         self._done += 1
-        self._latest = experiment
+        self._running.add(experiment)
         _say(f"[{self._done}/{self._due}] {experiment.cell}")
 
     def preparing(self, experiments: Sequence[Experiment]) -> None:
@@ -69,11 +69,12 @@ class Console(Watcher):
         _say(f"prepared {_listed(experiments)} in {seconds:.1f} s")
 
     def ended(self, experiment: Experiment, outcome: Outcome) -> None:
-        """Report how the cell ended and how long it took; which one, where others have begun since."""
+        """Report how the cell ended and how long it took; which one, where others are running."""
         what = outcome.status if outcome.status != "ok" else "done"
         reason = f": {outcome.reason.strip().splitlines()[-1]}" if outcome.reason else ""
         more = f" (in full: {outcome.path})" if outcome.path and "\n" in outcome.reason.strip() else ""
-        which = "" if experiment is self._latest else f"{experiment.cell}: "
+        which = "" if self._running == {experiment} else f"{experiment.cell}: "
+        self._running.discard(experiment)
         _say(f"      {which}{what} in {outcome.seconds:.1f} s{reason}{more}")
 
 
