@@ -200,7 +200,7 @@ class GridOptions:
         typer.Option(
             "--grid",
             help="quick, full, paper or million: what --method leaves open.",
-            autocompletion=one_of("quick", "full", "paper"),
+            autocompletion=one_of("quick", "full", "paper", "million"),
         ),
     ] = "quick"
     seed: Seeds = None
