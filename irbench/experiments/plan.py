@@ -31,6 +31,7 @@ GRIDS = {
     "million": ("clip+linear", "ft-clip+linear", "irgen"),
 }
 _AT_SCALE = {"mobile": ("imagenet+linear",)}  # rows of the grids quick and full that other scales do not have
+_WITH_A_STRING = ("faiss",)  # searches that are the exact one, as linear is, without a factory string
 _SEEDS = 2**63
 _PATIENCE = 60.0  # seconds that code of the user's may take to be imported
 PAPER_DATASETS = ("inshop", "cub200", "cars196", "imagenet", "places365")
@@ -114,7 +115,8 @@ def _default_methods(request: Request, dataset: Any) -> list[str]:
         return _methods_of_grid(request, request.scale or _default_scale(dataset))
     if request.searches:
         return list(only)
-    return [f"{method}+{search}" for method in only for search in recipes.names("methods/search")]
+    searches = [name for name in recipes.names("methods/search") if name not in _WITH_A_STRING]
+    return [f"{method}+{search}" for method in only for search in searches]
 
 
 def only_methods(dataset: Any) -> tuple[str, ...]:
