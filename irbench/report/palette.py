@@ -49,7 +49,17 @@ _IDENTIFIERS = {
     "rqvae": "#0B3C5D",
     "random": "#7FA7C7",
 }
-_SEARCHES = {"linear": ("o", ()), "ivfpq": ("s", (5, 2)), "scann": ("^", (5, 1.5, 1, 1.5)), "spann": ("D", (1, 1.5))}
+_SEARCHES: dict[str, tuple[str, tuple[float, ...]]] = {
+    "linear": ("o", ()),
+    "ivfpq": ("s", (5, 2)),
+    "scann": ("^", (5, 1.5, 1, 1.5)),
+    "spann": ("D", (1, 1.5)),
+    "hnsw": ("h", (8, 2)),
+    "nsg": ("<", (10, 1, 1, 1)),
+    "sq8": ("p", (4, 4)),
+    "ivf-rabitq": ("P", (3, 1)),
+    "faiss": ("X", (2, 2)),
+}
 _DASHES = ((5, 2), (3, 1), (1, 1), (6, 1.5, 1, 1.5), (8, 2), (10, 1, 1, 1), (4, 4))
 _MARKERS = ("<", "X", "p", "d", ">", "P", "h", "*")  # as many as have no divisor in common with the dashes
 _VARIANTS = tuple((marker, _DASHES[i % len(_DASHES)]) for i, marker in enumerate(len(_DASHES) * _MARKERS))
