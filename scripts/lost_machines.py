@@ -126,7 +126,7 @@ def disturbed(folder: Path, machines: Machines, after: float, *, machine: bool) 
         time.sleep(0.02)
     lost = "nothing, it had ended"
     if jobs := machines.jobs():
-        lost = " ".join(_words(jobs[0]))
+        lost = " ".join(" ".join(_words(jobs[0])).split())
         machines.lose(jobs[0], machine=machine)
     out, _ = run.communicate()
     return lost, out, run.returncode
