@@ -55,6 +55,7 @@ class FaissSearcher:
     _searched: _faiss.Searched
     _vectors: NDArray[np.float32] | None  # [N,D] where candidates are scored again
     _factory: str
+    _query: str
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self.config, self.runtime = config, runtime
@@ -69,6 +70,7 @@ class FaissSearcher:
         faiss = _faiss.library()
         size, dim = gallery.array.shape
         self._factory = self._factory_for(size)
+        self._query = "" if size < self.config.exact_below else self.config.query  # an exact index has no settings
         with _faiss.one_thread():
             self._index = self._made(faiss, dim)
             self._train(faiss, gallery.array)
@@ -104,11 +106,9 @@ class FaissSearcher:
             ) from None
 
     def _set(self, faiss: Any) -> None:
-        """Set how queries are answered; an exact index in place of another one has no such settings."""
-        if not self.config.query or self._factory == _EXACT:
-            return
+        """Set how queries are answered."""
         space = faiss.ParameterSpace()
-        for setting in self.config.query.split(","):
+        for setting in filter(None, self._query.split(",")):
             name, _, value = setting.strip().partition("=")
             try:
                 if name == "search_L":  # not known to ParameterSpace
@@ -118,7 +118,7 @@ class FaissSearcher:
             except (RuntimeError, ValueError, AttributeError) as error:
                 why = _faiss.reason(error) if isinstance(error, RuntimeError) else "no number, or not of this index"
                 raise RecipeError(
-                    f"query = '{self.config.query}' of index '{self._factory}': {setting.strip()}: {why}",
+                    f"query = '{self._query}' of index '{self._factory}': {setting.strip()}: {why}",
                     code="bad-factory",
                 ) from None
 
@@ -134,7 +134,7 @@ class FaissSearcher:
     def describe(self) -> Description:
         """Tell the index as it was built, and its bytes; vectors that are kept to score candidates included."""
         vectors = 0 if self._vectors is None else self._vectors.nbytes
-        asked = {"query": self.config.query} if self.config.query else {}
+        asked = {"query": self._query} if self._query else {}
         again = {"reranked": self.config.rerank} if self.config.rerank else {}
         details = {"index": f"{self._factory}, Euclidean", "device": self._searched.device, **asked, **again}
         return Description(index_bytes=_faiss.index_bytes(self._index) + vectors, details=details)

@@ -69,6 +69,7 @@ def test_settings_of_a_query_trade_recall(runtime: Runtime, factory: str, few: s
     [
         ({"factory": "HNSWx"}, "bad-factory", ["HNSWx", "could not parse"]),
         ({"factory": "PQ7x8"}, "bad-factory", ["PQ7x8", 24]),  # 24 dimensions do not divide
+        ({"factory": "Flat", "query": "nprobe=3"}, "bad-factory", ["nprobe=3", "Flat"]),
         ({"factory": "HNSW8", "query": "nprobe=3"}, "bad-factory", ["nprobe=3", "HNSW8"]),
         ({"factory": "HNSW8", "query": "efSearch"}, "bad-factory", ["efSearch"]),
         ({"factory": "HNSW8", "query": "search_L=5"}, "bad-factory", ["search_L=5"]),
@@ -89,6 +90,7 @@ def test_a_gallery_too_small_is_compared_exactly_or_is_the_reason_to_skip_the_ce
     searcher = FaissSearcher(Config(factory="NSG32", query="search_L=64", exact_below=200), runtime)
     searcher.build(few)
     assert "Flat" in searcher.describe().details["index"]
+    assert "query" not in searcher.describe().details  # settings that are not those of an exact index
     assert np.array_equal(searcher.search(few, 1).rows[:, 0], np.arange(20))
     lowered = FaissSearcher(Config(factory="IVF{cells},Flat", cells=64), runtime)
     lowered.build(Embeddings(GALLERY[:200]))
