@@ -1,7 +1,5 @@
 """Faiss, loaded when it is needed, and what all searchers do with its indexes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -38,18 +36,6 @@ def index_bytes(index: Any) -> int:
     faiss.write_index(index, writer)
     del writer  # hands over what is left in its buffer
     return total
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let Faiss compute with one thread: an index that several threads build is another one each time."""
-    faiss = library()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 @dataclass(frozen=True, eq=False)

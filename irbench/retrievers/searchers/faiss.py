@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
+from threadpoolctl import threadpool_limits
 
 from irbench.config.fields import Share
 from irbench.core.cell import Overrides
@@ -71,7 +72,7 @@ class FaissSearcher:
         size, dim = gallery.array.shape
         self._factory = self._factory_for(size)
         self._query = "" if size < self.config.exact_below else self.config.query  # an exact index has no settings
-        with _faiss.one_thread():
+        with threadpool_limits(limits=1):  # an index that several threads build is another one each time
             self._index = self._made(faiss, dim)
             self._train(faiss, gallery.array)
         self._set(faiss)
