@@ -140,7 +140,7 @@ def _scaled_seconds(result: Result, blank: Result) -> float:
     other = max(0.0, (cost.train_s or 0) - sum(seconds for seconds, _ in of_tasks))
     training = other + sum(seconds * ratio for seconds, ratio in of_tasks)
     indexing = sum(part or 0 for part in (cost.encode_gallery_s, cost.build_s, cost.add_s))
-    return training * now.train / then.train + indexing * now.gallery / then.gallery
+    return training * now.train / max(1, then.train) + indexing * now.gallery / max(1, then.gallery)
 
 
 def _trained(result: Result) -> Mapping[str, float]:
@@ -171,7 +171,7 @@ def _scaled_memory(result: Result, blank: Result) -> int | None:
     dimensions, index = result.retriever.get("dimensions"), result.cost.index_bytes
     if not isinstance(dimensions, int) or index is None or result.cost.peak_host_bytes is None:
         return None
-    each = _COPIES * _FLOAT * dimensions + index / result.dataset.gallery  # bytes
+    each = _COPIES * _FLOAT * dimensions + index / max(1, result.dataset.gallery)  # bytes
     more = max(0, round(each * (blank.dataset.gallery - result.dataset.gallery)))
     return result.cost.peak_host_bytes + more + min(_BUFFERS, more)
 
