@@ -183,10 +183,17 @@ def test_a_clock_that_jumps_back_changes_no_duration(cell, settings: Settings, m
 
 @pytest.mark.parametrize(("factor", "marked"), [(1.0, False), (2.0, True)])
 def test_times_on_more_cores_than_threads_are_marked(cell, monkeypatch, factor: float, marked: bool) -> None:
-    monkeypatch.setattr(conditions, "process_time", lambda: factor * time.perf_counter())
+    now = [0.0]
+
+    def ticks() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr(conditions, "perf_counter", ticks)
+    monkeypatch.setattr(conditions, "process_time", lambda: factor * now[0])
     result = stored(cell())
     assert result.environment["threads"] == 1
-    assert result.environment["timing_cores"] == pytest.approx(factor, abs=0.01)
+    assert result.environment["timing_cores"] == factor
     assert result.on_more_cores == marked
     pair = Pair(dataset="digits", cell=result.cell, before={0: result}, after={0: result})
     notes = cost_changes(pair, Limits())[1]
