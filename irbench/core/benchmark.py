@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,22 +16,46 @@ from irbench.core.errors import DataError
 from irbench.core.ranking import Ranking
 
 
+class Generated(Protocol):
+    """N images that are drawn when they are read; `irbench.data.generated` has them."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """[N]."""
+
+    @property
+    def made_from(self) -> bytes:
+        """What the images are made from: equal for equal images."""
+
+    def contents(self) -> NDArray[np.uint8]:
+        """Return the SHA-256 [N,32] of what each image is made from."""
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """Return one image [H,W,3]."""
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """Return the images at `rows`, in that order."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageSet:
     """N labelled images in a fixed order; inside irbench an image is identified by its row.
 
     An image is found at `root / ids[row]`; an id may lead into a zip archive (`drawings.zip/Latin/0708_01.png`).
-    Images that exist only in memory (scikit-learn's digits) are carried in `arrays` instead; in place of images that
-    were encoded elsewhere there are `vectors`.
+    Images that exist only in memory (scikit-learn's digits) are carried in `arrays` instead, those that are drawn when
+    they are read in `generated`; in place of images that were encoded elsewhere there are `vectors`.
     """
 
     name: str  # "train", "gallery" or "queries", for error messages
-    ids: tuple[str, ...]  # unique; rows of two sets with the same id are the same image
+    ids: Sequence[str]  # unique; rows of two sets with the same id are the same image
     labels: NDArray[np.int64]  # [N] class of each image, 0-based over the whole benchmark
     root: Path = Path()
     contents: NDArray[np.uint8] | None = None  # [N,32] SHA-256 of each file, zeros where it is not at hand
     boxes: NDArray[np.int32] | None = None  # [N,4] x1, y1, x2, y2 in pixels: the image is cropped to it
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3]
+    generated: "Generated | None" = None
     vectors: NDArray[np.float32] | None = None  # [N,D] in place of images; a copy is made only where rows are chosen
     mirror: bool = True  # does a mirrored image keep its class? False for characters
 
@@ -50,7 +74,7 @@ class ImageSet:
             raise DataError(
                 f"image listed twice in the {self.name} split: {_first_repeated(self.ids)}", code="duplicate-image"
             )
-        for what in ("labels", "boxes", "arrays", "vectors", "contents"):
+        for what in ("labels", "boxes", "arrays", "generated", "vectors", "contents"):
             column = getattr(self, what)
             if column is not None and len(column) != len(self.ids):
                 raise DataError(
@@ -65,6 +89,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def in_files(self) -> bool:
+        """Are the images files, to be read from `root`?"""
+        return self.arrays is None and self.generated is None and self.vectors is None
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of contents, labels and boxes: equal for equal images, whatever their names and wherever they are.
@@ -73,6 +102,8 @@ class ImageSet:
         """
         if self.arrays is not None:
             return self._digest(f"{self.arrays.shape}".encode() + self.arrays.tobytes())
+        if self.generated is not None:
+            return self._digest(self.generated.made_from)
         return self.manifest if self.contents is None else self._digest(self.contents.tobytes())
 
     @cached_property
@@ -90,14 +121,16 @@ class ImageSet:
     def take(self, rows: "NDArray[np.integer] | slice") -> Self:
         """Return the images at `rows`, in that order; the rows of the result start at 0."""
         index = np.arange(len(self))[rows]
+        generated = None if self.generated is None else self.generated.take(index)
         return type(self)(
             name=self.name,
-            ids=tuple(self.ids[row] for row in index),
+            ids=tuple(self.ids[row] for row in index) if generated is None else generated.ids,
             labels=self.labels[index],
             root=self.root,
             contents=None if self.contents is None else self.contents[index],
             boxes=None if self.boxes is None else self.boxes[index],
             arrays=None if self.arrays is None else self.arrays[index],
+            generated=generated,
             vectors=None if self.vectors is None else self.vectors[rows],
             mirror=self.mirror,
         )
@@ -237,5 +270,5 @@ def _as_labels(labels: ArrayLike, split: str) -> NDArray[np.int64]:
     return array.astype(np.int64, copy=False)
 
 
-def _first_repeated(ids: tuple[str, ...]) -> str:
+def _first_repeated(ids: Sequence[str]) -> str:
     return next(id_ for id_, count in Counter(ids).items() if count > 1)

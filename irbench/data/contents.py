@@ -29,13 +29,13 @@ _SMALL = 256  # of fewer files the hashes are not stored
 def with_contents(benchmark: Benchmark, store: Store | None = None) -> Benchmark:
     """Return the benchmark with the contents of its images, each file read once; with `store` once for all runs."""
     splits = (benchmark.train, benchmark.gallery, benchmark.queries)
-    if all(split.contents is not None or split.arrays is not None or split.vectors is not None for split in splits):
+    if all(split.contents is not None or not split.in_files for split in splits):
         return benchmark
     places = {path: row for row, path in enumerate(dict.fromkeys(path for split in splits for path in _paths(split)))}
     hashes = _of_files(tuple(places), store) if places else np.empty((0, 32), np.uint8)
 
     def known(split: ImageSet) -> ImageSet:
-        if split.arrays is not None or split.vectors is not None:
+        if not split.in_files:
             return split
         return replace(split, contents=hashes[[places[path] for path in _paths(split)]])
 
@@ -47,6 +47,8 @@ def contents(images: ImageSet) -> NDArray[np.uint8]:
     """Return the SHA-256 [N,32] of each image; zeros where there is no file that can be read."""
     if images.vectors is not None and images.contents is None:
         return content_of(images.vectors)
+    if images.generated is not None:
+        return images.generated.contents()
     if images.arrays is None:
         return _of_files(tuple(_paths(images)), None) if images.contents is None else images.contents
     return _rows(hashlib.sha256(f"{one.shape}".encode() + one.tobytes()).digest() for one in images.arrays)
@@ -64,7 +66,7 @@ def digest(images: ImageSet) -> str:
 
 def _paths(images: ImageSet) -> Iterator[str]:
     root = os.path.abspath(images.root)  # noqa: PTH100 -- a million of them
-    return (os.path.join(root, id_) for id_ in (images.ids if images.arrays is None and images.vectors is None else ()))  # noqa: PTH118
+    return (os.path.join(root, id_) for id_ in (images.ids if images.in_files else ()))  # noqa: PTH118
 
 
 def _of_files(paths: Sequence[str], store: Store | None) -> NDArray[np.uint8]:

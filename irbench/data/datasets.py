@@ -20,7 +20,6 @@ from irbench.core.names import LONGEST, legal_name
 from irbench.data import boxes, copies, irregular, neighbours, relevance
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
-from irbench.data.generated import chosen
 from irbench.data.loaders import Collection, Loader, Split
 from irbench.data.loaders.vectors import SUFFIX
 from irbench.data.sources import absent_files
@@ -205,7 +204,7 @@ def make_incremental(benchmark: Benchmark) -> Benchmark:
         raise UsageError(
             f"{benchmark.name}: no class has two gallery images, so none can be added later", code="too-few-images"
         )
-    new_ids = {gallery.ids[row] for row in np.flatnonzero(new)}
+    new_ids = {gallery.ids[row] for row in np.flatnonzero(new).tolist()}
     trained = np.array([id_ not in new_ids for id_ in benchmark.train.ids])
     return replace(
         benchmark,
@@ -305,15 +304,12 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
     named = {int(labels[row]): names[collection.labels[row]] for row in used.tolist()} if names else {}
 
     def images(name: str, rows: NDArray[np.int64]) -> ImageSet:
-        return ImageSet(
+        return collection.images(
+            rows,
             name=name,
-            ids=chosen(collection.ids, rows),
             labels=labels[rows],
             root=root.parent if root.is_file() else root,
             boxes=None if corners is None else corners[rows],
-            arrays=None if collection.arrays is None else collection.arrays[rows],
-            vectors=None if collection.vectors is None else collection.vectors(rows),
-            contents=None if collection.contents is None else collection.contents[rows],
             mirror=dataset.head.mirror,
         )
 
@@ -386,7 +382,7 @@ def _files(benchmark: Benchmark) -> set[str]:
     """Return the paths of its images, where these are files."""
     paths: set[str] = set()
     for split in (benchmark.train, benchmark.gallery, benchmark.queries):
-        if split.arrays is None and split.vectors is None:
+        if split.in_files:
             paths.update(map(partial(os.path.join, str(split.root)), split.ids))
     return paths
 

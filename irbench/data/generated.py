@@ -1,12 +1,11 @@
-"""Images that are drawn when they are read: a million of them take no file and no more memory than their labels.
-
-An image set carries its images in memory as an array [N,H,W,3]; `GeneratedImages` stands in the place of one.
-"""
+"""Images that are drawn when they are read: a million of them take no file and no more memory than their labels."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
-from typing import Any, Protocol, cast, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,72 +28,62 @@ class Generator(Protocol):
         """Return the grey images [B,S,S] of these numbers [B]."""
 
 
-class _Undrawn:
-    """An image by what it is made from, where it only has to be told from others."""
-
-    __slots__ = ("_made_from", "shape")
-
-    def __init__(self, shape: tuple[int, ...], made_from: bytes) -> None:
-        self.shape, self._made_from = shape, made_from
-
-    def tobytes(self) -> bytes:
-        return self._made_from
-
-
+@dataclass(frozen=True, eq=False)
 class GeneratedImages:
-    """N images in the place of an array uint8 [N,H,W,3], of which an image is drawn when its row is asked for.
+    """The images of some numbers [N], of S x S pixels: number n is image n // P of the P-th part, P = n % parts.
 
-    A row is an image, and several rows are `GeneratedImages` again; `numpy.asarray` draws all. `tobytes` and iteration
-    do not draw: they give what tells the images from others, for hashes. So two images of different numbers count as
-    different even where all their pixels are equal; `irbench data verify` compares the pixels.
+    Contents and fingerprint are those of what the images are made from, without drawing any. So two images of different
+    numbers count as different even where all their pixels are equal; `irbench data verify` compares the pixels.
     """
 
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, generator: Generator, numbers: NDArray[np.int64]) -> None:
-        self.generator, self.numbers = generator, numbers
-        self.shape = (len(numbers), generator.side, generator.side, 3)
-        self._block = _Block()
+    generator: Generator
+    numbers: NDArray[np.int64]
+    parts: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __iter__(self) -> Iterator[_Undrawn]:
-        prefix, shape = self._origin(), self.shape[1:]
-        return (_Undrawn(shape, prefix + number.to_bytes(8, "little")) for number in self.numbers.tolist())
+    @property
+    def ids(self) -> "NumberedIds":
+        """[N], written when they are asked for."""
+        return NumberedIds(self.parts, self.numbers)
+
+    def take(self, rows: NDArray[np.int64]) -> "GeneratedImages":
+        """Return the images at `rows`, in that order."""
+        return GeneratedImages(self.generator, self.numbers[rows], self.parts)
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        """Return one image [S,S,3]; whoever reads the first of a block will read the others, drawn along with it."""
+        start, last = row - row % _BLOCK, self._last
+        with last.lock:
+            if row == start and len(self) > _BLOCK and last.start != start:
+                last.grey = self.generator.draw(self.numbers[start : start + _BLOCK])
+                last.start = start
+            grey = last.grey[row - start] if last.start == start else None
+        return _coloured(self.generator.draw(self.numbers[row : row + 1])[0] if grey is None else grey)
+
+    def contents(self) -> NDArray[np.uint8]:
+        """Return the SHA-256 [N,32] of what each image is made from."""
+        side = self.generator.side
+        made_from = f"{(side, side, 3)}".encode() + self._origin()
+        hashes = (hashlib.sha256(made_from + number.to_bytes(8, "little")) for number in self.numbers.tolist())
+        return np.frombuffer(b"".join(one.digest() for one in hashes), np.uint8).reshape(-1, 32)
+
+    @property
+    def made_from(self) -> bytes:
+        """What all images together are made from."""
+        side = self.generator.side
+        return f"{(len(self), side, side, 3)}".encode() + self._origin() + self.numbers.astype("<i8").tobytes()
 
     def _origin(self) -> bytes:
         return hashlib.sha256(self.generator.identity.encode()).digest()
 
-    def __getitem__(self, rows: Any) -> Any:
-        if isinstance(rows, int | np.integer):
-            return self._image(range(len(self))[int(rows)])
-        return GeneratedImages(self.generator, self.numbers[rows])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001 -- numpy's protocol
-        if copy is False:
-            raise ValueError("generated images are always drawn anew")
-        return _coloured(self.generator.draw(self.numbers)).astype(dtype or self.dtype, copy=False)
+    @cached_property
+    def _last(self) -> "_Block":
+        return _Block()
 
     def __getstate__(self) -> dict[str, Any]:  # neither a lock nor what was drawn goes into another process
-        return {"generator": self.generator, "numbers": self.numbers}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
-    def tobytes(self) -> bytes:
-        """Return what the images are made from."""
-        return self._origin() + self.numbers.astype("<i8").tobytes()
-
-    def _image(self, row: int) -> NDArray[np.uint8]:
-        """Return one image; whoever reads the first of a block will read the others, which are drawn with it."""
-        start = row - row % _BLOCK
-        with self._block.lock:
-            if row == start and len(self) > _BLOCK and self._block.start != start:
-                self._block.grey = self.generator.draw(self.numbers[start : start + _BLOCK])
-                self._block.start = start
-            grey = self._block.grey[row - start] if self._block.start == start else None
-        return _coloured(self.generator.draw(self.numbers[row : row + 1])[0] if grey is None else grey)
+        return {"generator": self.generator, "numbers": self.numbers, "parts": self.parts}
 
 
 class _Block:
@@ -109,8 +98,8 @@ class _Block:
 class NumberedIds(Sequence[str]):
     """Ids "gallery/0000042" of numbered images, written when they are asked for."""
 
-    def __init__(self, prefixes: tuple[str, ...], numbers: NDArray[np.int64]) -> None:
-        self._prefixes, self._numbers = prefixes, numbers
+    def __init__(self, parts: tuple[str, ...], numbers: NDArray[np.int64]) -> None:
+        self._parts, self._numbers = parts, numbers
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -121,21 +110,14 @@ class NumberedIds(Sequence[str]):
     @overload
     def __getitem__(self, rows: int) -> str: ...
     @overload
-    def __getitem__(self, rows: "slice | NDArray[np.int64]") -> "NumberedIds": ...
-    def __getitem__(self, rows: "int | slice | NDArray[np.int64]") -> "str | NumberedIds":
-        if isinstance(rows, int | np.integer):
-            return self._id(int(self._numbers[rows]))
-        return NumberedIds(self._prefixes, self._numbers[rows])
+    def __getitem__(self, rows: slice) -> "NumberedIds": ...
+    def __getitem__(self, rows: int | slice) -> "str | NumberedIds":
+        if isinstance(rows, slice):
+            return NumberedIds(self._parts, self._numbers[rows])
+        return self._id(int(self._numbers[rows]))
 
     def _id(self, number: int) -> str:
-        return f"{self._prefixes[number % len(self._prefixes)]}/{number // len(self._prefixes):07d}"
-
-
-def chosen(ids: Sequence[str], rows: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return the ids at `rows`; numbered ones stay numbers, and stand in the place of a tuple."""
-    if isinstance(ids, NumberedIds):
-        return cast("tuple[str, ...]", ids[rows])
-    return tuple(ids[row] for row in rows.tolist())
+        return f"{self._parts[number % len(self._parts)]}/{number // len(self._parts):07d}"
 
 
 def _coloured(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -39,7 +39,7 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
 
 
 def _irregular(images: ImageSet) -> dict[str, str]:
-    if images.arrays is not None or images.vectors is not None:
+    if not images.in_files:
         return {}
     unread = np.flatnonzero(~contents(images).any(axis=1)).tolist()  # of a file, the hash is never zero
     return {images.ids[row]: what for row in unread if (what := kind(images.root / images.ids[row]))}

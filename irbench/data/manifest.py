@@ -26,7 +26,7 @@ _END = "\0"  # of an id: what no path has
 def can_be_stored(benchmark: Benchmark) -> bool:
     """Are its images files, of which a list is all that there is to store?"""
     splits = [getattr(benchmark, name) for name in _SPLITS]
-    files = all(one.arrays is None and one.vectors is None for one in splits)
+    files = all(one.in_files for one in splits)
     return files and benchmark.nearest is None and not any(_END in id_ for one in splits for id_ in one.ids)
 
 
@@ -92,5 +92,7 @@ def _columns(benchmark: Benchmark) -> Iterator[tuple[str, NDArray[np.generic]]]:
 
 def _set(name: str, facts: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> ImageSet:
     ids = columns[f"{name}.ids"].tobytes().decode("utf-8", "surrogateescape").split(_END)
-    arrays = {column: columns[f"{name}.{column}"] for column in _COLUMNS if f"{name}.{column}" in columns}
+    arrays: dict[str, Any] = {
+        column: columns[f"{name}.{column}"] for column in _COLUMNS if f"{name}.{column}" in columns
+    }
     return ImageSet(name=facts["of"], ids=tuple(ids), root=Path(facts["root"]), mirror=facts["mirror"], **arrays)

@@ -83,7 +83,7 @@ def pixels(images: ImageSet, view: View, runtime: "Runtime") -> Pixels:
 
 def unreadable(images: ImageSet, store: Store) -> dict[int, str]:
     """Return the rows that cannot be decoded, each with the reason; computed once and cached."""
-    if images.arrays is not None or images.vectors is not None:
+    if not images.in_files:
         return {}
     source = Source(images)
     if len(images) < _SMALL:
@@ -240,7 +240,7 @@ def _decode_into(folder: Path, *, source: Source, view: View, steps: Iterator[in
 
 
 def _decode_rows(source: Source, view: View, rows: Sequence[int]) -> NDArray[np.uint8]:
-    with subspan("read") if source.in_files else nullcontext():
+    with subspan("read") if source.images.in_files else nullcontext():
         return _squares(source, view, rows)
 
 

@@ -31,17 +31,14 @@ class Source:
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def in_files(self) -> bool:
-        """Are the images files to read and decode, or arrays in memory?"""
-        return self.images.arrays is None
-
     def image(self, row: int) -> Image.Image:
         """Return the whole RGB image of a row; `DataError` names the file and the reason."""
         if self.images.vectors is not None:
             raise DataError(f"{self._where(row)}: a vector, and no image that could be looked at", code="needs-images")
         if self.images.arrays is not None:
             return Image.fromarray(self.images.arrays[row])
+        if self.images.generated is not None:
+            return Image.fromarray(self.images.generated.image(row))
         try:
             content = self._bytes(row)
             self._prove(row, content)

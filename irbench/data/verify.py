@@ -25,7 +25,6 @@ from irbench.data import boxes, relevance
 from irbench.data.boxes import doubt
 from irbench.data.datasets import CROPS, Dataset, assemble
 from irbench.data.decode import SUFFIXES, cut
-from irbench.data.generated import chosen
 from irbench.data.irregular import kind
 from irbench.data.loaders import Collection
 from irbench.data.sources import Source, absent_files
@@ -128,7 +127,7 @@ def verify(dataset: Dataset, data: Path, *, crop: str = "none") -> Findings:
     findings.labels = _relabelled(collection)
     if collection.vectors is not None:  # which were checked when they were read; there are no images
         return findings
-    if collection.arrays is None:
+    if collection.in_files:
         findings.missing, findings.surplus = _missing(root, collection), _surplus(root, collection)
     if dataset.own is not None:  # a user's list need not be complete, and what a folder has more is in the remarks
         if root.is_file() and findings.surplus:
@@ -253,13 +252,12 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
     if not len(rows):
         return
     boxes = _boxes(collection, findings)
-    images = ImageSet(
+    images = collection.images(
+        rows,
         name="images",
-        ids=chosen(collection.ids, rows),
         labels=np.zeros(len(rows), np.int64),
         root=_base(root),
         boxes=None if boxes is None else boxes[rows],
-        arrays=None if collection.arrays is None else collection.arrays[rows],
     )
     digests: dict[str, bytes] = {}
     for id_, seen in zip(images.ids, _seen(images), strict=True):
@@ -324,7 +322,7 @@ class _Seen:
 
 def _see(source: Source, row: int) -> _Seen:
     images = source.images
-    if images.arrays is None and (what := kind(images.root / images.ids[row])):
+    if images.in_files and (what := kind(images.root / images.ids[row])):
         return _Seen(irregular=what)
     try:
         image = source.image(row)

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.data.generated import GeneratedImages
+from irbench.core.benchmark import Generated, ImageSet
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,13 +33,44 @@ class Collection:
     split: Split  # of the closed-set protocol
     disjoint: Split | None = None  # the published split by class, if there is one
     boxes: Callable[[], NDArray[np.int32]] | None = None  # reads [N,4] x1, y1, x2, y2; None: there are no boxes
-    arrays: NDArray[np.uint8] | GeneratedImages | None = None  # [N,H,W,3] where the images are not files
+    arrays: NDArray[np.uint8] | None = None  # [N,H,W,3] where the images are not files but in memory
+    generated: Generated | None = None  # where they are drawn when they are read; it has the ids, too
     vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None  # of rows of a split, where no images are
     contents: NDArray[np.uint8] | None = None  # [N,32] SHA-256 of each, where the loader knows it
     labelled: bool = True  # False: there are no labels, and the exact neighbours of a query are relevant
     unused: tuple[str, ...] = ()  # images of the data set that are in no split
     remarks: tuple[str, ...] = ()  # what was passed over in reading, for whoever reads the numbers
     classes: tuple[str, ...] | None = None  # the name of each label, where labels are numbered from 0
+
+    @property
+    def in_files(self) -> bool:
+        """Are the images files, to be read from the root?"""
+        return self.arrays is None and self.generated is None and self.vectors is None
+
+    def images(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        name: str,
+        labels: NDArray[np.int64],
+        root: Path,
+        boxes: NDArray[np.int32] | None = None,
+        mirror: bool = True,
+    ) -> ImageSet:
+        """Return the images at `rows` as a set; labels and boxes are those of the set."""
+        generated = None if self.generated is None else self.generated.take(rows)
+        return ImageSet(
+            name=name,
+            ids=tuple(self.ids[row] for row in rows.tolist()) if generated is None else generated.ids,
+            labels=labels,
+            root=root,
+            contents=None if self.contents is None else self.contents[rows],
+            boxes=boxes,
+            arrays=None if self.arrays is None else self.arrays[rows],
+            generated=generated,
+            vectors=None if self.vectors is None else self.vectors(rows),
+            mirror=mirror,
+        )
 
 
 class Loader(Protocol):

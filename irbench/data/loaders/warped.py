@@ -21,7 +21,7 @@ from pydantic import PositiveInt
 from irbench.core.errors import DataError
 from irbench.data import warps
 from irbench.data.decode import decode
-from irbench.data.generated import GeneratedImages, NumberedIds
+from irbench.data.generated import GeneratedImages
 from irbench.data.loaders import Collection, Split, omniglot
 from irbench.data.warps import Warps
 
@@ -65,13 +65,14 @@ class WarpedLoader:
         drawn = _Warper(config, root)
         numbers = np.concatenate([2 * np.arange(config.gallery) + _GALLERY, 2 * np.arange(config.queries) + _QUERIES])
         gallery = np.arange(config.gallery)
+        generated = GeneratedImages(drawn, numbers, _SPLITS)
         return Collection(
-            ids=NumberedIds(_SPLITS, numbers),
+            ids=generated.ids,
             labels=drawn.classes_of(numbers),
             split=Split(
                 train=gallery[: config.train], gallery=gallery, queries=np.arange(config.gallery, len(numbers))
             ),
-            arrays=GeneratedImages(drawn, numbers),
+            generated=generated,
         )
 
 
