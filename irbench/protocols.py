@@ -7,7 +7,7 @@ components, as `Class(config, runtime, components)`. `config` is the class's own
 Shape letters: N images, D dimensions, M codes, Q queries, K sequences of a query.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,22 @@ class UpdatableSearcher(Searcher, Protocol):
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Remove these rows from the index; all others keep their numbers."""
+
+
+@runtime_checkable
+class TunableSearcher(Searcher, Protocol):
+    """A searcher whose index is asked with other parameters without being built again.
+
+    Its `Config` names the keys that its index does not depend on: `query_keys: ClassVar[frozenset[str]]`.
+    """
+
+    config: Any
+
+    def set_query_parameters(self, config: Any) -> bool:
+        """Answer the next queries by this configuration, which differs in `query_keys` only.
+
+        Returns False where the index cannot be asked so; it is then built again.
+        """
 
 
 class Identifier(Protocol):
@@ -128,6 +144,14 @@ class SupportsUpdates(Protocol):
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Remove these gallery rows; all others keep their numbers."""
+
+
+@runtime_checkable
+class SupportsQueryParameters(Protocol):
+    """A retriever whose index is asked with other parameters without being built again."""
+
+    def set_query_parameters(self, components: Components) -> bool:
+        """Answer the next queries as a retriever of these components would; False where that needs another index."""
 
 
 @runtime_checkable

@@ -55,6 +55,10 @@ class DenseRetriever:
         with span("build"):
             self.searcher.remove(rows)
 
+    def set_query_parameters(self, components: Components) -> bool:
+        """Search as another searcher would, over the index that is there; False where that needs another index."""
+        return self.searcher.set_query_parameters(components.searcher())
+
     def search(self, queries: ImageSet, k: int) -> Ranking:
         """Encode the queries and return the ranking [Q,k]."""
         with span("encode"):

@@ -1,6 +1,6 @@
 """A searcher as the harness uses it, so that an algorithm has nothing to write but `build` and `search`."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from irbench.core.embeddings import Embeddings
 from irbench.core.errors import ContractError
 from irbench.core.ranking import Ranking
 from irbench.core.rows import Rows
-from irbench.protocols import Searcher, UpdatableSearcher
+from irbench.protocols import Searcher, TunableSearcher, UpdatableSearcher
 from irbench.retrievers.checked import as_ranking, described
 
 _LARGEST, _SMALLEST = 1e16, 1e-15  # of 10,000 dimensions squared distances are below 1e37; above 1e-30 they are exact
@@ -80,6 +80,15 @@ class SearchIndex:
         if self._scale != 1:
             found = Ranking(found.rows, found.scores / self._scale**2)
         return (found if self._updatable else rows.named(found)).widened(k)
+
+    def set_query_parameters(self, other: Searcher) -> bool:
+        """Search as another searcher would, over the index that is there; False where that needs another index."""
+        mine = self.searcher
+        if not isinstance(mine, TunableSearcher) or not isinstance(other, type(mine)):
+            return False
+        then, now = mine.config, other.config
+        changed = {one.name for one in fields(now) if getattr(then, one.name) != getattr(now, one.name)}
+        return changed <= now.query_keys and mine.set_query_parameters(now)
 
     def describe(self) -> Description:
         """Describe the index; the vectors that are stored for building it again are no part of it."""

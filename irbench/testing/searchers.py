@@ -1,6 +1,7 @@
 """What every searcher has to keep, as the harness uses it: within a `SearchIndex`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from irbench.core.embeddings import Embeddings
 from irbench.core.errors import ContractError
 from irbench.core.promises import Promises
 from irbench.core.ranking import MISSING, Ranking
-from irbench.protocols import Searcher, UpdatableSearcher
+from irbench.protocols import Searcher, TunableSearcher, UpdatableSearcher
 from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 from irbench.testing import toys
@@ -206,6 +207,33 @@ def _removed_rows_are_gone_and_the_others_keep_their_numbers(made: Subject[Searc
         _demand_exact_scores(found, queries, gallery)
 
 
+def _query_parameters_need_no_other_index(made: Subject[Searcher]) -> None:
+    searcher = made.make()
+    if not isinstance(searcher, TunableSearcher):
+        return  # the harness builds it again
+    gallery, queries = toys.vectors(2000, seed=1), toys.vectors(60, seed=2)
+    index = _built(made, gallery)
+    points = tuple(getattr(searcher.config, "sweep", ()))
+    for point in (*points[:1], *points[-2:]):  # the last two of ScaNN's are of another index than its first
+        other, anew = _at(made, point), SearchIndex(_at(made, point))
+        if not index.set_query_parameters(other):
+            keys = {key for key, _ in point}
+            demand(not keys <= searcher.config.query_keys, due=f"{keys} set without building", came="a refusal")
+            index = SearchIndex(other)
+            index.build(Embeddings(gallery))
+        anew.build(Embeddings(gallery))
+        _demand_same(_search(anew, queries, 10), _search(index, queries, 10))
+        described, due = index.describe().details, anew.describe().details
+        demand(described == due, due=f"the description {due}", came=described)
+
+
+def _at(made: Subject[Searcher], point: Iterable[tuple[str, Any]]) -> Any:
+    """Return a searcher whose recipe says what a point of its sweep does."""
+    searcher: Any = made.make()
+    searcher.config = replace(searcher.config, **dict(point))
+    return searcher
+
+
 _CHECKS: Sequence[Check[Searcher]] = (
     _finds_as_many_true_neighbours_as_promised,
     _exact_scores_are_minus_squared_distances,
@@ -224,6 +252,7 @@ _CHECKS: Sequence[Check[Searcher]] = (
     _the_index_describes_itself,
     _adding_equals_building_anew,
     _removed_rows_are_gone_and_the_others_keep_their_numbers,
+    _query_parameters_need_no_other_index,
 )
 
 

@@ -45,6 +45,7 @@ _SIGNATURES = {
     "new_AnnIndex__SWIG_1": (_P, _S, _S, _I),
     "delete_AnnIndex": (None, _P),
     "AnnIndex_SetBuildParam": (None, _P, _S, _S, _S),
+    "AnnIndex_SetSearchParam": (None, _P, _S, _S, _S),
     "AnnIndex_Build": (_BOOL, _P, _Array, _I, _BOOL),
     "AnnIndex_Save": (_BOOL, _P, _S),
     "AnnIndex_Load": (_P, _S),
@@ -148,6 +149,13 @@ class Index:
                 f"SPANN's engine cannot read the index that it wrote to {folder}: is the disk full?",
                 code="engine-failed",
             )
+
+    def set(self, parameters: dict[str, str]) -> None:
+        """Set parameters of the search by the engine's own names."""
+        set_parameter = self._engine.CSharp_AnnIndex_SetSearchParam
+        with silenced(STDOUT):
+            for name, value in parameters.items():
+                set_parameter(self._index, name.encode(), value.encode(), b"BuildSSDIndex")
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return rows [Q,k], -1 for no answer, and squared distances [Q,k]."""

@@ -5,7 +5,7 @@ facebookresearch/faiss), and so are the settings of a query ("nprobe=16,efSearch
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ class Config:
     exact_below: NonNegativeInt = 0  # a gallery of fewer images is compared exactly: too few to build such an index
     recall: Share = 0.1  # least share of the true 10 nearest that is found, see `Promises`
 
+    query_keys: ClassVar[frozenset[str]] = frozenset({"query"})
+
     @property
     def sweep(self) -> tuple[Overrides, ...]:
         """The points of its curve of recall and speed."""
@@ -71,13 +73,22 @@ class FaissSearcher:
         faiss = _faiss.library()
         size, dim = gallery.array.shape
         self._factory = self._factory_for(size)
-        self._query = "" if size < self.config.exact_below else self.config.query  # an exact index has no settings
         with threadpool_limits(limits=1):  # an index that several threads build is another one each time
             self._index = self._made(faiss, dim)
             self._train(faiss, gallery.array)
-        self._set(faiss)
         self._vectors = gallery.array if self.config.rerank else None
-        self._searched = _faiss.searched(self._index, gallery.array[:1], self.runtime)
+        self._query = ""
+        self.set_query_parameters(self.config)
+
+    def set_query_parameters(self, config: Config) -> bool:
+        """Set how queries are answered; False where a setting has to be taken back, whose default is Faiss's secret."""
+        query = "" if self._index.ntotal < config.exact_below else config.query  # an exact index has no settings
+        if _names(self._query) - _names(query):
+            return False
+        self.config, self._query = config, query
+        self._set(_faiss.library())
+        self._searched = _faiss.searched(self._index, np.zeros((1, self._index.d), np.float32), self.runtime)
+        return True
 
     def _factory_for(self, size: int) -> str:
         if size < self.config.exact_below:
@@ -139,6 +150,10 @@ class FaissSearcher:
         again = {"reranked": self.config.rerank} if self.config.rerank else {}
         details = {"index": f"{self._factory}, Euclidean", "device": self._searched.device, **asked, **again}
         return Description(index_bytes=_faiss.index_bytes(self._index) + vectors, details=details)
+
+
+def _names(query: str) -> set[str]:
+    return {setting.partition("=")[0].strip() for setting in query.split(",") if setting}
 
 
 def _once(rows: NDArray[np.int64]) -> NDArray[np.int64]:

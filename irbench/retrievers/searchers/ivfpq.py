@@ -30,6 +30,7 @@ class Config:
     """The recipe's [params]."""
 
     sweep: ClassVar[tuple[Overrides, ...]] = tuple((("nprobe", cells),) for cells in (1, 2, 4, 8, 16, 32))
+    query_keys: ClassVar[frozenset[str]] = frozenset({"nprobe"})
 
     nlist: PositiveInt  # cells of the inverted file
     nprobe: PositiveInt  # cells visited for each query
@@ -67,9 +68,15 @@ class IvfPqSearcher:
         # a lone image is its own second centroid; a gallery of any size is not copied
         index.train(vectors if size >= 2**bits else np.resize(vectors, (2**bits, dim)))
         index.add(vectors)
-        index.nprobe = min(self.config.nprobe, nlist)
         self._index, self._rows = index, Rows.first(size)
-        self._searched = _faiss.searched(index, vectors[:1], self.runtime)
+        self.set_query_parameters(self.config)
+
+    def set_query_parameters(self, config: Config) -> bool:
+        """Visit another number of cells."""
+        self.config = config
+        self._index.nprobe = min(config.nprobe, self._index.nlist)
+        self._searched = self._copied()
+        return True
 
     def add(self, vectors: Embeddings) -> None:
         """Quantise more vectors with the quantisers as they were trained."""
@@ -77,13 +84,16 @@ class IvfPqSearcher:
         rows = self._rows.with_more(len(vectors))
         self._index.add_with_ids(padded, rows.numbers[len(self._rows) :])
         self._rows = rows
-        self._searched = _faiss.searched(self._index, padded[:1], self.runtime)
+        self._searched = self._copied()
 
     def remove(self, rows: NDArray[np.int64]) -> None:
         """Take rows out of their cells; the index keeps the numbers of the others itself."""
         self._rows = self._rows.without(rows)
         self._index.remove_ids(np.unique(rows))
-        self._searched = _faiss.searched(self._index, np.zeros((1, self._index.d), np.float32), self.runtime)
+        self._searched = self._copied()
+
+    def _copied(self) -> _faiss.Searched:
+        return _faiss.searched(self._index, np.zeros((1, self._index.d), np.float32), self.runtime)
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return up to `k` gallery rows of the visited cells, scored by the distance to their quantised vectors."""

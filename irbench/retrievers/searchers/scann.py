@@ -35,6 +35,8 @@ class Config:
         *((("tree_from", 0), ("leaves_searched", share)) for share in (0.02, 0.05, 0.1, 0.2, 0.5)),
     )
 
+    query_keys: ClassVar[frozenset[str]] = frozenset({"reorder", "leaves_searched"})
+
     dimensions_per_block: PositiveInt  # of the quantiser; a block takes four bits
     anisotropic_threshold: Part  # 0.2: errors along the vector weigh more than errors across it
     reorder: NonNegativeInt  # candidates that get their exact distance; never fewer than k
@@ -49,7 +51,7 @@ class ScannSearcher:
     promises = Promises(recall=0.95, exact_scores=True)
 
     _index: Any
-    _details: dict[str, object]
+    _stages: list[str]
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self.config = config
@@ -60,19 +62,32 @@ class ScannSearcher:
         self._size, self._dim = gallery.array.shape
         builder = library().builder(gallery.array, 1, "squared_l2")
         builder.set_n_training_threads(1)  # sums over vectors are then always taken in one order
-        stages = self._add_tree(builder, len(gallery)) + self._add_scoring(builder, len(gallery))
+        self._add_tree(builder)
+        self._stages = self._add_scoring(builder, len(gallery))
         with silenced(STDERR):
             self._index = builder.build()
-        self._details = {"index": ", ".join(stages)}
 
-    def _add_tree(self, builder: Any, size: int) -> list[str]:
-        if size < self.config.tree_from:
-            return []
-        leaves = math.isqrt(size)
-        searched = max(1, round(self.config.leaves_searched * leaves))
-        # the library's default, random starting points, comes out differently on every call
-        builder.tree(leaves, searched, training_sample_size=self.config.training_sample, random_init=False)
-        return [f"tree ({searched} of {leaves} leaves searched)"]
+    def set_query_parameters(self, config: Config) -> bool:
+        """Visit other leaves and score other candidates; False where an index has no stage for the latter."""
+        if (config.reorder > 0) != (self.config.reorder > 0):
+            return False
+        self.config = config
+        return True
+
+    @property
+    def _leaves(self) -> int:
+        """Of the tree; 0 where the gallery has none."""
+        return math.isqrt(self._size) if self._size >= self.config.tree_from else 0
+
+    @property
+    def _searched(self) -> int:
+        """The leaves that a query visits; -1, for the library, where there is no tree."""
+        return max(1, round(self.config.leaves_searched * self._leaves)) if self._leaves else -1
+
+    def _add_tree(self, builder: Any) -> None:
+        if leaves := self._leaves:
+            # the library's default, random starting points, comes out differently on every call
+            builder.tree(leaves, self._searched, training_sample_size=self.config.training_sample, random_init=False)
 
     def _add_scoring(self, builder: Any, size: int) -> list[str]:
         if size < _CENTROIDS:
@@ -87,7 +102,8 @@ class ScannSearcher:
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return up to `k` gallery rows by exact distance, out of those that the quantised vectors proposed."""
-        rows, distances = self._index.search_batched_parallel(queries.array, k, max(k, self.config.reorder))
+        candidates = max(k, self.config.reorder)
+        rows, distances = self._index.search_batched_parallel(queries.array, k, candidates, self._searched)
         found = np.where(np.isnan(distances), MISSING, rows.astype(np.int64))  # leaves may hold fewer than k
         return by_distance(found, distances, k)
 
@@ -96,13 +112,14 @@ class ScannSearcher:
 
         They are counted: writing an index of a million vectors takes seconds and half a gigabyte.
         """
-        return Description(index_bytes=self._bytes(), details=self._details)
+        tree = [f"tree ({self._searched} of {self._leaves} leaves searched)"] if self._leaves else []
+        return Description(index_bytes=self._bytes(), details={"index": ", ".join([*tree, *self._stages])})
 
     def _bytes(self) -> int:
         size, dim, block = self._size, self._dim, self.config.dimensions_per_block
         vectors = _FLOAT * size * dim
         codes, codebook = (0, 0) if size < _CENTROIDS else (size * -(-dim // block), _FLOAT * _CENTROIDS * dim)
-        tree = 2 * _FLOAT * math.isqrt(size) * dim + _FLOAT * size if size >= self.config.tree_from else 0
+        tree = 2 * _FLOAT * self._leaves * dim + _FLOAT * size if self._leaves else 0
         return vectors + codes + codebook + tree
 
 

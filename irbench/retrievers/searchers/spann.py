@@ -29,6 +29,7 @@ from irbench.retrievers.searchers.linear import LinearSearcher
 from irbench.runtime.machine import Runtime
 
 _FEWEST = 256  # distinct vectors: the engine fails to build, or crashes, on a dozen; a scan of these is as quick
+_SEARCH_HEADS = "SearchInternalResultNum"  # the engine's name
 _ROW, _FLOAT, _PAGE = 4, 4, 4096  # bytes of a row number, of one dimension, and of a page on disk
 
 
@@ -43,6 +44,8 @@ class Config:
     sweep: ClassVar[tuple[Overrides, ...]] = tuple(
         (("search_heads", lists),) for lists in (1, 2, 4, 8, 16, 32, 64, 128)
     )
+
+    query_keys: ClassVar[frozenset[str]] = frozenset({"search_heads"})  # `max_check` sets how the lists are made, too
 
     threads: int  # 0: one for each core
     # which vectors become heads, the ones in memory
@@ -64,7 +67,7 @@ class Config:
     posting_vectors: int  # in the longest list
     build_heads: int = _engine("BuildSSDIndex", "InternalResultNum")
     # the search
-    search_heads: int = _engine("BuildSSDIndex", "SearchInternalResultNum")  # lists that a query reads
+    search_heads: int = _engine("BuildSSDIndex", _SEARCH_HEADS)  # lists that a query reads
     max_check: int = _engine("BuildSSDIndex", "MaxCheck")
 
     def __post_init__(self) -> None:
@@ -105,6 +108,13 @@ class SpannSearcher:
         _sptag.build(vectors, self._sections(gallery.dim), seed=self.runtime.seed, folder=folder)
         self._index = _sptag.Index(folder)
         self._resources.callback(self._index.close)
+
+    def set_query_parameters(self, config: Config) -> bool:
+        """Read another number of lists."""
+        self.config = config
+        if self._index is not None:
+            self._index.set({_SEARCH_HEADS: str(config.search_heads)})
+        return True
 
     def _sections(self, dim: int) -> _sptag.Sections:
         """The recipe's values by the engine's own names."""
