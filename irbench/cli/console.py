@@ -75,7 +75,8 @@ class Console(Watcher):
         more = f" (in full: {outcome.path})" if outcome.path and "\n" in outcome.reason.strip() else ""
         which = "" if self._running == {experiment} else f"{experiment.cell}: "
         self._running.discard(experiment)
-        _say(f"      {which}{what} in {outcome.seconds:.1f} s{reason}{more}")
+        where = " on the index of the cell before" if outcome.same_index else ""
+        _say(f"      {which}{what} in {outcome.seconds:.1f} s{where}{reason}{more}")
 
 
 def _listed(experiments: Sequence[Experiment]) -> str:

@@ -1,10 +1,13 @@
 """Attempts at a cell, each in a process of its own: a crash, a hang or a memory hog ends one cell and not the grid."""
 
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import TypeVar
 
 from irbench.core.errors import (
@@ -17,8 +20,8 @@ from irbench.core.errors import (
     is_out_of_memory,
 )
 from irbench.core.text import as_message
-from irbench.experiments.processes import Ended, Stop, apart
-from irbench.experiments.run import Experiment
+from irbench.experiments.processes import Ended, Stop, apart, each_apart
+from irbench.experiments.run import Experiment, Indexed
 from irbench.results import files
 from irbench.results.schema import Status
 from irbench.runtime.cache import Busy
@@ -38,6 +41,7 @@ class Outcome:
     path: Path | None = None
     exit_code: int = 0  # what it makes of the command's exit status
     seconds: float = 0.0  # that it took
+    same_index: bool = False  # as that of the cell before: it was not built again
 
 
 @dataclass(frozen=True)
@@ -48,19 +52,43 @@ class Prepared:
     seconds: float = 0.0  # that it took
 
 
-def run_apart(experiment: Experiment, timeout: float | None, stop: Stop | None = None) -> Outcome:
-    """Run one experiment in a fresh process that may take `timeout` seconds; one of live objects runs in this one.
+def run_apart(
+    experiments: Sequence[Experiment], timeout: float | None, stop: Stop | None = None
+) -> Generator[Outcome, None, None]:
+    """Run experiments of one index (equal `index_key`) and yield how each ended, in their order.
 
-    Raises `StoreError` where not even how it ended can be written, and `Stopped` once `stop` is set.
+    In a fresh process, in which each may take `timeout` seconds; what is left when one has ended that process goes on
+    in another. Those of live objects run in this one. Raises `StoreError` where not even how one ended can be written,
+    and `Stopped` once `stop` is set.
     """
-    if not experiment.portable:
-        return attempt(experiment)
-    return _apart(attempt, experiment, timeout, stop)
+    if not experiments[0].portable:
+        yield from attempt(experiments)
+        return
+    left = deque(experiments)
+    while left:
+        start = perf_counter()
+        try:
+            with closing(each_apart(_attempts, [one.sent() for one in left], timeout=timeout, stop=stop)) as answers:
+                for answer in answers:
+                    if isinstance(answer, IrbenchError):
+                        raise answer
+                    left.popleft()
+                    yield replace(answer, seconds=perf_counter() - start)
+                    start = perf_counter()
+        except Ended as end:
+            ended = record(left.popleft(), end.status, end.reason, exit_code=1)
+            yield replace(ended, seconds=perf_counter() - start)
 
 
 def prepare_apart(experiment: Experiment, timeout: float | None, stop: Stop | None = None) -> Prepared | Outcome:
     """Prepare one experiment in a fresh process, or return how it ended; for the rest see `run_apart`."""
-    return _apart(prepare, experiment, timeout, stop)
+    try:
+        answer = apart(_prepare, experiment.sent(), timeout=timeout, stop=stop)
+    except Ended as end:
+        return record(experiment, end.status, end.reason, exit_code=1)
+    if isinstance(answer, IrbenchError):
+        raise answer
+    return answer
 
 
 def attend_apart(experiment: Experiment, timeout: float | None) -> None:
@@ -82,22 +110,17 @@ def _attend(experiment: Experiment) -> None:
             experiment.settings.together.fail(f"{type(error).__name__}: {error}")
 
 
-def _apart(
-    what: Callable[[Experiment], _Answer], experiment: Experiment, timeout: float | None, stop: Stop | None
-) -> _Answer | Outcome:
+def _attempts(experiments: Sequence[Experiment]) -> Iterator[Outcome | IrbenchError]:
+    """Yield how each experiment ended, or why not even that can be written."""
     try:
-        answer = apart(_answered, what, experiment.sent(), timeout=timeout, stop=stop)
-    except Ended as end:
-        return record(experiment, end.status, end.reason, exit_code=1)
-    if isinstance(answer, IrbenchError):
-        raise answer
-    return answer
+        yield from attempt(experiments)
+    except IrbenchError as error:
+        yield error
 
 
-def _answered(what: Callable[[Experiment], _Answer], experiment: Experiment) -> _Answer | IrbenchError:
-    """Return how the experiment ended, or why not even that can be written."""
+def _prepare(experiment: Experiment) -> Prepared | Outcome | IrbenchError:
     try:
-        return what(experiment)
+        return prepare(experiment)
     except IrbenchError as error:
         return error
 
@@ -142,9 +165,24 @@ def _examined(experiment: Experiment, force: bool) -> _Examined:  # noqa: FBT001
         return _Examined("", traceback.format_exc())
 
 
-def attempt(experiment: Experiment) -> Outcome:
-    """Run one experiment in this process, write its result, and say how it ended."""
-    return _ended(experiment, lambda: Outcome("ok", path=files.write(experiment.run(), experiment.settings.results)))
+def attempt(experiments: Sequence[Experiment]) -> Iterator[Outcome]:
+    """Run experiments of one index in this process, write their results, and yield how each ended."""
+    shared: Indexed | None = None
+
+    def run(experiment: Experiment) -> Outcome:
+        nonlocal shared
+        same_index = shared is not None and experiment.takes_over(shared)
+        if shared is None or not same_index:
+            shared = None  # makes room for the other one
+            shared = experiment.index()
+        path = files.write(experiment.measure(shared), experiment.settings.results)
+        return Outcome("ok", path=path, same_index=same_index)
+
+    for experiment in experiments:
+        outcome = _ended(experiment, partial(run, experiment))
+        if outcome.status != "ok":
+            shared = None  # what has failed once may be in any state
+        yield outcome
 
 
 def prepare(experiment: Experiment) -> Prepared | Outcome:

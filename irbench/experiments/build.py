@@ -79,6 +79,14 @@ class Builder:
         cls, config = self._class_and_config(SEARCHERS, recipe.head(SearchHead).searcher, recipe)
         return cls(config, self.runtime)
 
+    def query_keys(self) -> frozenset[str]:
+        """Return the keys, and RECIPE.KEYs, on which what the cell's index holds does not depend."""
+        if self.cell.search is None:
+            return frozenset()
+        recipe = recipes.find("methods/search", self.cell.search)
+        keys: frozenset[str] = getattr(SEARCHERS.schema(recipe.head(SearchHead).searcher), "query_keys", frozenset())
+        return keys | {f"{recipe.name}.{key}" for key in keys}
+
     def identifier(self) -> "Identifier":
         """Return the cell's identifier."""
         if self.cell.identifier is None:

@@ -1,14 +1,14 @@
 """Carries out cells: what is stored already is reused, the rest is run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
-from time import perf_counter
 
 from irbench.experiments.attempts import Outcome, attend_apart, check_apart, run_apart
 from irbench.experiments.executors import Executor
 from irbench.experiments.images import read_datasets_again
 from irbench.experiments.run import Experiment
-from irbench.experiments.schedule import carry_out
+from irbench.experiments.schedule import carry_out, of_one_index
 from irbench.experiments.settings import check_writable
 from irbench.experiments.watcher import Watcher
 from irbench.results import files
@@ -62,12 +62,12 @@ def run(
             watcher.ended(experiment, outcome)
         with executor:
             return broken | carry_out([one for one in due if one not in broken], executor, watcher, timeout=timeout)
-    for experiment in due:
-        watcher.started(experiment)
-        outcomes[experiment] = broken.get(experiment) or _alone(
-            _among(experiments, experiments.index(experiment)), timeout
-        )
-        watcher.ended(experiment, outcomes[experiment])
+    for cells in of_one_index(due):
+        with closing(_carried_out(cells, experiments, broken, timeout)) as ended:
+            for experiment in cells:
+                watcher.started(experiment)
+                outcomes[experiment] = next(ended)
+                watcher.ended(experiment, outcomes[experiment])
     return outcomes
 
 
@@ -93,13 +93,26 @@ def _among(experiments: Sequence[Experiment], place: int) -> Experiment:
     return replace(experiment, settings=replace(settings, together=settings.together.about(f"cell {place}")))
 
 
-def _alone(experiment: Experiment, timeout: float | None) -> Outcome:
-    start, together = perf_counter(), experiment.settings.together
+def _carried_out(
+    cells: Sequence[Experiment],
+    experiments: Sequence[Experiment],
+    broken: Mapping[Experiment, Outcome],
+    timeout: float | None,
+) -> Generator[Outcome, None, None]:
+    """Yield how each of these cells of one index ended, one after the other."""
+    if cells[0] in broken:
+        yield broken[cells[0]]
+    elif cells[0].settings.together.alone:
+        yield from run_apart(cells, timeout)
+    else:
+        yield from _with_others(_among(experiments, experiments.index(cells[0])), timeout)
+
+
+def _with_others(experiment: Experiment, timeout: float | None) -> Iterator[Outcome]:
+    together = experiment.settings.together
     together.about("").say(together.name.removeprefix("cell "))
-    outcome = replace(run_apart(experiment, timeout), seconds=perf_counter() - start)
-    if not together.alone:
-        together.fail("it has ended")  # for those that still wait for its word
-    return outcome
+    yield from run_apart([experiment], timeout)
+    together.fail("it has ended")  # for those that still wait for its word
 
 
 def _check(

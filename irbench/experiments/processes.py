@@ -12,10 +12,11 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -35,6 +36,7 @@ _PRELOADED = ["torch", "timm", "irbench.experiments.prepared"]
 _OWN = "IRBENCH_"  # how the names of the variables begin that irbench reads
 _LONGEST = 2e6  # seconds that can be waited for
 _GRACE = 5.0  # seconds between asking a process to end and ending it
+_NO_MORE = ()  # is sent after the last answer; an answer is a tuple of one
 _ROUNDS = 5  # of ending what others start meanwhile
 _one_at_a_time = threading.Lock()  # processes are started, as the main module is hidden meanwhile
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -68,6 +70,18 @@ def apart(function: Callable[..., T], *arguments: object, timeout: float | None,
 
     Nothing that the process starts outlives it. Raises `Stopped` once `stop` is set.
     """
+    with closing(each_apart(_once, function, *arguments, timeout=timeout, stop=stop)) as answers:
+        return next(answers)
+
+
+def _once(function: Callable[..., T], *arguments: object) -> Iterator[T]:
+    yield function(*arguments)
+
+
+def each_apart(
+    function: Callable[..., Iterator[T]], *arguments: object, timeout: float | None, stop: Stop | None = None
+) -> Generator[T, None, None]:
+    """Yield what a function yields in a fresh process, `timeout` seconds for each; for the rest see `apart`."""
     _start_server()
     receiver, sender = _context().Pipe(duplex=False)
     process = _context().Process(target=_work, args=(function, arguments, sender, _Surroundings.here()))
@@ -77,13 +91,18 @@ def apart(function: Callable[..., T], *arguments: object, timeout: float | None,
     try:
         # the process itself is watched too: what it started may hold its end of the pipe open
         ends = [receiver, process.sentinel, *([stop.end] if stop else [])]
-        ready = wait(ends, None if timeout is None else min(timeout, _LONGEST))
-        if stop and stop.end in ready:
-            raise Stopped
-        if not ready:
-            raise Ended("timeout", f"took longer than {timeout:g} s")
-        if receiver.poll():
-            return cast("T", receiver.recv())
+        while True:
+            ready = wait(ends, None if timeout is None else min(timeout, _LONGEST))
+            if stop and stop.end in ready:
+                raise Stopped
+            if not ready:
+                raise Ended("timeout", f"took longer than {timeout:g} s")
+            if not receiver.poll():
+                break
+            answer = receiver.recv()
+            if answer == _NO_MORE:
+                return
+            yield cast("T", answer[0])
     except EOFError:
         pass
     finally:
@@ -148,12 +167,12 @@ class _Surroundings:
 
 
 def _work(
-    function: Callable[..., object],
+    function: Callable[..., Iterator[object]],
     arguments: tuple[object, ...],
     sender: "Connection[object, None]",
     surroundings: _Surroundings,
 ) -> None:
-    """Call a function in a child of this process and send back what it returns."""
+    """Call a function in a child of this process and send back what it yields."""
     surroundings.enter()
     os.dup2(2, 1)  # standard output belongs to the command; libraries may chatter on standard error
     _inherit_orphans()
@@ -162,9 +181,10 @@ def _work(
     if worker:
         _watch_over(worker)
     os.setpgid(0, 0)  # where orphans are not inherited, the group is what can be ended
-    returned = function(*arguments)
-    with suppress(BrokenPipeError):  # the command has been interrupted meanwhile
-        sender.send(returned)
+    answers = ((answer,) for answer in function(*arguments))
+    for answer in chain(answers, [_NO_MORE]):
+        with suppress(BrokenPipeError):  # the command has been interrupted meanwhile
+            sender.send(answer)
 
 
 def _inherit_orphans() -> None:

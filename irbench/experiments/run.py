@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ from irbench.experiments.objects import MARKS, ObjectBuilder, Objects
 from irbench.experiments.settings import Settings
 from irbench.metrics import diagnostics, retrieval
 from irbench.metrics.retrieval import Scope
-from irbench.protocols import Generative, Preparable, Retriever, SupportsUpdates, Trainable
+from irbench.protocols import Generative, Preparable, Retriever, SupportsQueryParameters, SupportsUpdates, Trainable
 from irbench.results import files, hits, own, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored, with_hits
@@ -58,6 +58,16 @@ from irbench.runtime.machine import (
 from irbench.runtime.timer import Timer
 
 _NO_RECIPE = "### a Python object\n# no recipe stands behind this method\n"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Indexed:
+    """A trained retriever with the gallery in its index, and what that took."""
+
+    retriever: Retriever
+    cost: Cost
+    load: float | None  # cores that other processes computed on meanwhile
+    resident_before: int  # bytes
 
 
 @dataclass(frozen=True)
@@ -244,7 +254,24 @@ class Experiment:
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
-        floor, preparing_load = resident_memory(), ConcurrentLoad()
+        return self.measure(self.index())
+
+    @cached_property
+    def index_key(self) -> Hashable:
+        """Equal for cells that differ in parameters of their queries only, so that one index answers for all."""
+        if self.objects is not None or self.runs_code_of_the_user or not self.settings.together.alone:
+            return self.cell
+        of_query = self.builder.query_keys()
+        return replace(self.cell, overrides=tuple(one for one in self.cell.overrides if one[0] not in of_query))
+
+    def takes_over(self, indexed: Indexed) -> bool:
+        """Let the index of another cell answer as this one's would; False where it cannot."""
+        retriever = indexed.retriever
+        return isinstance(retriever, SupportsQueryParameters) and retriever.set_query_parameters(self.builder)
+
+    def index(self) -> Indexed:
+        """Train, and index the gallery."""
+        floor, load = resident_memory(), ConcurrentLoad()
         use_threads(self.runtime.threads)
         seed_everything(self.cell.seed)
         batches.start_anew()
@@ -255,8 +282,13 @@ class Experiment:
                 f"{self.cell.name} cannot add images to a gallery that it has indexed", code="no-updates"
             )
         cost = self._prepare(retriever)
+        return Indexed(retriever=retriever, cost=cost, load=load.cores(), resident_before=floor)
+
+    def measure(self, indexed: Indexed) -> Result:
+        """Search, score and measure."""
+        retriever, cost = indexed.retriever, indexed.cost
         description = described(retriever, "retriever")
-        loads = [preparing_load.cores()]
+        loads = [indexed.load]
         timing_load = ConcurrentLoad()
         use_threads(self.runtime.threads)  # an index's library may have changed torch's when it was built
         benchmark = self.benchmark
@@ -268,7 +300,9 @@ class Experiment:
         ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         with_costs = _with_query_cost(cost, timed, description)
         host, device = peak_memory(self.runtime)
-        with_costs = replace(with_costs, peak_host_bytes=max(0, host - floor), peak_device_bytes=device)
+        with_costs = replace(
+            with_costs, peak_host_bytes=max(0, host - indexed.resident_before), peak_device_bytes=device
+        )
         try:
             result = self._finished(ranking, description, with_costs)
         except ValidationError as error:  # of what the retriever reports of itself

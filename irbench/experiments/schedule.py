@@ -6,7 +6,7 @@ another process is making gives its slot away, and asks again when something has
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from time import sleep
@@ -52,9 +52,9 @@ class _Schedule:
     timeout: float | None
     waiting: deque[_Group]
     busy: list[_Group] = field(default_factory=list)  # that need what others are making
-    ready: deque[Experiment] = field(default_factory=deque)
+    ready: deque[Sequence[Experiment]] = field(default_factory=deque)  # cells of one index are measured in one job
     preparing: "dict[Future[Answer], _Group]" = field(default_factory=dict)
-    measuring: "dict[Future[Answer], Experiment]" = field(default_factory=dict)
+    measuring: "dict[Future[Answer], Sequence[Experiment]]" = field(default_factory=dict)
     outcomes: dict[Experiment, Outcome] = field(default_factory=dict)
 
     def run(self) -> dict[Experiment, Outcome]:
@@ -88,14 +88,15 @@ class _Schedule:
                 break
             self.waiting.remove(group)
             self._tell(self.watcher.preparing, group)
-            self.preparing[self.executor.submit(self._job(group.first, "prepare"))] = group
+            self.preparing[self.executor.submit(self._job([group.first], "prepare"))] = group
         while self.ready and self._may_measure:
-            experiment = self.ready.popleft()
-            self.watcher.started(experiment)
-            self.measuring[self.executor.submit(self._job(experiment, "measure"))] = experiment
+            cells = self.ready.popleft()
+            for experiment in cells:
+                self.watcher.started(experiment)
+            self.measuring[self.executor.submit(self._job(cells, "measure"))] = cells
 
-    def _job(self, experiment: Experiment, stage: Literal["prepare", "measure"]) -> Job:
-        return Job(experiment.sent(), stage, self.timeout)
+    def _job(self, cells: Sequence[Experiment], stage: Literal["prepare", "measure"]) -> Job:
+        return Job(tuple(one.sent() for one in cells), stage, self.timeout)
 
     @property
     def _full(self) -> bool:
@@ -117,7 +118,7 @@ class _Schedule:
             what(tuple(group.cells))
 
     def _after_preparing(self, group: _Group, future: "Future[Answer]") -> bool:
-        answer = _answer(group.first, future)
+        answer = _answers([group.first], future)[0]
         if isinstance(answer, Outcome):  # it has failed; whether the others would as well, they find out
             self._end(group.cells.popleft(), answer)
             if group.cells:
@@ -127,22 +128,31 @@ class _Schedule:
             self._tell(self.watcher.waits, group)
         else:
             self.watcher.prepared(tuple(group.cells), answer.seconds)
-            self.ready += group.cells
+            self.ready += of_one_index(group.cells)
         return isinstance(answer, Outcome) or not answer.busy
 
-    def _after_measuring(self, experiment: Experiment, future: "Future[Answer]") -> None:
-        self._end(experiment, cast("Outcome", _answer(experiment, future)))
+    def _after_measuring(self, cells: Sequence[Experiment], future: "Future[Answer]") -> None:
+        for experiment, outcome in zip(cells, _answers(cells, future), strict=True):
+            self._end(experiment, cast("Outcome", outcome))
 
     def _end(self, experiment: Experiment, outcome: Outcome) -> None:
         self.outcomes[experiment] = outcome
         self.watcher.ended(experiment, outcome)
 
 
-def _answer(experiment: Experiment, future: "Future[Answer]") -> Answer:
+def _answers(cells: Sequence[Experiment], future: "Future[Answer]") -> Answer:
     try:
         return future.result()
     except Lost as lost:
-        return record(experiment, "failed", str(lost), exit_code=1)
+        return tuple(record(one, "failed", str(lost), exit_code=1) for one in cells)
+
+
+def of_one_index(experiments: Iterable[Experiment]) -> list[Sequence[Experiment]]:
+    """Return the cells that one index answers for together, in the order of the first of each."""
+    found: dict[object, list[Experiment]] = {}
+    for one in experiments:
+        found.setdefault((one.index_key, one.objects), []).append(one)
+    return list(found.values())
 
 
 def _groups(due: Sequence[Experiment]) -> Iterator[_Group]:

@@ -67,7 +67,7 @@ def cell(settings: Settings, tmp_path: Path) -> Callable[..., Experiment]:
 
 
 def stored(experiment: Experiment) -> Result:
-    outcome = attempt(experiment)
+    (outcome,) = attempt([experiment])
     assert outcome.path is not None, outcome.reason
     return files.read(outcome.path)
 
@@ -75,7 +75,7 @@ def stored(experiment: Experiment) -> Result:
 def test_results_whose_folder_is_removed_meanwhile_are_stored(cell, settings: Settings) -> None:
     settings.results.mkdir(parents=True)
     experiment = cell(f"shutil.rmtree({str(settings.results.parent)!r}, ignore_errors=True)")
-    outcome = run_apart(experiment, 120)
+    (outcome,) = run_apart([experiment], 120)
     assert (outcome.status, outcome.exit_code) == ("ok", 0)
     assert [one.status for one in files.read_all(settings.results)[0]] == ["ok"]
 
@@ -84,7 +84,7 @@ def test_a_file_in_the_place_of_the_results_is_one_message(cell, settings: Setti
     folder = str(settings.results.parent)
     experiment = cell(f"shutil.rmtree({folder!r}, ignore_errors=True); Path({folder!r}).write_text('a file')")
     with raises(StoreError, "not-writable", settings.results, "--results"):
-        run_apart(experiment, 120)
+        next(run_apart([experiment], 120))
     assert "Traceback" not in capfd.readouterr().err
     assert settings.results.parent.read_text() == "a file"
 
@@ -103,7 +103,7 @@ LIMITED = """
 
 @pytest.mark.parametrize("fits", [10, 0])
 def test_a_batch_that_does_not_fit_is_halved_and_one_image_that_does_not_ends_the_cell(cell, fits: int) -> None:
-    outcome = attempt(cell(f"import torch{LIMITED.format(fits=fits)}"))
+    (outcome,) = attempt([cell(f"import torch{LIMITED.format(fits=fits)}")])
     if fits:
         assert outcome.path is not None
         assert files.read(outcome.path).environment["encode_batch"] == 8
@@ -123,7 +123,7 @@ HUGE = """
 
 
 def test_an_index_that_does_not_fit_into_memory_is_one_message(cell, settings: Settings, capfd) -> None:
-    outcome = run_apart(cell(f"pass{HUGE}"), 200)
+    (outcome,) = run_apart([cell(f"pass{HUGE}")], 200)
     assert (outcome.status, outcome.exit_code) == ("out_of_memory", 1)
     assert len(outcome.reason.splitlines()) <= 1
     ((result,), _) = files.read_all(settings.results)
@@ -146,11 +146,11 @@ def test_many_cells_leave_no_descriptor_and_no_thread(cell) -> None:
         return len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
 
     for fault in ("", "raise ValueError"):  # what is imported stays
-        attempt(cell(fault))
+        next(attempt([cell(fault)]))
     before = held()
     for seed in range(1, 6):
         assert stored(cell(seed=seed)).status == "ok"
-        assert attempt(cell("raise ValueError", seed=seed)).status == "failed"
+        assert next(attempt([cell("raise ValueError", seed=seed)])).status == "failed"
     assert held() == before
 
 
@@ -242,7 +242,7 @@ def test_results_hold_no_secret_and_no_home_folder(cell, settings: Settings, tmp
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HUB_TOKEN", "hf_verysecret")
     monkeypatch.setenv("SECRET_TOKEN", "hf_verysecret_and_longer")
-    outcome = attempt(cell(fault))
+    (outcome,) = attempt([cell(fault)])
     assert outcome.status == ("ok" if fault == "pass" else "failed")
     if fault != "pass":
         assert "~/mine.py" in outcome.reason

@@ -34,7 +34,7 @@ def no_timing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(cell: Cell, settings: Settings) -> Result:
-    outcome = attempt(Experiment(cell, settings))
+    (outcome,) = attempt([Experiment(cell, settings)])
     assert outcome.path is not None
     return read(outcome.path)
 

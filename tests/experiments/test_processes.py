@@ -6,12 +6,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from irbench.experiments.processes import _PRELOADED, Ended, apart
+from irbench.experiments.processes import _PRELOADED, Ended, apart, each_apart
 
 ENDINGS: dict[str, Callable[[], object]] = {
     "answers": lambda: None,
@@ -78,3 +79,18 @@ def test_many_calls_leave_no_descriptor_and_no_thread() -> None:
         with pytest.raises(Ended):
             apart(os._exit, 3, timeout=None)
     assert held() == before
+
+
+def counts(ending: str) -> Iterator[int]:
+    yield 1
+    yield 2
+    ENDINGS[ending]()
+
+
+@pytest.mark.parametrize("ending", ["answers", "is killed"])
+def test_what_was_answered_before_a_process_ended_has_arrived(ending: str) -> None:
+    found = list[int]()
+    with pytest.raises(Ended, match="SIGKILL") if ending == "is killed" else nullcontext():
+        for number in each_apart(counts, ending, timeout=60):
+            found.append(number)
+    assert found == [1, 2]

@@ -18,13 +18,14 @@ from irbench.experiments.settings import Settings
 from irbench.experiments.watcher import Watcher
 from irbench.results import files
 
+Planned = Prepared | Outcome | Exception
 READY, BUSY, DONE = Prepared(), Prepared(busy=True), Outcome("ok")
 
 
 class Scripted:
     """Ends the job that was submitted first whenever it is waited for, with the next answer that is planned for it."""
 
-    def __init__(self, *, slots: int | None, alone: bool, answers: dict[str, list[Answer | Exception]]) -> None:
+    def __init__(self, *, slots: int | None, alone: bool, answers: dict[str, list[Planned]]) -> None:
         self.slots, self.alone, self.answers = slots, alone, defaultdict(list, answers)
         self.log: list[str] = []
         self.held: list[str] = []  # cells whose jobs do not end before time has passed
@@ -33,21 +34,28 @@ class Scripted:
     def submit(self, job: Job) -> "Future[Answer]":
         future: Future[Answer] = Future()
         self.queue.append((job, future))
-        self.log.append(f"{job.stage} {job.experiment.cell.name}")
+        self.log.append(f"{job.stage} {name_of(job)}")
         return future
 
     def end_one(self) -> None:
-        ends = [i for i, (job, _) in enumerate(self.queue) if job.experiment.cell.name not in self.held]
+        ends = [i for i, (job, _) in enumerate(self.queue) if name_of(job) not in self.held]
         if not ends:
             self.held.clear()
             self.log.append("time passes")
             return
         job, future = self.queue.pop(ends[0])
-        name = f"{job.stage} {job.experiment.cell.name}"
+        name = f"{job.stage} {name_of(job)}"
         planned = self.answers[name]
         answer = planned.pop(0) if planned else (READY if job.stage == "prepare" else DONE)
         self.log.append(f"/{name}")
-        future.set_exception(answer) if isinstance(answer, Exception) else future.set_result(answer)
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result((answer,) * len(job.experiments))
+
+
+def name_of(job: Job) -> str:
+    return job.experiments[0].cell.name
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def carry_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
         slots: int | None = None,
         alone: bool = False,
         held: Sequence[str] = (),
-        **answers: list[Answer | Exception],
+        **answers: list[Planned],
     ) -> tuple[dict[str, Outcome], list[str]]:
         due = experiments(Request(methods=tuple(methods)), settings)
         planned = {name.replace("_", " ", 1).replace("__", "+"): some for name, some in answers.items()}
@@ -149,4 +157,4 @@ def test_an_experiment_that_crosses_to_another_machine_is_small(tmp_path: Path) 
     assert isinstance(one, Experiment)
     assert len(one.benchmark.gallery) > 800  # loaded, and left behind
     assert one.inputs
-    assert len(pickle.dumps(Job(one.anchored(), "measure"))) < 2048
+    assert len(pickle.dumps(Job((one.anchored(),), "measure"))) < 2048

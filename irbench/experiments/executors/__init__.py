@@ -16,24 +16,24 @@ from irbench.experiments.run import Experiment
 from irbench.runtime.machine import available_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Future
 
-Answer = Outcome | Prepared
+Answer = tuple[Outcome | Prepared, ...]  # of each cell of a job
 
 
 @dataclass(frozen=True)
 class Job:
-    """One stage of one cell; a plain value that can cross to another machine."""
+    """One stage of a cell, or of several that share an index; a plain value that can cross to another machine."""
 
-    experiment: Experiment
+    experiments: tuple[Experiment, ...]
     stage: Literal["prepare", "measure"]
     timeout: float | None = None  # seconds
 
     @property
     def resources(self) -> Resources:
         """What its training needs to itself: what its recipes say, or else the cores that it computes with."""
-        experiment, scale = self.experiment, self.experiment.cell.scale
+        experiment = self.experiments[0]
+        scale = experiment.cell.scale
         asked = [one for recipe in experiment.builder.recipes() if (one := recipe.resources(scale))]
         runtime = experiment.runtime
         usual = Resources(cores=runtime.threads or available_cores(), gpus=int(runtime.device == "cuda"))
@@ -45,9 +45,14 @@ class Job:
 
     def carry_out(self, stop: Stop | None = None) -> Answer:
         """Do it in a process of its own, which ends as soon as `stop` is set."""
+        if self.stage == "measure":
+            return tuple(run_apart(self.experiments, self.timeout, stop))
         start = perf_counter()
-        attempt: Callable[..., Answer] = run_apart if self.stage == "measure" else prepare_apart
-        return replace(attempt(self.experiment, self.timeout, stop), seconds=perf_counter() - start)
+        return (replace(prepare_apart(self.experiments[0], self.timeout, stop), seconds=perf_counter() - start),)
+
+    def within(self, cores: int) -> "Job":
+        """Return the job as it computes with so many threads."""
+        return replace(self, experiments=tuple(one.within(cores) for one in self.experiments))
 
 
 class Lost(Exception):  # noqa: N818 -- whoever scheduled the job decides what becomes of it

@@ -8,7 +8,6 @@ import os
 import socket
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,7 +73,7 @@ class Ray:
         """Queue a job."""
         asked = self._place(job)
         if job.stage == "prepare":
-            job = replace(job, experiment=job.experiment.within(asked["num_cpus"]))
+            job = job.within(asked["num_cpus"])
         reference = self._remote.options(**asked).remote(job)
         self._running.add(reference)
         answered: Future[Answer] = Future()
@@ -100,7 +99,7 @@ class Ray:
         """Return what Ray is asked for: a share of some machine, or the whole of one."""
         needs = job.resources
         cores = self._largest() or self._cores  # none is left for now
-        asked: dict[str, Any] = {"num_gpus": needs.gpus, "name": f"{job.stage} {job.experiment.cell}"}
+        asked: dict[str, Any] = {"num_gpus": needs.gpus, "name": f"{job.stage} {job.experiments[0].cell}"}
         if needs.memory_gb:
             asked["memory"] = int(needs.memory_gb * _GIB)
         return asked | {"num_cpus": cores if job.stage == "measure" else min(needs.cores, cores)}

@@ -1,7 +1,6 @@
 """Jobs on this machine, each in a process of its own."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from types import TracebackType
 
 from irbench.core.errors import UsageError
@@ -28,7 +27,7 @@ class Local:
     def submit(self, job: Job) -> "Future[Answer]":
         """Begin a job."""
         if job.stage == "prepare":
-            job = replace(job, experiment=job.experiment.within(available_cores() // self.slots))
+            job = job.within(available_cores() // self.slots)
         return self._pool.submit(job.carry_out, self._stop)
 
     def __enter__(self) -> "Local":
