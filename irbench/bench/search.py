@@ -1,7 +1,7 @@
 """Cost and recall of each index on clustered random vectors, or on given ones: build, throughput, latency, recall."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -47,7 +47,7 @@ class Point:
 
     search: str
     setting: str  # overrides of the recipe, as in a result's variant
-    build_s: float | None = None
+    build_s: float | None = None  # of the index, which several settings may share
     queries_per_s: float | None = None  # of all queries in one batch
     single_ms: float | None = None  # mean latency of single queries
     recall: float | None = None  # share of the exact neighbours that are found
@@ -72,8 +72,7 @@ def measure(plan: Plan, runtime: Runtime, vectors: Vectors | None = None) -> Ite
     vectors = vectors or prepare(plan, runtime)
     for name, config in zip(names, configs, strict=True):
         curve: Sequence[Overrides] = getattr(config, "sweep", ()) if plan.curves else ()
-        for setting in ((), *curve):
-            yield _point(name, setting, vectors, plan, runtime)
+        yield from _curve(name, ((), *curve), vectors, plan, runtime)
 
 
 def prepare(plan: Plan, runtime: Runtime) -> Vectors:
@@ -112,9 +111,13 @@ def drawn(plan: Plan) -> tuple[Embeddings, Embeddings]:
 
 
 def searcher_of(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
-    """Return the searcher of a recipe, with these keys set."""
+    """Return the searcher of a recipe, with these keys set, as the harness uses it."""
+    return SearchIndex(_searcher(name, setting, runtime))
+
+
+def _searcher(name: str, setting: Overrides, runtime: Runtime) -> Any:
     kind = recipes.find("methods/search", name).head(SearchHead).searcher
-    return SearchIndex(SEARCHERS.load(kind)(_config(name, setting), runtime))
+    return SEARCHERS.load(kind)(_config(name, setting), runtime)
 
 
 def _config(name: str, setting: Overrides) -> Any:
@@ -123,25 +126,33 @@ def _config(name: str, setting: Overrides) -> Any:
     return recipe.config(schema, scale="paper", dataset="", **dict(setting))
 
 
-def _point(name: str, setting: Overrides, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:
-    overrides = ",".join(f"{key}-{value}" for key, value in setting)
-    try:
-        searcher = searcher_of(name, setting, runtime)
-        start = perf_counter()
-        searcher.build(vectors.gallery)
-        built = perf_counter() - start
-    except Unavailable as error:
-        return Point(search=name, setting=overrides, reason=str(error))
+def _curve(name: str, settings: Sequence[Overrides], vectors: Vectors, plan: Plan, runtime: Runtime) -> Iterator[Point]:
+    """Measure settings of one recipe; an index is built again only for those that need another one."""
+    index: SearchIndex | None = None
+    build_s = 0.0
+    for setting in settings:
+        point = Point(search=name, setting=",".join(f"{key}-{value}" for key, value in setting))
+        try:
+            if index is None or not index.set_query_parameters(_searcher(name, setting, runtime)):
+                index, start = searcher_of(name, setting, runtime), perf_counter()
+                index.build(vectors.gallery)
+                build_s = perf_counter() - start
+        except Unavailable as error:
+            index = None
+            yield replace(point, reason=str(error))
+        else:
+            yield replace(_measured(point, index, vectors, plan, runtime), build_s=build_s)
+
+
+def _measured(point: Point, searcher: SearchIndex, vectors: Vectors, plan: Plan, runtime: Runtime) -> Point:
     queries = vectors.queries
     batch_s = median(repeated(lambda: searcher.search(queries, plan.k), runtime, plan.patience), "total")
     single = [Embeddings(queries.array[row : row + 1]) for row in range(min(_SINGLES, len(queries)))]
     single_s = median(
         repeated(lambda: [searcher.search(one, plan.k) for one in single], runtime, plan.patience), "total"
     )
-    return Point(
-        search=name,
-        setting=overrides,
-        build_s=built,
+    return replace(
+        point,
         queries_per_s=len(queries) / batch_s,
         single_ms=1000 * single_s / len(single),
         recall=recall(searcher.search(queries, plan.k).rows, vectors.nearest),
