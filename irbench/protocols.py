@@ -84,6 +84,14 @@ class TunableSearcher(Searcher, Protocol):
         """
 
 
+@runtime_checkable
+class CountingSearcher(Searcher, Protocol):
+    """A searcher whose library counts the distances that it computes."""
+
+    def count_distances(self, queries: Embeddings, k: int) -> float | None:
+        """Return how many a query takes on average, to vectors, codes or centres of cells; None where not counted."""
+
+
 class Identifier(Protocol):
     """Assigns every image a sequence of codes. One that is trained is also `Trainable`."""
 
@@ -152,6 +160,17 @@ class SupportsQueryParameters(Protocol):
 
     def set_query_parameters(self, components: Components) -> bool:
         """Answer the next queries as a retriever of these components would; False where that needs another index."""
+
+
+@runtime_checkable
+class SearchesVectors(Protocol):
+    """A retriever that ranks the gallery by distances between vectors."""
+
+    def vectors(self, images: ImageSet) -> NDArray[np.float32]:
+        """Return the vectors [N,D] of images as they are searched."""
+
+    def count_distances(self, queries: ImageSet, k: int) -> float | None:
+        """Return how many distances the search computes for a query on average; None where its library counts none."""
 
 
 @runtime_checkable

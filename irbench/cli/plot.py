@@ -11,7 +11,7 @@ from irbench.cli.read import known_names, read_results
 from irbench.core.errors import check_choice
 
 app = typer.Typer()
-_KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "retrieved")
+_KINDS = ("pr", "mrr", "precision", "throughput", "pareto", "recall", "retrieved")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class PlotOptions:
     ] = None
     seed: o.Seeds = None
     k: Annotated[
-        int | None, typer.Option("-k", min=1, help="K of precision and pareto; results per query of retrieved.")
+        int | None, typer.Option("-k", min=1, help="K of precision, pareto and recall; results per query of retrieved.")
     ] = None
     by: Annotated[
         str | None,

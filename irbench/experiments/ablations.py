@@ -9,7 +9,7 @@ from irbench.config import recipes
 from irbench.config.recipes import MethodHead
 from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import UsageError, check_choice
-from irbench.experiments.plan import GRIDS, SEARCHES, Request, cells, default_values, only_methods, override, sweep
+from irbench.experiments.plan import GRIDS, Request, all_searches, cells, default_values, only_methods, override, sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ ABLATIONS: Mapping[str, Ablation] = {
         ),
         tables=("precision", "precision_old", "precision_new", "setup"),
     ),
-    "index": Ablation(index=True, tables=("precision", "latency")),
+    "index": Ablation(index=True, tables=("precision", "search")),
 }
 
 
@@ -67,7 +67,7 @@ def _indexes(request: Request) -> list[Cell]:
         raise UsageError(
             f"ablate index: {', '.join(others)} searches no index; leave it out, or name ft-clip", code="no-search"
         )
-    pairs = [[method] if "+" in method else [f"{method}+{search}" for search in SEARCHES] for method in named]
+    pairs = [[method] if "+" in method else [f"{method}+{search}" for search in all_searches()] for method in named]
     return [point for cell in cells(replace(request, methods=tuple(chain(*pairs)))) for point in sweep(cell)]
 
 

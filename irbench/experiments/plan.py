@@ -115,8 +115,12 @@ def _default_methods(request: Request, dataset: Any) -> list[str]:
         return _methods_of_grid(request, request.scale or _default_scale(dataset))
     if request.searches:
         return list(only)
-    searches = [name for name in recipes.names("methods/search") if name not in _WITH_A_STRING]
-    return [f"{method}+{search}" for method in only for search in searches]
+    return [f"{method}+{search}" for method in only for search in all_searches()]
+
+
+def all_searches() -> list[str]:
+    """Return every search that there is a recipe of, but for those that need more than their name."""
+    return [name for name in recipes.names("methods/search") if name not in _WITH_A_STRING]
 
 
 def only_methods(dataset: Any) -> tuple[str, ...]:

@@ -21,14 +21,22 @@ from irbench.core.filestate import state_of
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data import datasets
 from irbench.data.relevance import demand_positives
-from irbench.experiments import latency
+from irbench.experiments import latency, neighbours
 from irbench.experiments.build import Builder
 from irbench.experiments.images import listing, readable
 from irbench.experiments.objects import MARKS, ObjectBuilder, Objects
 from irbench.experiments.settings import Settings
 from irbench.metrics import diagnostics, retrieval
 from irbench.metrics.retrieval import Scope
-from irbench.protocols import Generative, Preparable, Retriever, SupportsQueryParameters, SupportsUpdates, Trainable
+from irbench.protocols import (
+    Generative,
+    Preparable,
+    Retriever,
+    SearchesVectors,
+    SupportsQueryParameters,
+    SupportsUpdates,
+    Trainable,
+)
 from irbench.results import files, hits, own, rankings
 from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import rescored, scored, with_hits
@@ -66,8 +74,15 @@ class Indexed:
 
     retriever: Retriever
     cost: Cost
+    benchmark: Benchmark
     load: float | None  # cores that other processes computed on meanwhile
     resident_before: int  # bytes
+
+    @cached_property
+    def neighbours(self) -> neighbours.Neighbours | None:
+        """The exact neighbours of some queries, where vectors are searched."""
+        retriever = self.retriever
+        return neighbours.neighbours(retriever, self.benchmark) if isinstance(retriever, SearchesVectors) else None
 
 
 @dataclass(frozen=True)
@@ -282,7 +297,9 @@ class Experiment:
                 f"{self.cell.name} cannot add images to a gallery that it has indexed", code="no-updates"
             )
         cost = self._prepare(retriever)
-        return Indexed(retriever=retriever, cost=cost, load=load.cores(), resident_before=floor)
+        return Indexed(
+            retriever=retriever, cost=cost, benchmark=self.benchmark, load=load.cores(), resident_before=floor
+        )
 
     def measure(self, indexed: Indexed) -> Result:
         """Search, score and measure."""
@@ -310,7 +327,7 @@ class Experiment:
         return replace(
             result,
             ranking=ranking_file,
-            retriever=result.retriever | self._diagnostics(retriever) | _ties(ranking),
+            retriever=result.retriever | self._diagnostics(indexed, ranking) | _ties(ranking),
             environment=result.environment
             | {
                 "concurrent_load": max((load for load in loads if load is not None), default=None),
@@ -356,8 +373,11 @@ class Experiment:
             with taking_part(self.settings.together):
                 retriever.train(images)
 
-    def _diagnostics(self, retriever: Retriever) -> Facts:
-        """Return the diagnostics of the identifiers that the retriever generates, if it generates any."""
+    def _diagnostics(self, indexed: Indexed, ranking: Ranking) -> Facts:
+        """Return what an approximate search misses, or the diagnostics of the identifiers that are generated."""
+        retriever, found = indexed.retriever, indexed.neighbours
+        if isinstance(retriever, SearchesVectors) and found is not None:
+            return _plain({"neighbours": neighbours.report(retriever, found, ranking, self.benchmark.queries)})
         if not isinstance(retriever, Generative):
             return {}
         generated = retriever.generate(diagnostics.sample(self.benchmark.queries))

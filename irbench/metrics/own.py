@@ -17,6 +17,7 @@ from irbench.metrics.retrieval import METRICS, PARTS, Metric
 COSTS = (
     "cost",
     "latency",
+    "search",
     "components",
     "setup",
     "training",

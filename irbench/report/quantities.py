@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 from irbench.core.errors import check_choice
 from irbench.metrics.diagnostics import least_loss, left_to_learn, losses, reached_loss
@@ -66,6 +67,12 @@ _SUBJECTS = {
         "Query latency",
         "one query at a time; queries/s in batches; encode and search: shares of the median time; fewer ms are better",
     ),
+    "search": Subject(
+        "Search among vectors",
+        "recall of the exact neighbours, percent, whatever their labels; distances that are computed for a query, to "
+        "vectors, codes and centres, where the library counts them; the search alone, without the encoder: queries/s "
+        "in batches, ms of one query",
+    ),
     "components": Subject(
         "Query time by component",
         "ms, medians over single queries; encode includes reading the file, search includes decoder, trie and lookup, "
@@ -88,7 +95,9 @@ _SUBJECTS = {
 
 
 def can_say(result: Result, metric: str) -> bool:
-    """Tell whether a result can have `metric`: those of old and new images need an incremental gallery."""
+    """Tell whether a result can have `metric`: an incremental gallery for old and new images, vectors to search."""
+    if metric == "search":
+        return result.search is not None
     return metric in COSTS or not METRICS[metric].part or result.dataset.incremental > 0
 
 
@@ -195,6 +204,15 @@ def _sum(*parts: float | None) -> float | None:
     return sum(known) if len(known) == len(parts) else None
 
 
+def _neighbours(result: Result) -> dict[str, Any]:
+    return cast("dict[str, Any]", result.retriever.get("neighbours", {}))
+
+
+def _neighbour_recall(k: int, result: Result) -> float | None:
+    share = _neighbours(result).get("recall", {}).get(str(k))
+    return None if share is None else 100 * share
+
+
 def _in_batches(result: Result) -> float | None:
     """Return the ms of a query's share of a batch; older results only have the rate."""
     return _shares(result).total_p50 or _ratio(1000, result.cost.queries_per_s)
@@ -210,6 +228,14 @@ _LATENCY = (
     _cost("search_percent", "search %", lambda r: _ratio(_times(r).search_p50, _times(r).total_p50, 100),
            digits=0, better=0),
 )  # fmt: skip
+_SEARCH_ALONE = (
+    *(_cost(f"neighbours@{k}", f"recall@{k}", partial(_neighbour_recall, k), digits=1, better=1) for k in (1, 10, 100)),
+    _cost("distances", "distances", lambda r: _neighbours(r).get("distances"), digits=0, better=-1),
+    _time("search_per_s", "queries/s", lambda r: _ratio(1000, _shares(r).search_p50), digits=0, better=1),
+    _time("search_alone_ms", "ms", lambda r: _times(r).search_p50, digits=3),
+    _cost("build_s", "build s", lambda r: r.cost.build_s, digits=2, better=-1),
+    _cost("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
+)
 _TOTAL = _time("total_ms", "total ms", lambda r: _times(r).total_p50, _singles)
 _READ = _time("read_ms", "read", lambda r: _times(r).read_p50)
 _ENCODE = _time("encode_ms", "encode", lambda r: _times(r).encode_p50)
@@ -277,6 +303,7 @@ _FOOTPRINT = (
 _COLUMNS = {
     "cost": _COST,
     "latency": _LATENCY,
+    "search": _SEARCH_ALONE,
     "components": _COMPONENTS,
     "setup": _SETUP,
     "training": _TRAINING,

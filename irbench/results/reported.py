@@ -45,6 +45,15 @@ class _Identifiers(TypedDict):
 
 
 @with_config(_OPEN)
+class _Neighbours(TypedDict):
+    """As `experiments.neighbours.report` returns it."""
+
+    queries: _Count
+    recall: dict[str, _Share]
+    distances: _Number | None
+
+
+@with_config(_OPEN)
 class _Misses(TypedDict):
     """What beam search would have missed where decoding is exact."""
 
@@ -81,6 +90,7 @@ class _Reported(TypedDict, total=False):
     identifiers: _Identifiers
     training: dict[str, dict[str, list[_Number | None] | _Number | None]]  # as TrainedModel.training
     beam_misses: _Misses
+    neighbours: _Neighbours
     imported: _Imported
     all_tied: _Share  # of the queries, those all of whose results have one score
 

@@ -66,6 +66,14 @@ class DenseRetriever:
         with span("search"):
             return self.searcher.search(vectors, k)
 
+    def vectors(self, images: ImageSet) -> NDArray[np.float32]:
+        """Return the embeddings [N,D] of images."""
+        return self.encoder.encode(images).array
+
+    def count_distances(self, queries: ImageSet, k: int) -> float | None:
+        """Return how many distances the searcher computes for a query on average, where it counts them."""
+        return self.searcher.count_distances(self.encoder.encode(queries), k)
+
     def describe(self) -> Description:
         """Describe the encoder's network and the searcher's index."""
         encoder, searcher = described(self.encoder, "encoder"), self.searcher.describe()

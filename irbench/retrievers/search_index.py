@@ -10,7 +10,7 @@ from irbench.core.embeddings import Embeddings
 from irbench.core.errors import ContractError
 from irbench.core.ranking import Ranking
 from irbench.core.rows import Rows
-from irbench.protocols import Searcher, TunableSearcher, UpdatableSearcher
+from irbench.protocols import CountingSearcher, Searcher, TunableSearcher, UpdatableSearcher
 from irbench.retrievers.checked import as_ranking, described
 
 _LARGEST, _SMALLEST = 1e16, 1e-15  # of 10,000 dimensions squared distances are below 1e37; above 1e-30 they are exact
@@ -89,6 +89,12 @@ class SearchIndex:
         then, now = mine.config, other.config
         changed = {one.name for one in fields(now) if getattr(then, one.name) != getattr(now, one.name)}
         return changed <= now.query_keys and mine.set_query_parameters(now)
+
+    def count_distances(self, queries: Embeddings, k: int) -> float | None:
+        """Return how many distances are computed for a query on average, where the searcher counts them."""
+        if not isinstance(self.searcher, CountingSearcher):
+            return None
+        return self.searcher.count_distances(self._checked("queries", queries), min(k, len(self._indexed)))
 
     def describe(self) -> Description:
         """Describe the index; the vectors that are stored for building it again are no part of it."""

@@ -43,7 +43,7 @@ def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point
     assert by_name["ft-clip+ivfpq"] == {None, *(f"nprobe-{cells}" for cells in (2, 4, 8, 16, 32))}  # 1 is usual there
     assert by_name["ft-clip+linear"] == by_name["pixels+linear"] == {None}
     assert {key for cell in found for key, _ in cell.overrides} == {
-        "nprobe", "reorder", "tree_from", "leaves_searched", "search_heads"}  # fmt: skip
+        "nprobe", "reorder", "tree_from", "leaves_searched", "search_heads", "query"}  # fmt: skip
     on_digits = ablation_cells("index", Request(methods=("ft-clip+ivfpq",), scale="small"))
     assert "small,nprobe-1" in {cell.variant for cell in on_digits}  # 5 are usual there, at every scale
     for method in ("irgen", "classify"):

@@ -62,7 +62,16 @@ _KINDS: Mapping[str, _Kind] = {
         by_machine=True,
     ),
     "pareto": _Kind(
-        lambda selection, _, options: pareto.pareto(selection, by=options.by or "throughput", k=options.k),
+        lambda selection, _, options: pareto.pareto(
+            selection, pareto.PRECISION, by=options.by or "throughput", k=options.k
+        ),
+        variants=lambda group: group.searches_otherwise,
+        by_machine=True,
+    ),
+    "recall": _Kind(
+        lambda selection, _, options: pareto.pareto(
+            selection, pareto.RECALL, by=options.by or "throughput", k=options.k
+        ),
         variants=lambda group: group.searches_otherwise,
         by_machine=True,
     ),

@@ -4,10 +4,11 @@ Only the points of the Pareto front are named, others on hover: of sixty names n
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import fmean, median, stdev
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,13 +23,21 @@ from irbench.results.schema import Result
 
 _DEFAULT_K = 10
 _UNITS = {"throughput": "queries/s", "latency": "ms"}
-_AXIS = {"throughput": "queries per second, in batches", "latency": "ms, one query at a time"}
-_NOTE = (
-    "Named: no point is better and faster. Bars: range over seeds (time); one standard deviation over seeds, or for "
-    "one seed the 95 % confidence interval (precision)."
-)
 _FADED = "Faded: another point is better and faster, beyond both bars."
 _NOT_FADED = "No point is faded: the times were not taken together (irbench time takes them so)."
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared with what."""
+
+    title: str
+    quality: str  # in words, with {k}
+    speeds: dict[str, str]  # by "throughput" and "latency", in words
+    note: str
+    known: Callable[[Result], dict[int, tuple[float, tuple[float, float] | None]]]  # mean and interval by K
+    speed: Callable[[Result, str], float | None]
+    concerns: Callable[[Group], bool] = lambda _: True
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +61,19 @@ class Point:
         return ((slowest, mean), (fastest, mean)), ((speed, low), (speed, high))
 
 
-def pareto(selection: Selection, *, by: str, k: int | None) -> Drawing:
-    """Draw precision@K against queries per second (`by` "throughput") or the time of a query ("latency")."""
+def pareto(selection: Selection, compared: Comparison, *, by: str, k: int | None) -> Drawing:
+    """Draw quality at K against queries per second (`by` "throughput") or the time of a query ("latency")."""
     found = []
-    for panel in selection.panels:
-        chosen = k or _common_k(panel)
-        points = [point for group in panel.groups if (point := _point(group, by, chosen))]
+    for panel in [replace(one, groups=tuple(filter(compared.concerns, one.groups))) for one in selection.panels]:
+        chosen = k or _common_k(panel, compared)
+        points = [point for group in panel.groups if (point := _point(group, compared, by, chosen))]
         if points:
             found.append((panel, chosen, points))
     if not found:
-        wish = f"precision@{k} and " if k else ""
+        wish = compared.quality.format(k=k or "K")
         raise UsageError(
-            f"nothing to draw: no result has both {wish}{_AXIS[by]}; try another -k or --by", code="nothing-to-draw"
+            f"nothing to draw: no result has both {wish} and {compared.speeds[by]}; try another -k or --by",
+            code="nothing-to-draw",
         )
     fronts = [_front(points, by) for _, _, points in found]
     shown = [[point for point in points if point.quality[0] >= _lowest(points, front)]
@@ -71,16 +81,22 @@ def pareto(selection: Selection, *, by: str, k: int | None) -> Drawing:
     looks = {point.group.name: point.group.family_look for points in shown for point in points}
     timed = any(point.session for points in shown for point in points)
     words = Words(
-        title="Quality against speed",
+        title=compared.title,
         heads=[(panel.title, panel.subtitle) for panel, _, _ in found],
         legend={name: line_of(look) for name, look in sorted(looks.items())},
-        notes=[_NOTE, _FADED if timed else _NOT_FADED, *_below(found, shown), *_gaps(found), *selection.footnotes],
+        notes=[
+            compared.note,
+            _FADED if timed else _NOT_FADED,
+            *_below(found, shown),
+            *_gaps(found, compared),
+            *selection.footnotes,
+        ],
     )
     figure, axes = sheet(words, height=3.6)
     hover: dict[str, str] = {}
     for one, (panel, chosen, points), front in zip(axes, found, fronts, strict=True):
         _draw(one, panel, points, front, by, hover)
-        one.set(xlabel=f"{_AXIS[by]} (log scale, faster →)", ylabel=f"precision@{chosen}")
+        one.set(xlabel=f"{compared.speeds[by]} (log scale, faster →)", ylabel=compared.quality.format(k=chosen))
     figure.hover = hover
     return figure
 
@@ -135,30 +151,73 @@ def curves(points: Sequence[Point]) -> Iterator[list[Point]]:
                 yield [point for _, point in sorted(found, key=lambda pair: pair[0])]
 
 
-def _common_k(panel: Panel) -> int:
+def _common_k(panel: Panel, compared: Comparison) -> int:
     """10 where all results have it, else the largest K that all have."""
-    stated = [{int(name.partition("@")[2]) for name in result.metrics if name.startswith("precision@")}
-              for group in panel.groups for result in group.results]  # fmt: skip
+    stated = [set(compared.known(result)) for group in panel.groups for result in group.results]
     common = set.intersection(*stated) if stated else set()
     return _DEFAULT_K if _DEFAULT_K in common else max(common, default=_DEFAULT_K)
 
 
-def _point(group: Group, by: str, k: int) -> Point | None:
-    speeds = [speed for result in group.results if (speed := _speed(result, by))]
-    estimates = [one for result in group.results if (one := result.metrics.get(f"precision@{k}")) is not None]
-    means = [one.mean for one in estimates if one.mean is not None]
-    if not speeds or not means:
+def _point(group: Group, compared: Comparison, by: str, k: int) -> Point | None:
+    speeds = [speed for result in group.results if (speed := compared.speed(result, by))]
+    estimates = [one for result in group.results if (one := compared.known(result).get(k)) is not None]
+    if not speeds or not estimates:
         return None
+    means = [mean for mean, _ in estimates]
     mean = fmean(means)
     spread = stdev(means) if len(means) > 1 else 0.0
-    low, high = (estimates[0].ci95 or (mean, mean)) if len(means) == 1 else (mean - spread, mean + spread)
+    low, high = (estimates[0][1] or (mean, mean)) if len(means) == 1 else (mean - spread, mean + spread)
     return Point(group, (median(speeds), min(speeds), max(speeds)), (mean, low, high))
 
 
-def _speed(result: Result, by: str) -> float | None:
+def _precision(result: Result) -> dict[int, tuple[float, tuple[float, float] | None]]:
+    named = ((name.partition("@")[2], one) for name, one in result.metrics.items() if name.startswith("precision@"))
+    return {int(k): (one.mean, one.ci95) for k, one in named if one.mean is not None}
+
+
+def _of_queries(result: Result, by: str) -> float | None:
     if by == "throughput":
         return result.cost.queries_per_s
     return result.cost.query_ms.total_p50 if result.cost.query_ms else None
+
+
+def _neighbours(result: Result) -> dict[int, tuple[float, tuple[float, float] | None]]:
+    found = cast("dict[str, Any]", result.retriever.get("neighbours", {}))
+    return {int(k): (share, None) for k, share in found.get("recall", {}).items()}
+
+
+def _of_search(result: Result, by: str) -> float | None:
+    times = result.cost.batched_ms if by == "throughput" else result.cost.query_ms
+    alone = times.search_p50 if times else None
+    return 1000 / alone if alone and by == "throughput" else alone
+
+
+PRECISION = Comparison(
+    title="Quality against speed",
+    quality="precision@{k}",
+    speeds={"throughput": "queries per second, in batches", "latency": "ms, one query at a time"},
+    note=(
+        "Named: no point is better and faster. Bars: range over seeds (time); one standard deviation over seeds, or "
+        "for one seed the 95 % confidence interval (precision)."
+    ),
+    known=_precision,
+    speed=_of_queries,
+)
+RECALL = Comparison(
+    title="Recall of the exact neighbours against speed",
+    quality="recall@{k} of the exact neighbours",
+    speeds={
+        "throughput": "queries per second of the search alone, in batches",
+        "latency": "ms of the search alone, one query at a time",
+    },
+    note=(
+        "Named: no point is better and faster. Bars over several seeds: range (time), one standard deviation (recall). "
+        "Encoding is not counted; whether the neighbours are right is not asked."
+    ),
+    known=_neighbours,
+    speed=_of_search,
+    concerns=lambda group: bool(group.search),
+)
 
 
 def _draw(
@@ -241,9 +300,9 @@ def _below(found: Sequence[tuple[Panel, int, Sequence[Point]]], shown: Sequence[
             yield f"{panel.title}: below the axis: {', '.join(below)}"
 
 
-def _gaps(found: Sequence[tuple[Panel, int, Sequence[Point]]]) -> Iterator[str]:
+def _gaps(found: Sequence[tuple[Panel, int, Sequence[Point]]], compared: Comparison) -> Iterator[str]:
     for panel, k, points in found:
         drawn = {point.group.label for point in points}
         missing = [group.label for group in panel.groups if group.label not in drawn]
         if missing:
-            yield f"{panel.title}: precision@{k} or its time was not measured: {', '.join(missing)}"
+            yield f"{panel.title}: {compared.quality.format(k=k)} or its time was not measured: {', '.join(missing)}"

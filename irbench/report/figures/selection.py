@@ -89,9 +89,9 @@ class Group:
         return self.overrides.get(key) or (None if reported is None else str(reported))
 
     def number(self, key: str) -> float | None:
-        """What `key` is set to, where that is a number."""
-        value = self.value(key) or ""
-        return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else None
+        """What `key` is set to, where that is a number, or a setting of a query that is one, as "nprobe=16"."""
+        found = re.fullmatch(r"(?:\w+=)?(\d+(?:\.\d+)?)", self.value(key) or "")
+        return float(found[1]) if found else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

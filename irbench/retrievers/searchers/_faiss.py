@@ -68,6 +68,29 @@ def searched(index: Any, probe: NDArray[np.float32], runtime: Runtime) -> Search
     return Searched(index, copy, "GPU", resources)
 
 
+def count_distances(index: Any, queries: NDArray[np.float32], k: int) -> float | None:
+    """Return how many distances a query [Q,D] takes on average, by Faiss's own counters; None where it counts none."""
+    faiss = library()
+    counters = faiss.cvar.indexIVF_stats, faiss.cvar.hnsw_stats
+    for counter in counters:
+        counter.reset()
+    index.search(queries, k)
+    counted = sum(counter.ndis for counter in counters)
+    if counted:
+        return counted / len(queries) + _centres(index)
+    whole = faiss.downcast_index(index)
+    compares_all = isinstance(whole, faiss.IndexFlatCodes | faiss.IndexFastScan) and not hasattr(whole, "nprobe")
+    return float(index.ntotal) if compares_all else None
+
+
+def _centres(index: Any) -> int:
+    """Return how many centres of cells are compared with each query, which Faiss does not count where it scans them."""
+    faiss = library()
+    found = faiss.try_extract_index_ivf(index)
+    scanned = found is not None and isinstance(faiss.downcast_index(found.quantizer), faiss.IndexFlat)
+    return int(found.nlist) if scanned else 0
+
+
 def exact_distances(
     queries: NDArray[np.float32], vectors: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:

@@ -143,6 +143,10 @@ class FaissSearcher:
             distances = _faiss.exact_distances(queries.array, self._vectors, rows)
         return by_distance(rows, distances, k)
 
+    def count_distances(self, queries: Embeddings, k: int) -> float | None:
+        """Return how many distances a query takes on average, where Faiss counts them."""
+        return _faiss.count_distances(self._index, queries.array, k)
+
     def describe(self) -> Description:
         """Tell the index as it was built, and its bytes; vectors that are kept to score candidates included."""
         vectors = 0 if self._vectors is None else self._vectors.nbytes

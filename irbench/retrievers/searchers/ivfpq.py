@@ -104,6 +104,10 @@ class IvfPqSearcher:
         missing = -vectors.shape[1] % self.config.subspaces
         return np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
 
+    def count_distances(self, queries: Embeddings, k: int) -> float | None:
+        """Return how many distances a query takes on average, where Faiss counts them."""
+        return _faiss.count_distances(self._index, self._padded(queries.array), k)
+
     def describe(self) -> Description:
         """Tell the kind of index, its bytes, and what a small gallery made of the recipe's numbers."""
         wish, index = self.config, self._index

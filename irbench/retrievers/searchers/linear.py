@@ -127,6 +127,10 @@ class LinearSearcher:
     def _distances(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return _faiss.exact_distances(queries, self._vectors, rows)
 
+    def count_distances(self, queries: Embeddings, k: int) -> float:  # noqa: ARG002 -- the same for all
+        """Return the number of vectors."""
+        return float(len(self._vectors))
+
     def describe(self) -> Description:
         """Tell the kind of index and its bytes."""
         kind = "flat, Euclidean" + (", on the GPU" if self._on_gpu else "")

@@ -118,6 +118,31 @@ def test_pareto_draws_what_was_measured(shelf):
         draw("pareto", shelf.all, shelf.artefacts, FigureOptions(k=7))
 
 
+def test_recall_stands_against_the_time_of_the_search_alone(shelf):
+    def found(share):
+        return {"neighbours": {"queries": 9, "recall": {"1": 1.0, "10": share}, "distances": None}}
+
+    shelf.put("a", search="linear", retriever=found(1.0), times=4.0)
+    for cells, share, times in (("nprobe=2", 0.5, 1.0), ("nprobe=16", 0.9, 3.0), ("nprobe=4", 0.7, 2.0)):
+        shelf.put("a", search="f", variant=f"query-{cells}", retriever=found(share), times=times)
+    shelf.put("w", times=1.0)  # generates
+    (axes,) = draw("recall", shelf.all, shelf.artefacts, FigureOptions(by="latency")).axes
+    assert axes.get_ylabel() == "recall@10 of the exact neighbours"
+    points = marks(axes)
+    assert points["a+linear"][:2] == pytest.approx((12.0, 1.0))  # ms of the search, not of the query
+    assert points["a+f@query-nprobe=16"][:2] == pytest.approx((9.0, 0.9))
+    curve = next(line for line in axes.lines if line.get_label() == "a+f")
+    assert curve.get_ydata() == pytest.approx([0.5, 0.7, 0.9])  # in the order of their numbers
+    assert "w" not in points
+    with raises(UsageError, "nothing-to-draw", "recall@7"):
+        draw("recall", shelf.all, shelf.artefacts, FigureOptions(by="latency", k=7))
+    for result in shelf.all:
+        batched = QueryTimes(batch=64, total_p50=1.0, search_p50=0.25)
+        files.write(replace(result, cost=replace(result.cost, batched_ms=batched)), shelf.artefacts.results)
+    in_batches = draw("recall", shelf.all, shelf.artefacts).axes[0]
+    assert {x for x, *_ in marks(in_batches).values()} == {4000.0}
+
+
 def test_settings_are_points_of_one_curve_in_their_order_and_others_stay_out_unless_asked(shelf):
     shelf.put("w", retriever={"beam_size": 30}, times=1.0)
     for beams, times in ((1, 3.0), (10, 5.0), (2, 4.0)):  # as if time told nothing

@@ -128,3 +128,21 @@ def test_a_vector_that_the_library_returns_twice_is_there_once(runtime: Runtime)
     assert (found.rows >= 0).all()
     for query in repeated:
         assert set(rows[query].tolist()) <= set(found.rows[query].tolist())
+
+
+def test_distances_are_counted_where_the_library_counts_them(runtime: Runtime) -> None:
+    queries = Embeddings(QUERIES)
+    index = built(runtime, "IVF32,Flat", query="nprobe=3")
+    cells = faiss.downcast_index(faiss.extract_index_ivf(index._index))
+    visited = cells.quantizer.search(QUERIES, 3)[1]
+    sizes = np.array([cells.get_list_size(cell) for cell in range(32)])
+    assert index.count_distances(queries, 10) == pytest.approx(32 + sizes[visited].sum(axis=1).mean())
+    assert built(runtime, "IVF32,Flat", query="nprobe=32").count_distances(queries, 10) == 32 + len(GALLERY)
+    assert built(runtime, "PCA8,IVF16,SQ8", query="nprobe=16").count_distances(queries, 10) == 16 + len(GALLERY)
+    for factory in ("Flat", "SQ8", "PQ8np", "PQ8x4fs", "RaBitQ"):
+        assert built(runtime, factory).count_distances(queries, 10) == len(GALLERY), factory
+    few, many = (built(runtime, "HNSW16", query=f"efSearch={n}").count_distances(queries, 10) for n in (10, 100))
+    assert few is not None
+    assert many is not None
+    assert 10 < few < many < len(GALLERY)
+    assert built(runtime, "NSG16").count_distances(queries, 10) is None
