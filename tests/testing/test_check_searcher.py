@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engines import needs_spann
+from engines import needs
 
 from irbench.config import recipes
 from irbench.config.recipes import SearchHead
@@ -26,7 +26,7 @@ def _searcher_of(recipe: str) -> str:
 @pytest.mark.parametrize(
     "contract",
     [
-        pytest.param(contract, id=f"{recipe}: {contract}", marks=needs_spann if recipe == "spann" else ())
+        pytest.param(contract, id=f"{recipe}: {contract}", marks=needs(recipe))
         for recipe in recipes.names("methods/search")
         for contract in searcher_contracts(_searcher_of(recipe), recipe=recipe)
     ],

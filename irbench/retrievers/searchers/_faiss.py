@@ -1,13 +1,12 @@
 """Faiss, loaded when it is needed, and what all searchers do with its indexes."""
 
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.core.errors import MissingLibrary, is_out_of_memory
+from irbench.retrievers.searchers import _library
 from irbench.runtime.machine import Runtime
 
 _GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
@@ -15,12 +14,7 @@ _GPU_LIMIT = 2048  # most neighbours that Faiss finds on a GPU
 
 def library() -> Any:
     """Import Faiss, or tell how to install it."""
-    try:
-        return import_module("faiss")
-    except (ImportError, OSError) as error:
-        if is_out_of_memory(error):
-            raise MemoryError(str(error)) from error
-        raise MissingLibrary(f"this search needs Faiss ({error}): pip install faiss-cpu") from error
+    return _library.load("faiss", "Faiss", "pip install faiss-cpu")
 
 
 def index_bytes(index: Any) -> int:

@@ -5,7 +5,6 @@ Recipe: methods/search/scann.toml. Which stages a gallery gets follows docs/algo
 
 import math
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,9 +14,9 @@ from irbench.config.fields import Part, Share
 from irbench.core.cell import Overrides
 from irbench.core.description import Description
 from irbench.core.embeddings import Embeddings
-from irbench.core.errors import MissingLibrary, is_out_of_memory
 from irbench.core.promises import Promises
 from irbench.core.ranking import MISSING, Ranking
+from irbench.retrievers.searchers import _library
 from irbench.retrievers.searchers._quiet import STDERR, silenced
 from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
@@ -129,9 +128,4 @@ class ScannSearcher:
 
 def library() -> Any:
     """Import ScaNN's operations, or tell how to install them."""
-    try:
-        return import_module("scann.scann_ops.py.scann_ops_pybind")
-    except (ImportError, OSError) as error:
-        if is_out_of_memory(error):
-            raise MemoryError(str(error)) from error
-        raise MissingLibrary(f"this search needs ScaNN ({error}): pip install scann (Linux, macOS on ARM)") from error
+    return _library.load("scann.scann_ops.py.scann_ops_pybind", "ScaNN", "pip install scann (Linux, macOS on ARM)")

@@ -5,24 +5,33 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engines import searchers
+from engines import ABSENT, searchers
 from raising import raises
 from sklearn.datasets import load_digits
 
 from irbench.config import recipes
+from irbench.config.recipes import SearchHead
 from irbench.config.registry import SEARCHERS
 from irbench.core.embeddings import Embeddings
-from irbench.core.errors import MissingLibrary
+from irbench.core.errors import MissingLibrary, Unavailable
 from irbench.retrievers.search_index import SearchIndex
 from irbench.retrievers.searchers import _sptag
 from irbench.runtime.machine import Runtime
 
-LIBRARY = {"linear": "faiss", "ivfpq": "faiss", "scann": "scann.scann_ops.py.scann_ops_pybind", "spann": "sptag"}
+LIBRARY = {
+    "linear": "faiss",
+    "ivfpq": "faiss",
+    "scann": "scann.scann_ops.py.scann_ops_pybind",
+    "spann": "sptag",
+    "usearch": "usearch.index",
+    "vamana": "svs",
+}
 
 
 def make(name: str, runtime: Runtime, dataset: str = "none") -> Any:
     recipe = recipes.find("methods/search", name)
-    return SEARCHERS.load(name)(recipe.config(SEARCHERS.schema(name), scale="tiny", dataset=dataset), runtime)
+    kind = recipe.head(SearchHead).searcher
+    return SEARCHERS.load(kind)(recipe.config(SEARCHERS.schema(kind), scale="tiny", dataset=dataset), runtime)
 
 
 @pytest.mark.parametrize("name", LIBRARY)
@@ -48,7 +57,15 @@ def test_the_unit_of_the_vectors_does_not_matter(name: str, exponent: int, runti
     assert np.array_equal(found[0].scores * np.float32(4.0**exponent), found[1].scores)
 
 
-@pytest.mark.parametrize("rival", searchers(["scann", "spann"]))
+@pytest.mark.parametrize("name", ["cagra", "vamana-lvq"])
+def test_what_another_machine_is_needed_for_says_so_before_anything_is_built(name: str, runtime: Runtime) -> None:
+    if name in ABSENT:
+        code = "missing-library" if name == "cagra" else "not-applicable"
+        with raises(Unavailable, code, "GPU" if name == "cagra" else "Intel"):
+            make(name, runtime).build(Embeddings(np.ones((300, 4), np.float32)))
+
+
+@pytest.mark.parametrize("rival", searchers(["scann", "spann", "usearch", "vamana"]))
 def test_digits_lose_at_most_a_hundredth_of_precision(rival: str, runtime: Runtime) -> None:
     pixels, labels = load_digits(return_X_y=True)
     gallery, queries = Embeddings(pixels[::2]), Embeddings(pixels[1::2])
