@@ -85,6 +85,14 @@ class TunableSearcher(Searcher, Protocol):
 
 
 @runtime_checkable
+class LibrarySearcher(Searcher, Protocol):
+    """A searcher whose library can be asked without it, for `irbench bench overhead`."""
+
+    def call_library(self, queries: NDArray[np.float32], k: int) -> object:
+        """Search as a program would that uses the library alone, and leave its answer as it is."""
+
+
+@runtime_checkable
 class CountingSearcher(Searcher, Protocol):
     """A searcher whose library counts the distances that it computes."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from irbench.bench.overhead import in_turns
 from irbench.bench.search import Plan as SearchPlan
 from irbench.bench.search import drawn, searcher_of
 from irbench.config import recipes
@@ -27,11 +28,9 @@ from irbench.core.ranking import Ranking
 from irbench.experiments.processes import Ended, apart
 from irbench.metrics import diagnostics, retrieval
 from irbench.retrievers.irgen.trie import Trie
-from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.environment import peak_memory, reset_peak_memory, resident_memory
 from irbench.runtime.machine import Runtime, use_threads
 
-_ROUNDS = 9  # of irbench and the library in turns, at most
 _WARM = 300  # vectors of an index that is built before anything is measured
 _SINGLES = 20  # queries that are searched one at a time
 _PER_CLASS = 20  # images
@@ -230,57 +229,18 @@ def _search(name: str, plan: Plan, size: int, runtime: Runtime) -> list[Measured
         index_bytes=index.describe().index_bytes,
     )
     few = [queries.array[row : row + 1] for row in range(min(_SINGLES, len(queries)))]
-    k, bare = min(plan.k, size), _bare(name, index)
-    batch = _in_turns([queries.array], index, bare, k, plan.patience)
-    single = _in_turns(few, index, bare, k, plan.patience)
+    k = min(plan.k, size)
+    asked = {"batch": ([queries.array], 1), "single": (few, len(few))}
+    turns = {how: (in_turns(index, batches, k, plan.patience), count) for how, (batches, count) in asked.items()}
     return [
         built,
-        Measured(stage=f"{name} batch", size=size, seconds=batch[0], library_s=batch[1]),
-        Measured(stage=f"{name} single", size=size, seconds=single[0] / len(few), library_s=_each(single[1], few)),
+        *(
+            Measured(
+                stage=f"{name} {how}",
+                size=size,
+                seconds=one.seconds / count,
+                library_s=None if one.library_s is None else one.library_s / count,
+            )
+            for how, (one, count) in turns.items()
+        ),
     ]
-
-
-def _each(seconds: float | None, queries: Sequence[object]) -> float | None:
-    return None if seconds is None else seconds / len(queries)
-
-
-_Bare = Callable[[NDArray[np.float32], int], object]
-
-
-def _bare(name: str, index: SearchIndex) -> _Bare | None:
-    """Return the library's own search on the index that was built; None where it has none to be called alone.
-
-    These are the calls that irbench's searchers make, without what they check and convert.
-    """
-    one: Any = index.searcher
-    match name:
-        case "linear":
-            search: _Bare = one._index.search  # noqa: SLF001 -- no retriever needs it
-            return search
-        case "ivfpq":
-            return lambda queries, k: one._searched.search(one._padded(queries), k)  # noqa: SLF001
-        case "scann":
-            best = one.config.reorder
-            return lambda queries, k: one._index.search_batched_parallel(queries, k, max(k, best))  # noqa: SLF001
-    return None
-
-
-def _in_turns(
-    batches: Sequence[NDArray[np.float32]], index: SearchIndex, bare: _Bare | None, k: int, patience: float
-) -> tuple[float, float | None]:
-    """Return the median seconds for all batches, of irbench and of the library, which take turns."""
-    embeddings = [Embeddings(batch) for batch in batches]
-    ours: Callable[[], object] = lambda: [index.search(one, k) for one in embeddings]  # noqa: E731
-    theirs: Callable[[], object] | None = (lambda: [bare(one, k) for one in batches]) if bare else None
-    works = [ours, *([theirs] if theirs else [])]
-    times: list[list[float]] = [[] for _ in works]
-    for work in works:
-        work()
-    start = perf_counter()
-    while not times[0] or (len(times[0]) < _ROUNDS and perf_counter() - start < patience):
-        for taken, work in zip(times, works, strict=True):
-            begun = perf_counter()
-            work()
-            taken.append(perf_counter() - begun)
-    medians = [float(np.median(taken)) for taken in times]
-    return medians[0], medians[1] if len(medians) > 1 else None

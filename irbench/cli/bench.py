@@ -10,6 +10,7 @@ import typer
 
 from irbench.cli import options as o
 from irbench.cli.columns import (
+    ADDED,
     BUILT,
     COMPARISON,
     ENCODED,
@@ -268,6 +269,46 @@ def search(options: SearchOptions) -> None:
     if options.as_json:
         drawn = {"clusters": plan.clusters} if plan.vectors is None else {"held_out": found.held_out}
         typer.echo(json.dumps({**sizes, **drawn, "points": points}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverheadOptions(DeviceOptions):
+    """The options of `irbench bench overhead`."""
+
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")] = 1
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search", help="Search index; all by default; repeatable.", autocompletion=o.names_of("methods/search")
+        ),
+    ] = None
+    gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 10_000
+    queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of a batch.")] = 1000
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a vector.")] = 128
+    k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 10
+
+
+@bench_app.command()
+@o.command(OverheadOptions)
+def overhead(options: OverheadOptions) -> None:
+    """Time each index through irbench and through its library alone, in turns."""
+    from irbench.bench import overhead as bench
+
+    plan = bench.Plan(
+        searches=tuple(options.search or ()),
+        gallery=options.gallery,
+        queries=options.queries,
+        dim=options.dim,
+        k=options.k,
+        patience=options.patience,
+    )
+    for name in plan.searches:
+        recipes.find("methods/search", name)
+    _use(options.threads)
+    (runtime,) = _runtimes(options.device, "fp32")
+    found = _shown(bench.measure(plan, replace(runtime, threads=options.threads)), ADDED, as_json=options.as_json)
+    if options.as_json:
+        typer.echo(json.dumps({"gallery": plan.gallery, "dim": plan.dim, "k": plan.k, "searches": found}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,16 @@ SCALED: Columns = {
     "x gallery, beside the index": lambda m: or_gap(m.beside_index, ".2f"),
     "": lambda m: m.reason,
 }
+ADDED: Columns = {
+    "search": lambda o: f"{o.search:<12}",
+    "asked": lambda o: f"{o.asked:<6}",
+    "us": lambda o: or_gap(o.times and 1e6 * o.times.seconds / o.times.queries, ",.2f"),
+    "library us": lambda o: or_gap(o.times and o.times.library_s and 1e6 * o.times.library_s / o.times.queries, ",.2f"),
+    "x library": lambda o: or_gap(o.times and o.times.ratio, ".3f"),
+    "us more": lambda o: or_gap(o.times and o.times.added_s and 1e6 * o.times.added_s, ".2f"),
+    "us with checks": lambda o: or_gap(o.times and 1e6 * o.times.wall_s / o.times.queries, ",.2f"),
+    "": lambda o: o.reason or ("too much" if o.times and o.times.is_little is False else ""),
+}
 GROWN: Columns = {
     "stage": lambda g: f"{g.stage:<16}",
     "from": lambda g: f"{g.sizes[0]:,}",

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from irbench.bench import encode, metrics, scale, search, training
+from irbench.bench import encode, metrics, overhead, scale, search, training
 from irbench.bench.beam import Model, Plan, compare, decoding_flop, disagreement, measure
 from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, rates
@@ -27,6 +27,7 @@ from irbench.core.identifiers import Identifiers
 from irbench.retrievers.irgen.beam import BeamSearch
 from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.trie import Trie
+from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 
 RATES = Rates(precision="fp32", flop_per_s=1e12, bytes_per_s=1e11)
@@ -272,6 +273,7 @@ def test_metrics_say_what_plain_loops_say(runtime: Runtime) -> None:
         ("encode --backbone test_vit --image-size 32 --batches 1,2 --precision fp32 --patience 0", "points"),
         ("training --backbone test_resnet --image-size 32 --batches 4 --precision fp32 --patience 0", "points"),
         ("search --search linear --gallery 300 --queries 10 --dim 8 --clusters 5 --patience 0", "points"),
+        ("overhead --search linear --gallery 300 --queries 10 --dim 8 --patience 0", "searches"),
         ("metrics --queries 20 --top-k 100 --patience 0", "metrics"),
     ],
 )
@@ -280,6 +282,29 @@ def test_a_bench_prints_a_table_or_one_document(command: str, key: str) -> None:
     assert table.exit_code == 0, table.output
     rows = json.loads(CliRunner().invoke(app, ["bench", *command.split(), "--json"]).stdout)[key]
     assert len(table.stdout.strip().splitlines()) >= 1 + len(rows)
+
+
+def test_what_irbench_checks_is_in_no_time_of_a_search(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = overhead.Plan(gallery=400, queries=30, singles=3, dim=8, patience=0)
+    before = {(one.search, one.asked): one.times for one in overhead.measure(plan, runtime) if not one.reason}
+    assert {search for search, _ in before} == set(recipes.names("methods/search")) - ABSENT
+    assert {search for (search, _), one in before.items() if one.library_s is None} <= {"spann"}
+    check = SearchIndex._check
+
+    def slow(self: SearchIndex, *found: object) -> None:
+        time.sleep(0.3)
+        check(self, *found)
+
+    monkeypatch.setattr(SearchIndex, "_check", slow)
+    few = replace(plan, searches=("linear", "ivfpq", "usearch"))
+    for one in overhead.measure(few, runtime):
+        assert one.times is not None
+        assert one.times.seconds < 0.3 < one.times.wall_s
+    ours = overhead.InTurns(queries=10, seconds=1.02e-3, wall_s=2e-3, library_s=1e-3)
+    assert ours.is_little
+    assert not replace(ours, seconds=1.06e-3).is_little
+    assert replace(ours, seconds=1.04e-3).added_s == pytest.approx(4e-6)
+    assert replace(ours, seconds=1.04e-3).is_little  # five microseconds a query are
 
 
 def test_other_leaves_are_counted_unless_their_scores_are_equal() -> None:

