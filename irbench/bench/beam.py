@@ -97,7 +97,7 @@ class Model:
         seed_everything(0)
         self.runtime = runtime
         self.network = VisionNetwork(NetworkConfig(backbone=plan.backbone)).eval().to(runtime.device)
-        D = self.network.dim
+        D = self.network.token_dim
         config = DecoderConfig(
             memory_dim=D,
             num_codebooks=plan.num_codebooks,

@@ -199,8 +199,8 @@ class GridOptions:
         str,
         typer.Option(
             "--grid",
-            help="quick, full, paper or million: what --method leaves open.",
-            autocompletion=one_of("quick", "full", "paper", "million"),
+            help="quick, full, paper, million or encoders: what --method leaves open.",
+            autocompletion=one_of("quick", "full", "paper", "million", "encoders"),
         ),
     ] = "quick"
     seed: Seeds = None

@@ -23,12 +23,17 @@ from irbench.results import own
 
 SEARCHES = ("linear", "ivfpq", "scann", "spann")
 TRAINED = ("cgd", "irt-r", "ft-clip")
+_OF_TODAY = (  # published encoders, used as they are
+    "dinov2-s", "dinov2-b", "dinov2-l", "dinov3-s", "dinov3-b", "dinov3-l", "siglip2", "openclip", "pe-core",
+    "mobileclip2", "convnext", "eva02",
+)  # fmt: skip
 _PAPER = ("res101-img+linear", "clip+linear", *(f"{m}+{s}" for m in TRAINED for s in SEARCHES), "irgen")
 GRIDS = {
     "quick": ("pixels+linear", *(f"ft-clip+{search}" for search in SEARCHES), "classify", "irgen"),
     "full": ("pixels+linear", *_PAPER, "classify"),
     "paper": _PAPER,
     "million": ("clip+linear", "ft-clip+linear", "irgen"),
+    "encoders": tuple(f"{encoder}+linear" for encoder in ("res101-img", "clip", *_OF_TODAY)),
 }
 _AT_SCALE = {"mobile": ("imagenet+linear",)}  # rows of the grids quick and full that other scales do not have
 _WITH_A_STRING = ("faiss",)  # searches that are the exact one, as linear is, without a factory string

@@ -24,6 +24,7 @@ from irbench.core.errors import RecipeError
 from irbench.data.ahead import ahead
 from irbench.data.decode import Fit
 from irbench.data.pixels import View, pixels
+from irbench.networks.pooling import Pool, as_tokens, dimensions, pooling, size_of
 from irbench.networks.weights import check_name, find_weights, load_network
 from irbench.runtime.batches import in_batches
 from irbench.runtime.machine import Runtime
@@ -44,6 +45,7 @@ class NetworkConfig:
     resize_size: PositiveInt = 256  # H, pixels to which an image is resized before `image_size` of them are cropped
     fit: Fit = "center-crop"  # see irbench.data.decode.View
     drop_path: Part = 0.0  # probability of skipping a block in training, for networks with stochastic depth
+    pool: Pool = "native"  # of its tokens into one feature, see irbench.networks.pooling
     final_norm: bool = True  # false: tokens and feature are a transformer's output before its last norm
 
     def __post_init__(self) -> None:
@@ -67,7 +69,8 @@ class TimmNetwork(nn.Module):
         self.name = config.backbone
         self.weights = FROM_SCRATCH
         self.backbone: Any = self._create(config, weights)  # a timm model, whose methods nn.Module does not declare
-        self.dim: int = self.backbone.num_features
+        self.pool = config.pool
+        self.token_dim, self.dim = dimensions(_architecture(config.backbone), config.image_size, config.pool)
         cfg = self.backbone.pretrained_cfg
         self.register_buffer("mean", 255 * torch.tensor(cfg["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(cfg["std"]).view(1, 3, 1, 1), persistent=False)
@@ -81,9 +84,9 @@ class TimmNetwork(nn.Module):
         return Backbone(name=self.name, weights=self.weights, parameters=sum(p.numel() for p in self.parameters()))
 
     def _create(self, config: NetworkConfig, given: Sequence[Path]) -> Any:
-        options: dict[str, Any] = {}
-        if "vit" in config.backbone or "deit" in config.backbone:
-            options["img_size"] = config.image_size
+        check_name(config.backbone)
+        dimensions(_architecture(config.backbone), config.image_size, config.pool)  # can it be had at all?
+        options: dict[str, Any] = dict(size_of(_architecture(config.backbone), config.image_size))
         if config.drop_path:
             options["drop_path_rate"] = config.drop_path
         if config.pretrained:
@@ -91,7 +94,6 @@ class TimmNetwork(nn.Module):
             self.weights = weights.origin
             backbone = load_network(config.backbone, weights, **options)
         else:
-            check_name(config.backbone)
             backbone = timm.create_model(config.backbone, pretrained=False, num_classes=0, **options)
         if getattr(config, "train_size", 0) and backbone.pretrained_cfg.get("fixed_input_size"):
             raise RecipeError(
@@ -103,10 +105,7 @@ class TimmNetwork(nn.Module):
 
 
 class PublishedNetwork(TimmNetwork):
-    """A published network: from images [B,3,S,S] to its pooled feature [B,D], `projected` by its last layer or not.
-
-    A Vision Transformer's pooled feature is its class token after the last norm, a convolutional network's the mean.
-    """
+    """A published network: from images [B,3,S,S] to its pooled feature [B,D], `projected` by its last layer or not."""
 
     def __init__(self, config: NetworkConfig, *, weights: Sequence[Path] = (), projected: bool = False) -> None:
         super().__init__(config, weights=weights)
@@ -115,21 +114,25 @@ class PublishedNetwork(TimmNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features [B,D] of images [B,3,S,S]."""
-        features: Tensor = self.backbone(self.normalized(images))
-        return features
+        normalized = self.normalized(images)
+        if self.pool == "native":  # timm's own way from the image to the feature, or to its projection
+            features: Tensor = self.backbone(normalized)
+            return features
+        return pooling(self.backbone, self.pool, self.name)(
+            as_tokens(self.backbone.forward_features(normalized), self.backbone)
+        )
 
 
 class VisionNetwork(TimmNetwork):
     """A network without its classifier, to be trained.
 
-    Tokens are the output of the last block, one for each patch, after the class token where the network has one; of a
-    convolutional network they are the positions of the last map. The feature is the class token, or the mean token.
+    Tokens are the output of the last block, one for each patch, after class token and registers where the network has
+    any; of a convolutional network they are the positions of the last map. The feature is what `pool` makes of them.
     """
 
     def __init__(self, config: NetworkConfig, *, weights: Sequence[Path] = ()) -> None:
         super().__init__(config, weights=weights)
         self.backbone.reset_classifier(0)
-        self._has_class_token = getattr(self.backbone, "num_prefix_tokens", 0) > 0
         self._frozen: dict[str, nn.Parameter] = {}
 
     def freeze(self, stages: int) -> None:
@@ -166,12 +169,15 @@ class VisionNetwork(TimmNetwork):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return tokens [B,T,D] of images [B,3,S,S]."""
-        out: Tensor = self.backbone.forward_features(self.normalized(images))
-        return out.flatten(2).transpose(1, 2) if out.ndim == 4 else out
+        return as_tokens(self.backbone.forward_features(self.normalized(images)), self.backbone)
 
     def feature(self, tokens: Tensor) -> Tensor:
         """Return the float32 feature [B,D] of tokens [B,T,D]."""
-        return tokens[:, 0].float() if self._has_class_token else tokens.float().mean(dim=1)
+        return pooling(self.backbone, self.pool, self.name)(tokens)
+
+
+def _architecture(backbone: str) -> str:
+    return backbone.partition(".")[0]
 
 
 def to_device(values: Tensor, device: torch.device | str) -> Tensor:

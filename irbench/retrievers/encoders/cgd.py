@@ -23,6 +23,7 @@ from irbench.config.fields import Part
 from irbench.core.errors import RecipeError
 from irbench.data.pixels import View
 from irbench.networks.backbones import VisionNetwork
+from irbench.networks.pooling import power_mean
 from irbench.retrievers.network_encoder import EncoderTask, TrainedEncoder
 from irbench.training.config import TrainingConfig
 
@@ -74,7 +75,9 @@ class DescriptorLearning(EncoderTask):
         self.backbone, self.config = network, config
         self.classes = torch.from_numpy(classes)
         self.features = CombinedDescriptors(network, config)
-        self.classifier = nn.Sequential(nn.BatchNorm1d(network.dim), nn.Linear(network.dim, int(classes.max()) + 1))
+        self.classifier = nn.Sequential(
+            nn.BatchNorm1d(network.token_dim), nn.Linear(network.token_dim, int(classes.max()) + 1)
+        )
         self.module = nn.ModuleList([self.features, self.classifier])
         self.miner = BatchHardMiner()
         self.triplets = TripletMarginLoss(margin=config.margin, reducer=MeanReducer())
@@ -107,7 +110,7 @@ class CombinedDescriptors(nn.Module):
         self.network = network
         self.powers = [_POWERS[letter] for letter in letters]
         size = config.dim // len(letters)
-        self.branches = nn.ModuleList(nn.Linear(network.dim, size, bias=False) for _ in letters)
+        self.branches = nn.ModuleList(nn.Linear(network.token_dim, size, bias=False) for _ in letters)
         self.frozen_statistics = config.frozen_statistics
 
     def forward(self, images: Tensor) -> Tensor:
@@ -135,15 +138,6 @@ class CombinedDescriptors(nn.Module):
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         return self
-
-
-def power_mean(cells: Tensor, power: float) -> Tensor:
-    """Return (mean of x^p)^(1/p) [B,C] over the positions of non-negative maps [B,T,C], as after a ReLU."""
-    if power == 1:
-        return cells.mean(dim=1)
-    if power == torch.inf:
-        return cells.amax(dim=1)
-    return cells.clamp(min=1e-6).pow(power).mean(dim=1).pow(1 / power)  # the root has no gradient at zero
 
 
 def _keep_third_stage_wide(backbone: Any, name: str) -> None:

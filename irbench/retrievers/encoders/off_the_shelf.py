@@ -25,6 +25,10 @@ class Config(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.projected and self.pool != "native":
+            raise ValueError(
+                f'pool = "{self.pool}": projected features are pooled by the network itself; leave one out'
+            )
         if not self.pretrained:
             raise ValueError(
                 f"backbone = {self.backbone} names no weights, and nothing trains this network: add their tag, "

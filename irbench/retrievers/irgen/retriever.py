@@ -97,7 +97,7 @@ class IrgenRetriever:
         identifiers = self.identifier.encode(images)
         start = starting_network(self.config, self.runtime, self.components, images)
         decoder_config = DecoderConfig(
-            memory_dim=start.network.dim,
+            memory_dim=start.network.token_dim,
             num_codebooks=identifiers.num_codebooks,
             codebook_size=identifiers.codebook_size,
             num_layers=self.config.num_layers,

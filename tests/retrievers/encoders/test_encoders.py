@@ -12,7 +12,8 @@ from irbench.config.registry import ENCODERS
 from irbench.core.errors import ContractError, RecipeError
 from irbench.networks import backbones
 from irbench.networks.backbones import VisionNetwork
-from irbench.retrievers.encoders.cgd import CombinedDescriptors, power_mean
+from irbench.networks.pooling import power_mean
+from irbench.retrievers.encoders.cgd import CombinedDescriptors
 from irbench.retrievers.encoders.cgd import Config as CgdConfig
 from irbench.retrievers.encoders.irt_r import EMPTY, Memory, PairLearning
 from irbench.retrievers.encoders.irt_r import Config as IrtRConfig
