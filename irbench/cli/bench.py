@@ -15,6 +15,7 @@ from irbench.cli.columns import (
     COMPARISON,
     ENCODED,
     GROWN,
+    LOADED,
     MACHINE,
     POINT,
     SCALED,
@@ -269,6 +270,49 @@ def search(options: SearchOptions) -> None:
     if options.as_json:
         drawn = {"clusters": plan.clusters} if plan.vectors is None else {"held_out": found.held_out}
         typer.echo(json.dumps({**sizes, **drawn, "points": points}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions(OutputOptions):
+    """The options of `irbench bench load`."""
+
+    patience: Annotated[float, typer.Option("--seconds", min=0.1, help="Seconds of a steady state.")] = 2.0
+    device: o.Device = "auto"
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search", help="Search index; all by default; repeatable.", autocompletion=o.names_of("methods/search")
+        ),
+    ] = None
+    clients: Annotated[str, typer.Option("--clients", help="How many clients ask at once.")] = "1,2,4,8,16,32,64"
+    ways: Annotated[
+        str, typer.Option("--with", help="threads, processes or both.", autocompletion=o.one_of("threads", "processes"))
+    ] = "threads,processes"
+    gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 100_000
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a vector.")] = 128
+    k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 10
+
+
+@bench_app.command()
+@o.command(LoadOptions)
+def load(options: LoadOptions) -> None:
+    """Answer single queries of several clients at once: throughput, and latency under load."""
+    from irbench.bench import load as bench
+    from irbench.bench.search import Plan
+
+    plan = bench.Plan(
+        vectors=Plan(searches=tuple(options.search or ()), gallery=options.gallery, dim=options.dim, k=options.k),
+        clients=_numbers("--clients", options.clients),
+        ways=tuple(options.ways.split(",")),
+        seconds=options.patience,
+    )
+    for name in plan.vectors.searches:
+        recipes.find("methods/search", name)
+    _use(1)
+    (runtime,) = _runtimes(options.device, "fp32")
+    found = _shown(bench.measure(plan, runtime), LOADED, as_json=options.as_json)
+    if options.as_json:
+        typer.echo(json.dumps({"gallery": options.gallery, "dim": options.dim, "k": options.k, "loads": found}))
 
 
 @dataclass(frozen=True, kw_only=True)

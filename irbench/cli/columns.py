@@ -97,6 +97,15 @@ ADDED: Columns = {
     "us with checks": lambda o: or_gap(o.times and 1e6 * o.times.wall_s / o.times.queries, ",.2f"),
     "": lambda o: o.reason or ("too much" if o.times and o.times.is_little is False else ""),
 }
+LOADED: Columns = {
+    "search": lambda one: f"{one.search:<12}",
+    "clients": lambda one: f"{one.clients} {one.way}" if one.clients else "",
+    "queries/s": lambda one: or_gap(one.queries_per_s, ",.0f"),
+    "p50 ms": lambda one: or_gap(one.p50_ms, ".3f"),
+    "p95 ms": lambda one: or_gap(one.p95_ms, ".3f"),
+    "p99 ms": lambda one: or_gap(one.p99_ms, ".3f"),
+    "": lambda one: one.reason or ("" if one.steady else f"not steady: 2nd half {one.drift:.2f} x the 1st"),
+}
 GROWN: Columns = {
     "stage": lambda g: f"{g.stage:<16}",
     "from": lambda g: f"{g.sizes[0]:,}",

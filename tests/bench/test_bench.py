@@ -274,6 +274,7 @@ def test_metrics_say_what_plain_loops_say(runtime: Runtime) -> None:
         ("training --backbone test_resnet --image-size 32 --batches 4 --precision fp32 --patience 0", "points"),
         ("search --search linear --gallery 300 --queries 10 --dim 8 --clusters 5 --patience 0", "points"),
         ("overhead --search linear --gallery 300 --queries 10 --dim 8 --patience 0", "searches"),
+        ("load --search linear --gallery 300 --dim 8 --clients 1,2 --seconds 0.2", "loads"),
         ("metrics --queries 20 --top-k 100 --patience 0", "metrics"),
     ],
 )

@@ -1,0 +1,74 @@
+"""Queries under load: closed loops of clients, whose times are what the answers took."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from irbench.bench import load
+
+WAYS = pytest.mark.parametrize("way", load.WAYS)
+
+
+@WAYS
+def test_clients_that_wait_for_their_answers_add_up(way: str) -> None:
+    def ask(number: int) -> None:
+        time.sleep(0.02)
+
+    one, four = (load.under_load(ask, clients, way, 0.6) for clients in (1, 4))
+    assert one.queries_per_s is not None
+    assert four.queries_per_s is not None
+    assert 20 < one.queries_per_s <= 50
+    assert 2.5 * one.queries_per_s < four.queries_per_s <= 200
+    assert 20 <= four.p50_ms <= four.p95_ms <= four.p99_ms < 400
+    assert (four.way, four.clients) == (way, 4)
+
+
+@WAYS
+def test_one_lock_is_one_server(way: str) -> None:
+    lock = threading.Lock()  # each process has its own
+
+    def ask(number: int) -> None:
+        with lock:
+            time.sleep(0.02)
+
+    found = load.under_load(ask, 4, way, 0.6)
+    assert found.queries_per_s is not None
+    assert (found.queries_per_s <= 50) == (way == "threads")
+    assert (found.p50_ms > 50) == (way == "threads")
+
+
+def test_what_gets_slower_is_not_steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_ATTEMPTS", 1)
+    taken = [0.001]
+
+    def ask(number: int) -> None:
+        taken[0] += 2e-5
+        time.sleep(taken[0])
+
+    found = load.under_load(ask, 1, "threads", 1.0)
+    assert found.steady is False
+    assert found.drift < 0.9
+
+
+def test_only_what_began_and_ended_within_the_measured_seconds_counts() -> None:
+    begins = np.arange(0, 2, 0.01)
+    times = np.stack([begins, begins + 0.005], axis=1)
+    found = load._summed_up(load.Load(search=""), times, 1.0)
+    assert found.queries_per_s == pytest.approx(100, abs=1)
+    assert (found.p50_ms, found.steady) == (pytest.approx(5.0), True)
+    few = load._summed_up(load.Load(search=""), times[:1], 1.0)
+    assert (few.queries_per_s, bool(few.reason)) == (None, True)
+
+
+@WAYS
+def test_clients_without_an_answer_are_given_up(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(number: int) -> None:
+        raise ZeroDivisionError("no answer")
+
+    with pytest.raises(ZeroDivisionError):
+        load.under_load(fails, 2, way, 0.2)
+    monkeypatch.setattr(load, "_PATIENCE", 0.3)
+    hangs = load.under_load(lambda _: time.sleep(3), 2, way, 0.2)
+    assert (hangs.queries_per_s, bool(hangs.reason)) == (None, True)
