@@ -286,8 +286,11 @@ class LoadOptions(OutputOptions):
     ] = None
     clients: Annotated[str, typer.Option("--clients", help="How many clients ask at once.")] = "1,2,4,8,16,32,64"
     ways: Annotated[
-        str, typer.Option("--with", help="threads, processes or both.", autocompletion=o.one_of("threads", "processes"))
-    ] = "threads,processes"
+        str,
+        typer.Option(
+            "--with", help="threads, processes or both.", autocompletion=o.one_of("threads", "processes", "both")
+        ),
+    ] = "both"
     gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 100_000
     dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a vector.")] = 128
     k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 10
@@ -303,7 +306,7 @@ def load(options: LoadOptions) -> None:
     plan = bench.Plan(
         vectors=Plan(searches=tuple(options.search or ()), gallery=options.gallery, dim=options.dim, k=options.k),
         clients=_numbers("--clients", options.clients),
-        ways=tuple(options.ways.split(",")),
+        ways=bench.WAYS if options.ways == "both" else (options.ways,),
         seconds=options.patience,
     )
     for name in plan.vectors.searches:

@@ -36,8 +36,8 @@ class TableOptions:
     metric: Annotated[
         str | None,
         typer.Option(
-            help="precision (default), hit_rate, recall, mrr, map …, cost, latency, components, setup, training, "
-            "footprint.",
+            help="precision (default), hit_rate, recall, mrr, map …, cost, latency, search, components, setup, "
+            "training, footprint.",
             autocompletion=_metrics,
         ),
     ] = None
