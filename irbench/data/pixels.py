@@ -6,6 +6,7 @@ has no influence on what it is known by.
 """
 
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -194,7 +195,18 @@ class _Stored(_Decoding):
         for number in np.unique(which).tolist():
             here = which == number
             chosen[here] = self.shards[number][within[here]]
+            _let_go(self.shards[number])
         return chosen
+
+
+def _let_go(shard: NDArray[np.uint8]) -> None:
+    """Give back the pages of a file that were read: they would count as this process's memory, all of them in the end.
+
+    They stay in the system's cache as long as there is room.
+    """
+    mapped: object = shard.base  # of an array that is mapped, whatever numpy's types say
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _bytes_each(view: View) -> int:

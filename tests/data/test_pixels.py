@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -324,6 +325,22 @@ def test_every_way_of_decoding_equals_a_plain_loop(tmp_path, runtime, monkeypatc
         assert np.array_equal(got[:], expected)
         assert got.shape == expected.shape
     assert _entries(runtime) == {"stored": 1, "stored again": 1, "in shards": 2, "zip": 1}.get(way, 0)
+
+
+def test_reading_a_large_set_holds_no_more_than_what_is_asked_for(tmp_path, runtime, monkeypatch):
+    """What is mapped counts as memory of the process, until it is let go."""
+    arrays = np.random.default_rng(0).integers(0, 256, (2560, 64, 64, 3), np.uint8)  # 31 MB
+    ids = tuple(f"{row}.png" for row in range(len(arrays)))
+    images = ImageSet(name="gallery", ids=ids, labels=np.zeros(len(ids), np.int64), arrays=arrays)
+    monkeypatch.setattr(module, "_SHARD", 1)
+    got, held = pixels(images, View(64), runtime), []
+    before = psutil.Process().memory_info().rss
+    for start in range(0, len(arrays), 128):
+        assert np.array_equal(got[start : start + 128], arrays[start : start + 128])
+        held.append(psutil.Process().memory_info().rss - before)
+    rows = np.random.default_rng(1).permutation(len(arrays))[:300]
+    assert np.array_equal(got[rows], arrays[rows])
+    assert max(held) < 0.5 * arrays.nbytes
 
 
 def _entries(runtime) -> int:
