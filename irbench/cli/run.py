@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from irbench.cli import options as o
+from irbench.cli.embedding import parse
 from irbench.cli.interrupt import STATUS, stop
 from irbench.core.errors import UsageError
 from irbench.runtime.progress import quiet
@@ -37,6 +38,14 @@ class SearchOptions(o.MethodOptions):
     """What completes an encoder, and how its gallery comes about."""
 
     search: Searches = None
+    embedding: Annotated[
+        str | None,
+        typer.Option(
+            "--embedding",
+            metavar="FORM",
+            help="Form in which embeddings are searched: dims=N or pca=N; float16, int8 or binary, with rescore=N.",
+        ),
+    ] = None
     incremental: Annotated[
         bool, typer.Option("--incremental", help="Add half of the gallery after training (the paper's Table 6).")
     ] = False
@@ -48,7 +57,19 @@ class CellOptions(o.CellOptions, SearchOptions):
 
     def request(self) -> "Request":
         """Return which cells are asked for."""
-        return replace(super().request(), searches=tuple(self.search or ()), incremental=self.incremental)
+        asked = replace(super().request(), searches=tuple(self.search or ()), incremental=self.incremental)
+        if self.embedding is None:
+            return asked
+        form = parse(self.embedding)
+        named = [*asked.searches, *(method for method in asked.methods if "+" in str(method))]
+        if form.search is not None and named:
+            raise UsageError(
+                f"--embedding {self.embedding}: this type is compared by search {form.search}; leave {named[0]} out, "
+                "or name dimensions alone",
+                code="unused-option",
+            )
+        overrides = tuple((dict(asked.overrides) | dict(form.overrides)).items())
+        return replace(asked, searches=(form.search,) if form.search else asked.searches, overrides=overrides)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +151,9 @@ class AblateOptions(o.RunOptions):
     what: Annotated[
         str,
         typer.Argument(
-            help="identifier, length, training, beam, fresh or index.",
+            help="identifier, length, training, beam, fresh, embedding or index.",
             show_default=False,
-            autocompletion=o.one_of("identifier", "length", "training", "beam", "fresh", "index"),
+            autocompletion=o.one_of("identifier", "length", "training", "beam", "fresh", "embedding", "index"),
         ),
     ]
 

@@ -20,6 +20,7 @@ class Ablation:
     overrides: tuple[Overrides, ...] = ((),)
     incremental: bool = False  # every method of the grid, with half of the gallery added after training
     epochs: tuple[float, ...] = ()  # of the decoder, as multiples of the recipe's
+    embedding: bool = False  # every encoder of the grid, its embeddings in fewer dimensions and in fewer bits
     index: bool = False  # every encoder of the grid, its indexes at all points of their curves
     tables: tuple[str, ...] = ("precision",)
 
@@ -47,26 +48,57 @@ ABLATIONS: Mapping[str, Ablation] = {
         ),
         tables=("precision", "precision_old", "precision_new", "setup"),
     ),
+    "embedding": Ablation(embedding=True, tables=("precision", "footprint")),
     "index": Ablation(index=True, tables=("precision", "search")),
 }
+
+
+_EXACT, _COMPACT = "linear", ("fp16", "sq8", "binary")
+_REDUCED = tuple({f"embedding.{how}": number} for how in ("dims", "pca") for number in (256, 128, 64, 32, 16))
 
 
 def ablation_cells(name: str, request: Request) -> list[Cell]:
     """Return the cells of an ablation; `request` says everything that it leaves open."""
     check_choice("ablation", name, ABLATIONS)
     chosen = ABLATIONS[name]
-    found = _indexes(request) if chosen.index else _decoders(name, chosen, request)
+    if chosen.index:
+        found = _indexes(request)
+    elif chosen.embedding:
+        found = _embeddings(request)
+    else:
+        found = _decoders(name, chosen, request)
     return list(dict.fromkeys(found))
 
 
-def _indexes(request: Request) -> list[Cell]:
-    """Every point of each index's curve, and one for an index with nothing to set; a method alone has all indexes."""
+def _encoders(name: str, request: Request) -> list[str]:
+    """Return the methods that search vectors: those that are named, or that the data sets or the grid have."""
     only = dict.fromkeys(method for dataset in request.datasets for method in only_methods(dataset))
     named = request.methods or only or [method for method in GRIDS[request.grid] if _searches_vectors(method)]
     if others := [method for method in named if not _searches_vectors(method)]:
         raise UsageError(
-            f"ablate index: {', '.join(others)} searches no index; leave it out, or name ft-clip", code="no-search"
+            f"ablate {name}: {', '.join(others)} searches no vectors; leave it out, or name ft-clip", code="no-search"
         )
+    return list(named)
+
+
+def _embeddings(request: Request) -> list[Cell]:
+    """Each encoder's embeddings as they are, in fewer dimensions, and in fewer bits, always compared one by one."""
+    encoders = dict.fromkeys(method.partition("+")[0] for method in _encoders("embedding", request))
+    found = []
+    for encoder in encoders:
+        exact = replace(request, methods=(f"{encoder}+{_EXACT}",))
+        for changes in ({}, *_REDUCED):
+            overrides = tuple((dict(request.overrides) | changes).items())
+            found += cells(replace(exact, overrides=overrides))
+        found += cells(replace(request, methods=tuple(f"{encoder}+{search}" for search in _COMPACT)))
+        bits_alone = tuple((dict(request.overrides) | {"rerank": 0}).items())
+        found += cells(replace(request, methods=(f"{encoder}+binary",), overrides=bits_alone))
+    return found
+
+
+def _indexes(request: Request) -> list[Cell]:
+    """Every point of each index's curve, and one for an index with nothing to set; a method alone has all indexes."""
+    named = _encoders("index", request)
     pairs = [[method] if "+" in method else [f"{method}+{search}" for search in all_searches()] for method in named]
     return [point for cell in cells(replace(request, methods=tuple(chain(*pairs)))) for point in sweep(cell)]
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from irbench.config import recipes
-from irbench.config.recipes import IdentifierHead, MethodHead, Recipe, SearchHead
+from irbench.config.recipes import IdentifierHead, MethodHead, Recipe, SearchHead, build_config
 from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS, Registry
 from irbench.core.cell import Cell
 from irbench.core.errors import NotApplicable, RecipeError, UsageError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from irbench.core.benchmark import ImageSet
     from irbench.protocols import Encoder, Identifier, Retriever, Searcher
 
+OWN = "embedding."  # how the keys begin of the retriever that is made of an encoder and a searcher
 _COMPONENTS = (ENCODERS, SEARCHERS, IDENTIFIERS)
 _REGISTRIES = (RETRIEVERS, *_COMPONENTS)
 
@@ -33,7 +34,8 @@ class Builder:
         """Return the cell's retriever, ready to be trained."""
         recipe, head = self._method(self.cell.method)
         if head.encoder is not None:
-            config = RETRIEVERS.schema(head.retriever)()  # [params] are the encoder's
+            own = {key.removeprefix(OWN): value for key, value in self.cell.overrides if key.startswith(OWN)}
+            config = build_config(RETRIEVERS.schema(head.retriever), own, "embedding")  # [params] are the encoder's
             return RETRIEVERS.load(head.retriever)(config, self.runtime, self)
         cls, config = self._class_and_config(RETRIEVERS, head.retriever, recipe)
         return cls(config, self.runtime, self)

@@ -14,7 +14,7 @@ from irbench.core.cell import Cell, Overrides
 from irbench.core.errors import FileRaisedError, IrbenchError, UsageError, check_choice, nearest
 from irbench.core.names import checked_name
 from irbench.data import datasets
-from irbench.experiments.build import built_on, dataset_of, names_code_of_the_user
+from irbench.experiments.build import OWN, built_on, dataset_of, names_code_of_the_user
 from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of
 from irbench.experiments.processes import Ended, apart
 from irbench.experiments.run import Experiment
@@ -367,9 +367,20 @@ def default_values(cell: Cell, objects: Objects | None = None) -> dict[str, obje
     known: dict[str, object] = {}
     for recipe, registries in own:
         known |= _values(cell, recipe, registries)
+    known |= _of_embeddings(cell, objects)
     for recipe, registries in _recipes(cell, objects):
         known |= {f"{recipe.name}.{key}": value for key, value in _values(cell, recipe, registries).items()}
     return known
+
+
+def _of_embeddings(cell: Cell, objects: Objects | None) -> dict[str, object]:
+    """Return the keys of the retriever that is made of an encoder and a searcher, where the cell has it."""
+    if objects is not None and objects.method is not None:
+        return {}
+    head = recipes.find("methods", cell.method).head(MethodHead)
+    if head.encoder is None:
+        return {}
+    return {f"{OWN}{field.name}": field.default for field in fields(RETRIEVERS.schema(head.retriever))}
 
 
 _Read = tuple[Recipe, tuple[Registry, ...]]  # a recipe, and of which kinds its classes are

@@ -41,6 +41,22 @@ _METHODS = {
     "imagenet": "#A8C078",
     "vectors": "#0A520A",
 }
+# Published encoders beside those of the paper: too many for colours that every sight tells apart, so that their names
+# stand beside what is drawn.
+_ENCODERS = {
+    "dinov2-s": "#9ECAE1",
+    "dinov2-b": "#4292C6",
+    "dinov2-l": "#08306B",
+    "dinov3-s": "#A1D99B",
+    "dinov3-b": "#41AB5D",
+    "dinov3-l": "#00441B",
+    "siglip2": "#D94801",
+    "openclip": "#807DBA",
+    "pe-core": "#A50F15",
+    "mobileclip2": "#FDAE6B",
+    "convnext": "#8C6D31",
+    "eva02": "#DE2D8A",
+}
 _OTHERS = ("#882255", "#6A55C2", "#9C6B30")  # of other methods
 _IDENTIFIERS = {
     "hkm": "#4B2E83",
@@ -62,6 +78,8 @@ _SEARCHES: dict[str, tuple[str, tuple[float, ...]]] = {
     "vamana": ("v", (7, 1, 2, 1)),
     "vamana-lvq": (">", (2, 1, 5, 1)),
     "cagra": ("d", (9, 3, 2, 3)),
+    "fp16": ("8", (4, 1)),
+    "binary": ("*", (1, 3)),
     "faiss": ("X", (2, 2)),
 }
 _DASHES = ((5, 2), (3, 1), (1, 1), (6, 1.5, 1, 1.5), (8, 2), (10, 1, 1, 1), (4, 4))
@@ -90,7 +108,7 @@ class Look:
 
 def look(method: str, search: str = "", variant: str = "") -> Look:
     """Return how a cell is drawn; for unknown names a look that only the name decides."""
-    color = _METHODS.get(method) or _any(_OTHERS, method)
+    color = _METHODS.get(method) or _ENCODERS.get(method) or _any(_OTHERS, method)
     marker, dash = _SEARCHES.get(search, ("v", ()) if not search else _any(_VARIANTS, search))
     if not variant:
         return Look(color, marker, dash)

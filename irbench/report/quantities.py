@@ -1,6 +1,6 @@
 """The columns of tables: a metric at each K, query times, or the memory that retrieval takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -12,6 +12,7 @@ from irbench.metrics.retrieval import METRICS, Measure, parse
 from irbench.results.schema import QueryTimes, Result, TimingSession
 
 TWINS = {"precision": "precision_irgen", "precision_irgen": "precision"}  # two definitions of one word
+_USUAL_K = 10
 _SHORT = {"precision": "Σh/K", "precision_irgen": "Σh/r"}
 
 
@@ -110,12 +111,26 @@ def quantities(
     of the other one (`twin_ks`), a column of the other definition follows.
     """
     if metric in COSTS:
-        return _COLUMNS[metric]
+        return (*_quality(results), *_COLUMNS[metric]) if metric == "footprint" else _COLUMNS[metric]
     measured = {parse(name) for result in results for name in result.metrics if name.partition("@")[0] == metric}
     own = {measure.k for measure in measured} | set(ks) | ({1} & set(twin_ks))  # at K = 1 both are the same
     other = (set(twin_ks) - {1}) | {k for k in own if any(_differ(result, metric, k) for result in results)}
     columns = [(k, False) for k in own] + [(k, True) for k in other if metric in TWINS]
     return tuple(_twin(metric, k) if twin else _at(Measure(METRICS[metric], k)) for k, twin in sorted(columns))
+
+
+def _quality(results: Sequence[Result]) -> Iterator[Quantity]:
+    """Yield the column of what bytes are paid for: precision at 10, or at the largest K below that all results have."""
+    known = [{parse(name).k for name in result.metrics if name.startswith("precision@")} for result in results]
+    common = set.intersection(*(ks for ks in known if ks)) if any(known) else set()
+    if usual := [k for k in common if k <= _USUAL_K]:
+        name = f"precision@{max(usual)}"
+        yield _cost(name.replace("@", "_at_"), name, partial(_percent, name), digits=1, better=0)
+
+
+def _percent(name: str, result: Result) -> float | None:
+    estimate = result.metrics.get(name)
+    return None if estimate is None or estimate.mean is None else 100 * estimate.mean
 
 
 def headline(metric: str, columns: Sequence[Quantity]) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 SIZES = {"gallery": 900, "queries": 120}
 SEARCHES = (  # each by a recipe
-    "cagra", "hnsw", "ivf-rabitq", "ivfpq", "linear", "nsg", "scann", "spann", "sq8", "usearch", "vamana", "vamana-lvq",
+    "binary", "cagra", "fp16", "hnsw", "ivf-rabitq", "ivfpq", "linear", "nsg", "scann", "spann", "sq8", "usearch",
+    "vamana", "vamana-lvq",
 )  # fmt: skip
 RUN = ("run", "--vectors", "in/gallery.npy", "--queries", "in/queries.npy")
 LABELS = ("--labels", "in/gallery.txt", "--query-labels", "in/queries.txt")

@@ -40,7 +40,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_everything_that_ships_is_found_by_its_place() -> None:
-    assert list(SEARCHERS) == ["cagra", "faiss", "ivfpq", "linear", "scann", "spann", "svs", "usearch"]
+    assert list(SEARCHERS) == ["binary", "cagra", "faiss", "ivfpq", "linear", "scann", "spann", "svs", "usearch"]
     assert list(ENCODERS) == ["cgd", "ft-clip", "irt-r", "off-the-shelf", "pixels", "vectors"]
     assert list(IDENTIFIERS) == ["hkm", "random", "rqvae", "semantic"]
     assert list(RETRIEVERS) == ["classify", "dense", "irgen"]
@@ -114,7 +114,7 @@ def test_helpers_are_no_entries(write) -> None:
     write("others.py", PLAIN.replace("OwnSearcher", "OwnEncoder"))
     write("imports.py", "from irbench.retrievers.searchers.linear import LinearSearcher")
     write("broken.py", "def :")
-    assert list(SEARCHERS) == ["cagra", "faiss", "ivfpq", "linear", "scann", "spann", "svs", "usearch"]
+    assert list(SEARCHERS) == ["binary", "cagra", "faiss", "ivfpq", "linear", "scann", "spann", "svs", "usearch"]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_the_cells_of_an_ablation_differ_and_hold_irgen_itself(name: str) -> Non
     found = ablation_cells(name, Request(seeds=(0, 1)))
     assert len(found) == len(set(found)) == len({(cell.name, cell.variant, cell.seed) for cell in found})
     irgens = {cell.variant for cell in found if cell.method == "irgen"}
-    assert irgens >= ({"incremental"} if name == "fresh" else {None}) or (name == "index" and not irgens)
+    assert irgens >= ({"incremental"} if name == "fresh" else {None}) or (name in ("index", "embedding") and not irgens)
 
 
 def test_fresh_images_are_asked_of_every_method_of_the_grid() -> None:
@@ -43,12 +43,25 @@ def test_an_index_is_varied_in_its_own_settings_and_one_without_any_is_one_point
     assert by_name["ft-clip+ivfpq"] == {None, *(f"nprobe-{cells}" for cells in (2, 4, 8, 16, 32))}  # 1 is usual there
     assert by_name["ft-clip+linear"] == by_name["pixels+linear"] == {None}
     assert {key for cell in found for key, _ in cell.overrides} == {
-        "nprobe", "reorder", "tree_from", "leaves_searched", "search_heads", "query"}  # fmt: skip
+        "nprobe", "reorder", "tree_from", "leaves_searched", "search_heads", "query", "expansion_search", "itopk_size",
+        "search_window_size"}  # fmt: skip
     on_digits = ablation_cells("index", Request(methods=("ft-clip+ivfpq",), scale="small"))
     assert "small,nprobe-1" in {cell.variant for cell in on_digits}  # 5 are usual there, at every scale
     for method in ("irgen", "classify"):
         with raises(UsageError, "no-search", method):
             ablation_cells("index", Request(methods=(method,)))
+
+
+def test_embeddings_are_reduced_and_rounded_and_always_compared_one_by_one() -> None:
+    found = ablation_cells("embedding", Request(methods=("ft-clip", "pixels+linear")))
+    mine = [(cell.search, cell.overrides) for cell in found if cell.method == "ft-clip"]
+    assert mine == [(cell.search, cell.overrides) for cell in found if cell.method == "pixels"]
+    assert {search for search, _ in mine} == {"linear", "fp16", "sq8", "binary"}
+    assert {key for search, overrides in mine for key, _ in overrides if search == "linear"} == {
+        "embedding.dims", "embedding.pca"}  # fmt: skip
+    assert ("binary", (("rerank", 0),)) in mine
+    with raises(UsageError, "no-search", "irgen"):
+        ablation_cells("embedding", Request(methods=("irgen",)))
 
 
 def test_decoders_are_trained_for_multiples_of_their_recipes_epochs_and_nothing_else_is() -> None:

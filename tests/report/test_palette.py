@@ -8,7 +8,7 @@ import pytest
 from irbench.config import recipes
 from irbench.experiments.ablations import ABLATIONS, ablation_cells
 from irbench.experiments.plan import Request
-from irbench.report.palette import _METHODS, RIGHT, STAGES, WRONG, look
+from irbench.report.palette import _ENCODERS, _METHODS, RIGHT, STAGES, WRONG, look
 
 # what people without one kind of cones see of linear RGB: Machado, Oliveira, Fernandes 2009, severity 1
 SIGHTS = {
@@ -47,7 +47,9 @@ def test_a_color_means_a_method_or_a_stage():
 @pytest.mark.parametrize("incremental", [False, True])
 def test_no_two_variants_of_an_ablation_look_alike(incremental):
     names = (
-        ["fresh"] if incremental else [name for name, one in ABLATIONS.items() if not (one.incremental or one.index)]
+        ["fresh"]
+        if incremental
+        else [name for name, one in ABLATIONS.items() if not (one.incremental or one.index or one.embedding)]
     )
     cells = [
         cell
@@ -62,7 +64,9 @@ def test_no_two_variants_of_an_ablation_look_alike(incremental):
 
 
 def test_a_cell_is_drawn_by_its_parts():
-    assert set(recipes.names("methods")) <= set(_METHODS)
+    assert set(recipes.names("methods")) == set(_METHODS) | set(_ENCODERS)
+    together = {name: _METHODS[name] for name in ("clip", "res101-img")} | _ENCODERS  # the grid of encoders
+    assert min(apart(one, other) for one, other in combinations(together.values(), 2)) > 12
     searches = recipes.names("methods/search")
     cells = [look("ft-clip", search) for search in searches]
     assert len({one.color for one in cells}) == 1

@@ -135,7 +135,7 @@ def test_the_best_measured_value_is_marked_in_the_right_direction():
     (row,) = rows(table(seeds, "latency"))
     assert [(cell.value, cell.interval) for cell in row.cells[:2]] == [(2.5, (2.5, 2.5)), (2.5, None)]  # p95: no rounds
     sizes = [result(50, cost=Cost(index_bytes=n), method=f"m{n}") for n in (10**7, 2 * 10**7)]
-    assert [row.cells[1].best for row in rows(table(sizes, "footprint"))] == [True, False]
+    assert [row.cells[2].best for row in rows(table(sizes, "footprint"))] == [True, False]
     fast = result(60, method="irgen", search=None)
     quality = table([result(50), fast], "precision")
     assert {row.method for row in quality.panels[0].rows if row.cells[0].best} == {"irgen"}
@@ -227,6 +227,7 @@ def test_every_cost_has_its_own_column():
     }  # fmt: skip
     assert printed("setup", cost) == {"train_s": 13, "encode_s": 14, "build_s": 15, "add_s": 16}
     assert printed("footprint", cost) == peaks | {
+        "precision_at_2": 50.0,
         "model_mb": 18, "index_mb": 17, "bytes_per_image": 17_000, "all_bytes_per_image": 35_000,
     }  # fmt: skip
     assert printed("latency", cost) == pytest.approx({
@@ -261,7 +262,7 @@ def test_what_a_decoder_has_left_to_learn_stands_beside_its_epochs():
 def test_bytes_for_each_image():
     cost = Cost(index_bytes=64_000, model_bytes=2_000_000)
     cells = rows(table([result(cost=cost)], "footprint"))[0].cells
-    assert [cell.value for cell in cells] == pytest.approx([2.0, 0.064, 64, 2064, None, None])
+    assert [cell.value for cell in cells] == pytest.approx([50.0, 2.0, 0.064, 64, 2064, None, None])
 
 
 def test_a_data_set_that_was_never_run_still_shows_the_papers_rows():
