@@ -175,7 +175,7 @@ def attempt(experiments: Sequence[Experiment]) -> Iterator[Outcome]:
         if shared is None or not same_index:
             shared = None  # makes room for the other one
             shared = experiment.index()
-        path = files.write(experiment.measure(shared), experiment.settings.results)
+        path = files.write(experiment.measure(shared, brief=same_index), experiment.settings.results)
         return Outcome("ok", path=path, same_index=same_index)
 
     for experiment in experiments:

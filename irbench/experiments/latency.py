@@ -52,17 +52,23 @@ class Timed:
     cores: float | None  # that were computed on meanwhile, by all threads of this process
 
 
-def time_queries(retriever: Retriever, queries: ImageSet, gallery: ImageSet, k: int, runtime: Runtime) -> Timed:
-    """Time queries one at a time, then others in batches, after a warm-up with images of the gallery."""
+def time_queries(
+    retriever: Retriever, queries: ImageSet, gallery: ImageSet, k: int, runtime: Runtime, *, brief: bool = False
+) -> Timed:
+    """Time queries one at a time, then others in batches, after a warm-up with images of the gallery.
+
+    A `brief` measurement takes half of the queries and no subspans: the same network has been timed before.
+    """
+    share = 2 if brief else 1
     asker = _Asker(retriever, queries, k, runtime)
-    rows = _spread(len(queries), min(SINGLES, max(1, len(queries) // 3)))
+    rows = _spread(len(queries), max(1, min(SINGLES, len(queries) // 3) // share))
     for row in range(min(WARM_UP, len(gallery))):
         asker.warm_up(gallery.take(slice(row, row + 1)))
     load = OwnLoad()
-    single = _one_by_one(asker, rows)
+    single = _one_by_one(asker, rows, detailed=not brief)
     others = np.setdiff1d(np.arange(len(queries)), rows)
     asker.warm_up(gallery.take(slice(0, BATCH)))
-    batched = _in_batches(asker, others if len(others) else rows)
+    batched = _in_batches(asker, others if len(others) else rows, BATCHED // share, detailed=not brief)
     return Timed(single=single, batched=batched, answers=tuple(asker.answers), cores=load.cores())
 
 
@@ -112,7 +118,7 @@ class _Asker:
         return timer, found
 
 
-def _one_by_one(asker: _Asker, rows: NDArray[np.int64]) -> QueryTimes:
+def _one_by_one(asker: _Asker, rows: NDArray[np.int64], *, detailed: bool) -> QueryTimes:
     """Time queries one at a time; milliseconds by span."""
     timers: list[Timer] = []
     start = perf_counter()
@@ -120,21 +126,22 @@ def _one_by_one(asker: _Asker, rows: NDArray[np.int64]) -> QueryTimes:
         timers.append(asker.ask(np.array([row])))
         if perf_counter() - start > _PATIENCE:
             break
-    detailed = [asker.ask(np.array([row]), detailed=True) for row in rows[: len(timers)]]
+    again = [asker.ask(np.array([row]), detailed=True) for row in rows[: len(timers)]] if detailed else []
     p50, p95, p99 = np.percentile(_milliseconds(timers, "total"), [50, 95, 99]).tolist()
-    spans = _medians(timers, ("encode", "search")) | _medians(detailed, SUBSPANS)
+    spans = _medians(timers, ("encode", "search")) | (_medians(again, SUBSPANS) if again else {})
     return QueryTimes(batch=1, total_p50=p50, total_p95=p95, total_p99=p99, **spans)
 
 
-def _in_batches(asker: _Asker, rows: NDArray[np.int64]) -> QueryTimes:
+def _in_batches(asker: _Asker, rows: NDArray[np.int64], each: int, *, detailed: bool) -> QueryTimes:
     """Time `BATCH` queries at a time; milliseconds that each of them takes, by span."""
-    rows = rows[_spread(len(rows), ROUNDS * BATCHED)]
+    rows = rows[_spread(len(rows), ROUNDS * each)]
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     rounds = [batches[place::ROUNDS] for place in range(min(ROUNDS, len(batches)))]
     timers = [[asker.ask(batch) for batch in batches] for batches in track(rounds, "time batches", background=False)]
-    detailed = [[asker.ask(batch, detailed=True) for batch in batches] for batches in rounds[:1]]
+    again = [[asker.ask(batch, detailed=True) for batch in batches] for batches in rounds[:1]] if detailed else []
     counts = [sum(map(len, batches)) for batches in rounds]
-    spans = _shares(timers, ("encode", "search", "total"), counts) | _shares(detailed, SUBSPANS, counts)
+    spans = _shares(timers, ("encode", "search", "total"), counts)
+    spans |= _shares(again, SUBSPANS, counts) if again else {}
     return QueryTimes(batch=len(batches[0]), **spans)
 
 

@@ -301,15 +301,17 @@ class Experiment:
             retriever=retriever, cost=cost, benchmark=self.benchmark, load=load.cores(), resident_before=floor
         )
 
-    def measure(self, indexed: Indexed) -> Result:
-        """Search, score and measure."""
+    def measure(self, indexed: Indexed, *, brief: bool = False) -> Result:
+        """Search, score and measure; `brief` where this index and its network were measured for another cell before."""
         retriever, cost = indexed.retriever, indexed.cost
         description = described(retriever, "retriever")
         loads = [indexed.load]
         timing_load = ConcurrentLoad()
         use_threads(self.runtime.threads)  # an index's library may have changed torch's when it was built
         benchmark = self.benchmark
-        timed = latency.time_queries(retriever, benchmark.queries, benchmark.gallery, benchmark.top_k, self.runtime)
+        timed = latency.time_queries(
+            retriever, benchmark.queries, benchmark.gallery, benchmark.top_k, self.runtime, brief=brief
+        )
         loads.append(timing_load.cores())
         ranking = self._search(retriever)
         latency.check_answers(timed.answers, ranking, benchmark.own_rows)

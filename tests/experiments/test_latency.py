@@ -42,9 +42,9 @@ def queries() -> ImageSet:
     return ImageSet(name="queries", ids=tuple(map(str, range(130))), labels=np.zeros(130, np.int64), root=Path("/"))
 
 
-def timed(retriever: Retriever, queries: ImageSet, runtime: Runtime) -> latency.Timed:
+def timed(retriever: Retriever, queries: ImageSet, runtime: Runtime, *, brief: bool = False) -> latency.Timed:
     gallery = ImageSet(name="gallery", ids=tuple(f"g{row}" for row in range(64)), labels=np.zeros(64, np.int64))
-    return latency.time_queries(retriever, queries, gallery, 1, runtime)
+    return latency.time_queries(retriever, queries, gallery, 1, runtime, brief=brief)
 
 
 def test_single_queries_are_timed_by_stage_after_a_warm_up(runtime: Runtime, queries: ImageSet) -> None:
@@ -69,6 +69,21 @@ def test_a_batch_is_priced_by_the_query(runtime: Runtime, queries: ImageSet) -> 
     assert times.decoder_p50 is None
     assert timed(slow, queries.take(slice(5)), runtime).batched.batch == 4
     assert timed(slow, queries.take(slice(1)), runtime).batched.batch == 1
+
+
+def test_a_brief_measurement_asks_half_as_much_and_for_no_parts(
+    runtime: Runtime, queries: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "BATCH", 4)
+    monkeypatch.setattr(latency, "BATCHED", 16)
+    asked = []
+    for brief in (False, True):
+        slow = Slow()
+        found = timed(slow, queries, runtime, brief=brief)
+        asked.append((slow.sizes.count(1) - latency.WARM_UP, slow.sizes.count(4) - 1))
+        assert (found.single.total_p50, found.batched.total_p50) == pytest.approx((3, 3), rel=0.6)
+        assert (found.single.read_p50 is None, found.batched.read_p50 is None) == (brief, brief)
+    assert asked == [(43 + 43, 12 + 4), (21, 6)]  # what has parts is asked once more for them
 
 
 def test_a_retriever_that_marks_no_stages_has_a_total_only(runtime: Runtime, queries: ImageSet) -> None:
