@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from irbench.core.errors import StoreError, UsageError
 from irbench.metrics.diagnostics import left_to_learn
@@ -117,6 +117,10 @@ _COSTS: dict[str, _Column] = {
     "build_s": attrgetter("build_s"),
     "query_ms": lambda cost: cost.query_ms and cost.query_ms.total_p50,
     "queries_per_s": attrgetter("queries_per_s"),
+    "search_ms": lambda cost: cost.query_ms and cost.query_ms.search_p50,
+    "searches_per_s": lambda cost: (
+        1000 / cost.batched_ms.search_p50 if cost.batched_ms and cost.batched_ms.search_p50 else None
+    ),
     "index_bytes": attrgetter("index_bytes"),
     "model_bytes": attrgetter("model_bytes"),
 }
@@ -132,7 +136,10 @@ def _tidy(result: Result) -> Iterator[dict[str, Any]]:
 
 def _wide(result: Result) -> dict[str, Any]:
     means = {name: estimate.mean for name, estimate in result.metrics.items()}
-    return _row(_CELL, result) | means | _row(_COSTS, result.cost) | {"loss_gap": left_to_learn(result.retriever)}
+    found = cast("dict[str, Any]", result.retriever.get("neighbours", {})).get("recall", {})
+    neighbours = {f"neighbours@{k}": share for k, share in found.items()}  # the recall of the exact ones
+    costs = _row(_COSTS, result.cost) | {"loss_gap": left_to_learn(result.retriever)}
+    return _row(_CELL, result) | means | neighbours | costs
 
 
 def _row(columns: Mapping[str, _Column], of: Any) -> dict[str, Any]:
