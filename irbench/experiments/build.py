@@ -1,6 +1,6 @@
 """Builds what a cell names from its recipes: the one place where recipes, registries and classes meet."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -85,9 +85,22 @@ class Builder:
         """Return the keys, and RECIPE.KEYs, on which what the cell's index holds does not depend."""
         if self.cell.search is None:
             return frozenset()
-        recipe = recipes.find("methods/search", self.cell.search)
-        keys: frozenset[str] = getattr(SEARCHERS.schema(recipe.head(SearchHead).searcher), "query_keys", frozenset())
-        return keys | {f"{recipe.name}.{key}" for key in keys}
+        recipe, schema = self._search()
+        return _with_recipe(recipe, getattr(schema, "query_keys", frozenset()))
+
+    def search_keys(self) -> frozenset[str]:
+        """Return the keys, and RECIPE.KEYs, on which neither its networks nor its embeddings depend."""
+        if self.cell.search is None:
+            return frozenset()
+        recipe, schema = self._search()
+        head = self._method(self.cell.method)[1]
+        encoder = {one.name for one in fields(ENCODERS.schema(head.encoder))} if head.encoder else set[str]()
+        own = frozenset(f"{OWN}{one.name}" for one in fields(RETRIEVERS.schema(head.retriever)))
+        return own | _with_recipe(recipe, {one.name for one in fields(schema)} - encoder)
+
+    def _search(self) -> tuple[Recipe, Any]:
+        recipe = recipes.find("methods/search", self.cell.search or "")
+        return recipe, SEARCHERS.schema(recipe.head(SearchHead).searcher)
 
     def identifier(self) -> "Identifier":
         """Return the cell's identifier."""
@@ -158,6 +171,10 @@ class Builder:
         overrides = {f.name: wished[f.name] for f in fields(schema) if f.name in wished}
         config = recipe.config(schema, scale=self.cell.scale, dataset=dataset_of(self.cell, recipe), **overrides)
         return registry.load(name), config
+
+
+def _with_recipe(recipe: Recipe, keys: Collection[str]) -> frozenset[str]:
+    return frozenset(keys) | {f"{recipe.name}.{key}" for key in keys}
 
 
 def names_code_of_the_user(found: Sequence[Recipe]) -> bool:

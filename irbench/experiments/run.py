@@ -279,6 +279,18 @@ class Experiment:
         of_query = self.builder.query_keys()
         return replace(self.cell, overrides=tuple(one for one in self.cell.overrides if one[0] not in of_query))
 
+    @cached_property
+    def prepared_key(self) -> Hashable:
+        """Equal for cells that differ in their search only, so that what one has prepared is there for all."""
+        if self.objects is not None or self.runs_code_of_the_user:
+            return replace(self.cell, search=None)
+        try:
+            of_search = self.builder.search_keys()
+        except Unavailable:  # which the cell itself will tell
+            of_search = frozenset()
+        overrides = tuple(one for one in self.cell.overrides if one[0] not in of_search)
+        return replace(self.cell, search=None, overrides=overrides)
+
     def takes_over(self, indexed: Indexed) -> bool:
         """Let the index of another cell answer as this one's would; False where it cannot."""
         retriever = indexed.retriever

@@ -160,7 +160,7 @@ def _groups(due: Sequence[Experiment]) -> Iterator[_Group]:
     groups: dict[object, list[Experiment]] = {}
     for experiment in due:
         method = experiment.objects.method if experiment.objects else None
-        groups.setdefault((replace(experiment.cell, search=None), id(method)), []).append(experiment)
+        groups.setdefault((experiment.prepared_key, id(method)), []).append(experiment)
     return (_Group(deque(cells)) for cells in groups.values())
 
 

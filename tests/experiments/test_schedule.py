@@ -5,11 +5,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_real
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from irbench.experiments import schedule
+from irbench.experiments.ablations import ablation_cells
 from irbench.experiments.attempts import Outcome, Prepared
 from irbench.experiments.executors import Answer, Job, Lost
 from irbench.experiments.plan import Request, experiments
@@ -92,6 +94,18 @@ def test_cells_that_differ_in_their_search_are_prepared_once(carry_out: Callable
     assert set(outcomes) == {"pixels+linear", "pixels+ivfpq"}
     assert log[:2] == ["prepare pixels+linear", "/prepare pixels+linear"]
     assert sorted(log[2:]) == sorted(f"{end}measure pixels+{s}" for s in ("linear", "ivfpq") for end in ("", "/"))
+
+
+def test_a_curve_is_prepared_once_and_measured_as_one_job(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, work=tmp_path / "work", results=tmp_path / "results", device="cpu")
+    asked = Request(methods=("pixels+ivfpq", "pixels+scann"), datasets=("digits",))
+    due = [Experiment(cell, settings) for cell in ablation_cells("index", asked)]
+    due += experiments(replace(asked, overrides=(("embedding.dims", 8),)), settings)
+    (group,) = schedule._groups(due)
+    assert list(group.cells) == due
+    other = experiments(replace(asked, overrides=(("image_size", 4),)), settings)
+    assert len(list(schedule._groups([*due, *other]))) == 2
+    assert [len(cells) for cells in schedule.of_one_index(due)] == [7, 4, 5, 1, 1]
 
 
 def test_nothing_is_measured_beside_anything_else_on_one_machine(carry_out: Callable) -> None:
