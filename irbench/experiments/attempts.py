@@ -29,6 +29,7 @@ from irbench.runtime.environment import without_secrets
 from irbench.runtime.together import OtherFailed
 
 _Answer = TypeVar("_Answer")
+_IN_VAIN = 2  # processes in succession that end without one answer
 _REASON = 4000  # characters of a reason that are stored
 
 
@@ -64,7 +65,7 @@ def run_apart(
     if not experiments[0].portable:
         yield from attempt(experiments)
         return
-    left = deque(experiments)
+    left, in_vain = deque(experiments), 0
     while left:
         start = perf_counter()
         try:
@@ -73,11 +74,15 @@ def run_apart(
                     if isinstance(answer, IrbenchError):
                         raise answer
                     left.popleft()
+                    in_vain = 0
                     yield replace(answer, seconds=perf_counter() - start)
                     start = perf_counter()
         except Ended as end:
+            in_vain += 1
             ended = record(left.popleft(), end.status, end.reason, exit_code=1)
             yield replace(ended, seconds=perf_counter() - start)
+            while in_vain == _IN_VAIN and left:  # it is the index that they have in common
+                yield record(left.popleft(), end.status, f"{end.reason}, as other settings of this index", exit_code=1)
 
 
 def prepare_apart(experiment: Experiment, timeout: float | None, stop: Stop | None = None) -> Prepared | Outcome:

@@ -31,14 +31,17 @@ class Neighbours:
     exact: Ranking  # [S,K], scores are minus squared distances
 
     def recall(self, ranking: Ranking) -> dict[int, float]:
-        """Return by K the share of the K nearest among the first K results of a ranking [Q,T], a query left out."""
+        """Return by K the share of the K nearest that are among the first K results of a ranking [Q,T]."""
         found = ranking.rows[self.sample]
         distances = self._distances(found)
+        known = (self.exact.rows != MISSING).sum(axis=1)  # fewer than K where the gallery has no more
         shares = {}
         for k in KS:
-            if k <= min(found.shape[1], self.exact.top_k):
-                limit = -self.exact.scores[:, k - 1 : k] * (1 + _AS_NEAR)
-                shares[k] = float((distances[:, :k] <= limit).mean())
+            if k <= min(found.shape[1], self.exact.top_k) and known.any():
+                due = np.minimum(k, known)
+                last = np.take_along_axis(self.exact.scores, np.maximum(due - 1, 0)[:, None], 1)
+                near = distances[:, :k] <= -last * (1 + _AS_NEAR)
+                shares[k] = float(np.minimum(near.sum(axis=1), due).sum() / due.sum())
         return shares
 
     def _distances(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -76,7 +76,8 @@ class Indexed:
     cost: Cost
     benchmark: Benchmark
     load: float | None  # cores that other processes computed on meanwhile
-    resident_before: int  # bytes
+    held: int  # bytes of the host that it takes, networks included
+    peaks: tuple[int, int | None]  # most bytes of the host meanwhile, and of the device
 
     @cached_property
     def neighbours(self) -> neighbours.Neighbours | None:
@@ -309,13 +310,21 @@ class Experiment:
                 f"{self.cell.name} cannot add images to a gallery that it has indexed", code="no-updates"
             )
         cost = self._prepare(retriever)
+        host, device = peak_memory(self.runtime)
         return Indexed(
-            retriever=retriever, cost=cost, benchmark=self.benchmark, load=load.cores(), resident_before=floor
+            retriever=retriever,
+            cost=cost,
+            benchmark=self.benchmark,
+            load=load.cores(),
+            held=resident_memory() - floor,
+            peaks=(host - floor, device),
         )
 
     def measure(self, indexed: Indexed, *, brief: bool = False) -> Result:
         """Search, score and measure; `brief` where this index and its network were measured for another cell before."""
         retriever, cost = indexed.retriever, indexed.cost
+        reset_peak_memory(self.runtime)  # what other cells left on this index is not this one's
+        resident = resident_memory()
         description = described(retriever, "retriever")
         loads = [indexed.load]
         timing_load = ConcurrentLoad()
@@ -332,7 +341,9 @@ class Experiment:
         with_costs = _with_query_cost(cost, timed, description)
         host, device = peak_memory(self.runtime)
         with_costs = replace(
-            with_costs, peak_host_bytes=max(0, host - indexed.resident_before), peak_device_bytes=device
+            with_costs,
+            peak_host_bytes=max(0, indexed.peaks[0], indexed.held + host - resident),
+            peak_device_bytes=None if device is None else max(device, indexed.peaks[1] or 0),
         )
         try:
             result = self._finished(ranking, description, with_costs)

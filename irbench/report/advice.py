@@ -6,14 +6,14 @@ the same queries, as rows of a table are; those that do not differ significantly
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from irbench.core.errors import UsageError
 from irbench.report.lines import Line, measured
 from irbench.report.panel import Cell
 from irbench.report.quantities import Quantity, quantities
-from irbench.report.ranks import Judge, ranked
+from irbench.report.ranks import ALPHA, Judge, ranked
 from irbench.report.table import by_data
 from irbench.results.schema import Result
 
@@ -76,14 +76,16 @@ def advise(results: Sequence[Result], limits: Limits, judge: Judge) -> Advice:
     known = [line for line in measured(here, "precision", [column]) if line.row.cells[0].value is not None]
     lines = ranked(known, [column], judge)[0]  # which have intervals
     within = [line for line in lines if not any(_beyond(line, limits))]
-    choices = [_choice(line, limits) for line in ranked(within, [column], judge)[0]]
-    others = [_choice(line, limits) for line in lines if any(_beyond(line, limits))]
+    tested = ranked(within, [column], judge)[0]
+    choices = sorted((_choice(line, limits, compared=True) for line in tested), key=_best_first)
+    choices[:1] = [replace(one, as_good=True) for one in choices[:1]]  # as itself
+    others = [_choice(line, limits, compared=False) for line in lines if any(_beyond(line, limits))]
     return Advice(
         dataset=groups[0][0].dataset.name,
         metric=column.key,
         limits=limits,
         machine=machine,
-        within=tuple(sorted(choices, key=_best_first)),
+        within=tuple(choices),
         beyond=tuple(sorted(others, key=_best_first)),
         notes=tuple(_notes(whole, here, machine, within)),
         missing=tuple(_missing(here)),
@@ -114,16 +116,15 @@ def _machine(result: Result) -> str:
     return str(reported.get("gpu") or reported.get("cpu") or "an unknown machine")
 
 
-def _choice(line: Line, limits: Limits) -> Choice:
+def _choice(line: Line, limits: Limits, *, compared: bool) -> Choice:
     cell = line.row.cells[0]
     p95, memory = _p95(line), _memory(line)
     rates = [one.cost.queries_per_s for one in line.results if one.cost.queries_per_s]
-    first = cell.rank is not None and cell.rank[0] == 1
     return Choice(
         cell=line.row.method,
         seeds=line.row.seeds,
         quality=cell,
-        as_good=first or (cell.p is not None and cell.tied),
+        as_good=compared and cell.p is not None and cell.p >= ALPHA,
         p95_ms=p95,
         queries_per_s=median(rates) if rates else None,
         memory_bytes=memory,
@@ -163,6 +164,8 @@ def _notes(whole: Sequence[Result], here: Sequence[Result], machine: str, within
     sessions = {one.cost.session.id if one.cost.session else "" for one in timed}
     if len(within) > 1 and (len(sessions) > 1 or "" in sessions):
         yield "times were not taken together, so that small differences say nothing: irbench time"
+    if short := [line.row.method for line in within if line.row.cells[0].short]:
+        yield f"some queries had fewer results than are counted, which are misses: {', '.join(short)}"
     if busy := sorted({one.cell for one in timed if one.under_concurrent_load}):
         yield f"times of {len(busy)} choices were taken while other programs used the processor"
 

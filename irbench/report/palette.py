@@ -6,7 +6,7 @@ of the three kinds of colour blindness can distinguish them (tests simulate them
 for relevant and other results, which always carry a sign as well.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 from zlib import crc32
 
@@ -82,6 +82,23 @@ _SEARCHES: dict[str, tuple[str, tuple[float, ...]]] = {
     "binary": ("*", (1, 3)),
     "faiss": ("X", (2, 2)),
 }
+_OF_SEARCHES = {
+    "linear": "#222222",
+    "ivfpq": "#0072B2",
+    "scann": "#D55E00",
+    "spann": "#009E73",
+    "hnsw": "#CC79A7",
+    "nsg": "#8C564B",
+    "sq8": "#999999",
+    "fp16": "#666699",
+    "binary": "#BBBB33",
+    "ivf-rabitq": "#56B4E9",
+    "usearch": "#7B3294",
+    "vamana": "#B2182B",
+    "vamana-lvq": "#F4A582",
+    "cagra": "#4DAC26",
+    "faiss": "#E69F00",
+}
 _DASHES = ((5, 2), (3, 1), (1, 1), (6, 1.5, 1, 1.5), (8, 2), (10, 1, 1, 1), (4, 4))
 _MARKERS = ("<", "X", "p", "d", ">", "P", "h", "*")  # as many as have no divisor in common with the dashes
 _VARIANTS = tuple((marker, _DASHES[i % len(_DASHES)]) for i, marker in enumerate(len(_DASHES) * _MARKERS))
@@ -116,6 +133,11 @@ def look(method: str, search: str = "", variant: str = "") -> Look:
     other_marker, other_dash = _VARIANTS[place % len(_VARIANTS)]
     lighter = _blend(color, PAPER, 0.15 + 0.15 * (place % 4))
     return Look(_IDENTIFIERS.get(variant, lighter), marker if search else other_marker, other_dash)
+
+
+def colored_by_search(one: Look, search: str) -> Look:
+    """Return a look in a colour of the search's, where all that is drawn has the method's."""
+    return replace(one, color=_OF_SEARCHES.get(search) or _any(_OTHERS, search))
 
 
 def _any(choices: tuple[_T, ...], name: str) -> _T:

@@ -58,6 +58,17 @@ def test_recall_is_what_plain_loops_count(data: st.DataObject) -> None:
         assert share == pytest.approx(plain(vectors["queries"], vectors["gallery"], drawn.own_rows, order, k))
 
 
+def test_of_a_gallery_that_is_too_small_what_exists_is_due() -> None:
+    vectors = np.array([[0.0], [1.0], [2.0]], np.float32)
+    exact = Ranking(np.array([[1, 2, MISSING], [0, 1, 2]]), np.array([[-1.0, -4.0, -np.inf], [0, -1, -4]], np.float32))
+    found = Neighbours(np.arange(2), np.zeros((2, 1), np.float32), vectors, exact)
+    rows = np.array([[1, MISSING, MISSING], [2, 0, MISSING]])
+    scores = np.where(rows == MISSING, -np.inf, -np.arange(3.0)).astype(np.float32)
+    wide = Neighbours(found.sample, found.queries, vectors, exact.widened(10))
+    assert found.recall(Ranking(rows, scores)) == {1: 0.5}
+    assert wide.recall(Ranking(rows, scores).widened(10)) == {1: 0.5, 10: 3 / 5}
+
+
 def test_an_exact_search_misses_nothing_and_another_what_its_stored_ranking_says(tmp_path: Path) -> None:
     where = Settings(data=tmp_path, work=tmp_path / "work", results=tmp_path / "results", device="cpu")
     searches = ("linear", "ivfpq", "hnsw", "sq8")

@@ -63,6 +63,8 @@ def test_one_index_gives_what_an_index_for_each_gives(sweep, method: str) -> Non
         assert its.hits is not None
         assert mine.hits.sha256 == its.hits.sha256
     assert len({one.cost.build_s for one in stored(together)}) == built
+    peaks = [one.cost.peak_host_bytes for one in stored(together)]
+    assert max(peaks) - min(peaks) < 20e6  # what a cell leaves in the process is not the next one's
 
 
 def test_a_cell_that_fails_ends_alone_and_the_next_gets_another_index(sweep, monkeypatch) -> None:
@@ -107,6 +109,21 @@ def test_what_a_process_left_when_it_ended_goes_on_in_another(sweep, monkeypatch
     found = files.find(experiments[2].unfinished("skipped", "").path(experiments[2].settings.results))
     assert found is not None
     assert (found.status, found.reason) == ("timeout", "took longer than 1 s")
+
+
+def test_an_index_that_cannot_be_had_is_tried_twice_and_not_for_each_setting(sweep, monkeypatch) -> None:
+    experiments, started = sweep("pixels+ivfpq"), list[int]()
+
+    def ends_at_once(_: object, left: Sequence[Experiment], **__: object) -> Iterator[Outcome]:
+        started.append(len(left))
+        raise Ended("timeout", "took longer than 1 s")
+        yield
+
+    monkeypatch.setattr(attempts, "each_apart", ends_at_once)
+    outcomes = list(run_apart(experiments, 1))
+    assert started == [7, 6]
+    assert [one.status for one in outcomes] == ["timeout"] * 7
+    assert len({one.reason for one in outcomes}) == 2  # those that were not tried say so
 
 
 def test_a_run_reports_each_cell_as_it_ends(sweep) -> None:

@@ -36,21 +36,20 @@ def test_limits_part_what_is_stored(digits: list[Result], latency: float | None,
     cells = [choice.cell for choice in (*advice.within, *advice.beyond)]
     assert len(cells) == len(set(cells))
     assert set(cells) == {one.cell for one in digits if not one.shortened and one.status == "ok"}
-    for choice in advice.within:
+    for place, choice in enumerate(advice.within):
         assert not choice.beyond
+        assert choice.as_good == (not place or (choice.quality.p is not None and choice.quality.p >= 0.05))
         assert latency is None or choice.p95_ms <= latency
         assert memory is None or choice.memory_bytes <= memory
     for choice in advice.beyond:
         assert choice.beyond
+        assert not choice.as_good
         slow = latency is not None and (choice.p95_ms is None or choice.p95_ms > latency)
         large = memory is not None and (choice.memory_bytes is None or choice.memory_bytes > memory)
         assert slow or large
     for choices in (advice.within, advice.beyond):
         values = [choice.quality.value for choice in choices]
         assert values == sorted(values, reverse=True)
-    of_one_seed = [choice for choice in advice.within if choice.seeds == 1]
-    if len(of_one_seed) > 1 and max(choice.seeds for choice in advice.within) == 1:
-        assert of_one_seed[0].as_good  # the best is as good as itself
 
 
 def test_numbers_are_those_of_the_results(digits: list[Result]) -> None:

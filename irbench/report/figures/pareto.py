@@ -19,6 +19,7 @@ from irbench.core.errors import UsageError
 from irbench.report.figures.labels import Line, place_labels
 from irbench.report.figures.selection import Group, Panel, Selection
 from irbench.report.figures.sheet import Drawing, Words, dashes, line_of, plain_numbers, sheet
+from irbench.report.palette import Look, colored_by_search
 from irbench.results.schema import Result
 
 _DEFAULT_K = 10
@@ -38,6 +39,7 @@ class Comparison:
     known: Callable[[Result], dict[int, tuple[float, tuple[float, float] | None]]]  # mean and interval by K
     speed: Callable[[Result, str], float | None]
     concerns: Callable[[Group], bool] = lambda _: True
+    of_indexes: bool = False  # what is compared are indexes: all of their points are shown, and they have colours
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,7 @@ class Point:
     group: Group
     speed: tuple[float, float, float]  # median, least and most over the seeds: queries per second, or ms
     quality: tuple[float, float, float]  # mean, and the ends of its bar
+    look: Look
 
     @property
     def session(self) -> str:
@@ -67,18 +70,25 @@ def pareto(selection: Selection, compared: Comparison, *, by: str, k: int | None
     for panel in [replace(one, groups=tuple(filter(compared.concerns, one.groups))) for one in selection.panels]:
         chosen = k or _common_k(panel, compared)
         points = [point for group in panel.groups if (point := _point(group, compared, by, chosen))]
+        if compared.of_indexes and len({point.group.results[0].method for point in points}) == 1:
+            points = [replace(point, look=colored_by_search(point.look, point.group.search)) for point in points]
         if points:
             found.append((panel, chosen, points))
     if not found:
         wish = compared.quality.format(k=k or "K")
+        every = {one for panel in selection.panels for group in panel.groups for result in group.results
+                 for one in compared.known(result)}  # fmt: skip
+        known = f" (K is one of {', '.join(map(str, sorted(every)))})" if every else ""
         raise UsageError(
-            f"nothing to draw: no result has both {wish} and {compared.speeds[by]}; try another -k or --by",
+            f"nothing to draw: no result has both {wish} and {compared.speeds[by]}{known}; try another -k or --by",
             code="nothing-to-draw",
         )
     fronts = [_front(points, by) for _, _, points in found]
-    shown = [[point for point in points if point.quality[0] >= _lowest(points, front)]
-             for (_, _, points), front in zip(found, fronts, strict=True)]  # fmt: skip
-    looks = {point.group.name: point.group.family_look for points in shown for point in points}
+    lowest = [_lowest(points, points if compared.of_indexes else front)
+              for (_, _, points), front in zip(found, fronts, strict=True)]  # fmt: skip
+    shown = [[point for point in points if point.quality[0] >= low]
+             for (_, _, points), low in zip(found, lowest, strict=True)]  # fmt: skip
+    looks = {point.group.name: point.look for points in shown for point in points}
     timed = any(point.session for points in shown for point in points)
     words = Words(
         title=compared.title,
@@ -94,8 +104,10 @@ def pareto(selection: Selection, compared: Comparison, *, by: str, k: int | None
     )
     figure, axes = sheet(words, height=3.6)
     hover: dict[str, str] = {}
-    for one, (panel, chosen, points), front in zip(axes, found, fronts, strict=True):
-        _draw(one, panel, points, front, by, hover)
+    for one, (panel, chosen, points), front, low in zip(axes, found, fronts, lowest, strict=True):
+        lines = _draw(one, points, by, hover)
+        _limit(one, points, by, low)
+        _label(one, panel, front, lines)
         one.set(xlabel=f"{compared.speeds[by]} (log scale, faster →)", ylabel=compared.quality.format(k=chosen))
     figure.hover = hover
     return figure
@@ -167,7 +179,7 @@ def _point(group: Group, compared: Comparison, by: str, k: int) -> Point | None:
     mean = fmean(means)
     spread = stdev(means) if len(means) > 1 else 0.0
     low, high = (estimates[0][1] or (mean, mean)) if len(means) == 1 else (mean - spread, mean + spread)
-    return Point(group, (median(speeds), min(speeds), max(speeds)), (mean, low, high))
+    return Point(group, (median(speeds), min(speeds), max(speeds)), (mean, low, high), group.family_look)
 
 
 def _precision(result: Result) -> dict[int, tuple[float, tuple[float, float] | None]]:
@@ -217,17 +229,17 @@ RECALL = Comparison(
     known=_neighbours,
     speed=_of_search,
     concerns=lambda group: bool(group.search),
+    of_indexes=True,
 )
 
 
-def _draw(
-    axes: Axes, panel: Panel, points: Sequence[Point], front: Sequence[Point], by: str, hover: dict[str, str]
-) -> None:
+def _draw(axes: Axes, points: Sequence[Point], by: str, hover: dict[str, str]) -> list[Line]:
+    """Draw curves and points, and return the lines that names should not cover."""
     axes.set_xscale("log")
     lines: list[Line] = []
     for name, family in groupby(points, key=lambda point: point.group.name):
         members = list(family)
-        style = members[0].group.family_look
+        style = members[0].look
         for curve in curves(members):
             x, y = [point.speed[0] for point in curve], [point.quality[0] for point in curve]
             axes.plot(x, y, color=style.color, linestyle=dashes(style), linewidth=1.2, alpha=0.55, zorder=2, label=name)
@@ -236,17 +248,16 @@ def _draw(
         id_ = f"point-{len(hover)}"
         _mark(axes, point, id_, faded=beaten(point, points, by))
         hover[id_] = f"{point.group.label}: {100 * point.quality[0]:.1f} %, {_number(point.speed[0])} {_UNITS[by]}"
-    _limit(axes, points, front, by)
-    _label(axes, panel, front, [*lines, *(line for point in points for line in point.bars)])
+    return [*lines, *(line for point in points for line in point.bars)]
 
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _limit(axes: Axes, points: Sequence[Point], front: Sequence[Point], by: str) -> None:
+def _limit(axes: Axes, points: Sequence[Point], by: str, lowest: float) -> None:
     low, high = axes.get_ylim()
-    bottom = max(low, _lowest(points, front))
+    bottom = max(low, lowest)
     axes.set_ylim(bottom, min(high, 1.0 + 0.05 * (1.0 - bottom)))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     slow, fast = min(point.speed[1] for point in points), max(point.speed[2] for point in points)
@@ -270,7 +281,7 @@ def _label(axes: Axes, panel: Panel, front: Sequence[Point], lines: Sequence[Lin
 def _mark(axes: Axes, point: Point, id_: str, *, faded: bool) -> None:
     speed, slowest, fastest = point.speed
     mean, low, high = point.quality
-    style = point.group.family_look
+    style = point.look
     drawn = axes.errorbar(
         speed, mean,
         xerr=[[speed - slowest], [fastest - speed]], yerr=[[max(0.0, mean - low)], [max(0.0, high - mean)]],

@@ -20,7 +20,7 @@ from irbench.core.errors import NotApplicable, RecipeError
 from irbench.core.promises import Promises
 from irbench.core.ranking import Ranking
 from irbench.retrievers.searchers import _faiss
-from irbench.retrievers.searchers._ranking import by_distance
+from irbench.retrievers.searchers._ranking import by_distance, once
 from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import off_the_clock
 
@@ -81,6 +81,16 @@ class FaissSearcher:
         self._query = ""
         self.set_query_parameters(self.config)
 
+    def _refuse_copies(self, faiss: Any, vectors: NDArray[np.float32]) -> None:
+        """Raise `NotApplicable` where a graph would perhaps never be done: Faiss's NSG of many equal vectors."""
+        graph = getattr(faiss.downcast_index(self._index), "nsg", None)
+        if graph is not None and (most := _most_copies(vectors)) > graph.R:
+            raise NotApplicable(
+                f"a vector is {most} times in the gallery: of more than {graph.R} equal ones Faiss may build "
+                f"'{self._factory}' without end; leave copies out, or take another index",
+                code="not-applicable",
+            )
+
     def set_query_parameters(self, config: Config) -> bool:
         """Set how queries are answered; False where a setting has to be taken back, whose default is Faiss's secret."""
         query = "" if self._index.ntotal < config.exact_below else config.query  # an exact index has no settings
@@ -109,6 +119,7 @@ class FaissSearcher:
         for clustering in _clusterings(faiss, self._index):
             clustering.seed = self.runtime.seed % 2**31
             clustering.min_points_per_centroid = 1  # a warning for each small gallery otherwise
+        self._refuse_copies(faiss, vectors)
         try:
             self._index.train(vectors)
             self._index.add(vectors)
@@ -139,7 +150,7 @@ class FaissSearcher:
         """Return up to `k` gallery rows that the index finds, by its own distances or, re-ranked, by exact ones."""
         distances, rows = self.call_library(queries.array, k)
         with off_the_clock():
-            return by_distance(_once(rows), distances, k)
+            return by_distance(once(rows), distances, k)
 
     def call_library(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Search the index, and where candidates are scored again compute their distances: these and rows [Q,C]."""
@@ -166,13 +177,10 @@ def _names(query: str) -> set[str]:
     return {setting.partition("=")[0].strip() for setting in query.split(",") if setting}
 
 
-def _once(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return rows [Q,K] with -1 in place of what was there before in the same query."""
-    order = np.argsort(rows, axis=1, kind="stable")
-    ordered = np.take_along_axis(rows, order, 1)
-    again = np.zeros(rows.shape, bool)
-    np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
-    return np.where(again, -1, rows) if again.any() else rows
+def _most_copies(vectors: NDArray[np.float32]) -> int:
+    """Return how often the commonest of the vectors [N,D] is among them; by hashes, which take little memory."""
+    hashes = np.fromiter((hash(vector.tobytes()) for vector in vectors), np.int64, len(vectors))
+    return int(np.unique(hashes, return_counts=True)[1].max())
 
 
 def _clusterings(faiss: Any, index: Any) -> list[Any]:

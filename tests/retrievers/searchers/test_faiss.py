@@ -130,6 +130,15 @@ def test_a_vector_that_the_library_returns_twice_is_there_once(runtime: Runtime)
         assert set(rows[query].tolist()) <= set(found.rows[query].tolist())
 
 
+def test_a_graph_of_many_copies_is_refused_for_faiss_might_never_end(runtime: Runtime) -> None:
+    single = toys.vectors(60, seed=1)
+    searcher = FaissSearcher(Config(factory="NSG32"), runtime)
+    with raises(NotApplicable, "not-applicable", 33, "NSG32"):
+        searcher.build(Embeddings(np.repeat(single, 33, 0)))
+    searcher.build(Embeddings(np.repeat(single, 20, 0)))
+    assert searcher.search(Embeddings(single), 5).rows.shape == (60, 5)
+
+
 def test_distances_are_counted_where_the_library_counts_them(runtime: Runtime) -> None:
     queries = Embeddings(QUERIES)
     index = built(runtime, "IVF32,Flat", query="nprobe=3")

@@ -57,6 +57,18 @@ def test_the_unit_of_the_vectors_does_not_matter(name: str, exponent: int, runti
     assert np.array_equal(found[0].scores * np.float32(4.0**exponent), found[1].scores)
 
 
+@pytest.mark.parametrize(
+    "name", searchers(["linear", "ivfpq", "scann", "spann", "hnsw", "usearch", "vamana", "binary"])
+)
+def test_a_gallery_of_copies_is_searched(name: str, runtime: Runtime) -> None:
+    single = np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32)
+    index = SearchIndex(make(name, runtime))
+    index.build(Embeddings(np.repeat(single, 100, 0)))
+    found = index.search(Embeddings(single), 30)  # a row that is returned twice would raise
+    nearest = found.rows[:, 0] // 100
+    assert (nearest == np.arange(20)).mean() > (0.9 if name != "ivfpq" else 0.5)
+
+
 @pytest.mark.parametrize("name", ["cagra", "vamana-lvq"])
 def test_what_another_machine_is_needed_for_says_so_before_anything_is_built(name: str, runtime: Runtime) -> None:
     if name in ABSENT:
