@@ -141,6 +141,7 @@ CODES: Mapping[str, str] = {
     "other-answers": "search answers timed queries with other images than those that are scored",
     "other-data": "a result about another data set of the same name",
     "several-datasets": "one data set has to be chosen",
+    "several-tasks": "results about different images stand under one name",
     "unknown-id": "a query or image that the data set does not have",
     "wrong-hash": "a stored file that is not the one that was stored with the result",
 }

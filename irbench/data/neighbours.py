@@ -55,7 +55,8 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
         fewest = len(benchmark.gallery) - int((benchmark.own_rows >= 0).any())
         beyond = [str(k) for k in benchmark.ks if k > fewest]
         if beyond:
-            yield f"only {fewest} vectors can be neighbours of a query: recall@{', '.join(beyond)} is about all of them"
+            count = "only one vector" if fewest == 1 else f"only {fewest} vectors"
+            yield f"{count} can be neighbours of a query: recall@{', '.join(beyond)} is about all of them"
 
 
 def _with_ties(benchmark: Benchmark) -> Ranking:

@@ -24,7 +24,7 @@ from irbench.results.regression.cost import cost_changes
 from irbench.results.regression.limits import Limits
 from irbench.results.regression.pairs import Pair
 from irbench.results.schema import Result
-from irbench.retrievers.searchers import _faiss, scann
+from irbench.retrievers.searchers import _faiss, _library, scann
 from irbench.runtime import conditions
 
 METHOD = """
@@ -136,7 +136,7 @@ def test_a_library_for_which_memory_does_not_suffice_is_not_missing(monkeypatch,
     def fail(name: str) -> None:
         raise ImportError(f"{name}: failed to map segment from shared object")
 
-    monkeypatch.setattr(sys.modules[library.__module__], "import_module", fail)
+    monkeypatch.setattr(_library, "import_module", fail)
     with pytest.raises(MemoryError):
         library()
 

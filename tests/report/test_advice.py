@@ -35,7 +35,9 @@ def test_limits_part_what_is_stored(digits: list[Result], latency: float | None,
     advice = advise(digits, Limits(k=k, latency_ms=latency, memory_bytes=memory), Reader(STORED))
     cells = [choice.cell for choice in (*advice.within, *advice.beyond)]
     assert len(cells) == len(set(cells))
-    assert set(cells) == {one.cell for one in digits if not one.shortened and one.status == "ok"}
+    here = [one for one in digits if one.environment.get("cpu") == advice.machine]  # times of others do not compare
+    assert set(cells) == {one.cell for one in here if not one.shortened and one.status == "ok"}
+    assert len(cells) > 20
     for place, choice in enumerate(advice.within):
         assert not choice.beyond
         assert choice.as_good == (not place or (choice.quality.p is not None and choice.quality.p >= 0.05))
@@ -56,7 +58,7 @@ def test_numbers_are_those_of_the_results(digits: list[Result]) -> None:
     advice = advise(digits, Limits(), Reader(STORED))
     assert (advice.metric, advice.beyond) == ("precision@10", ())
     (pixels,) = [choice for choice in advice.within if choice.cell == "pixels+linear"]
-    (result,) = [one for one in digits if one.cell == "pixels+linear" and one.seed == 0]
+    (result,) = [one for one in digits if one.cell == pixels.cell and one.seed == 0]
     assert pixels.quality.value == pytest.approx(100 * result.metrics["precision@10"].mean)
     assert pixels.memory_bytes == result.cost.index_bytes + (result.cost.model_bytes or 0)
     assert pixels.p95_ms == result.cost.query_ms.total_p95
