@@ -37,6 +37,14 @@ LITE = "tf_efficientnet_lite0"
 bench_app = typer.Typer(no_args_is_help=True, help="Time the parts on this machine.")
 
 
+Searches = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--search", help="Search index; all by default; repeatable.", autocompletion=o.names_of("methods/search")
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
     """How long is measured, and how it is shown."""
@@ -205,14 +213,7 @@ def trie(options: TrieOptions) -> None:
 class SearchOptions(DeviceOptions):
     """The options of `irbench bench search`."""
 
-    search: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--search",
-            help="Search index; all by default; repeatable.",
-            autocompletion=o.names_of("methods/search"),
-        ),
-    ] = None
+    search: Searches = None
     gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 100_000
     queries: Annotated[
         str, typer.Option("--queries", metavar="N|FILE", help="How many queries, or with --vectors their own (.npy).")
@@ -278,12 +279,7 @@ class LoadOptions(OutputOptions):
 
     patience: Annotated[float, typer.Option("--seconds", min=0.1, help="Seconds of a steady state.")] = 2.0
     device: o.Device = "auto"
-    search: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--search", help="Search index; all by default; repeatable.", autocompletion=o.names_of("methods/search")
-        ),
-    ] = None
+    search: Searches = None
     clients: Annotated[str, typer.Option("--clients", help="How many clients ask at once.")] = "1,2,4,8,16,32,64"
     ways: Annotated[
         str,
@@ -323,12 +319,7 @@ class OverheadOptions(DeviceOptions):
     """The options of `irbench bench overhead`."""
 
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")] = 1
-    search: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--search", help="Search index; all by default; repeatable.", autocompletion=o.names_of("methods/search")
-        ),
-    ] = None
+    search: Searches = None
     gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 10_000
     queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of a batch.")] = 1000
     dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a vector.")] = 128
@@ -364,12 +355,7 @@ class ScaleOptions(DeviceOptions):
 
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")] = 1
     sizes: Annotated[str, typer.Option("--sizes", help="Images in the gallery.")] = "10000,100000,1000000"
-    search: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--search", help="Search index; all by default; repeatable.", autocompletion=o.names_of("methods/search")
-        ),
-    ] = None
+    search: Searches = None
     dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a vector.")] = 128
     queries: Annotated[int, typer.Option("--queries", min=1, help="Queries of a batch.")] = 1000
     k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 100

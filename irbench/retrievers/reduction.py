@@ -33,7 +33,7 @@ class Reduction:
         return {"embedding": f"its first {self._components} components, whitened"} if self._components else {}
 
     def fit(self, gallery: Embeddings) -> Self:
-        """Learn what is needed from the gallery; `NotApplicable` where its dimensions or vectors are too few."""
+        """Fit to the gallery; `NotApplicable` where its dimensions or vectors are too few."""
         wanted = self._dims or self._components
         if wanted > gallery.dim:
             raise NotApplicable(
@@ -49,8 +49,8 @@ class Reduction:
         if self._components:
             count = min(len(gallery), _FITTED)
             rows = np.arange(count) * len(gallery) // count
-            learnt = PCA(self._components, whiten=True, random_state=self._seed % 2**32)
-            self._fitted = learnt.fit(gallery.array[rows])
+            components = PCA(self._components, whiten=True, random_state=self._seed % 2**32)
+            self._fitted = components.fit(gallery.array[rows])
         return self
 
     def apply(self, vectors: Embeddings) -> Embeddings:
