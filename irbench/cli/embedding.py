@@ -25,8 +25,10 @@ def parse(text: str) -> Form:
     """Read a form: dims=N, pca=N, a type, rescore=N, with commas between them; `UsageError` for anything else."""
     overrides: dict[str, Value] = {}
     types: list[str] = []
-    for part in filter(None, text.replace(" ", "").split(",")):
+    for part in text.replace(" ", "").split(","):
         name, equals, value = part.partition("=")
+        if _NUMBERS.get(name) in overrides:
+            raise UsageError(f"--embedding {text}: {name} twice; name one", code="bad-value")
         if not equals and name in _TYPES:
             types.append(name)
         elif name in _NUMBERS and value.isdecimal() and (int(value) or name == "rescore"):

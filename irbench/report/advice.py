@@ -76,18 +76,18 @@ def advise(results: Sequence[Result], limits: Limits, judge: Judge) -> Advice:
     known = [line for line in measured(here, "precision", [column]) if line.row.cells[0].value is not None]
     lines = ranked(known, [column], judge)[0]  # which have intervals
     within = [line for line in lines if not any(_beyond(line, limits))]
-    tested = ranked(within, [column], judge)[0]
-    choices = sorted((_choice(line, limits, compared=True) for line in tested), key=_best_first)
+    tested = sorted(ranked(within, [column], judge)[0], key=_best_first)
+    choices = [_choice(line, limits, compared=True) for line in tested]
     choices[:1] = [replace(one, as_good=True) for one in choices[:1]]  # as itself
-    others = [_choice(line, limits, compared=False) for line in lines if any(_beyond(line, limits))]
+    beyond = sorted((line for line in lines if any(_beyond(line, limits))), key=_best_first)
     return Advice(
         dataset=groups[0][0].dataset.name,
         metric=column.key,
         limits=limits,
         machine=machine,
         within=tuple(choices),
-        beyond=tuple(sorted(others, key=_best_first)),
-        notes=tuple(_notes(whole, here, machine, within)),
+        beyond=tuple(_choice(line, limits, compared=False) for line in beyond),
+        notes=tuple(_notes(whole, here, machine, tested)),
         missing=tuple(_missing(here)),
     )
 
@@ -132,8 +132,8 @@ def _choice(line: Line, limits: Limits, *, compared: bool) -> Choice:
     )
 
 
-def _best_first(choice: Choice) -> tuple[float, float]:
-    return -(choice.quality.value or 0), choice.p95_ms or float("inf")
+def _best_first(line: Line) -> tuple[float, float]:
+    return -(line.row.cells[0].value or 0), _p95(line) or float("inf")
 
 
 def _p95(line: Line) -> float | None:
@@ -164,6 +164,9 @@ def _notes(whole: Sequence[Result], here: Sequence[Result], machine: str, within
     sessions = {one.cost.session.id if one.cost.session else "" for one in timed}
     if len(within) > 1 and (len(sessions) > 1 or "" in sessions):
         yield "times were not taken together, so that small differences say nothing: irbench time"
+    if others := sum(set(line.row.ran) != set(within[0].row.ran) for line in within):
+        best = within[0].row.method
+        yield f"{others} of {len(within)} cells have other seeds than {best} and are not compared with it"
     if short := [line.row.method for line in within if line.row.cells[0].short]:
         yield f"some queries had fewer results than are counted, which are misses: {', '.join(short)}"
     if busy := sorted({one.cell for one in timed if one.under_concurrent_load}):

@@ -35,6 +35,8 @@ class Reduction:
     def fit(self, gallery: Embeddings) -> Self:
         """Fit to the gallery; `NotApplicable` where its dimensions or vectors are too few."""
         wanted = self._dims or self._components
+        if not wanted:
+            return self
         if wanted > gallery.dim:
             raise NotApplicable(
                 f"{wanted} dimensions are more than the {gallery.dim} that these embeddings have", code="not-applicable"

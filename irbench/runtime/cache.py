@@ -24,7 +24,7 @@ from irbench.core.errors import DISK_FULL, StoreError, writing
 from irbench.runtime.conditions import ConcurrentLoad, Work, decoded_again, note_decoded_again, processor_name
 from irbench.runtime.locks import Held, locked
 from irbench.runtime.progress import say
-from irbench.runtime.timer import charge, idle, remembered, waited
+from irbench.runtime.timer import charge, off_the_clock, remembered, waited
 from irbench.runtime.unfinished import leftovers, unfinished
 
 _LISTING = "entry.json"
@@ -160,7 +160,7 @@ class Store:
     @contextmanager
     def _locked(self, place: Path) -> Iterator[None]:
         with ExitStack() as stack:
-            with self._writing(), idle():
+            with self._writing(), off_the_clock():
                 make_folder(place.parent)
                 try:
                     stack.enter_context(locked(place.with_suffix(".lock"), wait=self.waits))

@@ -101,18 +101,8 @@ def subspan(name: str) -> Iterator[None]:
             yield
 
 
-@contextmanager
-def idle() -> Iterator[None]:
-    """Leave the time of the block out of what timers measure: this process does nothing but wait for another one."""
-    start = perf_counter()
-    try:
-        yield
-    finally:
-        _waited.set(waited() + perf_counter() - start)
-
-
 class off_the_clock:  # noqa: N801 -- read as a word at its uses: with off_the_clock()
-    """Leave the time of the block out of what timers measure: irbench's own checks, which no search needs.
+    """Leave the time of the block out of what timers measure: waiting for another process, or irbench's own checks.
 
     A class, since a generator would take longer than some of what it leaves out.
     """

@@ -79,7 +79,9 @@ def test_forms_are_read(text: str, overrides: dict[str, int], search: str | None
     assert (dict(form.overrides), form.search) == (overrides, search)
 
 
-@pytest.mark.parametrize("text", ["dims", "dims=0", "dims=-3", "int9", "int8,binary", "rescore=5", "float32,rescore=5"])
+@pytest.mark.parametrize(
+    "text", ["dims", "dims=0", "dims=-3", "int9", "int8,binary", "rescore=5", "float32,rescore=5", "", "dims=8,dims=4"]
+)
 def test_other_forms_are_refused(text: str) -> None:
     with raises(UsageError, "bad-value", text):
         parse(text)
