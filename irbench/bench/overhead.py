@@ -21,7 +21,7 @@ from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime, use_threads
 from irbench.runtime.timer import Timer
 
-_ROUNDS = 9  # of irbench and the library in turns, at least
+_ROUNDS = 9  # of irbench and the library in turns, at most
 _LIMIT, _LEAST = 1.03, 5e-6  # times the library's, or so many seconds a query more: as much may be added
 
 Vectors = NDArray[np.float32]

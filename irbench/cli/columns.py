@@ -99,7 +99,7 @@ ADDED: Columns = {
 }
 LOADED: Columns = {
     "search": lambda one: f"{one.search:<12}",
-    "clients": lambda one: f"{one.clients} {one.way}" if one.clients else "",
+    "clients": lambda one: f"{one.clients or ''} {one.way}".strip(),
     "queries/s": lambda one: or_gap(one.queries_per_s, ",.0f"),
     "p50 ms": lambda one: or_gap(one.p50_ms, ".3f"),
     "p95 ms": lambda one: or_gap(one.p95_ms, ".3f"),

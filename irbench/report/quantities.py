@@ -70,10 +70,10 @@ _SUBJECTS = {
     ),
     "search": Subject(
         "Search among vectors",
-        "recall of the exact neighbours, percent, whatever their labels; distances that are computed for a query, to "
-        "vectors, codes and centres, where the library counts them; the search alone, without the encoder: queries/s "
-        "in batches, ms of one query. Graphs keep at least as many candidates as results are asked for, whatever their "
-        "setting",
+        "recall of the exact neighbours, percent, whatever their labels, among embeddings as they are searched; "
+        "distances that are computed for a query, to vectors, codes and centres, where the library counts them; the "
+        "search alone, without the encoder: queries/s in batches, ms of one query. Graphs keep at least as many "
+        "candidates as results are asked for, whatever their setting",
     ),
     "components": Subject(
         "Query time by component",
