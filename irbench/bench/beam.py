@@ -78,7 +78,10 @@ class Plan:
     batches: tuple[int, ...] = (1, 16, 64)
     compared: tuple[tuple[int, int], ...] = ((1, 30), (16, 30))  # batch and beam_size
     backbone: str = "vit_base_patch16_224"
-    num_layers: int = 12  # of the decoder, which is as wide as the encoder, with heads of 64 dimensions
+    image_size: int = 224
+    num_layers: int = 12  # of the decoder
+    width: int = 768
+    num_heads: int = 12
     num_codebooks: int = 4
     codebook_size: int = 256
     graphs: bool = False  # replay encoder and search as CUDA graphs
@@ -90,29 +93,34 @@ class Plan:
         return max((*self.batches, *(batch for batch, _ in self.compared)))
 
 
+def random_trie(size: int, num_codebooks: int, codebook_size: int) -> Trie:
+    """Return the trie of so many random identifiers."""
+    codes = np.random.default_rng(0).integers(0, codebook_size, (size, num_codebooks))
+    return Trie.build(Identifiers(codes, codebook_size))
+
+
 class Model:
-    """An encoder, a decoder and a trie of the paper's size; random with a fixed seed."""
+    """An encoder, a decoder and a trie, by default of the paper's size; random with a fixed seed."""
 
     def __init__(self, plan: Plan, runtime: Runtime) -> None:
         seed_everything(0)
         self.runtime = runtime
-        self.network = VisionNetwork(NetworkConfig(backbone=plan.backbone)).eval().to(runtime.device)
-        D = self.network.token_dim
+        encoder = NetworkConfig(backbone=plan.backbone, image_size=plan.image_size)
+        self.network = VisionNetwork(encoder).eval().to(runtime.device)
         config = DecoderConfig(
-            memory_dim=D,
+            memory_dim=self.network.token_dim,
             num_codebooks=plan.num_codebooks,
             codebook_size=plan.codebook_size,
             num_layers=plan.num_layers,
-            width=D,
-            num_heads=D // 64,
+            width=plan.width,
+            num_heads=plan.num_heads,
         )
         self.decoder = Decoder(config).eval().to(runtime.device)
         for network in (self.network, self.decoder):
             self.runtime.cast_weights(network)
         self.encode: Callable[[Tensor], Tensor] = Replayed(self.network) if plan.graphs else self.network
-        codes = np.random.default_rng(0).integers(0, plan.codebook_size, (IDENTIFIERS, plan.num_codebooks))
-        self.trie = Trie.build(Identifiers(codes, plan.codebook_size))
-        self.images = 255 * torch.rand(plan.images, 3, 224, 224, device=runtime.device)
+        self.trie = random_trie(IDENTIFIERS, plan.num_codebooks, plan.codebook_size)
+        self.images = 255 * torch.rand(plan.images, 3, plan.image_size, plan.image_size, device=runtime.device)
         with torch.inference_mode(), self.runtime.autocast():
             self.tokens = self.network(self.images[:1]).shape[1]
         self.encoder_flop = flop_of(self.network, self.images[:1], self.runtime.autocast())

@@ -68,10 +68,11 @@ class Vectors:
 def measure(plan: Plan, runtime: Runtime, vectors: Vectors | None = None) -> Iterator[Point]:
     """Build and search each index, of `vectors` or else of those of the plan."""
     names = plan.searches or recipes.names("methods/search")
-    configs = [_config(name, ()) for name in names]
+    for name in names:
+        recipes.find("methods/search", name)
     vectors = vectors or prepare(plan, runtime)
-    for name, config in zip(names, configs, strict=True):
-        curve: Sequence[Overrides] = getattr(config, "sweep", ()) if plan.curves else ()
+    for name in names:
+        curve = sweep_of(name) if plan.curves else ()
         yield from _curve(name, ((), *curve), vectors, plan, runtime)
 
 
@@ -108,6 +109,11 @@ def drawn(plan: Plan) -> tuple[Embeddings, Embeddings]:
         return Embeddings(centres[rng.integers(plan.clusters, size=count)] + noise).unit()
 
     return draw(plan.gallery), draw(plan.queries)
+
+
+def sweep_of(name: str) -> Sequence[Overrides]:
+    """Return the settings of a recipe between fast and exact; none where it declares none."""
+    return getattr(_config(name, ()), "sweep", ())
 
 
 def searcher_of(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:

@@ -1,7 +1,7 @@
 """`irbench bench …`: what the parts cost on this machine."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,8 @@ from irbench.cli.columns import (
     ADDED,
     BUILT,
     COMPARISON,
+    COSTS,
+    CROSSED,
     ENCODED,
     GROWN,
     LOADED,
@@ -28,6 +30,8 @@ from irbench.config import recipes
 from irbench.core.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
+    from irbench.bench.crossover import Cost
+    from irbench.bench.crossover import Plan as CrossoverPlan
     from irbench.bench.roofline import Rates
     from irbench.bench.search import Plan
     from irbench.runtime.machine import Runtime
@@ -394,6 +398,129 @@ def scale(options: ScaleOptions) -> None:
     exponents = _shown(bench.growth(measured), GROWN, as_json=options.as_json)
     if options.as_json:
         typer.echo(json.dumps({"dim": plan.dim, "k": plan.k, "stages": stages, "growth": exponents}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossoverOptions(DeviceOptions):
+    """The options of `irbench bench crossover`."""
+
+    patience: Annotated[
+        float, typer.Option("--patience", min=0, help="Seconds for the repetitions of one measurement.")
+    ] = 1.0
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")] = 1
+    sizes: Annotated[str, typer.Option("--sizes", help="Images in the gallery.")] = (
+        "1000,3000,10000,30000,100000,300000,1000000"
+    )
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--search",
+            help="Search index, repeatable; by default linear, hnsw, ivfpq, scann and spann.",
+            autocompletion=o.names_of("methods/search"),
+        ),
+    ] = None
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scale",
+            help="Size of the networks, repeatable; by default paper and tiny.",
+            autocompletion=o.one_of(*recipes.SCALES),
+        ),
+    ] = None
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of the networks: fp32 or bf16.", autocompletion=o.one_of("fp32", "bf16"))
+    ] = "fp32"
+    recall: Annotated[
+        float, typer.Option("--recall", min=0.01, max=1, help="Share of the exact neighbours that an index must find.")
+    ] = 0.95
+    k: Annotated[int, typer.Option("-k", min=1, help="Results per query.")] = 10
+    beam_size: Annotated[
+        int | None, typer.Option("--beam-size", min=1, help="Beams; by default as many as results.", show_default=False)
+    ] = None
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Queries of a batch.")] = 64
+    vectors: Annotated[
+        Path | None, typer.Option("--vectors", help="Vectors of your own [N,D] (.npy) to draw galleries from.")
+    ] = None
+    dim: Annotated[int, typer.Option("--dim", min=1, help="Dimensions of a random vector.")] = 128
+    spann_up_to: Annotated[
+        int, typer.Option("--spann-up-to", min=0, help="SPANN is built for so many images at most: it takes hours.")
+    ] = 30_000
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Figure to write: .svg, .png or .pdf.", show_default=False)
+    ] = None
+
+    def plan(self) -> "CrossoverPlan":
+        """Return what is measured."""
+        from irbench.bench.crossover import Plan
+
+        if self.vectors is not None and self.dim != CrossoverOptions.dim:
+            raise UsageError("--dim is about random vectors: leave it out with --vectors", code="unused-option")
+        return Plan(
+            sizes=_numbers("--sizes", self.sizes, least=100),
+            searches=tuple(dict.fromkeys(self.search or Plan.searches)),
+            scales=tuple(dict.fromkeys(self.scale or Plan.scales)),
+            recall=self.recall,
+            k=self.k,
+            beam_size=self.beam_size,
+            dim=self.dim,
+            vectors=self.vectors,
+            batch=self.batch,
+            spann_up_to=self.spann_up_to,
+            patience=self.patience,
+        )
+
+
+@bench_app.command()
+@o.command(CrossoverOptions)
+def crossover(options: CrossoverOptions) -> None:
+    """Find the size of the gallery from which on generating costs less than encoding and searching."""
+    from irbench.bench import crossover as bench
+    from irbench.report.figures.output import check_format
+
+    plan = options.plan()
+    if options.out:
+        check_format(options.out)
+    check_choice("--precision", options.precision, ("fp32", "bf16"))
+    _use(options.threads)
+    (runtime,) = _runtimes(options.device, options.precision)
+    costs: list[bench.Cost] = []
+
+    def kept() -> "Iterator[bench.Cost]":
+        for one in bench.measure(plan, replace(runtime, threads=options.threads)):
+            costs.append(one)
+            yield one
+
+    measured = _shown(kept(), COSTS, as_json=options.as_json)
+    crossed = _shown(bench.crossovers(costs), CROSSED, as_json=options.as_json)
+    notes = bench.notes(plan, costs)
+    if options.as_json:
+        typer.echo(json.dumps({"costs": measured, "crossovers": crossed, "notes": notes}))
+    else:
+        typer.echo("\n" + "\n".join(notes))
+    if options.out:
+        _draw_crossover(plan, costs, notes, options.out)
+
+
+def _draw_crossover(plan: "CrossoverPlan", costs: "Sequence[Cost]", notes: Sequence[str], out: Path) -> None:
+    from irbench.bench import laws
+    from irbench.bench.crossover import ASKED, GENERATES, measured
+    from irbench.report.figures.crossover import Asked, Growing, crossover
+    from irbench.report.figures.output import save
+    from irbench.report.palette import colored_by_search, look
+
+    methods = [(GENERATES, scale, f"IRGen, {scale}", look(GENERATES, variant=scale)) for scale in plan.scales]
+    methods += [(name, "", name, colored_by_search(look("ft-clip", name), name)) for name in plan.searches]
+
+    def growing(asked: str) -> Iterator[Growing]:
+        for method, scale, label, drawn_as in methods:
+            if (known := measured(costs, method, asked, scale)) is not None:
+                yield Growing(label=label, look=drawn_as, sizes=known.sizes, seconds=known.costs, law=laws.fit(known))
+
+    titles = {"single": "One query at a time", "batch": f"Batches of {plan.batch}"}
+    subtitle = f"{plan.k} results, {plan.recall:.0%} of the exact neighbours; without the encoder"
+    panels = [Asked(title=titles[asked], subtitle=subtitle, methods=list(growing(asked))) for asked in ASKED]
+    save(crossover(panels, notes), out)
+    typer.echo(out, err=True)
 
 
 @dataclass(frozen=True, kw_only=True)

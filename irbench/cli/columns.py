@@ -78,7 +78,7 @@ SCORED: Columns = {
     "difference": lambda t: f"{t.difference:.0e}",
 }
 SCALED: Columns = {
-    "stage": lambda m: f"{m.stage:<16}",
+    "stage           ": lambda m: f"{m.stage:<16}",
     "size": lambda m: f"{m.size:,}",
     "ms": lambda m: or_gap(m.seconds and 1000 * m.seconds, ",.2f"),
     "library ms": lambda m: or_gap(m.library_s and 1000 * m.library_s, ",.2f"),
@@ -88,7 +88,7 @@ SCALED: Columns = {
     "": lambda m: m.reason,
 }
 ADDED: Columns = {
-    "search": lambda o: f"{o.search:<12}",
+    "search      ": lambda o: f"{o.search:<12}",
     "asked": lambda o: f"{o.asked:<6}",
     "us": lambda o: or_gap(o.times and 1e6 * o.times.seconds / o.times.queries, ",.2f"),
     "library us": lambda o: or_gap(o.times and o.times.library_s and 1e6 * o.times.library_s / o.times.queries, ",.2f"),
@@ -98,7 +98,7 @@ ADDED: Columns = {
     "": lambda o: o.reason or ("too much" if o.times and o.times.is_little is False else ""),
 }
 LOADED: Columns = {
-    "search": lambda one: f"{one.search:<12}",
+    "search      ": lambda one: f"{one.search:<12}",
     "clients": lambda one: f"{one.clients or ''} {one.way}".strip(),
     "queries/s": lambda one: or_gap(one.queries_per_s, ",.0f"),
     "p50 ms": lambda one: or_gap(one.p50_ms, ".3f"),
@@ -106,8 +106,44 @@ LOADED: Columns = {
     "p99 ms": lambda one: or_gap(one.p99_ms, ".3f"),
     "": lambda one: one.reason or ("" if one.steady else f"not steady: 2nd half {one.drift:.2f} x the 1st"),
 }
+COSTS: Columns = {
+    "method        ": lambda c: f"{c.method + (f', {c.scale}' if c.scale else ''):<14}",
+    "asked": lambda c: f"{c.asked:<6}",
+    "N": lambda c: or_gap(c.size, ","),
+    "ms/query": lambda c: or_gap(c.seconds and 1000 * c.seconds, ",.4f"),
+    "recall": lambda c: or_gap(c.recall, ".3f"),
+    "": lambda c: c.reason or c.setting,
+}
+CROSSED: Columns = {
+    "model": lambda c: f"{c.scale:<6}",
+    "asked": lambda c: f"{c.asked:<6}",
+    "against   ": lambda c: f"{c.search:<10}",
+    "cheaper from N =": lambda c: _size(c.size, c.looked_to),
+    "95 % interval": lambda c: _between(c.low, c.high),
+    "at N =": lambda c: f"{c.measured_to:,}",
+    "encode, generate ms": lambda c: f"{1000 * c.generate_s:,.2f}",
+    "encode, search ms": lambda c: f"{1000 * c.search_s:,.2f}",
+    "predicted": lambda c: or_gap(c.held_out, ".2f"),
+    "recall": lambda c: f"{c.recall:.3f}",
+}
+
+
+def _size(size: float | None, looked_to: float) -> str:
+    return f"never to {_rounded(looked_to)}" if size is None else _rounded(size)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "never"
+    return f"{_rounded(low)} to {'never' if high is None else _rounded(high)}"
+
+
+def _rounded(size: float) -> str:
+    return f"{float(f'{size:.2g}'):,.0f}"
+
+
 GROWN: Columns = {
-    "stage": lambda g: f"{g.stage:<16}",
+    "stage           ": lambda g: f"{g.stage:<16}",
     "from": lambda g: f"{g.sizes[0]:,}",
     "to": lambda g: f"{g.sizes[1]:,}",
     "time ~ N^": lambda g: f"{g.time:.2f}",

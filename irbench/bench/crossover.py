@@ -1,0 +1,341 @@
+"""From which size of the gallery on generating costs less than searching, at equal precision.
+
+Searching is an index at the setting with which it finds a given share of the exact neighbours; generating is beam
+search over a trie of as many random identifiers, by an encoder and a decoder with random weights of a recipe's sizes.
+Both have the same encoder before them, so that the crossover does not depend on it. That what is generated is as good
+as what an exact search finds is taken for granted here: stored results say how far it is so.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from math import isqrt, log
+from pathlib import Path
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from irbench.bench import beam, laws
+from irbench.bench import search as searching
+from irbench.bench.search import EXACT, Vectors, recall, searcher_of
+from irbench.bench.timing import median, repeated
+from irbench.config import recipes
+from irbench.config.registry import RETRIEVERS
+from irbench.core.cell import Overrides
+from irbench.core.embeddings import Embeddings
+from irbench.core.errors import ContractError, DataError, IrbenchError, check_choice
+from irbench.data.arrays import read_vectors
+from irbench.experiments.processes import Ended, apart, each_apart
+from irbench.retrievers.irgen.beam import BeamSearch
+from irbench.runtime.machine import Runtime, use_threads
+
+ASKED = ("single", "batch")
+_PER_CLUSTER = 100  # vectors: a gallery grows by more things, not by more images of each
+_RECALL_OF = 256  # queries
+_SINGLES = 32  # queries that are asked one at a time
+_SLOW = "spann"
+_ENCODES, GENERATES = "encoder", "irgen"
+FEWEST = 4  # sizes that a law is fitted to
+_BEYOND = 100  # times the largest measured size: so far a law is believed
+
+# As they are used for galleries that grow. With the paper's 4 bytes a vector IVF-PQ misses half of the neighbours.
+_BUILT_AS = {
+    "ivfpq": "sqrt(N) cells and 16 bytes a vector; 200 candidates are scored again by exact distances",
+    "ivf-rabitq": "sqrt(N) cells",
+    "scann": "sqrt(N) leaves at any size",
+}
+_RECIPES = {"ivfpq": "ivf-rabitq"}  # whose keys are those of any index that Faiss builds from a string
+_BUILT: Mapping[str, Callable[[int], Overrides]] = {
+    "ivfpq": lambda size: (("factory", "IVF{cells},PQ16x8np"), ("cells", isqrt(size))),
+    "ivf-rabitq": lambda size: (("cells", isqrt(size)),),
+    "scann": lambda _: (("tree_from", 0),),
+}
+_SETTINGS: Mapping[str, tuple[Overrides, ...]] = {
+    "scann": tuple((("leaves_searched", share),) for share in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is measured."""
+
+    sizes: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+    searches: tuple[str, ...] = (EXACT, "hnsw", "ivfpq", "scann", _SLOW)
+    scales: tuple[str, ...] = ("paper", "tiny")  # of the model that generates
+    recall: float = 0.95  # of the k exact neighbours that an index must find
+    k: int = 10
+    beam_size: int | None = None  # None: k, the fewest that give k results
+    dim: int = 128
+    vectors: Path | None = None  # .npy [N,D], in place of random vectors
+    batch: int = 64
+    spann_up_to: int = 30_000  # vectors
+    patience: float = 1.0  # seconds after which a measurement is not repeated
+
+    def __post_init__(self) -> None:
+        for name in self.searches:
+            recipes.find("methods/search", name)
+        for scale in self.scales:
+            check_choice("--scale", scale, recipes.SCALES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a query costs one method at one size; without numbers but with a reason where it was not measured."""
+
+    method: str  # a search, "irgen", or "encoder"
+    asked: str = ""  # one of ASKED
+    scale: str = ""  # of a network
+    size: int | None = None  # of the gallery, where that matters
+    seconds: float | None = None
+    recall: float | None = None  # of the exact neighbours
+    setting: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossover:
+    """From which size on generating costs less than one search, in one way of asking."""
+
+    scale: str
+    asked: str
+    search: str
+    size: float | None  # None: at none that was looked at
+    low: float | None
+    high: float | None
+    looked_to: float
+    measured_to: int  # the largest size of the search
+    generate_s: float  # a query at that size, the encoder included
+    search_s: float
+    held_out: float | None  # the search there as predicted from smaller sizes, relative to the measured one
+    recall: float  # the least that the search has at any size
+
+
+def measure(plan: Plan, runtime: Runtime) -> Iterator[Cost]:
+    """Measure networks first, then each search at each size, in processes of their own."""
+    for scale in plan.scales:
+        try:
+            with closing(each_apart(_generating, scale, plan, runtime, timeout=None)) as costs:
+                yield from costs
+        except Ended as ended:
+            yield Cost(method=GENERATES, scale=scale, reason=str(ended))
+    for size in sorted(plan.sizes):
+        for name in plan.searches:
+            if name == _SLOW and size > plan.spann_up_to:
+                yield Cost(method=name, size=size, reason=f"not built above {plan.spann_up_to:,} vectors")
+                continue
+            try:
+                yield from apart(_searching, name, size, plan, runtime, timeout=None)
+            except Ended as ended:
+                yield Cost(method=name, size=size, reason=str(ended))
+
+
+def crossovers(costs: Sequence[Cost]) -> Iterator[Crossover]:
+    """Yield, for each model, way of asking and search, from which size on generating costs less."""
+    scales = dict.fromkeys(cost.scale for cost in costs if cost.scale)
+    searches = dict.fromkeys(cost.method for cost in costs if not cost.scale)
+    for scale, asked, name in product(scales, ASKED, searches):
+        generating, searched = measured(costs, GENERATES, asked, scale), measured(costs, name, asked)
+        if generating and searched:
+            yield _crossover(costs, scale, asked, name, generating, searched)
+
+
+def _crossover(
+    costs: Sequence[Cost], scale: str, asked: str, name: str, generating: laws.Measured, searched: laws.Measured
+) -> Crossover:
+    largest = searched.sizes.argmax()
+    looked_to = _BEYOND * float(searched.sizes[largest])
+    found = laws.crossing_of(generating, searched, looked_to)
+    encoder_s = next(
+        one.seconds for one in costs if one.seconds and (one.method, one.scale, one.asked) == (_ENCODES, scale, asked)
+    )
+    return Crossover(
+        scale=scale,
+        asked=asked,
+        search=name,
+        size=found.size,
+        low=found.low,
+        high=found.high,
+        looked_to=looked_to,
+        measured_to=int(searched.sizes[largest]),
+        generate_s=encoder_s + float(laws.fit(generating)(searched.sizes)[largest]),
+        search_s=encoder_s + float(searched.costs[largest]),
+        held_out=laws.held_out(searched),
+        recall=min(one.recall for one in costs if (one.method, one.asked) == (name, asked) and one.recall is not None),
+    )
+
+
+def notes(plan: Plan, costs: Sequence[Cost]) -> list[str]:
+    """Return what has to be said beside the crossovers."""
+    beams, searched = plan.beam_size or plan.k, [cost for cost in costs if not cost.scale and cost.seconds is not None]
+    short = dict.fromkeys(cost.method for cost in searched if (cost.recall or 0) < plan.recall)
+    seen = {cost.method for cost in searched}
+    return [
+        f"IRGen decodes with {beams} beams and is taken to be as precise as exact search, which is not measured here",
+        "sizes beyond the largest that was measured are extrapolated",
+        *([f"below recall {plan.recall:g} at its most exact setting: {', '.join(short)}"] if short else []),
+        *(f"{name}: fewer than {FEWEST} sizes were measured, too few for a crossover"
+          for name in plan.searches if name in seen and measured(costs, name, ASKED[0]) is None),
+        *(f"{name} is built with {_BUILT_AS[name]}" for name in plan.searches if name in _BUILT_AS and name in seen),
+        *(f"{cost.method}, N = {cost.size or 0:,}: {cost.reason}" for cost in costs if cost.reason),
+    ]  # fmt: skip
+
+
+def measured(costs: Sequence[Cost], method: str, asked: str, scale: str = "") -> laws.Measured | None:
+    """Return what a query of a method costs at each size, in seconds; None where too few were measured.
+
+    Generating grows with the logarithm of N at most: a step looks the children of its beams up in sorted arrays.
+    """
+    found = sorted(
+        (cost.size, cost.seconds)
+        for cost in costs
+        if (cost.method, cost.asked, cost.scale) == (method, asked, scale) and cost.size and cost.seconds
+    )
+    if len(found) < FEWEST:
+        return None
+    sizes, seconds = zip(*found, strict=True)
+    exponents = laws.LOGARITHMIC if method == GENERATES else laws.ANY
+    return laws.Measured(sizes=np.array(sizes, float), costs=np.array(seconds, float), exponents=exponents)
+
+
+def network_plan(scale: str) -> beam.Plan:
+    """Return the sizes of IRGen's networks at a scale; identifiers are the paper's, four codes of 256."""
+    schema = RETRIEVERS.schema(GENERATES)
+    config = recipes.find("methods", GENERATES).config(schema, scale=scale, dataset="")
+    return beam.Plan(
+        backbone=config.backbone.partition(".")[0],  # without the tag of its weights
+        image_size=config.image_size,
+        num_layers=config.num_layers,
+        width=config.width,
+        num_heads=config.num_heads,
+        compared=(),
+    )
+
+
+@torch.inference_mode()
+def _generating(scale: str, plan: Plan, runtime: Runtime) -> Iterator[Cost]:
+    """Yield the cost of the encoder, and of generating at every size."""
+    use_threads(runtime.threads)
+    sizes = replace(network_plan(scale), batches=(1, plan.batch))
+    model, beam_size = beam.Model(sizes, runtime), plan.beam_size or plan.k
+    batches = {"single": model.images[:1], "batch": model.images}
+
+    def seconds(work: Callable[[Tensor], object], images: Tensor) -> float:
+        timers = repeated(partial(work, images), runtime, plan.patience)
+        return median(timers, "total") / len(images)
+
+    with runtime.autocast():
+        for asked, images in batches.items():
+            yield Cost(method=_ENCODES, scale=scale, asked=asked, seconds=seconds(model.encode, images))
+        tokens = {asked: model.encode(images) for asked, images in batches.items()}
+        for size in sorted(plan.sizes):
+            trie = beam.random_trie(size, sizes.num_codebooks, sizes.codebook_size)
+            search = partial(BeamSearch(trie, runtime.device), model.decoder, beam_size=beam_size)
+            for asked, images in tokens.items():
+                spent = seconds(search, images)
+                yield Cost(
+                    method=GENERATES, scale=scale, asked=asked, size=size, seconds=spent, setting=f"{beam_size} beams"
+                )
+
+
+def _searching(name: str, size: int, plan: Plan, runtime: Runtime) -> list[Cost]:
+    """Return what a search costs at one size, asked in both ways, at the recall that is asked for."""
+    use_threads(runtime.threads)
+    try:
+        with threadpool_limits(runtime.threads):
+            vectors = _vectors(size, plan, runtime)
+            index = _Index(name, vectors.gallery, runtime)
+            return [replace(cost, size=size) for cost in _at_recall(index, vectors, plan)]
+    except IrbenchError as error:
+        return [Cost(method=name, size=size, reason=str(error))]
+
+
+def _vectors(size: int, plan: Plan, runtime: Runtime) -> Vectors:
+    """Return a gallery of this size, queries, and their exact neighbours."""
+    gallery, queries = _read(size, plan.vectors) if plan.vectors else searching.drawn(_drawn(size, plan))
+    exact = searcher_of(EXACT, (), runtime)
+    exact.build(gallery)
+    return Vectors(gallery, queries, exact.search(queries, plan.k).rows)
+
+
+def _drawn(size: int, plan: Plan) -> searching.Plan:
+    return searching.Plan(
+        gallery=size, queries=max(_RECALL_OF, plan.batch), dim=plan.dim, clusters=max(2, size // _PER_CLUSTER)
+    )
+
+
+def _read(size: int, path: Path) -> tuple[Embeddings, Embeddings]:
+    """Return so many of the vectors of a file, and others as queries, at random."""
+    vectors = read_vectors(path)
+    if len(vectors) < size + _RECALL_OF:
+        raise DataError(
+            f"{path}: {len(vectors):,} vectors are too few for a gallery of {size:,} and {_RECALL_OF} queries",
+            code="bad-vectors",
+        )
+    rows = np.random.default_rng(0).permutation(len(vectors))
+    return Embeddings(vectors[np.sort(rows[_RECALL_OF : _RECALL_OF + size])]), Embeddings(vectors[rows[:_RECALL_OF]])
+
+
+class _Index:
+    """A search over a gallery, built once and asked at settings from fast to exact."""
+
+    def __init__(self, name: str, gallery: Embeddings, runtime: Runtime) -> None:
+        self.name, self.runtime = name, runtime
+        self._recipe = _RECIPES.get(name, name)
+        self._built = _BUILT[name](len(gallery)) if name in _BUILT else ()
+        self.settings = _SETTINGS.get(name) or searching.sweep_of(self._recipe) or ((),)
+        self.index = searcher_of(self._recipe, (*self._built, *self.settings[0]), runtime)
+        self.index.build(gallery)
+
+    def use(self, setting: Overrides) -> None:
+        """Answer at this setting from now on."""
+        if setting and not self.index.set_query_parameters(
+            searcher_of(self._recipe, (*self._built, *setting), self.runtime).searcher
+        ):
+            raise ContractError(f"{self.name} cannot be asked at {setting} without being built again", code="no-sweep")
+
+
+def _at_recall(index: _Index, vectors: Vectors, plan: Plan) -> Iterator[Cost]:
+    """Yield the cost of each way of asking at the recall that is asked for.
+
+    It lies between those of two settings, and is interpolated: the logarithm of the time along that of the misses.
+    Where even the fastest setting finds more, or the most exact one less, the cost is that setting's.
+    """
+    found: list[tuple[Overrides, float]] = []
+    for setting in index.settings:
+        index.use(setting)
+        found.append((setting, recall(index.index.search(vectors.queries, plan.k).rows, vectors.nearest)))
+        if found[-1][1] >= plan.recall:
+            break
+    around = found[-2:] if found[-1][1] > plan.recall else found[-1:]
+    least = 0.5 / vectors.nearest.size  # share of misses, when none was seen
+    misses = [log(max(least, 1 - share)) for _, share in around]
+    share = (misses[0] - log(max(least, 1 - plan.recall))) / (misses[0] - misses[-1]) if len(around) > 1 else 0.0
+    for asked in ASKED:
+        seconds = [_seconds(index, setting, asked, vectors, plan) for setting, _ in around]
+        yield Cost(
+            method=index.name,
+            asked=asked,
+            seconds=seconds[0] ** (1 - share) * seconds[-1] ** share,
+            recall=plan.recall if len(around) > 1 else around[0][1],
+            setting=" to ".join(_text(setting) for setting, _ in around),
+        )
+
+
+def _text(setting: Overrides) -> str:
+    return ",".join(str(value) if key == "query" else f"{key}={value}" for key, value in setting)
+
+
+def _seconds(index: _Index, setting: Overrides, asked: str, vectors: Vectors, plan: Plan) -> float:
+    """Return the median time of a query."""
+    index.use(setting)
+    queries, count = vectors.queries.array, 1
+    batches = [Embeddings(queries[: plan.batch])]
+    if asked == "single":
+        count = min(_SINGLES, len(queries))
+        batches = [Embeddings(queries[row : row + 1]) for row in range(count)]
+    timers = repeated(lambda: [index.index.search(one, plan.k) for one in batches], index.runtime, plan.patience)
+    return median(timers, "total") / sum(map(len, batches))

@@ -1,0 +1,192 @@
+"""The laws by which costs grow, where they cross, and the command that measures both sides."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import nnls
+from typer.testing import CliRunner
+
+from irbench.bench import beam, crossover, laws
+from irbench.bench.search import Vectors
+from irbench.cli.main import app
+from irbench.core.embeddings import Embeddings
+from irbench.core.ranking import Ranking
+from irbench.runtime.machine import Runtime
+
+SIZES = np.array([1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6])
+LAWS = st.builds(
+    laws.Law, constant=st.floats(0, 1e3), slope=st.floats(0.1, 10), exponent=st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0])
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(law=LAWS, seed=st.integers(0, 2**32 - 1))
+def test_a_law_of_noisy_costs_up_to_a_million_predicts_three_million(law: laws.Law, seed: int) -> None:
+    noise = np.random.default_rng(seed).uniform(0.98, 1.02, len(SIZES))
+    found = laws.fit(laws.Measured(sizes=SIZES, costs=law(SIZES) * noise))
+    further = np.array([3e6])
+    assert abs(found(further) / law(further) - 1)[0] < 0.15
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    costs=st.lists(st.floats(1e-6, 1e3), min_size=4, max_size=7),
+    exponents=st.sampled_from([laws.LOGARITHMIC, laws.ANY]),
+)
+def test_no_law_with_parameters_that_are_not_negative_fits_better(
+    costs: list[float], exponents: tuple[float, ...]
+) -> None:
+    sizes, measured = SIZES[: len(costs)], np.array(costs)
+    found = laws.fit(laws.Measured(sizes=sizes, costs=measured, exponents=exponents))
+    least = []
+    for exponent in exponents:
+        grown = sizes**exponent if exponent else np.log(sizes)
+        scale = grown.max()  # columns of one size, or nnls loses digits
+        least.append(nnls(np.stack([1 / measured, grown / scale / measured], axis=1), np.ones(len(costs)))[1])
+    assert found.constant >= 0
+    assert found.slope >= 0
+    assert np.linalg.norm(found(sizes) / measured - 1) <= min(least) + 1e-6
+
+
+def test_a_constant_and_a_line_cross_where_they_are_equal() -> None:
+    flat = laws.Law(constant=70.0, slope=0.0, exponent=0.0)
+    line = laws.Law(constant=1.0, slope=2e-5, exponent=1.0)
+    assert laws.crossing(flat, line, 1e8) == pytest.approx(69 / 2e-5, rel=0.012)  # a step of the sizes looked at
+    assert laws.crossing(line, flat, 1e8) == np.inf  # cheaper at first only
+    assert laws.crossing(flat, line, 3e6) == np.inf
+    assert laws.crossing(flat, replace(line, constant=80.0), 1e8) == 1
+
+
+def test_intervals_of_a_crossing_cover_it() -> None:
+    flat, line = laws.Law(constant=5.0, slope=0, exponent=0), laws.Law(constant=0.1, slope=2e-5, exponent=1.0)
+    covered = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        noisy = [law(SIZES) * np.exp(0.05 * rng.normal(size=len(SIZES))) for law in (flat, line)]
+        found = laws.crossing_of(
+            laws.Measured(sizes=SIZES, costs=noisy[0], exponents=laws.LOGARITHMIC),
+            laws.Measured(sizes=SIZES, costs=noisy[1]),
+            1e8,
+        )
+        assert found.low is not None
+        covered += found.low <= 4.9 / 2e-5 <= (found.high or np.inf)
+    assert covered >= 16
+
+
+def test_the_largest_size_is_predicted_from_the_others() -> None:
+    line = laws.Measured(sizes=SIZES, costs=1 + SIZES / 1e5)
+    assert laws.held_out(line) == pytest.approx(1.0, abs=1e-6)
+    jump = replace(line, costs=np.where(SIZES < 1e6, line.costs, 2 * line.costs))
+    assert laws.held_out(jump) == pytest.approx(0.5, abs=1e-6)
+    assert laws.held_out(laws.Measured(sizes=SIZES[:4], costs=SIZES[:4])) == pytest.approx(None)
+
+
+class Tuned:
+    """Finds the first `settings` neighbours of each query."""
+
+    name = "tuned"
+    settings = tuple((("found", count),) for count in (2, 4, 8, 10))
+
+    def __init__(self) -> None:
+        self.index, self.runtime, self.found = self, None, 0
+
+    def use(self, setting: tuple[tuple[str, object], ...]) -> None:
+        self.found = int(str(setting[0][1]))
+
+    def search(self, queries: Embeddings, k: int) -> Ranking:
+        rows = np.where(np.arange(k) < self.found, np.arange(k), -1)
+        scores = np.where(rows >= 0, 0, -np.inf).astype(np.float32)
+        return Ranking(np.tile(rows, (len(queries), 1)), np.tile(scores, (len(queries), 1)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "between", "recall"), [(0.7, (4, 8), 0.7), (0.8, (8,), 0.8), (0.1, (2,), 0.2), (1.0, (10,), 1.0)]
+)
+def test_a_cost_is_that_of_the_recall_that_is_wanted(
+    monkeypatch: pytest.MonkeyPatch, wanted: float, between: tuple[int, ...], recall: float
+) -> None:
+    vectors = Vectors(
+        Embeddings(np.eye(12, dtype=np.float32)),
+        Embeddings(np.eye(12, dtype=np.float32)[:3]),
+        np.tile(np.arange(10), (3, 1)),
+    )
+    monkeypatch.setattr(crossover, "_seconds", lambda index, setting, *_: float(setting[0][1]))
+    single, batch = crossover._at_recall(Tuned(), vectors, crossover.Plan(recall=wanted))
+    assert (single.recall, batch.recall) == (pytest.approx(recall), pytest.approx(recall))
+    if len(between) == 1:
+        assert single.seconds == between[0]
+    else:
+        share = np.log(0.6 / (1 - wanted)) / np.log(0.6 / 0.2)
+        assert single.seconds == pytest.approx(4 ** (1 - share) * 8**share)
+    assert single.setting == " to ".join(f"found={count}" for count in between)
+
+
+def test_networks_are_those_of_the_recipe() -> None:
+    paper, tiny = crossover.network_plan("paper"), crossover.network_plan("tiny")
+    assert replace(paper, backbone=beam.Plan.backbone, compared=beam.Plan.compared) == beam.Plan()
+    assert (tiny.image_size, tiny.num_layers, tiny.width, tiny.num_heads) == (64, 4, 96, 4)
+    assert tiny.codebook_size == paper.codebook_size == 256
+
+
+SMALL = ["bench", "crossover", "--scale", "tiny", "--patience", "0", "--batch", "4", "--dim", "16"]
+
+
+def test_the_command_measures_both_sides_and_draws_them(tmp_path: Path) -> None:
+    sizes, searches = (400, 600, 800, 1600, 3200), ("linear", "ivfpq", "spann")
+    named = [part for name in searches for part in ("--search", name)]
+    command = [*SMALL, *named, "--sizes", ",".join(map(str, sizes)), "--spann-up-to", "100", "-k", "5"]
+    printed = CliRunner().invoke(app, [*command, "--json", "--out", str(tmp_path / "figure.svg")])
+    assert printed.exit_code == 0, printed.output
+    found = json.loads(printed.stdout)
+    at = {(one["method"], one["asked"], one["size"]): one for one in found["costs"] if one["seconds"]}
+    assert len(at) == 2 + 2 * len(sizes) * 3  # the encoder; irgen, linear and ivfpq at every size
+    assert all(at["linear", "batch", size]["recall"] == 1 for size in sizes)
+    assert all(at["ivfpq", "single", size]["recall"] >= 0.95 for size in sizes)
+    crossed = {(one["asked"], one["search"]): one for one in found["crossovers"]}
+    assert set(crossed) == {(asked, search) for asked in crossover.ASKED for search in ("linear", "ivfpq")}
+    encoder = at["encoder", "single", None]["seconds"]
+    linear = crossed["single", "linear"]
+    assert linear["search_s"] == pytest.approx(encoder + at["linear", "single", 3200]["seconds"])
+    assert linear["held_out"] > 0
+    assert sum("spann" in note for note in found["notes"]) == len(sizes)
+    assert (tmp_path / "figure.svg").read_text().count("<svg") == 1
+
+
+def test_vectors_of_a_file_are_sampled_and_queries_are_not_among_them(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    gallery, queries = crossover._read(300, tmp_path / "vectors.npy")
+    rows = {vector.tobytes() for vector in vectors}
+    drawn, asked = ({vector.tobytes() for vector in one.array} for one in (gallery, queries))
+    assert (len(drawn), len(asked)) == (300, 256)
+    assert drawn | asked <= rows
+    assert not drawn & asked
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--scale", "huge"], "unknown-choice"),
+        (["--search", "lineer"], "unknown-name"),
+        (["--sizes", "10"], "bad-number"),
+        (["--vectors", "v.npy"], "unused-option"),
+        (["--out", "figure.gif"], "bad-format"),
+        (["--precision", "both"], "unknown-choice"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(options: list[str], code: str) -> None:
+    failed = CliRunner().invoke(app, [*SMALL, *options])
+    assert getattr(failed.exception, "code", None) == code
+
+
+def test_a_file_with_too_few_vectors_is_named_and_nothing_is_measured(tmp_path: Path, runtime: Runtime) -> None:
+    np.save(tmp_path / "few.npy", np.eye(300, dtype=np.float32))
+    plan = crossover.Plan(searches=("linear",), scales=(), sizes=(100,), vectors=tmp_path / "few.npy")
+    (cost,) = crossover.measure(plan, runtime)
+    assert cost.seconds is None
+    assert "few.npy" in cost.reason
