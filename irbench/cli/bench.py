@@ -100,10 +100,10 @@ def beam(options: BeamOptions) -> None:
     from irbench.bench import beam as bench
 
     _use(options.threads)
-    sizes = _numbers("--num-layers", options.num_layers)
+    sizes = o.numbers("--num-layers", options.num_layers)
     shared = bench.Plan(
-        beam_sizes=_numbers("--beam-sizes", options.beam_sizes),
-        batches=_numbers("--batches", options.batches),
+        beam_sizes=o.numbers("--beam-sizes", options.beam_sizes),
+        batches=o.numbers("--batches", options.batches),
         compared=tuple(_pair(text) for text in options.compare.split(",") if text),
         num_codebooks=options.num_codebooks,
         graphs=options.graphs,
@@ -141,7 +141,7 @@ def encode(options: EncodeOptions) -> None:
     plan = bench.Plan(
         backbone=options.backbone,
         image_size=options.image_size,
-        batches=_numbers("--batches", options.batches),
+        batches=o.numbers("--batches", options.batches),
         compiled=options.compiled,
         patience=options.patience,
     )
@@ -176,8 +176,8 @@ def training(options: TrainingOptions) -> None:
     plan = bench.Plan(
         backbone=options.backbone,
         image_size=options.image_size,
-        batches=_numbers("--batches", options.batches),
-        frozen_stages=_numbers("--frozen-stages", options.frozen_stages, least=0),
+        batches=o.numbers("--batches", options.batches),
+        frozen_stages=o.numbers("--frozen-stages", options.frozen_stages, least=0),
         patience=options.patience,
     )
     points = []
@@ -206,7 +206,7 @@ def trie(options: TrieOptions) -> None:
     from irbench.runtime.machine import choose_device
 
     _use(options.threads)
-    sizes, device = _numbers("--sizes", options.sizes), choose_device(options.device)
+    sizes, device = o.numbers("--sizes", options.sizes), choose_device(options.device)
     found = bench.measure(sizes, options.num_codebooks, options.codebook_size, device)
     built = _shown(found, BUILT, as_json=options.as_json)
     if options.as_json:
@@ -302,11 +302,12 @@ def load(options: LoadOptions) -> None:
     """Answer single queries of several clients at once: throughput, and latency under load."""
     from irbench.bench import load as bench
     from irbench.bench.search import Plan
+    from irbench.runtime.load import WAYS
 
     plan = bench.Plan(
         vectors=Plan(searches=tuple(options.search or ()), gallery=options.gallery, dim=options.dim, k=options.k),
-        clients=_numbers("--clients", options.clients),
-        ways=bench.WAYS if options.ways == "both" else (options.ways,),
+        clients=o.numbers("--clients", options.clients),
+        ways=WAYS if options.ways == "both" else (options.ways,),
         seconds=options.patience,
     )
     for name in plan.vectors.searches:
@@ -377,7 +378,7 @@ def scale(options: ScaleOptions) -> None:
     _use(options.threads)
     (runtime,) = _runtimes(options.device, "fp32")
     plan = bench.Plan(
-        sizes=_numbers("--sizes", options.sizes, least=2),
+        sizes=o.numbers("--sizes", options.sizes, least=2),
         searches=tuple(options.search or ()),
         dim=options.dim,
         queries=options.queries,
@@ -456,7 +457,7 @@ class CrossoverOptions(DeviceOptions):
         if self.vectors is not None and self.dim != CrossoverOptions.dim:
             raise UsageError("--dim is about random vectors: leave it out with --vectors", code="unused-option")
         return Plan(
-            sizes=_numbers("--sizes", self.sizes, least=100),
+            sizes=o.numbers("--sizes", self.sizes, least=100),
             searches=tuple(dict.fromkeys(self.search or Plan.searches)),
             scales=tuple(dict.fromkeys(self.scale or Plan.scales)),
             recall=self.recall,
@@ -580,18 +581,8 @@ def _shown(rows: Iterable[Any], columns: Columns, *, as_json: bool) -> list[dict
     return found
 
 
-def _numbers(option: str, text: str, separator: str = ",", *, least: int = 1) -> tuple[int, ...]:
-    numbers = text.split(separator)
-    if not all(number.isdecimal() and int(number) >= least for number in numbers):
-        raise UsageError(
-            f"{option} {text}: whole numbers from {least} on, with '{separator}' between them, are needed",
-            code="bad-number",
-        )
-    return tuple(int(number) for number in numbers)
-
-
 def _number(option: str, text: str) -> int:
-    first, *others = _numbers(option, text)
+    first, *others = o.numbers(option, text)
     if others:
         raise UsageError(f"{option} {text}: one whole number is needed", code="bad-number")
     return first
@@ -599,7 +590,7 @@ def _number(option: str, text: str) -> int:
 
 def _pair(text: str) -> tuple[int, int]:
     """Read a batch and its beams, as in 16x30."""
-    batch, *beams = _numbers("--compare", text, "x")
+    batch, *beams = o.numbers("--compare", text, "x")
     if len(beams) != 1:
         raise UsageError(f"--compare {text}: a batch and a beam size are needed, as in 16x30", code="bad-number")
     return batch, beams[0]

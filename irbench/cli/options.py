@@ -291,6 +291,17 @@ def parse_override(text: str) -> tuple[str, Value]:
     return key, parsed
 
 
+def numbers(option: str, text: str, separator: str = ",", *, least: int = 1) -> tuple[int, ...]:
+    """Read whole numbers from `least` on, as in 1,4,16."""
+    numbers = text.split(separator)
+    if not all(number.isdecimal() and int(number) >= least for number in numbers):
+        raise UsageError(
+            f"{option} {text}: whole numbers from {least} on, with '{separator}' between them, are needed",
+            code="bad-number",
+        )
+    return tuple(int(number) for number in numbers)
+
+
 def command_line(
     command: str, options: object, *, only: Collection[str] = (), leaving_out: Collection[str] = (), **changed: Any
 ) -> str:

@@ -31,6 +31,12 @@ class TimeOptions:
     ] = None
     seed: o.Seeds = None
     rounds: Annotated[int, typer.Option("--rounds", min=5, help="How often each cell is timed.")] = 9
+    clients: Annotated[
+        str | None,
+        typer.Option(
+            "--clients", metavar="N,…", help="Also let so many clients ask each cell at once.", show_default=False
+        ),
+    ] = None
     results: o.ResultsOut = None
     data: o.Data = Path("data")
     work: o.Work = Path("runs/work")
@@ -58,10 +64,13 @@ def time_(options: TimeOptions) -> None:
         methods=options.method or (),
         seeds=options.seed or (),
         rounds=options.rounds,
+        clients=o.numbers("--clients", options.clients) if options.clients is not None else (),
     )
     for group in done.sessions:
         for line in _lines(group):
             typer.echo(line)
+    for note in done.notes:
+        typer.echo(note)
     for problem in done.problems:
         typer.echo(f"irbench: {problem}", err=True)
     raise typer.Exit(1 if done.problems else 0)
@@ -83,4 +92,11 @@ def _lines(timed: "Sequence[Result]") -> Iterator[str]:
                 f"  {result.cell}, seed {result.seed}: {times.total_p50:.2f} ms "
                 f"({min(session.single_ms):.2f} to {max(session.single_ms):.2f}), "
                 f"{result.cost.queries_per_s:,.0f} queries/s"
+            )
+        for point in result.cost.load or ():
+            who = "1 client" if point.clients == 1 else f"{point.clients} clients"
+            yield (
+                f"    {who} as {point.way}: {point.queries_per_s:,.0f} queries/s, p50 "
+                f"{point.p50_ms:.2f}, p95 {point.p95_ms:.2f}, p99 {point.p99_ms:.2f} ms"
+                f"{'' if point.steady else ', not steady'}"
             )

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from irbench.core.errors import IrbenchError, UsageError
 from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
-from irbench.experiments.timing import ROUNDS, Ready, prepare, time_together
+from irbench.experiments.timing import ROUNDS, Ready, prepare, time_together, under_load
 from irbench.results import files, own
 from irbench.results.hits import Reader
 from irbench.results.schema import Result
+from irbench.runtime.progress import track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class Retimed:
 
     sessions: tuple[tuple[Result, ...], ...]  # the results of each session
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # what was not measured, though nothing is wrong
 
 
 def retime(
@@ -28,8 +30,11 @@ def retime(
     methods: Sequence[str] = (),
     seeds: Sequence[int] = (),
     rounds: int = ROUNDS,
+    clients: Sequence[int] = (),
 ) -> Retimed:
     """Time the chosen cells of a folder of results together and store the times; none chosen means all.
+
+    Afterwards each cell by itself answers so many `clients` at once.
 
     Raises `UsageError` where there are no such results.
     """
@@ -44,6 +49,7 @@ def retime(
     for name in (name for name, place in places.items() if place is None):
         own.located(name, settings.results)  # what was asked for by its name has to be there
     sessions: list[tuple[Result, ...]] = []
+    notes: list[str] = []
     for group in _by_dataset(chosen):
         ready: list[Ready] = []
         for result in group:
@@ -53,10 +59,23 @@ def retime(
                 problems = [*problems, f"{result.cell} on {result.dataset.name}, seed {result.seed}: {error}"]
         if ready:
             timed = time_together(ready, rounds=rounds)
-            sessions.append(tuple(timed))
             for result in timed:
                 files.write(result, settings.results)
-    return Retimed(sessions=tuple(sessions), problems=tuple(problems))
+            if clients:
+                timed = list(_under_load(ready, timed, clients, settings, notes))
+            sessions.append(tuple(timed))
+    return Retimed(sessions=tuple(sessions), problems=tuple(problems), notes=tuple(notes))
+
+
+def _under_load(
+    ready: Sequence[Ready], timed: Sequence[Result], clients: Sequence[int], settings: Settings, notes: list[str]
+) -> Iterator[Result]:
+    """Yield the results with their loads, each written as soon as it is measured; `notes` get what was not."""
+    for cell, result in track(list(zip(ready, timed, strict=True)), "answer clients", background=False):
+        loaded, reasons = under_load(replace(cell, result=result), clients)
+        files.write(loaded, settings.results)
+        notes += [f"{result.cell} on {result.dataset.name}, seed {result.seed}: {reason}" for reason in reasons]
+        yield loaded
 
 
 def _is_chosen(result: Result, datasets: Collection[str], methods: Sequence[str], seeds: Sequence[int]) -> bool:

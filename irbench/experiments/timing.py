@@ -7,7 +7,7 @@ reference usually takes over what it took just then.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from statistics import fmean, median
 from time import perf_counter
 from uuid import uuid4
@@ -15,12 +15,14 @@ from uuid import uuid4
 import numpy as np
 
 from irbench.core.benchmark import ImageSet
+from irbench.core.ranking import Ranking
 from irbench.experiments import latency
 from irbench.experiments.again import index, trained
 from irbench.experiments.run import Experiment
 from irbench.protocols import Retriever
-from irbench.results.schema import QueryTimes, Result, TimingSession
+from irbench.results.schema import LoadPoint, QueryTimes, Result, TimingSession
 from irbench.runtime.conditions import ConcurrentLoad, OwnLoad
+from irbench.runtime.load import WAYS, Load, loads
 from irbench.runtime.machine import Runtime, use_threads
 from irbench.runtime.progress import quiet, track
 from irbench.runtime.timer import Timer
@@ -30,6 +32,7 @@ SINGLES = 12  # queries sent one by one in a round
 DETAILED = 4  # of which so many are sent once more for the subspans
 BETWEEN = 5  # references between two batches
 BATCHES = 3  # of `latency.BATCH` queries in a round
+_LOADED, _QUERIES_UNDER_LOAD = 2.0, 40  # seconds of a steady state, and queries of one client in it, at least
 SPANS = ("encode", "search", "total")
 
 
@@ -83,6 +86,31 @@ def prepare(experiment: Experiment, result: Result) -> Ready:
         batches=[sample.take(slice(start, start + latency.BATCH)) for start in starts],
         depth=benchmark.top_k,
     )
+
+
+def under_load(cell: Ready, clients: Sequence[int]) -> tuple[Result, list[str]]:
+    """Return the result with its load by so many clients at once, and what could not be measured.
+
+    Each client has one thread. Clients are threads and, on the CPU, processes: each way by itself.
+    """
+    use_threads(1)
+
+    def ask(number: int) -> Ranking:
+        with Timer(bypass_cache=True, synchronize=cell.runtime.synchronize).run():
+            return cell.retriever.search(cell.singles[number % len(cell.singles)], cell.depth)
+
+    usual = cell.result.cost.query_ms
+    seconds = max(_LOADED, _QUERIES_UNDER_LOAD * (usual.total_p50 or 0.0) / 1000 if usual else 0.0)
+    ways = WAYS if cell.runtime.device == "cpu" else WAYS[:1]  # a forked process cannot use the GPU
+    with quiet(on=True):
+        found = list(loads(ask, lambda number: ask(number).rows, clients=clients, ways=ways, seconds=seconds))
+    points = tuple(_point(one) for one in found if not one.reason)
+    reasons = [f"clients as {one.way}: {one.reason}" for one in found if one.reason]
+    return replace(cell.result, cost=replace(cell.result.cost, load=points)), reasons
+
+
+def _point(load: Load) -> LoadPoint:
+    return LoadPoint(**{one.name: getattr(load, one.name) for one in fields(LoadPoint)})
 
 
 def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Result]:

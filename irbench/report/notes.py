@@ -35,6 +35,8 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
         yield from under_concurrent_load(results)
         if wide := [result for result in results if result.on_more_cores]:
             yield f"timed on more cores than the threads that are stated: {_cells(wide)}"
+    if any(column.key == "load_per_s" for column in columns):
+        yield from _under_load(results)
     if any(column.key in _DECODES for column in columns):
         yield from _decoded_again(results)
     yield from _trained_together(results)
@@ -64,6 +66,19 @@ def _trained_together(results: Sequence[Result]) -> Iterator[str]:
             if isinstance(processes, list):
                 counts = " and ".join(map(str, processes))
                 yield f"{task} of {_cells([result])} was trained in {counts} processes (torchrun)"
+
+
+def _under_load(results: Sequence[Result]) -> Iterator[str]:
+    """Say what was tried under load, and where the throughput had not settled."""
+    points = [point for result in results for point in result.cost.load or ()]
+    counts = ", ".join(map(str, sorted({point.clients for point in points})))
+    ways = " and ".join(sorted({point.way for point in points}, reverse=True))
+    yield (
+        f"loaded: single queries of {counts} clients at once, each on one thread, as {ways} (irbench time --clients); "
+        "shown for the fewest that get 95 % of the highest throughput"
+    )
+    if rough := [result for result in results if any(not point.steady for point in result.cost.load or ())]:
+        yield f"under load the throughput had not settled: {_cells(rough)}"
 
 
 def _decoded_again(results: Sequence[Result]) -> Iterator[str]:

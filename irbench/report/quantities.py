@@ -13,6 +13,7 @@ from irbench.results.schema import QueryTimes, Result, TimingSession
 
 TWINS = {"precision": "precision_irgen", "precision_irgen": "precision"}  # two definitions of one word
 _USUAL_K = 10
+_FULL = 0.95  # of the highest throughput under load
 _SHORT = {"precision": "Σh/K", "precision_irgen": "Σh/r"}
 
 
@@ -112,7 +113,10 @@ def quantities(
     of the other one (`twin_ks`), a column of the other definition follows.
     """
     if metric in COSTS:
-        return (*_quality(results), *_COLUMNS[metric]) if metric == "footprint" else _COLUMNS[metric]
+        if metric == "footprint":
+            return (*_quality(results), *_COLUMNS[metric])
+        loaded = metric in {"cost", "latency"} and any(result.cost.load for result in results)
+        return (*_COLUMNS[metric], *_LOAD) if loaded else _COLUMNS[metric]
     measured = {parse(name) for result in results for name in result.metrics if name.partition("@")[0] == metric}
     own = {measure.k for measure in measured} | set(ks) | ({1} & set(twin_ks))  # at K = 1 both are the same
     other = (set(twin_ks) - {1}) | {k for k in own if any(_differ(result, metric, k) for result in results)}
@@ -234,6 +238,14 @@ def _in_batches(result: Result) -> float | None:
     return _shares(result).total_p50 or _ratio(1000, result.cost.queries_per_s)
 
 
+def _at_full_load(what: str, result: Result) -> float | None:
+    """Return a number of the load by the fewest clients who get nearly the highest throughput."""
+    points = result.cost.load or ()
+    highest = max((point.queries_per_s for point in points), default=0.0)
+    full = [point for point in points if point.queries_per_s >= _FULL * highest]
+    return float(getattr(min(full, key=lambda point: point.clients), what)) if full else None
+
+
 _LATENCY = (
     _time("p50_ms", "p50 ms", lambda r: _times(r).total_p50, _singles),
     _time("p95_ms", "p95 ms", lambda r: _times(r).total_p95),
@@ -251,6 +263,11 @@ _SEARCH_ALONE = (
     _time("search_alone_ms", "ms", lambda r: _times(r).search_p50, digits=3),
     _cost("build_s", "build s", lambda r: r.cost.build_s, digits=2, better=-1),
     _cost("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
+)
+_LOAD = (
+    _cost("load_per_s", "loaded queries/s", partial(_at_full_load, "queries_per_s"), digits=0, better=1),
+    _cost("load_clients", "clients", partial(_at_full_load, "clients"), digits=0, better=0),
+    _cost("load_p99_ms", "loaded p99 ms", partial(_at_full_load, "p99_ms"), digits=2, better=0),  # of other loads each
 )
 _TOTAL = _time("total_ms", "total ms", lambda r: _times(r).total_p50, _singles)
 _READ = _time("read_ms", "read", lambda r: _times(r).read_p50)

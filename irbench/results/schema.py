@@ -170,6 +170,19 @@ class TimingSession:
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
+class LoadPoint:
+    """What some clients got that sent single queries at once, each its next one when the last was answered."""
+
+    way: Literal["threads", "processes"]  # of clients
+    clients: Count
+    queries_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    steady: bool  # the two halves of the measured time agree within 10 %, or within chance
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Conditions:
     """Where work was done, and beside what: that of a remembered model may have been done on another machine."""
 
@@ -194,6 +207,7 @@ class Cost:
     batched_ms: QueryTimes | None = None  # in batches: medians over rounds of all of them
     queries_per_s: float | None = None  # in batches
     session: TimingSession | None = None  # of the query times, where they were taken together with other cells'
+    load: tuple[LoadPoint, ...] | None = None  # where several clients asked at once (irbench time --clients)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)

@@ -72,6 +72,24 @@ def test_stored_cells_are_timed_together_and_nothing_else_changes(irbench: Calla
     assert irbench("run", "-m", "pixels", "--max-queries", "40", "--dry-run").stderr.count("stored already") == 1
 
 
+def test_clients_are_answered_after_the_rounds_and_their_load_is_in_the_tables(irbench: Callable, tmp_path: Path):
+    assert irbench("run", "-m", "pixels", "--max-queries", "20").returncode == 0
+    assert "loaded" not in irbench("table", "--metric", "cost", "--shortened").stdout
+    timed = irbench("time", "--rounds", "5", "--clients", "1,3")
+    assert timed.returncode == 0, timed.stderr
+    (result,) = files.read_all(tmp_path / "runs" / "results")[0]
+    load = result.cost.load
+    assert load is not None
+    assert [(one.way, one.clients) for one in load] == [
+        ("threads", 1), ("threads", 3), ("processes", 1), ("processes", 3)
+    ]  # fmt: skip
+    assert all(one.queries_per_s > 0 and 0 < one.p50_ms <= one.p95_ms <= one.p99_ms for one in load)
+    assert result.cost.session is not None
+    table = json.loads(irbench("table", "--metric", "cost", "--shortened", "--format", "json").stdout)
+    assert "load_per_s" in json.dumps(table)
+    assert irbench("time", "--clients", "0").returncode == 2
+
+
 def test_a_cell_that_has_changed_since_is_named_and_not_timed(irbench: Callable, tmp_path: Path):
     assert irbench("run", "-m", "pixels", "--max-queries", "20").returncode == 0
     (path,) = (tmp_path / "runs" / "results").rglob("seed0.json")

@@ -11,9 +11,10 @@ from raising import raises
 
 from irbench.core.description import Backbone
 from irbench.core.errors import UsageError
+from irbench.report.quantities import quantities
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
-from irbench.results.schema import Conditions, Cost, Estimate, QueryTimes, RecipeUsed, TimingSession
+from irbench.results.schema import Conditions, Cost, Estimate, LoadPoint, QueryTimes, RecipeUsed, TimingSession
 
 
 def test_seeds_become_a_mean_and_a_deviation_and_one_seed_keeps_its_interval():
@@ -366,3 +367,19 @@ def test_variants_stand_in_a_panel_of_their_method_in_the_order_of_their_numbers
     ]  # fmt: skip
     alone = table([result(method="irgen", search=None, variant=name) for name in names[:3]], "precision", paper=False)
     assert [panel.part for panel in alone.panels] == ["irgen, varied"]
+
+
+def test_the_load_that_is_shown_is_of_the_fewest_clients_with_nearly_all_throughput():
+    def point(clients: int, queries_per_s: float, *, steady: bool = True) -> LoadPoint:
+        times = {"p50_ms": 1.0, "p95_ms": 2.0, "p99_ms": 10.0 * clients}
+        return LoadPoint(way="threads", clients=clients, queries_per_s=queries_per_s, steady=steady, **times)
+
+    loaded = result(cost=Cost(load=(point(1, 50), point(16, 100), point(4, 96), point(8, 99, steady=False))))
+    columns = quantities("cost", [loaded, result()])
+    shown = {column.key: column.read(loaded).value for column in columns if column.key.startswith("load_")}
+    assert shown == {"load_per_s": 96, "load_clients": 4, "load_p99_ms": 40}
+    assert [column.read(result()).value for column in columns[-3:]] == [None] * 3
+    assert not any(column.key.startswith("load_") for column in quantities("cost", [result()]))
+    notes = table([loaded], "cost").panels[0].notes
+    assert any("1, 4, 8, 16 clients" in note for note in notes)
+    assert any("not settled" in note for note in notes)

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import IrbenchError, MissingLibrary, is_out_of_memory
-from irbench.retrievers.searchers._quiet import STDOUT, silenced
 from irbench.runtime.conditions import processor_flags, processor_name
+from irbench.runtime.silence import STDOUT, silenced
 
 Sections = dict[str, dict[str, str]]  # the engine's parameters by its own names: section, name, value
 
@@ -80,6 +81,16 @@ def library() -> ctypes.CDLL:
         function = getattr(engine, f"CSharp_{name}")
         function.restype, function.argtypes = result, arguments
     return engine
+
+
+@cache
+def _searching_thread() -> ThreadPoolExecutor:
+    """Return the one thread in which every index is searched.
+
+    The engine gives each thread that has ever searched a queue of its own to the disk, by a running number; it has as
+    many queues as an index has threads, and a thread beyond them waits without end.
+    """
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spann")
 
 
 def lacking_instructions() -> list[str]:
@@ -158,7 +169,10 @@ class Index:
                 set_parameter(self._index, name.encode(), value.encode(), b"BuildSSDIndex")
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return rows [Q,k], -1 for no answer, and squared distances [Q,k]."""
+        """Return rows [Q,k], -1 for no answer, and squared distances [Q,k]; callers in several threads wait in turn."""
+        return _searching_thread().submit(self._search_all, queries, k).result()
+
+    def _search_all(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         parts = range(0, len(queries), _QUERIES_AT_ONCE)
         found = [self._search(queries[start : start + _QUERIES_AT_ONCE], k) for start in parts]
         rows, distances = (np.concatenate(arrays) for arrays in zip(*found, strict=True))

@@ -18,9 +18,9 @@ from irbench.core.embeddings import Embeddings
 from irbench.core.promises import Promises
 from irbench.core.ranking import MISSING, Ranking
 from irbench.retrievers.searchers import _library
-from irbench.retrievers.searchers._quiet import STDERR, silenced
 from irbench.retrievers.searchers._ranking import by_distance
 from irbench.runtime.machine import Runtime
+from irbench.runtime.silence import STDERR, silenced
 from irbench.runtime.timer import off_the_clock
 
 _CENTROIDS = 16  # of each block of a quantised vector: fewer images cannot train them

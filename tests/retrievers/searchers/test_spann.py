@@ -1,6 +1,7 @@
 """SPANN where it searches everything, and its engine: files, noise, and a crash."""
 
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,18 @@ def test_spann_removes_its_folder(runtime: Runtime, tmp_path: Path, monkeypatch:
     del searcher
     gc.collect()
     assert not folder.exists()
+
+
+@needs_spann
+def test_spann_answers_every_thread_that_asks(runtime: Runtime) -> None:
+    searcher, queries = make(runtime), Embeddings(toys.vectors(5, seed=2))
+    searcher.build(Embeddings(toys.vectors(400, seed=1)))
+    expected = searcher.search(queries, 5).rows
+    for _ in range(2):  # threads that end and others that come
+        with ThreadPoolExecutor(8) as threads:
+            found = [threads.submit(searcher.search, queries, 5) for _ in range(16)]
+            for one in found:
+                np.testing.assert_array_equal(one.result(timeout=20).rows, expected)
 
 
 @needs_spann

@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from irbench.bench import load
 from irbench.bench.search import searcher_of
 from irbench.core.embeddings import Embeddings
 from irbench.core.ranking import Ranking
+from irbench.runtime import load
 from irbench.runtime.machine import Runtime
 
 WAYS = pytest.mark.parametrize("way", load.WAYS)
@@ -59,10 +59,10 @@ def test_what_gets_slower_is_not_steady(monkeypatch: pytest.MonkeyPatch) -> None
 def test_only_what_began_and_ended_within_the_measured_seconds_counts() -> None:
     begins = np.arange(0, 2, 0.01)
     times = np.stack([begins, begins + 0.005], axis=1)
-    found = load._summed_up(load.Load(search=""), times, 1.0)
+    found = load._summed_up(load.Load(), times, 1.0)
     assert found.queries_per_s == pytest.approx(100, abs=1)
     assert (found.p50_ms, found.steady) == (pytest.approx(5.0), True)
-    few = load._summed_up(load.Load(search=""), times[:1], 1.0)
+    few = load._summed_up(load.Load(), times[:1], 1.0)
     assert (few.queries_per_s, bool(few.reason)) == (None, True)
 
 
@@ -98,7 +98,7 @@ def test_an_index_that_does_not_survive_a_fork_is_told(
 
     monkeypatch.setattr(index, "search", forked)
     monkeypatch.setattr(load, "_PATIENCE", 1.0)
-    assert load._answers_in_a_fork(index, Embeddings(vectors[:1]), 5) is answers
+    assert load._answers_in_a_fork(lambda _: index.search(Embeddings(vectors[:1]), 5).rows) is answers
 
 
 def test_a_client_computes_with_one_thread(runtime: Runtime) -> None:

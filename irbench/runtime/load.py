@@ -1,0 +1,204 @@
+"""Queries of several clients at once: throughput and latency as the load grows.
+
+Clients are closed loops: each sends its next query when the last one is answered. Threads share what answers and
+Python's lock, which libraries release or not; processes share it as it was when they were forked, and no lock.
+"""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
+
+from irbench.runtime.silence import STDERR, STDOUT, silenced
+
+WAYS = ("threads", "processes")
+_WARM_UP = 0.25  # of the seconds that are measured
+_STEADY = 0.1  # most by which the throughput of the two halves may differ, beyond chance
+_ATTEMPTS = 3  # at a steady state
+_COMPARED = 20  # queries that a forked process answers, too
+_PATIENCE = 30.0  # seconds until clients that do not end are given up
+
+Times = NDArray[np.float64]  # [N,2] begin and end of each query, in seconds of the system's clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What some clients got at once; without numbers but with a reason where it was not measured."""
+
+    way: str = ""
+    clients: int = 0
+    queries_per_s: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    drift: float | None = None  # throughput of the second half relative to the first
+    steady: bool | None = None
+    reason: str = ""
+
+
+def loads(
+    ask: Callable[[int], object],
+    answer: Callable[[int], ArrayLike],
+    *,
+    clients: Sequence[int],
+    ways: Sequence[str] = WAYS,
+    seconds: float,
+) -> Iterator[Load]:
+    """Yield the load of each number of clients, in each of `WAYS`.
+
+    Args:
+        ask: answers the n-th query; this is timed.
+        answer: returns the answer to the n-th query as an array, to be compared with that of a forked process.
+        clients: how many ask at once.
+        ways: those that are measured.
+        seconds: of a steady state.
+    """
+    for way in ways:
+        if way == "processes" and not _answers_in_a_fork(answer):
+            yield Load(way=way, reason="give no answers, or others, once they are forked")
+            continue
+        for count in clients:
+            yield under_load(ask, count, way, seconds)
+
+
+def _answers_in_a_fork(answer: Callable[[int], ArrayLike]) -> bool:
+    """Is the same answered in a forked process as here? SPANN's engine reads its lists by a queue that is not there."""
+    here = [answer(number) for number in range(_COMPARED)]
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def child() -> None:
+        with silenced(STDOUT, STDERR):
+            sender.send([answer(number) for number in range(_COMPARED)])
+        os._exit(0)
+
+    process = context.Process(target=child, daemon=True)
+    process.start()
+    sender.close()
+    try:
+        return receiver.poll(_PATIENCE) and all(map(np.array_equal, receiver.recv(), here))
+    except EOFError:  # it has crashed
+        return False
+    finally:
+        process.kill()
+        process.join()
+
+
+def under_load(ask: Callable[[int], object], clients: int, way: str, seconds: float) -> Load:
+    """Measure until the throughput is steady, at most three times; `ask` answers the n-th query."""
+    load = Load(way=way, clients=clients)
+    for _ in range(_ATTEMPTS):
+        try:
+            found = _in_threads(ask, clients, seconds) if way == "threads" else _in_processes(ask, clients, seconds)
+        except TimeoutError:
+            return replace(load, reason=f"clients that are {way} got no answer")
+        load = _summed_up(load, found, seconds)
+        if load.steady:
+            break
+    return load
+
+
+def _summed_up(load: Load, times: Times, seconds: float) -> Load:
+    """Return what the queries say that were answered within the measured seconds, all of which began within them."""
+    start = times[:, 0].min() + _WARM_UP * seconds
+    middle, end = start + seconds / 2, start + seconds
+    counted = times[(times[:, 0] >= start) & (times[:, 1] <= end)]
+    if len(counted) < 2:
+        return replace(load, reason=f"fewer than two queries were answered in {seconds:g} s")
+    first = int((counted[:, 1] < middle).sum())
+    second = len(counted) - first
+    chance = 3 * np.sqrt(len(counted)) / len(counted)  # of counts, as of events by chance
+    drift = second / first if first else float("inf")
+    p50, p95, p99 = np.percentile(1000 * (counted[:, 1] - counted[:, 0]), (50, 95, 99)).tolist()
+    return replace(
+        load,
+        queries_per_s=len(counted) / seconds,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        drift=drift,
+        steady=bool(abs(drift - 1) <= max(_STEADY, chance)),
+        reason="",
+    )
+
+
+def _client(ask: Callable[[int], object], first: int, begin: Callable[[], object], seconds: float) -> Times:
+    """Send one query after the other for the time that is given, the warm-up before it and a little after it."""
+    taken: list[tuple[float, float]] = []
+    with threadpool_limits(1):  # OpenMP's limit is one of each thread that calls it: a new one has none
+        begin()
+        number, last = first, perf_counter() + (1 + 1.5 * _WARM_UP) * seconds
+        while not taken or taken[-1][1] < last:
+            start = perf_counter()
+            ask(number)
+            taken.append((start, perf_counter()))
+            number += 1
+    return np.array(taken)
+
+
+def _in_threads(ask: Callable[[int], object], clients: int, seconds: float) -> Times:
+    found: list[Times] = []
+    failed: list[BaseException] = []
+    barrier = threading.Barrier(clients)
+
+    def client(number: int) -> None:
+        try:
+            found.append(_client(ask, 7919 * number, barrier.wait, seconds))
+        except BaseException as error:  # is raised again where somebody sees it
+            failed.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    deadline = perf_counter() + _PATIENCE + 2 * seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - perf_counter()))
+    if failed:
+        raise next((one for one in failed if not isinstance(one, threading.BrokenBarrierError)), failed[0])
+    if any(thread.is_alive() for thread in threads):
+        raise TimeoutError
+    return np.concatenate(found)
+
+
+def _in_processes(ask: Callable[[int], object], clients: int, seconds: float) -> Times:
+    context = multiprocessing.get_context("fork")
+    begin = context.Event()
+    pipes = [context.Pipe(duplex=False) for _ in range(clients)]
+
+    def client(number: int, sender: Any) -> None:
+        try:
+            with silenced(STDOUT, STDERR):  # engines in C++ chatter in a process that they did not expect
+                answer: Times | BaseException = _client(ask, 7919 * number, begin.wait, seconds)
+        except BaseException as error:  # is raised again by the parent
+            answer = error
+        with suppress(BrokenPipeError):
+            sender.send(answer)
+        os._exit(0)  # whatever the parent would do at its end is the parent's
+
+    processes = [context.Process(target=client, args=(i, sender), daemon=True) for i, (_, sender) in enumerate(pipes)]
+    try:
+        for process in processes:
+            process.start()
+        sleep(0.05)  # until they wait
+        begin.set()
+        found, deadline = [], perf_counter() + _PATIENCE + 2 * seconds
+        for receiver, _ in pipes:
+            if not receiver.poll(max(0.0, deadline - perf_counter())):
+                raise TimeoutError
+            found.append(receiver.recv())
+            if isinstance(found[-1], BaseException):
+                raise found[-1]
+        return np.concatenate(found)
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
