@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from irbench.core.errors import RecipeError, UsageError, nearest
@@ -116,7 +117,8 @@ class Recipe:
         `overrides` come from the command line and win.
         """
         self._check_overrides(schema)
-        return build_config(schema, self.params(scale=scale, dataset=dataset) | overrides, str(self.path))
+        values = self.params(scale=scale, dataset=dataset) | overrides
+        return build_config(schema, values, str(self.path), overrides=overrides)
 
     def _check_overrides(self, schema: type) -> None:
         known = {field.name for field in fields(schema)}
@@ -163,8 +165,13 @@ def in_force(texts: str, *, scale: str, dataset: str, usual: bool) -> tuple[tupl
     return tuple(sorted(said.items()))
 
 
-def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C:
-    """Check `values` against the frozen dataclass `schema` and build it; `where` opens the message of an error."""
+def build_config(
+    schema: type[C], values: Mapping[str, object], where: str, *, overrides: Mapping[str, object] = MappingProxyType({})
+) -> C:
+    """Check `values` against the frozen dataclass `schema` and build it.
+
+    The message of an error opens with `where` they stand; those of `overrides` were set from outside.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     _check_keys(schema, values, where)
@@ -176,7 +183,8 @@ def build_config(schema: type[C], values: Mapping[str, object], where: str) -> C
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "params"
-        raise RecipeError(f"{where}: {key}: {first['msg']}", code="bad-value") from None
+        place = f"{key} = {overrides[key]!r} in place of what {where} says" if key in overrides else f"{where}: {key}"
+        raise RecipeError(f"{place}: {first['msg']}", code="bad-value") from None
 
 
 def _check_keys(schema: type, values: Mapping[str, object], where: str) -> None:

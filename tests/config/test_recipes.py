@@ -94,6 +94,12 @@ def test_a_mistake_is_told_with_file_and_key(tmp_path, text, code, named):
     assert "\n" not in str(error.value)
 
 
+def test_a_value_from_outside_is_not_blamed_on_the_file(tmp_path):
+    with raises(RecipeError, "bad-value", "cells = 'many'", "ivf.toml") as error:
+        config(tmp_path, "[params]\ncells = 1", cells="many")
+    assert not str(error.value).startswith(str(tmp_path))
+
+
 @given(key=st.text(st.characters(codec="ascii", categories=["Ll"]), min_size=1, max_size=8))
 def test_no_unknown_key_slips_through(tmp_path_factory, key):
     folder = tmp_path_factory.getbasetemp()
@@ -220,7 +226,7 @@ def test_a_value_out_of_bounds_is_refused_when_the_recipe_is_read(registry, name
     shipped = {"off-the-shelf": "clip"}
     for name in names.split():
         found = recipes.find(family, shipped.get(name, name))
-        with raises(RecipeError, "bad-value", ".toml: ", key):
+        with raises(RecipeError, "bad-value", ".toml", key):
             found.config(registry.schema(name), scale="paper", dataset="elsewhere", **change)
 
 
