@@ -21,16 +21,18 @@ from torch import Tensor
 
 from irbench.bench import beam, laws
 from irbench.bench import search as searching
-from irbench.bench.search import EXACT, Vectors, recall, searcher_of
+from irbench.bench.search import EXACT, Vectors, searcher_of
 from irbench.bench.timing import median, repeated
 from irbench.config import recipes
 from irbench.config.registry import RETRIEVERS
 from irbench.core.cell import Overrides
 from irbench.core.embeddings import Embeddings
-from irbench.core.errors import ContractError, DataError, IrbenchError, check_choice
+from irbench.core.errors import ContractError, DataError, IrbenchError, UsageError, check_choice
 from irbench.data.arrays import read_vectors
+from irbench.experiments.plan import search_named
 from irbench.experiments.processes import Ended, apart, each_apart
 from irbench.retrievers.irgen.beam import BeamSearch
+from irbench.runtime.environment import total_memory
 from irbench.runtime.machine import Runtime, use_threads
 
 ASKED = ("single", "batch")
@@ -39,7 +41,9 @@ _RECALL_OF = 256  # queries
 _SINGLES = 32  # queries that are asked one at a time
 _SLOW = "spann"
 _ENCODES, GENERATES = "encoder", "irgen"
-FEWEST = 4  # sizes that a law is fitted to
+FEWEST = 5  # sizes that a law is fitted to
+_COPIES = 5  # of a gallery's vectors that are in memory together, at most
+_SCANS = {EXACT, "sq8", "fp16", "binary"}  # that compare every vector
 _BEYOND = 100  # times the largest measured size: so far a law is believed
 
 # As they are used for galleries that grow. With the paper's 4 bytes a vector IVF-PQ misses half of the neighbours.
@@ -63,7 +67,7 @@ _SETTINGS: Mapping[str, tuple[Overrides, ...]] = {
 class Plan:
     """What is measured."""
 
-    sizes: tuple[int, ...] = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+    sizes: tuple[int, ...] = (1_000, 2_000, 4_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
     searches: tuple[str, ...] = (EXACT, "hnsw", "ivfpq", "scann", _SLOW)
     scales: tuple[str, ...] = ("paper", "tiny")  # of the model that generates
     recall: float = 0.95  # of the k exact neighbours that an index must find
@@ -77,9 +81,41 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name in self.searches:
-            recipes.find("methods/search", name)
+            search_named(name)
         for scale in self.scales:
             check_choice("--scale", scale, recipes.SCALES)
+        if len(set(self.sizes)) < FEWEST:
+            raise UsageError(f"--sizes: {FEWEST} different ones are needed, for costs to be fitted", code="bad-number")
+        if self.k > min(self.sizes):
+            raise UsageError(f"-k {self.k}: more results than the smallest gallery has images", code="bad-number")
+        self._check_memory()
+
+    @property
+    def queries(self) -> int:
+        """How many queries there are, those of a batch among them."""
+        return max(_RECALL_OF, self.batch)
+
+    def _check_memory(self) -> None:
+        dim = self.dim if self.vectors is None else 1
+        needed, there = _COPIES * 4 * dim * max(self.sizes), total_memory()
+        if needed > there:
+            raise UsageError(
+                f"--sizes {max(self.sizes)}: vectors and an index take about {needed / 1e9:,.0f} GB, there are "
+                f"{there / 1e9:,.0f}",
+                code="bad-number",
+            )
+
+    def check_vectors(self) -> None:
+        """Raise `DataError` where the file of vectors cannot be read, or has too few for the largest gallery."""
+        if self.vectors is None:
+            return
+        count, wanted = len(read_vectors(self.vectors)), max(self.sizes) + self.queries
+        if count < wanted:
+            raise DataError(
+                f"{self.vectors}: {count:,} vectors are too few for a gallery of {max(self.sizes):,} and "
+                f"{self.queries} queries",
+                code="bad-vectors",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +151,11 @@ class Crossover:
 
 
 def measure(plan: Plan, runtime: Runtime) -> Iterator[Cost]:
-    """Measure networks first, then each search at each size, in processes of their own."""
+    """Measure networks first, then each search at each size, in processes of their own.
+
+    Raises `DataError` for a file of vectors that cannot be used.
+    """
+    plan.check_vectors()
     for scale in plan.scales:
         try:
             with closing(each_apart(_generating, scale, plan, runtime, timeout=None)) as costs:
@@ -170,24 +210,40 @@ def _crossover(
 
 def notes(plan: Plan, costs: Sequence[Cost]) -> list[str]:
     """Return what has to be said beside the crossovers."""
-    beams, searched = plan.beam_size or plan.k, [cost for cost in costs if not cost.scale and cost.seconds is not None]
+    beams = plan.beam_size or plan.k
+    searched = [cost for cost in costs if not cost.scale and cost.seconds is not None]
     short = dict.fromkeys(cost.method for cost in searched if (cost.recall or 0) < plan.recall)
-    seen = {cost.method for cost in searched}
+    over = {cost.method: 1 for cost in searched if (cost.recall or 0) > plan.recall}.keys() - _SCANS
+    seen = dict.fromkeys(cost.method for cost in searched)
+    found = []
+    if any(cost.method == GENERATES and cost.seconds for cost in costs):
+        found += [
+            f"IRGen decodes with {beams} beams and is taken to be as precise as exact search: not measured here",
+            *([f"with {beams} beams it finds {beams} of the {plan.k} results at most"] if beams < plan.k else []),
+            "sizes beyond the largest that was measured are extrapolated",
+            "predicted: the cost at the largest size by the law of the smaller ones, relative to the measured one",
+            "recall: the least at any size",
+        ]
     return [
-        f"IRGen decodes with {beams} beams and is taken to be as precise as exact search, which is not measured here",
-        "sizes beyond the largest that was measured are extrapolated",
-        *([f"below recall {plan.recall:g} at its most exact setting: {', '.join(short)}"] if short else []),
+        *found,
+        *([f"below recall {plan.recall:g} at the most exact setting: {', '.join(short)}"] if short else []),
+        *([f"above recall {plan.recall:g} even at the fastest setting: {', '.join(sorted(over))}"] if over else []),
         *(f"{name}: fewer than {FEWEST} sizes were measured, too few for a crossover"
-          for name in plan.searches if name in seen and measured(costs, name, ASKED[0]) is None),
-        *(f"{name} is built with {_BUILT_AS[name]}" for name in plan.searches if name in _BUILT_AS and name in seen),
-        *(f"{cost.method}, N = {cost.size or 0:,}: {cost.reason}" for cost in costs if cost.reason),
+          for name in seen if measured(costs, name, ASKED[0]) is None),
+        *(f"{name} is built with {_BUILT_AS[name]}" for name in seen if name in _BUILT_AS),
+        *(f"{_who(cost)}: {cost.reason}" for cost in costs if cost.reason),
     ]  # fmt: skip
+
+
+def _who(cost: Cost) -> str:
+    return " ".join(filter(None, (cost.method, cost.scale))) + (f", N = {cost.size:,}" if cost.size else "")
 
 
 def measured(costs: Sequence[Cost], method: str, asked: str, scale: str = "") -> laws.Measured | None:
     """Return what a query of a method costs at each size, in seconds; None where too few were measured.
 
-    Generating grows with the logarithm of N at most: a step looks the children of its beams up in sorted arrays.
+    Generating grows with the logarithm of N at most: a step looks the children of its beams up in sorted arrays. A scan
+    grows with N.
     """
     found = sorted(
         (cost.size, cost.seconds)
@@ -197,7 +253,7 @@ def measured(costs: Sequence[Cost], method: str, asked: str, scale: str = "") ->
     if len(found) < FEWEST:
         return None
     sizes, seconds = zip(*found, strict=True)
-    exponents = laws.LOGARITHMIC if method == GENERATES else laws.ANY
+    exponents = laws.LOGARITHMIC if method == GENERATES else laws.PROPORTIONAL if method in _SCANS else laws.ANY
     return laws.Measured(sizes=np.array(sizes, float), costs=np.array(seconds, float), exponents=exponents)
 
 
@@ -215,7 +271,6 @@ def network_plan(scale: str) -> beam.Plan:
     )
 
 
-@torch.inference_mode()
 def _generating(scale: str, plan: Plan, runtime: Runtime) -> Iterator[Cost]:
     """Yield the cost of the encoder, and of generating at every size."""
     use_threads(runtime.threads)
@@ -224,21 +279,21 @@ def _generating(scale: str, plan: Plan, runtime: Runtime) -> Iterator[Cost]:
     batches = {"single": model.images[:1], "batch": model.images}
 
     def seconds(work: Callable[[Tensor], object], images: Tensor) -> float:
-        timers = repeated(partial(work, images), runtime, plan.patience)
-        return median(timers, "total") / len(images)
+        with torch.inference_mode(), runtime.autocast():  # not around a yield: a generator does not keep them
+            return median(repeated(partial(work, images), runtime, plan.patience), "total") / len(images)
 
-    with runtime.autocast():
-        for asked, images in batches.items():
-            yield Cost(method=_ENCODES, scale=scale, asked=asked, seconds=seconds(model.encode, images))
+    for asked, images in batches.items():
+        yield Cost(method=_ENCODES, scale=scale, asked=asked, seconds=seconds(model.encode, images))
+    with torch.inference_mode(), runtime.autocast():
         tokens = {asked: model.encode(images) for asked, images in batches.items()}
-        for size in sorted(plan.sizes):
-            trie = beam.random_trie(size, sizes.num_codebooks, sizes.codebook_size)
-            search = partial(BeamSearch(trie, runtime.device), model.decoder, beam_size=beam_size)
-            for asked, images in tokens.items():
-                spent = seconds(search, images)
-                yield Cost(
-                    method=GENERATES, scale=scale, asked=asked, size=size, seconds=spent, setting=f"{beam_size} beams"
-                )
+    for size in sorted(plan.sizes):
+        trie = beam.random_trie(size, sizes.num_codebooks, sizes.codebook_size)
+        search = partial(BeamSearch(trie, runtime.device), model.decoder, beam_size=beam_size)
+        for asked, images in tokens.items():
+            spent = seconds(search, images)
+            yield Cost(
+                method=GENERATES, scale=scale, asked=asked, size=size, seconds=spent, setting=f"{beam_size} beams"
+            )
 
 
 def _searching(name: str, size: int, plan: Plan, runtime: Runtime) -> list[Cost]:
@@ -255,28 +310,25 @@ def _searching(name: str, size: int, plan: Plan, runtime: Runtime) -> list[Cost]
 
 def _vectors(size: int, plan: Plan, runtime: Runtime) -> Vectors:
     """Return a gallery of this size, queries, and their exact neighbours."""
-    gallery, queries = _read(size, plan.vectors) if plan.vectors else searching.drawn(_drawn(size, plan))
+    gallery, queries = (
+        _sampled(size, plan.queries, plan.vectors) if plan.vectors else searching.drawn(_drawn(size, plan))
+    )
     exact = searcher_of(EXACT, (), runtime)
     exact.build(gallery)
-    return Vectors(gallery, queries, exact.search(queries, plan.k).rows)
+    return Vectors(gallery, queries, exact.search(queries, plan.k))
 
 
 def _drawn(size: int, plan: Plan) -> searching.Plan:
-    return searching.Plan(
-        gallery=size, queries=max(_RECALL_OF, plan.batch), dim=plan.dim, clusters=max(2, size // _PER_CLUSTER)
-    )
+    clusters = max(2, size // _PER_CLUSTER)
+    return searching.Plan(gallery=size, queries=plan.queries, dim=plan.dim, clusters=clusters)
 
 
-def _read(size: int, path: Path) -> tuple[Embeddings, Embeddings]:
+def _sampled(size: int, queries: int, path: Path) -> tuple[Embeddings, Embeddings]:
     """Return so many of the vectors of a file, and others as queries, at random."""
     vectors = read_vectors(path)
-    if len(vectors) < size + _RECALL_OF:
-        raise DataError(
-            f"{path}: {len(vectors):,} vectors are too few for a gallery of {size:,} and {_RECALL_OF} queries",
-            code="bad-vectors",
-        )
     rows = np.random.default_rng(0).permutation(len(vectors))
-    return Embeddings(vectors[np.sort(rows[_RECALL_OF : _RECALL_OF + size])]), Embeddings(vectors[rows[:_RECALL_OF]])
+    gallery = np.sort(rows[queries : queries + size])
+    return Embeddings(vectors[gallery]), Embeddings(vectors[rows[:queries]])
 
 
 class _Index:
@@ -307,11 +359,11 @@ def _at_recall(index: _Index, vectors: Vectors, plan: Plan) -> Iterator[Cost]:
     found: list[tuple[Overrides, float]] = []
     for setting in index.settings:
         index.use(setting)
-        found.append((setting, recall(index.index.search(vectors.queries, plan.k).rows, vectors.nearest)))
+        found.append((setting, vectors.recall(index.index.search(vectors.queries, plan.k))))
         if found[-1][1] >= plan.recall:
             break
     around = found[-2:] if found[-1][1] > plan.recall else found[-1:]
-    least = 0.5 / vectors.nearest.size  # share of misses, when none was seen
+    least = 0.5 / vectors.exact.rows.size  # share of misses, when none was seen
     misses = [log(max(least, 1 - share)) for _, share in around]
     share = (misses[0] - log(max(least, 1 - plan.recall))) / (misses[0] - misses[-1]) if len(around) > 1 else 0.0
     for asked in ASKED:

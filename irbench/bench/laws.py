@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-LOGARITHMIC = (0.0,)  # exponents of a law
+LOGARITHMIC, PROPORTIONAL = (0.0,), (1.0,)  # exponents of a law
 ANY = (*LOGARITHMIC, *np.linspace(0.05, 1, 20).round(2).tolist())
-_PARAMETERS = 3  # of a law
 _DRAWS = 400
 _BETWEEN = (2.5, 97.5)  # percentiles of the draws: a 95 % interval
 _STEPS = 200  # in a decade, where crossings are looked for
@@ -45,6 +44,11 @@ class Measured:
     costs: Values
     exponents: tuple[float, ...] = ANY
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers of a law are fitted."""
+        return 2 + (len(self.exponents) > 1)
+
     def without_largest(self) -> "Measured":
         """Return all but the largest size."""
         rest = self.sizes < self.sizes.max()
@@ -80,15 +84,16 @@ def _grown(sizes: Values, exponent: float) -> Values:
 
 
 def redrawn(measured: Measured, rng: np.random.Generator) -> Law:
-    """Return the law of costs as they might have been measured: a wild bootstrap (Wu, 1986) over relative residuals.
+    """Return the law of costs as they might have been measured: a parametric bootstrap with relative errors.
 
-    Each residual keeps its size and gets a sign at random, so that both the noise of a measurement and the misfit of
-    the law are in it.
+    The errors have the spread of the residuals, noise and misfit alike, which is itself drawn, since a few sizes hardly
+    tell it: intervals are then as wide as those of Student's t.
     """
     sizes, fitted = measured.sizes, fit(measured)(measured.sizes)
-    free = max(1, len(sizes) - _PARAMETERS)
-    residuals = np.log(measured.costs / fitted) * np.sqrt(len(sizes) / free)
-    return fit(replace(measured, costs=fitted * np.exp(residuals * rng.choice([-1.0, 1.0], len(sizes)))))
+    free = max(1, len(sizes) - measured.parameters)
+    squares = float((np.log(measured.costs / fitted) ** 2).sum())
+    spread = np.sqrt(squares / rng.chisquare(free))
+    return fit(replace(measured, costs=fitted * np.exp(spread * rng.normal(size=len(sizes)))))
 
 
 def crossing(one: Law, other: Law, up_to: float) -> float:
@@ -113,10 +118,10 @@ def crossing_of(one: Measured, other: Measured, up_to: float) -> Crossing:
 def held_out(measured: Measured) -> float | None:
     """Return the cost at the largest size as the law of the smaller ones predicts it, relative to the measured one.
 
-    None where fewer than four smaller sizes were measured.
+    None where there are no more smaller sizes than numbers that are fitted.
     """
     rest = measured.without_largest()
-    if len(rest.sizes) <= _PARAMETERS:
+    if len(rest.sizes) <= rest.parameters:
         return None
     largest = measured.sizes.argmax()
     return float(fit(rest)(measured.sizes)[largest] / measured.costs[largest])

@@ -7,7 +7,6 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from irbench.bench.timing import median, repeated
 from irbench.config import recipes
@@ -16,8 +15,10 @@ from irbench.config.registry import SEARCHERS
 from irbench.core.cell import Overrides
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import DataError, Unavailable
-from irbench.core.ranking import MISSING
+from irbench.core.ranking import Ranking
 from irbench.data.arrays import check_dimensions, read_vectors
+from irbench.experiments.neighbours import Neighbours
+from irbench.experiments.plan import search_named
 from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime
 
@@ -61,15 +62,22 @@ class Vectors:
 
     gallery: Embeddings  # [N,D]
     queries: Embeddings  # [Q,D]
-    nearest: NDArray[np.int64]  # [Q,K]
+    exact: Ranking  # [Q,K]
     held_out: bool = False  # are the queries rows that were taken out of the gallery?
+
+    def recall(self, found: Ranking) -> float:
+        """Return the share of the K exact neighbours that are among the first K found; equally near ones count."""
+        k = min(self.exact.top_k, len(self.gallery))
+        every = np.arange(len(self.queries))
+        known = Neighbours(every, self.queries.array, self.gallery.array, self.exact)
+        return known.recall_at([k], found.rows)[k]
 
 
 def measure(plan: Plan, runtime: Runtime, vectors: Vectors | None = None) -> Iterator[Point]:
     """Build and search each index, of `vectors` or else of those of the plan."""
     names = plan.searches or recipes.names("methods/search")
     for name in names:
-        recipes.find("methods/search", name)
+        search_named(name)
     vectors = vectors or prepare(plan, runtime)
     for name in names:
         curve = sweep_of(name) if plan.curves else ()
@@ -82,7 +90,7 @@ def prepare(plan: Plan, runtime: Runtime) -> Vectors:
     exact = searcher_of(EXACT, (), runtime)
     exact.build(gallery)
     held_out = plan.vectors is not None and plan.query_vectors is None
-    return Vectors(gallery, queries, exact.search(queries, plan.k).rows, held_out)
+    return Vectors(gallery, queries, exact.search(queries, plan.k), held_out)
 
 
 def _read(path: Path, plan: Plan) -> tuple[Embeddings, Embeddings]:
@@ -122,14 +130,16 @@ def searcher_of(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
 
 
 def _searcher(name: str, setting: Overrides, runtime: Runtime) -> Any:
-    kind = recipes.find("methods/search", name).head(SearchHead).searcher
+    recipe, _ = search_named(name)
+    kind = recipes.find("methods/search", recipe).head(SearchHead).searcher
     return SEARCHERS.load(kind)(_config(name, setting), runtime)
 
 
 def _config(name: str, setting: Overrides) -> Any:
-    recipe = recipes.find("methods/search", name)
+    recipe_name, named = search_named(name)
+    recipe = recipes.find("methods/search", recipe_name)
     schema = SEARCHERS.schema(recipe.head(SearchHead).searcher)
-    return recipe.config(schema, scale="paper", dataset="", **dict(setting))
+    return recipe.config(schema, scale="paper", dataset="", **(dict(named) | dict(setting)))
 
 
 def _curve(name: str, settings: Sequence[Overrides], vectors: Vectors, plan: Plan, runtime: Runtime) -> Iterator[Point]:
@@ -161,13 +171,6 @@ def _measured(point: Point, searcher: SearchIndex, vectors: Vectors, plan: Plan,
         point,
         queries_per_s=len(queries) / batch_s,
         single_ms=1000 * single_s / len(single),
-        recall=recall(searcher.search(queries, plan.k).rows, vectors.nearest),
+        recall=vectors.recall(searcher.search(queries, plan.k)),
         index_bytes=searcher.describe().index_bytes,
     )
-
-
-def recall(found: NDArray[np.int64], nearest: NDArray[np.int64]) -> float:
-    """Return the share of the nearest rows [Q,K] that are among those found [Q,K]."""
-    exists = nearest != MISSING
-    is_found = (nearest[:, :, None] == found[:, None, :]).any(axis=2)
-    return float((is_found & exists).sum() / exists.sum())

@@ -302,8 +302,10 @@ def load(options: LoadOptions) -> None:
     """Answer single queries of several clients at once: throughput, and latency under load."""
     from irbench.bench import load as bench
     from irbench.bench.search import Plan
+    from irbench.experiments.plan import search_named
     from irbench.runtime.load import WAYS
 
+    check_choice("--with", options.ways, (*WAYS, "both"))
     plan = bench.Plan(
         vectors=Plan(searches=tuple(options.search or ()), gallery=options.gallery, dim=options.dim, k=options.k),
         clients=o.numbers("--clients", options.clients),
@@ -311,7 +313,7 @@ def load(options: LoadOptions) -> None:
         seconds=options.patience,
     )
     for name in plan.vectors.searches:
-        recipes.find("methods/search", name)
+        search_named(name)
     _use(1)
     (runtime,) = _runtimes(options.device, "fp32")
     found = _shown(bench.measure(plan, runtime), LOADED, as_json=options.as_json)
@@ -336,6 +338,7 @@ class OverheadOptions(DeviceOptions):
 def overhead(options: OverheadOptions) -> None:
     """Time each index through irbench and through its library alone, in turns."""
     from irbench.bench import overhead as bench
+    from irbench.experiments.plan import search_named
 
     plan = bench.Plan(
         searches=tuple(options.search or ()),
@@ -346,7 +349,7 @@ def overhead(options: OverheadOptions) -> None:
         patience=options.patience,
     )
     for name in plan.searches:
-        recipes.find("methods/search", name)
+        search_named(name)
     _use(options.threads)
     (runtime,) = _runtimes(options.device, "fp32")
     found = _shown(bench.measure(plan, replace(runtime, threads=options.threads)), ADDED, as_json=options.as_json)
@@ -374,6 +377,7 @@ class ScaleOptions(DeviceOptions):
 def scale(options: ScaleOptions) -> None:
     """Time each stage of a retriever at several sizes of the gallery, with its memory, beside the bare libraries."""
     from irbench.bench import scale as bench
+    from irbench.experiments.plan import search_named
 
     _use(options.threads)
     (runtime,) = _runtimes(options.device, "fp32")
@@ -387,7 +391,7 @@ def scale(options: ScaleOptions) -> None:
         patience=options.patience,
     )
     for name in plan.named():
-        recipes.find("methods/search", name)
+        search_named(name)
     measured: list[bench.Measured] = []
 
     def kept() -> "Iterator[bench.Measured]":
@@ -410,7 +414,7 @@ class CrossoverOptions(DeviceOptions):
     ] = 1.0
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Threads on the CPU.")] = 1
     sizes: Annotated[str, typer.Option("--sizes", help="Images in the gallery.")] = (
-        "1000,3000,10000,30000,100000,300000,1000000"
+        "1000,2000,4000,10000,30000,100000,300000,1000000"
     )
     search: Annotated[
         list[str] | None,
@@ -479,6 +483,7 @@ def crossover(options: CrossoverOptions) -> None:
     from irbench.report.figures.output import check_format
 
     plan = options.plan()
+    plan.check_vectors()
     if options.out:
         check_format(options.out)
     check_choice("--precision", options.precision, ("fp32", "bf16"))
@@ -498,6 +503,9 @@ def crossover(options: CrossoverOptions) -> None:
         typer.echo(json.dumps({"costs": measured, "crossovers": crossed, "notes": notes}))
     else:
         typer.echo("\n" + "\n".join(notes))
+    if not crossed:
+        typer.echo("irbench: nothing could be compared", err=True)
+        raise typer.Exit(1)
     if options.out:
         _draw_crossover(plan, costs, notes, options.out)
 

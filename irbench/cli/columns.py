@@ -101,6 +101,7 @@ LOADED: Columns = {
     "search      ": lambda one: f"{one.search:<12}",
     "clients": lambda one: f"{one.clients or ''} {one.way}".strip(),
     "queries/s": lambda one: or_gap(one.queries_per_s, ",.0f"),
+    "mean ms": lambda one: or_gap(one.mean_ms, ".3f"),
     "p50 ms": lambda one: or_gap(one.p50_ms, ".3f"),
     "p95 ms": lambda one: or_gap(one.p95_ms, ".3f"),
     "p99 ms": lambda one: or_gap(one.p99_ms, ".3f"),

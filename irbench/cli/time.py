@@ -96,7 +96,8 @@ def _lines(timed: "Sequence[Result]") -> Iterator[str]:
         for point in result.cost.load or ():
             who = "1 client" if point.clients == 1 else f"{point.clients} clients"
             yield (
-                f"    {who} as {point.way}: {point.queries_per_s:,.0f} queries/s, p50 "
+                f"    {who} as {point.way}: {point.queries_per_s:,.0f} queries/s, mean "
+                f"{1000 * point.clients / point.queries_per_s:.2f}, p50 "
                 f"{point.p50_ms:.2f}, p95 {point.p95_ms:.2f}, p99 {point.p99_ms:.2f} ms"
                 f"{'' if point.steady else ', not steady'}"
             )

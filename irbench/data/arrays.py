@@ -108,10 +108,8 @@ def _array(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: no such file", code="no-such-file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}", code="unreadable-file") from None
-    except (ValueError, EOFError, SyntaxError, TokenError) as error:
-        raise DataError(
-            f"{path}: not an array of numbers as numpy.save writes it ({error})", code="bad-vectors"
-        ) from None
+    except (ValueError, EOFError, SyntaxError, TokenError):
+        raise DataError(f"{path}: not an array of numbers as numpy.save writes it", code="bad-vectors") from None
     if not isinstance(found, np.ndarray):
         raise DataError(f"{path}: several arrays (.npz); save one as .npy with numpy.save", code="bad-vectors")
     return found

@@ -4,7 +4,7 @@ Distances are those between the vectors that are searched. A result counts where
 neighbour, as in ann-benchmarks (ann_benchmarks/plotting/metrics.py), so that equal vectors stand for each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,15 +33,19 @@ class Neighbours:
     def recall(self, ranking: Ranking) -> dict[int, float]:
         """Return by K the share of the K nearest that are among the first K results of a ranking [Q,T]."""
         found = ranking.rows[self.sample]
+        deepest = min(found.shape[1], self.exact.top_k)
+        return self.recall_at([k for k in KS if k <= deepest], found)
+
+    def recall_at(self, ks: Sequence[int], found: NDArray[np.int64]) -> dict[int, float]:
+        """Return by K the share of the K nearest that are among the first K rows found [S,T]."""
         distances = self._distances(found)
         known = (self.exact.rows != MISSING).sum(axis=1)  # fewer than K where the gallery has no more
         shares = {}
-        for k in KS:
-            if k <= min(found.shape[1], self.exact.top_k) and known.any():
-                due = np.minimum(k, known)
-                last = np.take_along_axis(self.exact.scores, np.maximum(due - 1, 0)[:, None], 1)
-                near = distances[:, :k] <= -last * (1 + _AS_NEAR)
-                shares[k] = float(np.minimum(near.sum(axis=1), due).sum() / due.sum())
+        for k in ks if known.any() else ():
+            due = np.minimum(k, known)
+            last = np.take_along_axis(self.exact.scores, np.maximum(due - 1, 0)[:, None], 1)
+            near = distances[:, :k] <= -last * (1 + _AS_NEAR)
+            shares[k] = float(np.minimum(near.sum(axis=1), due).sum() / due.sum())
         return shares
 
     def _distances(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -181,9 +181,15 @@ def _method(asked: Any) -> _Method:
 def _search(asked: Any) -> _Search:
     if (named := Named.of(asked)) is not None:
         return _Search(name=_title(named, "methods/search"), object=named.object)
-    name, colon, factory = str(asked).partition(":")
+    name, overrides = search_named(str(asked))
+    return _Search(name=name, overrides=overrides)
+
+
+def search_named(asked: str) -> tuple[str, Overrides]:
+    """Return the recipe of a search index, and what its name sets beside it: the factory string of faiss:HNSW32."""
+    name, colon, factory = asked.partition(":")
     recipe = recipes.find("methods/search", name)
-    return _Search(name=name, overrides=_of_factory(recipe, asked, factory) if colon else ())
+    return name, _of_factory(recipe, asked, factory) if colon else ()
 
 
 def _of_factory(recipe: Recipe, asked: str, factory: str) -> Overrides:

@@ -32,7 +32,7 @@ SINGLES = 12  # queries sent one by one in a round
 DETAILED = 4  # of which so many are sent once more for the subspans
 BETWEEN = 5  # references between two batches
 BATCHES = 3  # of `latency.BATCH` queries in a round
-_LOADED, _QUERIES_UNDER_LOAD = 2.0, 40  # seconds of a steady state, and queries of one client in it, at least
+_LOADED = 2.0  # seconds of a steady state, at least
 SPANS = ("encode", "search", "total")
 
 
@@ -99,11 +99,9 @@ def under_load(cell: Ready, clients: Sequence[int]) -> tuple[Result, list[str]]:
         with Timer(bypass_cache=True, synchronize=cell.runtime.synchronize).run():
             return cell.retriever.search(cell.singles[number % len(cell.singles)], cell.depth)
 
-    usual = cell.result.cost.query_ms
-    seconds = max(_LOADED, _QUERIES_UNDER_LOAD * (usual.total_p50 or 0.0) / 1000 if usual else 0.0)
     ways = WAYS if cell.runtime.device == "cpu" else WAYS[:1]  # a forked process cannot use the GPU
     with quiet(on=True):
-        found = list(loads(ask, lambda number: ask(number).rows, clients=clients, ways=ways, seconds=seconds))
+        found = list(loads(ask, lambda number: ask(number).rows, clients=clients, ways=ways, seconds=_LOADED))
     points = tuple(_point(one) for one in found if not one.reason)
     reasons = [f"clients as {one.way}: {one.reason}" for one in found if one.reason]
     return replace(cell.result, cost=replace(cell.result.cost, load=points)), reasons

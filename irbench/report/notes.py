@@ -7,7 +7,7 @@ from typing import Any
 from irbench import paper
 from irbench.core.text import as_text
 from irbench.report.lines import Line, label, why
-from irbench.report.quantities import Quantity
+from irbench.report.quantities import Quantity, at_full_load
 from irbench.report.ranks import taken_together
 from irbench.report.wording import short
 from irbench.results.schema import Dataset, Result
@@ -69,15 +69,16 @@ def _trained_together(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _under_load(results: Sequence[Result]) -> Iterator[str]:
-    """Say what was tried under load, and where the throughput had not settled."""
-    points = [point for result in results for point in result.cost.load or ()]
-    counts = ", ".join(map(str, sorted({point.clients for point in points})))
-    ways = " and ".join(sorted({point.way for point in points}, reverse=True))
+    """Say what was tried under load and what is shown of it, and where the throughput had not settled."""
+    loads = [(result, load) for result in results if (load := at_full_load(result))]
+    tried = sorted({point.clients for result, _ in loads for point in result.cost.load or ()})
     yield (
-        f"loaded: single queries of {counts} clients at once, each on one thread, as {ways} (irbench time --clients); "
-        "shown for the fewest that get 95 % of the highest throughput"
+        f"loaded: single queries of clients that ask at once ({', '.join(map(str, tried))} of them were tried), each "
+        "on one thread (irbench time --clients); shown for the fewest that get 95 % of the highest throughput"
     )
-    if rough := [result for result in results if any(not point.steady for point in result.cost.load or ())]:
+    for way in dict.fromkeys(load.way for _, load in loads):
+        yield f"loaded by {way}: {_cells([result for result, load in loads if load.way == way])}"
+    if rough := [result for result, load in loads if not load.steady]:
         yield f"under load the throughput had not settled: {_cells(rough)}"
 
 

@@ -9,7 +9,7 @@ from irbench.core.errors import check_choice
 from irbench.metrics.diagnostics import least_loss, left_to_learn, losses, reached_loss
 from irbench.metrics.own import COSTS
 from irbench.metrics.retrieval import METRICS, Measure, parse
-from irbench.results.schema import QueryTimes, Result, TimingSession
+from irbench.results.schema import LoadPoint, QueryTimes, Result, TimingSession
 
 TWINS = {"precision": "precision_irgen", "precision_irgen": "precision"}  # two definitions of one word
 _USUAL_K = 10
@@ -238,12 +238,17 @@ def _in_batches(result: Result) -> float | None:
     return _shares(result).total_p50 or _ratio(1000, result.cost.queries_per_s)
 
 
-def _at_full_load(what: str, result: Result) -> float | None:
-    """Return a number of the load by the fewest clients who get nearly the highest throughput."""
+def at_full_load(result: Result) -> LoadPoint | None:
+    """Return the load by the fewest clients who get nearly the highest throughput; None where none was measured."""
     points = result.cost.load or ()
     highest = max((point.queries_per_s for point in points), default=0.0)
     full = [point for point in points if point.queries_per_s >= _FULL * highest]
-    return float(getattr(min(full, key=lambda point: point.clients), what)) if full else None
+    return min(full, key=lambda point: point.clients, default=None)
+
+
+def _of_load(what: str, result: Result) -> float | None:
+    load = at_full_load(result)
+    return None if load is None else float(getattr(load, what))
 
 
 _LATENCY = (
@@ -265,9 +270,9 @@ _SEARCH_ALONE = (
     _cost("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
 )
 _LOAD = (
-    _cost("load_per_s", "loaded queries/s", partial(_at_full_load, "queries_per_s"), digits=0, better=1),
-    _cost("load_clients", "clients", partial(_at_full_load, "clients"), digits=0, better=0),
-    _cost("load_p99_ms", "loaded p99 ms", partial(_at_full_load, "p99_ms"), digits=2, better=0),  # of other loads each
+    _cost("load_per_s", "loaded queries/s", partial(_of_load, "queries_per_s"), digits=0, better=1),
+    _cost("load_clients", "clients", partial(_of_load, "clients"), digits=0, better=0),
+    _cost("load_p99_ms", "loaded p99 ms", partial(_of_load, "p99_ms"), digits=2, better=0),  # of other loads each
 )
 _TOTAL = _time("total_ms", "total ms", lambda r: _times(r).total_p50, _singles)
 _READ = _time("read_ms", "read", lambda r: _times(r).read_p50)

@@ -84,6 +84,11 @@ def peak_memory(runtime: Runtime) -> tuple[int, int | None]:
     return 1024 * int(kib) if kib else peak, device
 
 
+def total_memory() -> int:
+    """Bytes of this machine's memory."""
+    return int(psutil.virtual_memory().total)
+
+
 def resident_memory() -> int:
     """Return the bytes that the process holds now: before any work those of the imported libraries."""
     return psutil.Process().memory_info().rss

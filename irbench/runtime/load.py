@@ -22,6 +22,8 @@ from irbench.runtime.silence import STDERR, STDOUT, silenced
 WAYS = ("threads", "processes")
 _WARM_UP = 0.25  # of the seconds that are measured
 _STEADY = 0.1  # most by which the throughput of the two halves may differ, beyond chance
+_ANSWERS, _EACH = 40, 4  # at least so many are measured, and so many of each client …
+_LONGEST = 120.0  # … unless that takes more seconds
 _ATTEMPTS = 3  # at a steady state
 _COMPARED = 20  # queries that a forked process answers, too
 _PATIENCE = 30.0  # seconds until clients that do not end are given up
@@ -43,6 +45,11 @@ class Load:
     steady: bool | None = None
     reason: str = ""
 
+    @property
+    def mean_ms(self) -> float | None:
+        """Mean time of a query by Little's law, those included that a lock keeps waiting beyond the measured time."""
+        return 1000 * self.clients / self.queries_per_s if self.queries_per_s else None
+
 
 def loads(
     ask: Callable[[int], object],
@@ -59,11 +66,11 @@ def loads(
         answer: returns the answer to the n-th query as an array, to be compared with that of a forked process.
         clients: how many ask at once.
         ways: those that are measured.
-        seconds: of a steady state.
+        seconds: of a steady state; more where so few answers come that they would tell nothing.
     """
     for way in ways:
         if way == "processes" and not _answers_in_a_fork(answer):
-            yield Load(way=way, reason="give no answers, or others, once they are forked")
+            yield Load(way=way, reason="not measured: a forked process answers otherwise, or not at all")
             continue
         for count in clients:
             yield under_load(ask, count, way, seconds)
@@ -95,8 +102,10 @@ def _answers_in_a_fork(answer: Callable[[int], ArrayLike]) -> bool:
 def under_load(ask: Callable[[int], object], clients: int, way: str, seconds: float) -> Load:
     """Measure until the throughput is steady, at most three times; `ask` answers the n-th query."""
     load = Load(way=way, clients=clients)
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         try:
+            if not attempt:
+                seconds = max(seconds, min(_LONGEST, max(_ANSWERS, _EACH * clients) * _alone(ask)))
             found = _in_threads(ask, clients, seconds) if way == "threads" else _in_processes(ask, clients, seconds)
         except TimeoutError:
             return replace(load, reason=f"clients that are {way} got no answer")
@@ -106,16 +115,21 @@ def under_load(ask: Callable[[int], object], clients: int, way: str, seconds: fl
     return load
 
 
+def _alone(ask: Callable[[int], object]) -> float:
+    """Return the seconds that a query takes while there is no other; `TimeoutError` where it gets no answer."""
+    begin, end = _in_threads(ask, 1, 0.0)[-1]
+    return float(end - begin)
+
+
 def _summed_up(load: Load, times: Times, seconds: float) -> Load:
-    """Return what the queries say that were answered within the measured seconds, all of which began within them."""
+    """Return what the queries say that were answered within the measured seconds, whenever they had begun."""
     start = times[:, 0].min() + _WARM_UP * seconds
     middle, end = start + seconds / 2, start + seconds
-    counted = times[(times[:, 0] >= start) & (times[:, 1] <= end)]
+    counted = times[(times[:, 1] >= start) & (times[:, 1] <= end)]
     if len(counted) < 2:
         return replace(load, reason=f"fewer than two queries were answered in {seconds:g} s")
     first = int((counted[:, 1] < middle).sum())
     second = len(counted) - first
-    chance = 3 * np.sqrt(len(counted)) / len(counted)  # of counts, as of events by chance
     drift = second / first if first else float("inf")
     p50, p95, p99 = np.percentile(1000 * (counted[:, 1] - counted[:, 0]), (50, 95, 99)).tolist()
     return replace(
@@ -125,7 +139,7 @@ def _summed_up(load: Load, times: Times, seconds: float) -> Load:
         p95_ms=p95,
         p99_ms=p99,
         drift=drift,
-        steady=bool(abs(drift - 1) <= max(_STEADY, chance)),
+        steady=abs(drift - 1) <= max(_STEADY, 1 / np.sqrt(len(counted))),
         reason="",
     )
 

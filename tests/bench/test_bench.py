@@ -194,7 +194,7 @@ def test_search_measures_given_vectors(runtime: Runtime, tmp_path: Path) -> None
     plan = search.Plan(searches=("linear",), vectors=gallery, k=3, patience=0)
     own = search.prepare(replace(plan, query_vectors=queries), runtime)
     distances = np.linalg.norm(arrays["queries"][:, None] - arrays["gallery"][None], axis=2)
-    assert np.array_equal(own.nearest, np.argsort(distances, axis=1)[:, :3])
+    assert np.array_equal(own.exact.rows, np.argsort(distances, axis=1)[:, :3])
     held_out = search.prepare(replace(plan, queries=30), runtime)
     assert (held_out.held_out, own.held_out) == (True, False)
     assert np.array_equal(held_out.queries.array, arrays["gallery"][::3].astype(np.float32))

@@ -56,14 +56,27 @@ def test_what_gets_slower_is_not_steady(monkeypatch: pytest.MonkeyPatch) -> None
     assert found.drift < 0.9
 
 
-def test_only_what_began_and_ended_within_the_measured_seconds_counts() -> None:
-    begins = np.arange(0, 2, 0.01)
-    times = np.stack([begins, begins + 0.005], axis=1)
-    found = load._summed_up(load.Load(), times, 1.0)
+def test_what_is_answered_within_the_measured_seconds_counts_whenever_it_began() -> None:
+    begins = np.arange(0, 4, 0.01)
+    times = np.stack([begins, begins + 0.4], axis=1)
+    found = load._summed_up(load.Load(clients=40), times, 2.0)
     assert found.queries_per_s == pytest.approx(100, abs=1)
-    assert (found.p50_ms, found.steady) == (pytest.approx(5.0), True)
-    few = load._summed_up(load.Load(), times[:1], 1.0)
+    assert (found.p50_ms, found.steady) == (pytest.approx(400), True)
+    assert found.mean_ms == pytest.approx(400, rel=0.01)
+    few = load._summed_up(load.Load(), times[:1], 2.0)
     assert (few.queries_per_s, bool(few.reason)) == (None, True)
+
+
+def test_many_clients_of_a_slow_server_are_not_undercounted() -> None:
+    lock = threading.Lock()
+
+    def ask(number: int) -> None:
+        with lock:
+            time.sleep(0.01)
+
+    found = load.under_load(ask, 32, "threads", 0.5)
+    assert found.queries_per_s == pytest.approx(98, rel=0.06)
+    assert found.mean_ms == pytest.approx(1000 * 32 / 98, rel=0.06)
 
 
 @WAYS
