@@ -6,12 +6,11 @@ Both have the same encoder before them, so that the crossover does not depend on
 as what an exact search finds is taken for granted here: stored results say how far it is so.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from math import isqrt, log
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,13 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from irbench.bench import beam, laws
-from irbench.bench import search as searching
+from irbench.bench.at_recall import BUILT_AS, Asked, Index, at_recall
 from irbench.bench.search import EXACT, Vectors, searcher_of
 from irbench.bench.timing import median, repeated
 from irbench.config import recipes
 from irbench.config.registry import RETRIEVERS
-from irbench.core.cell import Overrides
 from irbench.core.embeddings import Embeddings
-from irbench.core.errors import ContractError, DataError, IrbenchError, UsageError, check_choice
+from irbench.core.errors import DataError, IrbenchError, UsageError, check_choice
 from irbench.data.arrays import read_vectors
 from irbench.experiments.plan import search_named
 from irbench.experiments.processes import Ended, apart, each_apart
@@ -36,31 +34,16 @@ from irbench.runtime.environment import total_memory
 from irbench.runtime.machine import Runtime, use_threads
 
 ASKED = ("single", "batch")
-_PER_CLUSTER = 100  # vectors: a gallery grows by more things, not by more images of each
+# In which random vectors differ, about as many as for embeddings: in 128, neighbours would be ever harder to tell from
+# all others as the gallery grows.
+_DIRECTIONS = 12
 _RECALL_OF = 256  # queries
-_SINGLES = 32  # queries that are asked one at a time
 _SLOW = "spann"
 _ENCODES, GENERATES = "encoder", "irgen"
 FEWEST = 5  # sizes that a law is fitted to
 _COPIES = 5  # of a gallery's vectors that are in memory together, at most
 _SCANS = {EXACT, "sq8", "fp16", "binary"}  # that compare every vector
 _BEYOND = 100  # times the largest measured size: so far a law is believed
-
-# As they are used for galleries that grow. With the paper's 4 bytes a vector IVF-PQ misses half of the neighbours.
-_BUILT_AS = {
-    "ivfpq": "sqrt(N) cells and 16 bytes a vector; 200 candidates are scored again by exact distances",
-    "ivf-rabitq": "sqrt(N) cells",
-    "scann": "sqrt(N) leaves at any size",
-}
-_RECIPES = {"ivfpq": "ivf-rabitq"}  # whose keys are those of any index that Faiss builds from a string
-_BUILT: Mapping[str, Callable[[int], Overrides]] = {
-    "ivfpq": lambda size: (("factory", "IVF{cells},PQ16x8np"), ("cells", isqrt(size))),
-    "ivf-rabitq": lambda size: (("cells", isqrt(size)),),
-    "scann": lambda _: (("tree_from", 0),),
-}
-_SETTINGS: Mapping[str, tuple[Overrides, ...]] = {
-    "scann": tuple((("leaves_searched", share),) for share in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +58,7 @@ class Plan:
     beam_size: int | None = None  # None: k, the fewest that give k results
     dim: int = 128
     vectors: Path | None = None  # .npy [N,D], in place of random vectors
-    batch: int = 64
+    batch: int = 32
     spann_up_to: int = 30_000  # vectors
     patience: float = 1.0  # seconds after which a measurement is not repeated
 
@@ -89,6 +72,11 @@ class Plan:
         if self.k > min(self.sizes):
             raise UsageError(f"-k {self.k}: more results than the smallest gallery has images", code="bad-number")
         self._check_memory()
+
+    @property
+    def asked(self) -> Asked:
+        """How indexes are asked."""
+        return Asked(recall=self.recall, k=self.k, batch=self.batch, patience=self.patience)
 
     @property
     def queries(self) -> int:
@@ -186,8 +174,8 @@ def crossovers(costs: Sequence[Cost]) -> Iterator[Crossover]:
 def _crossover(
     costs: Sequence[Cost], scale: str, asked: str, name: str, generating: laws.Measured, searched: laws.Measured
 ) -> Crossover:
-    largest = searched.sizes.argmax()
-    looked_to = _BEYOND * float(searched.sizes[largest])
+    largest = searched.sizes[-1:]
+    looked_to = _BEYOND * float(largest[0])
     found = laws.crossing_of(generating, searched, looked_to)
     encoder_s = next(
         one.seconds for one in costs if one.seconds and (one.method, one.scale, one.asked) == (_ENCODES, scale, asked)
@@ -200,9 +188,9 @@ def _crossover(
         low=found.low,
         high=found.high,
         looked_to=looked_to,
-        measured_to=int(searched.sizes[largest]),
-        generate_s=encoder_s + float(laws.fit(generating)(searched.sizes)[largest]),
-        search_s=encoder_s + float(searched.costs[largest]),
+        measured_to=int(largest[0]),
+        generate_s=encoder_s + float(laws.curve(generating)(largest)[0]),
+        search_s=encoder_s + float(searched.costs[-1]),
         held_out=laws.held_out(searched),
         recall=min(one.recall for one in costs if (one.method, one.asked) == (name, asked) and one.recall is not None),
     )
@@ -230,7 +218,7 @@ def notes(plan: Plan, costs: Sequence[Cost]) -> list[str]:
         *([f"above recall {plan.recall:g} even at the fastest setting: {', '.join(sorted(over))}"] if over else []),
         *(f"{name}: fewer than {FEWEST} sizes were measured, too few for a crossover"
           for name in seen if measured(costs, name, ASKED[0]) is None),
-        *(f"{name} is built with {_BUILT_AS[name]}" for name in seen if name in _BUILT_AS),
+        *(f"{name} is built with {BUILT_AS[name]}" for name in seen if name in BUILT_AS),
         *(f"{_who(cost)}: {cost.reason}" for cost in costs if cost.reason),
     ]  # fmt: skip
 
@@ -253,8 +241,10 @@ def measured(costs: Sequence[Cost], method: str, asked: str, scale: str = "") ->
     if len(found) < FEWEST:
         return None
     sizes, seconds = zip(*found, strict=True)
-    exponents = laws.LOGARITHMIC if method == GENERATES else laws.PROPORTIONAL if method in _SCANS else laws.ANY
-    return laws.Measured(sizes=np.array(sizes, float), costs=np.array(seconds, float), exponents=exponents)
+    known = laws.Measured(sizes=np.array(sizes, float), costs=np.array(seconds, float))
+    if method == GENERATES:
+        return replace(known, exponents=laws.LOGARITHMIC, steady=True)
+    return replace(known, exponents=laws.PROPORTIONAL) if method in _SCANS else known
 
 
 def network_plan(scale: str) -> beam.Plan:
@@ -302,25 +292,34 @@ def _searching(name: str, size: int, plan: Plan, runtime: Runtime) -> list[Cost]
     try:
         with threadpool_limits(runtime.threads):
             vectors = _vectors(size, plan, runtime)
-            index = _Index(name, vectors.gallery, runtime)
-            return [replace(cost, size=size) for cost in _at_recall(index, vectors, plan)]
+            index = Index(name, vectors.gallery, runtime)
+            found = at_recall(index, vectors, plan.asked)
     except IrbenchError as error:
         return [Cost(method=name, size=size, reason=str(error))]
+    known = partial(Cost, method=name, size=size, recall=found.recall, setting=found.setting)
+    return [known(asked="single", seconds=found.single_s), known(asked="batch", seconds=found.batch_s)]
 
 
 def _vectors(size: int, plan: Plan, runtime: Runtime) -> Vectors:
     """Return a gallery of this size, queries, and their exact neighbours."""
-    gallery, queries = (
-        _sampled(size, plan.queries, plan.vectors) if plan.vectors else searching.drawn(_drawn(size, plan))
-    )
+    if plan.vectors is None:
+        gallery, queries = _drawn(size, plan.queries, plan.dim)
+    else:
+        gallery, queries = _sampled(size, plan.queries, plan.vectors)
     exact = searcher_of(EXACT, (), runtime)
     exact.build(gallery)
     return Vectors(gallery, queries, exact.search(queries, plan.k))
 
 
-def _drawn(size: int, plan: Plan) -> searching.Plan:
-    clusters = max(2, size // _PER_CLUSTER)
-    return searching.Plan(gallery=size, queries=plan.queries, dim=plan.dim, clusters=clusters)
+def _drawn(size: int, queries: int, dim: int) -> tuple[Embeddings, Embeddings]:
+    """Return random unit vectors that differ in a few directions."""
+    rng = np.random.default_rng(0)
+    directions = rng.standard_normal((min(_DIRECTIONS, dim), dim), np.float32)
+
+    def draw(count: int) -> Embeddings:
+        return Embeddings(rng.standard_normal((count, len(directions)), np.float32) @ directions).unit()
+
+    return draw(size), draw(queries)
 
 
 def _sampled(size: int, queries: int, path: Path) -> tuple[Embeddings, Embeddings]:
@@ -329,65 +328,3 @@ def _sampled(size: int, queries: int, path: Path) -> tuple[Embeddings, Embedding
     rows = np.random.default_rng(0).permutation(len(vectors))
     gallery = np.sort(rows[queries : queries + size])
     return Embeddings(vectors[gallery]), Embeddings(vectors[rows[:queries]])
-
-
-class _Index:
-    """A search over a gallery, built once and asked at settings from fast to exact."""
-
-    def __init__(self, name: str, gallery: Embeddings, runtime: Runtime) -> None:
-        self.name, self.runtime = name, runtime
-        self._recipe = _RECIPES.get(name, name)
-        self._built = _BUILT[name](len(gallery)) if name in _BUILT else ()
-        self.settings = _SETTINGS.get(name) or searching.sweep_of(self._recipe) or ((),)
-        self.index = searcher_of(self._recipe, (*self._built, *self.settings[0]), runtime)
-        self.index.build(gallery)
-
-    def use(self, setting: Overrides) -> None:
-        """Answer at this setting from now on."""
-        if setting and not self.index.set_query_parameters(
-            searcher_of(self._recipe, (*self._built, *setting), self.runtime).searcher
-        ):
-            raise ContractError(f"{self.name} cannot be asked at {setting} without being built again", code="no-sweep")
-
-
-def _at_recall(index: _Index, vectors: Vectors, plan: Plan) -> Iterator[Cost]:
-    """Yield the cost of each way of asking at the recall that is asked for.
-
-    It lies between those of two settings, and is interpolated: the logarithm of the time along that of the misses.
-    Where even the fastest setting finds more, or the most exact one less, the cost is that setting's.
-    """
-    found: list[tuple[Overrides, float]] = []
-    for setting in index.settings:
-        index.use(setting)
-        found.append((setting, vectors.recall(index.index.search(vectors.queries, plan.k))))
-        if found[-1][1] >= plan.recall:
-            break
-    around = found[-2:] if found[-1][1] > plan.recall else found[-1:]
-    least = 0.5 / vectors.exact.rows.size  # share of misses, when none was seen
-    misses = [log(max(least, 1 - share)) for _, share in around]
-    share = (misses[0] - log(max(least, 1 - plan.recall))) / (misses[0] - misses[-1]) if len(around) > 1 else 0.0
-    for asked in ASKED:
-        seconds = [_seconds(index, setting, asked, vectors, plan) for setting, _ in around]
-        yield Cost(
-            method=index.name,
-            asked=asked,
-            seconds=seconds[0] ** (1 - share) * seconds[-1] ** share,
-            recall=plan.recall if len(around) > 1 else around[0][1],
-            setting=" to ".join(_text(setting) for setting, _ in around),
-        )
-
-
-def _text(setting: Overrides) -> str:
-    return ",".join(str(value) if key == "query" else f"{key}={value}" for key, value in setting)
-
-
-def _seconds(index: _Index, setting: Overrides, asked: str, vectors: Vectors, plan: Plan) -> float:
-    """Return the median time of a query."""
-    index.use(setting)
-    queries, count = vectors.queries.array, 1
-    batches = [Embeddings(queries[: plan.batch])]
-    if asked == "single":
-        count = min(_SINGLES, len(queries))
-        batches = [Embeddings(queries[row : row + 1]) for row in range(count)]
-    timers = repeated(lambda: [index.index.search(one, plan.k) for one in batches], index.runtime, plan.patience)
-    return median(timers, "total") / sum(map(len, batches))

@@ -1,4 +1,4 @@
-"""How a cost grows with the gallery, as a law a + b N^c; what it predicts, and where two laws cross."""
+"""How a cost grows with the gallery, as a law a + b N^c; what it predicts, and where two costs cross."""
 
 from dataclasses import dataclass, replace
 
@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 LOGARITHMIC, PROPORTIONAL = (0.0,), (1.0,)  # exponents of a law
 ANY = (*LOGARITHMIC, *np.linspace(0.05, 1, 20).round(2).tolist())
+_WEIGHT = 1.5  # the power of a size by which its relative error counts
 _DRAWS = 400
 _BETWEEN = (2.5, 97.5)  # percentiles of the draws: a 95 % interval
 _STEPS = 200  # in a decade, where crossings are looked for
@@ -27,6 +28,51 @@ class Law:
         return np.asarray(self.constant + self.slope * _grown(sizes, self.exponent))
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measured:
+    """Costs [S] at sizes [S] in ascending order, and the exponents of the laws that may describe them.
+
+    `steady` costs follow one law at all sizes. Others do so for large galleries only: small ones lie in the processor's
+    caches. Their law weighs relative errors at large sizes more, and between the sizes they are interpolated.
+    """
+
+    sizes: Values
+    costs: Values
+    exponents: tuple[float, ...] = ANY
+    steady: bool = False
+
+    @property
+    def weights(self) -> Values:
+        """The weight of each size [S] in the law; they sum up to 1."""
+        weights = np.ones_like(self.sizes) if self.steady else self.sizes**_WEIGHT
+        return np.asarray(weights / weights.sum())
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers of a law are fitted."""
+        return 2 + (len(self.exponents) > 1)
+
+    def without_largest(self) -> "Measured":
+        """Return all but the largest size."""
+        return replace(self, sizes=self.sizes[:-1], costs=self.costs[:-1])
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The cost at any size: beyond the measured ones that of the law, between them interpolated unless it is steady."""
+
+    measured: Measured
+    law: Law
+
+    def __call__(self, sizes: Values) -> Values:
+        """Return the cost at each size [S]."""
+        known, beyond = self.measured, self.law(sizes)
+        if known.steady:
+            return beyond
+        within = np.exp(np.interp(np.log(sizes), np.log(known.sizes), np.log(known.costs)))
+        return np.where(sizes <= known.sizes[-1], within, beyond)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Crossing:
     """The size from which on one cost is above another, with a 95 % interval; None: at none that was looked at."""
@@ -36,67 +82,67 @@ class Crossing:
     high: float | None
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Measured:
-    """Costs [S] at sizes [S], and the exponents of the laws that may describe them."""
-
-    sizes: Values
-    costs: Values
-    exponents: tuple[float, ...] = ANY
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers of a law are fitted."""
-        return 2 + (len(self.exponents) > 1)
-
-    def without_largest(self) -> "Measured":
-        """Return all but the largest size."""
-        rest = self.sizes < self.sizes.max()
-        return replace(self, sizes=self.sizes[rest], costs=self.costs[rest])
-
-
 def fit(measured: Measured) -> Law:
-    """Return the law with the least sum of squared relative errors."""
-    sizes, costs = measured.sizes, measured.costs
-    laws = [_fitted(sizes, costs, exponent) for exponent in measured.exponents]
-    return min(laws, key=lambda law: float(((law(sizes) / costs - 1) ** 2).sum()))
+    """Return the law with the least weighted sum of squared relative errors."""
+    laws = [_fitted(measured, exponent) for exponent in measured.exponents]
+    return min(laws, key=lambda law: _misfit(law, measured))
 
 
-def _fitted(sizes: Values, costs: Values, exponent: float) -> Law:
+def _misfit(law: Law, measured: Measured) -> float:
+    return float(measured.weights @ (law(measured.sizes) / measured.costs - 1) ** 2)
+
+
+def _fitted(measured: Measured, exponent: float) -> Law:
     """Return the best law of one exponent: least squares in two unknowns, neither of them negative."""
-    one, grown = 1 / costs, _grown(sizes, exponent) / costs
-    squares, product = (one @ one, grown @ grown), one @ grown
+    sizes, weights = measured.sizes, measured.weights
+    one, grown = 1 / measured.costs, _grown(sizes, exponent) / measured.costs
+    squares, product = (weights @ one**2, weights @ grown**2), weights @ (one * grown)
+    sums = (weights @ one, weights @ grown)
     determinant = squares[0] * squares[1] - product**2
     if determinant > 0:
-        constant = (squares[1] * one.sum() - product * grown.sum()) / determinant
-        slope = (squares[0] * grown.sum() - product * one.sum()) / determinant
+        constant = (squares[1] * sums[0] - product * sums[1]) / determinant
+        slope = (squares[0] * sums[1] - product * sums[0]) / determinant
         if constant >= 0 and slope >= 0:
-            return Law(constant=constant, slope=slope, exponent=exponent)
-    flat = Law(constant=one.sum() / squares[0], slope=0.0, exponent=exponent)
+            return Law(constant=float(constant), slope=float(slope), exponent=exponent)
+    flat = Law(constant=float(sums[0] / squares[0]), slope=0.0, exponent=exponent)
     if not squares[1]:
         return flat
-    steep = Law(constant=0.0, slope=grown.sum() / squares[1], exponent=exponent)
-    return min(flat, steep, key=lambda law: float(((law(sizes) / costs - 1) ** 2).sum()))
+    steep = Law(constant=0.0, slope=float(sums[1] / squares[1]), exponent=exponent)
+    return min(flat, steep, key=lambda law: _misfit(law, measured))
 
 
 def _grown(sizes: Values, exponent: float) -> Values:
     return np.log(sizes) if exponent == 0 else sizes**exponent
 
 
-def redrawn(measured: Measured, rng: np.random.Generator) -> Law:
-    """Return the law of costs as they might have been measured: a parametric bootstrap with relative errors.
+def curve(measured: Measured) -> Curve:
+    """Return the cost at any size."""
+    return Curve(measured, fit(measured))
 
-    The errors have the spread of the residuals, noise and misfit alike, which is itself drawn, since a few sizes hardly
-    tell it: intervals are then as wide as those of Student's t.
+
+def redrawn(measured: Measured, rng: np.random.Generator) -> Curve:
+    """Return the curve of costs as they might have been measured: a parametric bootstrap with relative errors.
+
+    Their spread is drawn too, since a few sizes hardly tell it: intervals are then as wide as those of Student's t.
     """
-    sizes, fitted = measured.sizes, fit(measured)(measured.sizes)
-    free = max(1, len(sizes) - measured.parameters)
-    squares = float((np.log(measured.costs / fitted) ** 2).sum())
-    spread = np.sqrt(squares / rng.chisquare(free))
-    return fit(replace(measured, costs=fitted * np.exp(spread * rng.normal(size=len(sizes)))))
+    off = _off_their_neighbours(measured)
+    spread = np.sqrt(off @ off / rng.chisquare(len(off)))
+    around = fit(measured)(measured.sizes) if measured.steady else measured.costs
+    return curve(replace(measured, costs=around * np.exp(spread * rng.normal(size=len(around)))))
 
 
-def crossing(one: Law, other: Law, up_to: float) -> float:
+def _off_their_neighbours(measured: Measured) -> Values:
+    """Return pseudo-residuals [S-2]: how far a log cost is off the line between its neighbours, scaled to one error.
+
+    They tell the noise whatever the law (Gasser, Sroka, Jennen-Steinmetz, 1986), and what a size is off by itself.
+    """
+    x, y = np.log(measured.sizes), np.log(measured.costs)
+    before = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
+    line = before * y[:-2] + (1 - before) * y[2:]
+    return np.asarray((line - y[1:-1]) / np.sqrt(before**2 + (1 - before) ** 2 + 1))
+
+
+def crossing(one: Curve, other: Curve, up_to: float) -> float:
     """Return the size from which on, up to `up_to`, `other` costs more than `one`; infinite where it does not."""
     sizes = np.geomspace(1, up_to, round(_STEPS * np.log10(up_to)) + 1)
     is_above = other(sizes) > one(sizes)
@@ -111,7 +157,8 @@ def crossing_of(one: Measured, other: Measured, up_to: float) -> Crossing:
     rng = np.random.default_rng(0)
     draws = [crossing(redrawn(one, rng), redrawn(other, rng), up_to) for _ in range(_DRAWS)]
     ends = np.percentile(np.array(draws), _BETWEEN, method="nearest")
-    size, low, high = (float(at) if np.isfinite(at) else None for at in (crossing(fit(one), fit(other), up_to), *ends))
+    found = crossing(curve(one), curve(other), up_to)
+    size, low, high = (float(at) if np.isfinite(at) else None for at in (found, *ends))
     return Crossing(size=size, low=low, high=high)
 
 
@@ -123,5 +170,4 @@ def held_out(measured: Measured) -> float | None:
     rest = measured.without_largest()
     if len(rest.sizes) <= rest.parameters:
         return None
-    largest = measured.sizes.argmax()
-    return float(fit(rest)(measured.sizes)[largest] / measured.costs[largest])
+    return float((fit(rest)(measured.sizes) / measured.costs)[-1])

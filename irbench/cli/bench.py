@@ -442,7 +442,7 @@ class CrossoverOptions(DeviceOptions):
     beam_size: Annotated[
         int | None, typer.Option("--beam-size", min=1, help="Beams; by default as many as results.", show_default=False)
     ] = None
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Queries of a batch.")] = 64
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Queries of a batch.")] = 32
     vectors: Annotated[
         Path | None, typer.Option("--vectors", help="Vectors of your own [N,D] (.npy) to draw galleries from.")
     ] = None
@@ -523,7 +523,7 @@ def _draw_crossover(plan: "CrossoverPlan", costs: "Sequence[Cost]", notes: Seque
     def growing(asked: str) -> Iterator[Growing]:
         for method, scale, label, drawn_as in methods:
             if (known := measured(costs, method, asked, scale)) is not None:
-                yield Growing(label=label, look=drawn_as, sizes=known.sizes, seconds=known.costs, law=laws.fit(known))
+                yield Growing(label=label, look=drawn_as, sizes=known.sizes, seconds=known.costs, law=laws.curve(known))
 
     titles = {"single": "One query at a time", "batch": f"Batches of {plan.batch}"}
     subtitle = f"{plan.k} results, {plan.recall:.0%} of the exact neighbours; without the encoder"

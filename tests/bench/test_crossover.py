@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 from typer.testing import CliRunner
 
-from irbench.bench import beam, crossover, laws
+from irbench.bench import at_recall, beam, crossover, laws
 from irbench.bench.search import Vectors
 from irbench.cli.main import app
 from irbench.core.embeddings import Embeddings
@@ -37,29 +37,47 @@ def test_a_law_of_noisy_costs_up_to_a_million_predicts_three_million(law: laws.L
 @given(
     costs=st.lists(st.floats(1e-6, 1e3), min_size=4, max_size=7),
     exponents=st.sampled_from([laws.LOGARITHMIC, laws.ANY]),
+    steady=st.booleans(),
 )
 def test_no_law_with_parameters_that_are_not_negative_fits_better(
-    costs: list[float], exponents: tuple[float, ...]
+    costs: list[float], exponents: tuple[float, ...], *, steady: bool
 ) -> None:
     sizes, measured = SIZES[: len(costs)], np.array(costs)
-    found = laws.fit(laws.Measured(sizes=sizes, costs=measured, exponents=exponents))
+    found = laws.fit(laws.Measured(sizes=sizes, costs=measured, exponents=exponents, steady=steady))
+    weights = np.ones(len(sizes)) if steady else sizes**1.5
+    roots = np.sqrt(weights / weights.sum())
     least = []
     for exponent in exponents:
         grown = sizes**exponent if exponent else np.log(sizes)
         scale = grown.max()  # columns of one size, or nnls loses digits
-        least.append(nnls(np.stack([1 / measured, grown / scale / measured], axis=1), np.ones(len(costs)))[1])
+        columns = np.stack([1 / measured, grown / scale / measured], axis=1)
+        least.append(nnls(roots[:, None] * columns, roots)[1])
     assert found.constant >= 0
     assert found.slope >= 0
-    assert np.linalg.norm(found(sizes) / measured - 1) <= min(least) + 1e-6
+    assert np.linalg.norm(roots * (found(sizes) / measured - 1)) <= min(least) + 1e-6
+
+
+def curve(law: laws.Law) -> laws.Curve:
+    return laws.Curve(laws.Measured(sizes=SIZES, costs=law(SIZES), steady=True), law)
+
+
+def test_between_the_sizes_a_curve_goes_through_what_was_measured_and_beyond_them_by_the_law() -> None:
+    cached = laws.Measured(sizes=SIZES, costs=SIZES * np.where(SIZES < 5e4, 1.0, 3.0), exponents=laws.PROPORTIONAL)
+    found = laws.curve(cached)
+    np.testing.assert_allclose(found(SIZES), cached.costs)
+    assert 3e4 < found(np.array([4e4]))[0] < 3e5
+    assert found(np.array([3e6]))[0] == pytest.approx(9e6, rel=0.1)
+    assert laws.held_out(cached) == pytest.approx(1, rel=0.2)
 
 
 def test_a_constant_and_a_line_cross_where_they_are_equal() -> None:
     flat = laws.Law(constant=70.0, slope=0.0, exponent=0.0)
     line = laws.Law(constant=1.0, slope=2e-5, exponent=1.0)
-    assert laws.crossing(flat, line, 1e8) == pytest.approx(69 / 2e-5, rel=0.012)  # a step of the sizes looked at
-    assert laws.crossing(line, flat, 1e8) == np.inf  # cheaper at first only
-    assert laws.crossing(flat, line, 3e6) == np.inf
-    assert laws.crossing(flat, replace(line, constant=80.0), 1e8) == 1
+    step = 0.012  # of the sizes that are looked at
+    assert laws.crossing(curve(flat), curve(line), 1e8) == pytest.approx(69 / 2e-5, rel=step)
+    assert laws.crossing(curve(line), curve(flat), 1e8) == np.inf  # cheaper at first only
+    assert laws.crossing(curve(flat), curve(line), 3e6) == np.inf
+    assert laws.crossing(curve(flat), curve(replace(line, constant=80.0)), 1e8) == 1
 
 
 @pytest.mark.parametrize("sizes", [SIZES[2:], SIZES])
@@ -71,8 +89,8 @@ def test_intervals_of_a_crossing_cover_it(sizes: np.ndarray, monkeypatch: pytest
         rng = np.random.default_rng(seed)
         noisy = [law(sizes) * np.exp(0.05 * rng.normal(size=len(sizes))) for law in (flat, line)]
         found = laws.crossing_of(
-            laws.Measured(sizes=sizes, costs=noisy[0], exponents=laws.LOGARITHMIC),
-            laws.Measured(sizes=sizes, costs=noisy[1]),
+            laws.Measured(sizes=sizes, costs=noisy[0], exponents=laws.LOGARITHMIC, steady=True),
+            laws.Measured(sizes=sizes, costs=noisy[1], exponents=laws.PROPORTIONAL),
             1e8,
         )
         covered += (found.low or np.inf) <= 4.9 / 2e-5 <= (found.high or np.inf)
@@ -116,15 +134,14 @@ def test_a_cost_is_that_of_the_recall_that_is_wanted(
         Embeddings(np.eye(12, dtype=np.float32)[:3]),
         Ranking(np.tile(np.arange(10), (3, 1)), np.tile(-np.arange(10, dtype=np.float32), (3, 1))),
     )
-    monkeypatch.setattr(crossover, "_seconds", lambda index, setting, *_: float(setting[0][1]))
-    single, batch = crossover._at_recall(Tuned(), vectors, crossover.Plan(recall=wanted))
-    assert (single.recall, batch.recall) == (pytest.approx(recall), pytest.approx(recall))
-    if len(between) == 1:
-        assert single.seconds == between[0]
-    else:
-        share = np.log(0.6 / (1 - wanted)) / np.log(0.6 / 0.2)
-        assert single.seconds == pytest.approx(4 ** (1 - share) * 8**share)
-    assert single.setting == " to ".join(f"found={count}" for count in between)
+    monkeypatch.setattr(at_recall, "_seconds", lambda index, setting, batches, _: setting[0][1] / len(batches))
+    asked = at_recall.Asked(recall=wanted, k=10, batch=2, patience=0)
+    found = at_recall.at_recall(Tuned(), vectors, asked)
+    assert found.recall == pytest.approx(recall)
+    share = np.log(0.6 / (1 - wanted)) / np.log(0.6 / 0.2) if len(between) > 1 else 0
+    assert found.batch_s == pytest.approx(between[0] ** (1 - share) * between[-1] ** share)
+    assert found.single_s == pytest.approx(found.batch_s / 3)
+    assert found.setting == " to ".join(f"found={count}" for count in between)
 
 
 def test_networks_are_those_of_the_recipe() -> None:

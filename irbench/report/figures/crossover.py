@@ -11,7 +11,7 @@ from irbench.report.palette import Look
 
 _BEYOND = 10  # times the largest measured size: so far laws are drawn
 _POINTS = 100  # of a law
-_LAWS = "Marks: measured. Faint: the fitted law a + b N^c, also beyond what was measured."
+_LAWS = "Marks: measured. Beyond them: the fitted law a + b N^c."
 
 Values = NDArray[np.float64]
 
