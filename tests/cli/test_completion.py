@@ -48,6 +48,7 @@ KNOWN = {  # what the commands themselves accept
     ("export", "format"): export.FORMATS,
     ("import", "format"): foreign.FORMATS,
     **{(f"bench {name}", "precision"): ("fp32", "bf16", "both") for name in ("beam", "encode", "training")},
+    ("bench crossover", "precision"): ("fp32", "bf16"),
 }
 
 
