@@ -3,7 +3,7 @@
 What results report of a search is `seconds`: the library's work, without irbench's own checks. `wall_s` has those too.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -19,7 +19,7 @@ from irbench.core.errors import Unavailable
 from irbench.protocols import LibrarySearcher
 from irbench.retrievers.search_index import SearchIndex
 from irbench.runtime.machine import Runtime, use_threads
-from irbench.runtime.timer import Timer
+from irbench.runtime.timer import Timer, off_the_clock
 
 _ROUNDS = 9  # of irbench and the library in turns, at most
 _LIMIT, _LEAST = 1.03, 5e-6  # times the library's, or so many seconds a query more: as much may be added
@@ -97,40 +97,47 @@ def measure(plan: Plan, runtime: Runtime) -> Iterator[Overhead]:
 def in_turns(index: SearchIndex, batches: Sequence[Vectors], k: int, patience: float) -> InTurns:
     """Search batches of queries through irbench and through the library alone, which take turns.
 
-    Each round begins with another one of the two, so that none always follows the other.
+    They do so for each batch: a library that is called in a loop finds all its data in the processor's caches, which no
+    caller who does anything else leaves there. Each round begins with another one of the two.
     """
     embeddings = [Embeddings(batch) for batch in batches]
     library = index.searcher if isinstance(index.searcher, LibrarySearcher) else None
-
-    def ours() -> float:
-        with Timer(bypass_cache=True).run() as timer:
-            for one in embeddings:
-                index.search(one, k)
-        return timer.seconds["total"]
-
-    def theirs() -> float:
-        start = perf_counter()
-        for batch in batches:
-            if library is not None:
-                library.call_library(batch, k)
-        return perf_counter() - start
-
-    works: list[Callable[[], float]] = [ours, *([theirs] if library else [])]
-    reported: dict[Callable[[], float], list[float]] = {work: [] for work in works}
-    wall: list[float] = []
-    for work in works:
-        work()
+    _round(index, embeddings, library, k, library_first=False)
+    rounds: list[_Round] = []
     begun = perf_counter()
-    while len(wall) < _ROUNDS and (not wall or perf_counter() - begun < patience):
-        for work in works if len(wall) % 2 else works[::-1]:
-            start = perf_counter()
-            reported[work].append(work())
-            if work is ours:
-                wall.append(perf_counter() - start)
-    alone = float(np.median(reported[theirs])) if library else None
+    while len(rounds) < _ROUNDS and (not rounds or perf_counter() - begun < patience):
+        rounds.append(_round(index, embeddings, library, k, library_first=len(rounds) % 2 > 0))
     return InTurns(
         queries=sum(map(len, batches)),
-        seconds=float(np.median(reported[ours])),
-        wall_s=float(np.median(wall)),
-        library_s=alone,
+        seconds=float(np.median([one.seconds for one in rounds])),
+        wall_s=float(np.median([one.wall_s for one in rounds])),
+        library_s=float(np.median([one.library_s for one in rounds])) if library else None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Round:
+    seconds: float
+    wall_s: float
+    library_s: float
+
+
+def _round(
+    index: SearchIndex, batches: Sequence[Embeddings], library: LibrarySearcher | None, k: int, *, library_first: bool
+) -> _Round:
+    """Search each batch once through irbench, and once through the library off irbench's clock."""
+    wall = alone = 0.0
+    with Timer(bypass_cache=True).run() as timer:
+        for number, batch in enumerate(batches):
+            other = batches[(number + len(batches) // 2) % len(batches)]  # what the same query visits is in the caches
+            for calls_library in (library_first, not library_first):
+                start = perf_counter()
+                if not calls_library:
+                    index.search(batch, k)
+                    wall += perf_counter() - start
+                elif library is not None:
+                    with off_the_clock():
+                        start = perf_counter()
+                        library.call_library(other.array, k)
+                        alone += perf_counter() - start
+    return _Round(seconds=timer.seconds["total"], wall_s=wall, library_s=alone)
