@@ -32,8 +32,8 @@ class Law:
 class Measured:
     """Costs [S] at sizes [S] in ascending order, and the exponents of the laws that may describe them.
 
-    `steady` costs follow one law at all sizes. Others do so for large galleries only: small ones lie in the processor's
-    caches. Their law weighs relative errors at large sizes more, and between the sizes they are interpolated.
+    `steady` costs follow their law at all sizes. Others jump where galleries no longer lie in the processor's caches:
+    between the sizes they are interpolated, and a law whose exponent is known is one of large galleries.
     """
 
     sizes: Values
@@ -43,8 +43,12 @@ class Measured:
 
     @property
     def weights(self) -> Values:
-        """The weight of each size [S] in the law; they sum up to 1."""
-        weights = np.ones_like(self.sizes) if self.steady else self.sizes**_WEIGHT
+        """The weight of each size's relative error [S] in the law; they sum up to 1.
+
+        They are equal, since every size tells an exponent; where it is known, large sizes weigh more.
+        """
+        equal = self.steady or len(self.exponents) > 1
+        weights = np.ones_like(self.sizes) if equal else self.sizes**_WEIGHT
         return np.asarray(weights / weights.sum())
 
     @property

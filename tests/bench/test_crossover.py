@@ -44,7 +44,7 @@ def test_no_law_with_parameters_that_are_not_negative_fits_better(
 ) -> None:
     sizes, measured = SIZES[: len(costs)], np.array(costs)
     found = laws.fit(laws.Measured(sizes=sizes, costs=measured, exponents=exponents, steady=steady))
-    weights = np.ones(len(sizes)) if steady else sizes**1.5
+    weights = np.ones(len(sizes)) if steady or len(exponents) > 1 else sizes**1.5
     roots = np.sqrt(weights / weights.sum())
     least = []
     for exponent in exponents:
