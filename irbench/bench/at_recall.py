@@ -19,8 +19,8 @@ _SINGLES = 32  # queries that are asked one at a time
 
 # As they are used for galleries that grow. With the paper's 4 bytes a vector IVF-PQ misses half of the neighbours.
 BUILT_AS = {
-    "ivfpq": "sqrt(N) cells and 16 bytes a vector; 200 candidates are scored again by exact distances",
-    "ivf-rabitq": "sqrt(N) cells",
+    "ivfpq": "sqrt(N) cells, at most N/39, and 16 bytes a vector; 200 candidates are scored again by exact distances",
+    "ivf-rabitq": "sqrt(N) cells, at most N/39; 200 candidates are scored again by exact distances",
     "scann": "sqrt(N) leaves at any size",
 }
 _RECIPES = {"ivfpq": "ivf-rabitq"}  # whose keys are those of any index that Faiss builds from a string

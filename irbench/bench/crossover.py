@@ -71,7 +71,8 @@ class Plan:
             raise UsageError(f"--sizes: {FEWEST} different ones are needed, for costs to be fitted", code="bad-number")
         if self.k > min(self.sizes):
             raise UsageError(f"-k {self.k}: more results than the smallest gallery has images", code="bad-number")
-        self._check_memory()
+        if self.vectors is None:
+            self._check_memory()
 
     @property
     def asked(self) -> Asked:
@@ -84,8 +85,7 @@ class Plan:
         return max(_RECALL_OF, self.batch)
 
     def _check_memory(self) -> None:
-        dim = self.dim if self.vectors is None else 1
-        needed, there = _COPIES * 4 * dim * max(self.sizes), total_memory()
+        needed, there = _COPIES * 4 * self.dim * max(self.sizes), total_memory()
         if needed > there:
             raise UsageError(
                 f"--sizes {max(self.sizes)}: vectors and an index take about {needed / 1e9:,.0f} GB, there are "
@@ -97,7 +97,8 @@ class Plan:
         """Raise `DataError` where the file of vectors cannot be read, or has too few for the largest gallery."""
         if self.vectors is None:
             return
-        count, wanted = len(read_vectors(self.vectors)), max(self.sizes) + self.queries
+        (count, dim), wanted = read_vectors(self.vectors).shape, max(self.sizes) + self.queries
+        replace(self, vectors=None, dim=dim)  # is there memory for as many dimensions?
         if count < wanted:
             raise DataError(
                 f"{self.vectors}: {count:,} vectors are too few for a gallery of {max(self.sizes):,} and "
@@ -131,7 +132,8 @@ class Crossover:
     low: float | None
     high: float | None
     looked_to: float
-    measured_to: int  # the largest size of the search
+    measured_from: int  # the smallest and …
+    measured_to: int  # … the largest size of the search
     generate_s: float  # a query at that size, the encoder included
     search_s: float
     held_out: float | None  # the search there as predicted from smaller sizes, relative to the measured one
@@ -188,6 +190,7 @@ def _crossover(
         low=found.low,
         high=found.high,
         looked_to=looked_to,
+        measured_from=int(searched.sizes[0]),
         measured_to=int(largest[0]),
         generate_s=encoder_s + float(laws.curve(generating)(largest)[0]),
         search_s=encoder_s + float(searched.costs[-1]),
@@ -218,6 +221,8 @@ def notes(plan: Plan, costs: Sequence[Cost]) -> list[str]:
         *([f"above recall {plan.recall:g} even at the fastest setting: {', '.join(sorted(over))}"] if over else []),
         *(f"{name}: fewer than {FEWEST} sizes were measured, too few for a crossover"
           for name in seen if measured(costs, name, ASKED[0]) is None),
+        *(f"{GENERATES} {scale}: fewer than {FEWEST} sizes were measured, too few for a crossover"
+          for scale in plan.scales if measured(costs, GENERATES, ASKED[0], scale) is None),
         *(f"{name} is built with {BUILT_AS[name]}" for name in seen if name in BUILT_AS),
         *(f"{_who(cost)}: {cost.reason}" for cost in costs if cost.reason),
     ]  # fmt: skip

@@ -63,18 +63,22 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The cost at any size: beyond the measured ones that of the law, between them interpolated unless it is steady."""
+    """The cost at any size from the smallest on.
+
+    Steady costs are those of the law. Others are interpolated between the sizes, and grow with the law beyond them.
+    """
 
     measured: Measured
     law: Law
 
     def __call__(self, sizes: Values) -> Values:
         """Return the cost at each size [S]."""
-        known, beyond = self.measured, self.law(sizes)
+        known = self.measured
         if known.steady:
-            return beyond
+            return self.law(sizes)
         within = np.exp(np.interp(np.log(sizes), np.log(known.sizes), np.log(known.costs)))
-        return np.where(sizes <= known.sizes[-1], within, beyond)
+        growth = self.law(np.maximum(sizes, known.sizes[-1])) / self.law(known.sizes[-1:])  # 1 within
+        return np.asarray(within * growth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,31 +133,40 @@ def redrawn(measured: Measured, rng: np.random.Generator) -> Curve:
 
     Their spread is drawn too, since a few sizes hardly tell it: intervals are then as wide as those of Student's t.
     """
-    off = _off_their_neighbours(measured)
-    spread = np.sqrt(off @ off / rng.chisquare(len(off)))
+    steps = _steps(measured.sizes)
+    off = steps @ np.log(measured.costs)
+    products = steps @ steps.T
+    free = np.trace(products) ** 2 / (products**2).sum()  # Satterthwaite's: neighbouring steps share sizes
+    spread = np.sqrt(off @ off / len(off) * free / rng.chisquare(free))
     around = fit(measured)(measured.sizes) if measured.steady else measured.costs
     return curve(replace(measured, costs=around * np.exp(spread * rng.normal(size=len(around)))))
 
 
-def _off_their_neighbours(measured: Measured) -> Values:
-    """Return pseudo-residuals [S-2]: how far a log cost is off the line between its neighbours, scaled to one error.
+def _steps(sizes: Values) -> Values:
+    """Return the matrix [S-2,S] from log costs to how far each is off the line between its neighbours.
 
-    They tell the noise whatever the law (Gasser, Sroka, Jennen-Steinmetz, 1986), and what a size is off by itself.
+    Its rows have length 1. These pseudo-residuals tell the noise whatever the law (Gasser, Sroka, Jennen-Steinmetz,
+    1986), and what a size is off by itself.
     """
-    x, y = np.log(measured.sizes), np.log(measured.costs)
-    before = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
-    line = before * y[:-2] + (1 - before) * y[2:]
-    return np.asarray((line - y[1:-1]) / np.sqrt(before**2 + (1 - before) ** 2 + 1))
+    x, steps = np.log(sizes), np.zeros((len(sizes) - 2, len(sizes)))
+    for row, step in enumerate(steps):
+        before = (x[row + 2] - x[row + 1]) / (x[row + 2] - x[row])
+        step[row : row + 3] = before, -1, 1 - before
+    return np.asarray(steps / np.linalg.norm(steps, axis=1, keepdims=True))
 
 
 def crossing(one: Curve, other: Curve, up_to: float) -> float:
-    """Return the size from which on, up to `up_to`, `other` costs more than `one`; infinite where it does not."""
-    sizes = np.geomspace(1, up_to, round(_STEPS * np.log10(up_to)) + 1)
+    """Return the size from which on, up to `up_to`, `other` costs more than `one`; infinite where it does not.
+
+    It is the smallest size that both were measured at where `other` costs more at every size.
+    """
+    start = max(one.measured.sizes[0], other.measured.sizes[0])
+    sizes = np.geomspace(start, up_to, round(_STEPS * np.log10(up_to / start)) + 1)
     is_above = other(sizes) > one(sizes)
     if not is_above[-1]:
         return float("inf")
     below = np.flatnonzero(~is_above)
-    return float(sizes[below[-1] + 1]) if len(below) else float(sizes[0])
+    return float(sizes[below[-1] + 1]) if len(below) else float(start)
 
 
 def crossing_of(one: Measured, other: Measured, up_to: float) -> Crossing:

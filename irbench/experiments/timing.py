@@ -91,7 +91,8 @@ def prepare(experiment: Experiment, result: Result) -> Ready:
 def under_load(cell: Ready, clients: Sequence[int]) -> tuple[Result, list[str]]:
     """Return the result with its load by so many clients at once, and what could not be measured.
 
-    Each client has one thread. Clients are threads and, on the CPU, processes: each way by itself.
+    Each client has one thread. Clients are threads and, on the CPU, processes: each way by itself. What a client waits
+    for counts, irbench's own checks included.
     """
     use_threads(1)
 
@@ -102,7 +103,7 @@ def under_load(cell: Ready, clients: Sequence[int]) -> tuple[Result, list[str]]:
     ways = WAYS if cell.runtime.device == "cpu" else WAYS[:1]  # a forked process cannot use the GPU
     with quiet(on=True):
         found = list(loads(ask, lambda number: ask(number).rows, clients=clients, ways=ways, seconds=_LOADED))
-    points = tuple(_point(one) for one in found if not one.reason)
+    points = tuple(_point(one) for one in found if not one.reason) or None
     reasons = [f"clients as {one.way}: {one.reason}" for one in found if one.reason]
     return replace(cell.result, cost=replace(cell.result.cost, load=points)), reasons
 
@@ -216,5 +217,6 @@ def _timed(cell: Ready, rounds: Sequence[Round], session: TimingSession) -> Resu
         batched_ms=QueryTimes(batch=len(cell.batches[0]), **batched),
         queries_per_s=1000 / batched["total_p50"],
         session=session,
+        load=None,  # of another time
     )
     return replace(cell.result, cost=cost)

@@ -74,7 +74,8 @@ def _under_load(results: Sequence[Result]) -> Iterator[str]:
     tried = sorted({point.clients for result, _ in loads for point in result.cost.load or ()})
     yield (
         f"loaded: single queries of clients that ask at once ({', '.join(map(str, tried))} of them were tried), each "
-        "on one thread (irbench time --clients); shown for the fewest that get 95 % of the highest throughput"
+        "on one thread (irbench time --clients), with irbench's own checks; shown for the fewest that get 95 % of the "
+        "highest throughput"
     )
     for way in dict.fromkeys(load.way for _, load in loads):
         yield f"loaded by {way}: {_cells([result for result, load in loads if load.way == way])}"

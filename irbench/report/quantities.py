@@ -270,7 +270,7 @@ _SEARCH_ALONE = (
     _cost("index_mb", "index MB", lambda r: _ratio(r.cost.index_bytes, 1e6), digits=2, better=-1),
 )
 _LOAD = (
-    _cost("load_per_s", "loaded queries/s", partial(_of_load, "queries_per_s"), digits=0, better=1),
+    _cost("load_per_s", "loaded queries/s", partial(_of_load, "queries_per_s"), digits=0, better=0),
     _cost("load_clients", "clients", partial(_of_load, "clients"), digits=0, better=0),
     _cost("load_p99_ms", "loaded p99 ms", partial(_of_load, "p99_ms"), digits=2, better=0),  # of other loads each
 )

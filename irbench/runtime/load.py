@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,14 @@ from irbench.runtime.silence import STDERR, STDOUT, silenced
 WAYS = ("threads", "processes")
 _WARM_UP = 0.25  # of the seconds that are measured
 _STEADY = 0.1  # most by which the throughput of the two halves may differ, beyond chance
+_CHANCE = (
+    2  # divided by the root of the answers: standard deviation of the ratio of two halves, if answers came by chance
+)
 _ANSWERS, _EACH = 40, 4  # at least so many are measured, and so many of each client …
 _LONGEST = 120.0  # … unless that takes more seconds
+_APART = 7919  # queries between the first ones of two clients
 _ATTEMPTS = 3  # at a steady state
-_COMPARED = 20  # queries that a forked process answers, too
+_COMPARED, _AT_ONCE = 20, 4  # queries whose answers are compared, and threads that ask for them at once
 _PATIENCE = 30.0  # seconds until clients that do not end are given up
 
 Times = NDArray[np.float64]  # [N,2] begin and end of each query, in seconds of the system's clock
@@ -59,41 +63,69 @@ def loads(
     ways: Sequence[str] = WAYS,
     seconds: float,
 ) -> Iterator[Load]:
-    """Yield the load of each number of clients, in each of `WAYS`.
+    """Yield the load of each number of clients, in each of `WAYS`; nothing more once clients got no answer.
 
     Args:
         ask: answers the n-th query; this is timed.
-        answer: returns the answer to the n-th query as an array, to be compared with that of a forked process.
+        answer: returns the answer to the n-th query as an array, to be compared with what clients are answered.
         clients: how many ask at once.
         ways: those that are measured.
         seconds: of a steady state; more where so few answers come that they would tell nothing.
     """
+    start = perf_counter()
+    expected = [np.asarray(answer(number)) for number in range(_COMPARED)]
+    patience = _PATIENCE + 2 * _AT_ONCE * (perf_counter() - start)
     for way in ways:
-        if way == "processes" and not _answers_in_a_fork(answer):
-            yield Load(way=way, reason="not measured: a forked process answers otherwise, or not at all")
+        compare = _in_a_fork if way == "processes" else _at_once
+        if reason := compare(answer, expected, patience):
+            yield Load(way=way, reason=f"not measured: {reason}")
+            if way == "threads":  # which may still be at work
+                return
             continue
         for count in clients:
-            yield under_load(ask, count, way, seconds)
+            load = under_load(ask, count, way, seconds)
+            yield load
+            if load.reason:
+                return
 
 
-def _answers_in_a_fork(answer: Callable[[int], ArrayLike]) -> bool:
-    """Is the same answered in a forked process as here? SPANN's engine reads its lists by a queue that is not there."""
-    here = [answer(number) for number in range(_COMPARED)]
+def _at_once(answer: Callable[[int], ArrayLike], expected: Sequence[NDArray[Any]], patience: float) -> str:
+    """Return what is wrong with the answers that threads get at once; nothing where they are as expected."""
+    found: list[list[ArrayLike]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(list(map(answer, range(_COMPARED)))), daemon=True)
+        for _ in range(_AT_ONCE)
+    ]
+    deadline = perf_counter() + patience
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - perf_counter()))
+    if len(found) < _AT_ONCE:
+        return "threads that ask at once get no answer"
+    alike = all(np.array_equal(*pair) for one in found for pair in zip(one, expected, strict=True))
+    return "" if alike else "threads that ask at once get other answers"
+
+
+def _in_a_fork(answer: Callable[[int], ArrayLike], expected: Sequence[NDArray[Any]], patience: float) -> str:
+    """Return what is wrong with the answers of a forked process; SPANN's engine gives none."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
 
     def child() -> None:
         with silenced(STDOUT, STDERR):
-            sender.send([answer(number) for number in range(_COMPARED)])
+            sender.send([np.asarray(answer(number)) for number in range(_COMPARED)])
         os._exit(0)
 
     process = context.Process(target=child, daemon=True)
     process.start()
     sender.close()
     try:
-        return receiver.poll(_PATIENCE) and all(map(np.array_equal, receiver.recv(), here))
-    except EOFError:  # it has crashed
-        return False
+        if not receiver.poll(patience):
+            return "a forked process gives no answer"
+        return "" if all(map(np.array_equal, receiver.recv(), expected)) else "a forked process gives other answers"
+    except EOFError:
+        return "a forked process crashes"
     finally:
         process.kill()
         process.join()
@@ -102,16 +134,17 @@ def _answers_in_a_fork(answer: Callable[[int], ArrayLike]) -> bool:
 def under_load(ask: Callable[[int], object], clients: int, way: str, seconds: float) -> Load:
     """Measure until the throughput is steady, at most three times; `ask` answers the n-th query."""
     load = Load(way=way, clients=clients)
-    for attempt in range(_ATTEMPTS):
-        try:
-            if not attempt:
-                seconds = max(seconds, min(_LONGEST, max(_ANSWERS, _EACH * clients) * _alone(ask)))
-            found = _in_threads(ask, clients, seconds) if way == "threads" else _in_processes(ask, clients, seconds)
-        except TimeoutError:
-            return replace(load, reason=f"clients that are {way} got no answer")
-        load = _summed_up(load, found, seconds)
-        if load.steady:
-            break
+    measure = _in_threads if way == "threads" else _in_processes
+    try:
+        seconds = max(seconds, min(_LONGEST, max(_ANSWERS, _EACH * clients) * _alone(ask)))
+        for _ in range(_ATTEMPTS):
+            load = _summed_up(load, measure(ask, clients, seconds), seconds)
+            if load.steady:
+                break
+    except TimeoutError:
+        return replace(load, reason=f"{clients} clients as {way} got no answer")
+    except OSError as error:  # as many processes or threads cannot be had
+        return replace(load, reason=f"{clients} clients as {way}: {error}")
     return load
 
 
@@ -131,7 +164,7 @@ def _summed_up(load: Load, times: Times, seconds: float) -> Load:
         return replace(load, reason=f"fewer than two queries were answered in {seconds:g} s")
     first = int((counted[:, 1] < middle).sum())
     second = len(counted) - first
-    drift = second / first if first else float("inf")
+    drift = second / first if first else None
     p50, p95, p99 = np.percentile(1000 * (counted[:, 1] - counted[:, 0]), (50, 95, 99)).tolist()
     return replace(
         load,
@@ -140,18 +173,20 @@ def _summed_up(load: Load, times: Times, seconds: float) -> Load:
         p95_ms=p95,
         p99_ms=p99,
         drift=drift,
-        steady=abs(drift - 1) <= max(_STEADY, 1 / np.sqrt(len(counted))),
+        steady=drift is not None and bool(abs(drift - 1) <= max(_STEADY, _CHANCE / np.sqrt(len(counted)))),
         reason="",
     )
 
 
-def _client(ask: Callable[[int], object], first: int, begin: Callable[[], object], seconds: float) -> Times:
-    """Send one query after the other for the time that is given, the warm-up before it and a little after it."""
+def _client(
+    ask: Callable[[int], object], first: int, begin: Callable[[], object], seconds: float, stopped: threading.Event
+) -> Times:
+    """Send one query after the other for the warm-up, the time that is measured, and a little after it."""
     taken: list[tuple[float, float]] = []
     with threadpool_limits(1):  # OpenMP's limit is one of each thread that calls it: a new one has none
         begin()
         number, last = first, perf_counter() + (1 + 1.5 * _WARM_UP) * seconds
-        while not taken or taken[-1][1] < last:
+        while not stopped.is_set() and (not taken or taken[-1][1] < last):
             start = perf_counter()
             ask(number)
             taken.append((start, perf_counter()))
@@ -162,13 +197,14 @@ def _client(ask: Callable[[int], object], first: int, begin: Callable[[], object
 def _in_threads(ask: Callable[[int], object], clients: int, seconds: float) -> Times:
     found: list[Times] = []
     failed: list[BaseException] = []
-    barrier = threading.Barrier(clients)
+    barrier, stopped = threading.Barrier(clients), threading.Event()
 
     def client(number: int) -> None:
         try:
-            found.append(_client(ask, 7919 * number, barrier.wait, seconds))
+            found.append(_client(ask, _APART * number, barrier.wait, seconds, stopped))
         except BaseException as error:  # is raised again where somebody sees it
             failed.append(error)
+            stopped.set()
             barrier.abort()
 
     threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
@@ -177,6 +213,7 @@ def _in_threads(ask: Callable[[int], object], clients: int, seconds: float) -> T
     deadline = perf_counter() + _PATIENCE + 2 * seconds
     for thread in threads:
         thread.join(max(0.0, deadline - perf_counter()))
+    stopped.set()
     if failed:
         raise next((one for one in failed if not isinstance(one, threading.BrokenBarrierError)), failed[0])
     if any(thread.is_alive() for thread in threads):
@@ -186,34 +223,43 @@ def _in_threads(ask: Callable[[int], object], clients: int, seconds: float) -> T
 
 def _in_processes(ask: Callable[[int], object], clients: int, seconds: float) -> Times:
     context = multiprocessing.get_context("fork")
-    begin = context.Event()
-    pipes = [context.Pipe(duplex=False) for _ in range(clients)]
+    barrier = context.Barrier(clients)
 
     def client(number: int, sender: Any) -> None:
         try:
             with silenced(STDOUT, STDERR):  # engines in C++ chatter in a process that they did not expect
-                answer: Times | BaseException = _client(ask, 7919 * number, begin.wait, seconds)
+                answer: Times | BaseException = _client(ask, _APART * number, barrier.wait, seconds, threading.Event())
         except BaseException as error:  # is raised again by the parent
             answer = error
         with suppress(BrokenPipeError):
             sender.send(answer)
         os._exit(0)  # whatever the parent would do at its end is the parent's
 
-    processes = [context.Process(target=client, args=(i, sender), daemon=True) for i, (_, sender) in enumerate(pipes)]
+    processes, receivers = [], []
     try:
-        for process in processes:
+        for number in range(clients):
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=client, args=(number, sender), daemon=True)
             process.start()
-        sleep(0.05)  # until they wait
-        begin.set()
-        found, deadline = [], perf_counter() + _PATIENCE + 2 * seconds
-        for receiver, _ in pipes:
-            if not receiver.poll(max(0.0, deadline - perf_counter())):
-                raise TimeoutError
-            found.append(receiver.recv())
-            if isinstance(found[-1], BaseException):
-                raise found[-1]
-        return np.concatenate(found)
+            processes.append(process)
+            receivers.append(receiver)
+            sender.close()  # the child's is the only one: who crashes is noticed at once
+        deadline = perf_counter() + _PATIENCE + 2 * seconds
+        return np.concatenate([_received(receiver, deadline) for receiver in receivers])
     finally:
         for process in processes:
             process.kill()
             process.join()
+
+
+def _received(receiver: Any, deadline: float) -> Times:
+    """Return what a client has measured; `TimeoutError` where nothing comes any more."""
+    try:
+        if not receiver.poll(max(0.0, deadline - perf_counter())):
+            raise TimeoutError
+        found = receiver.recv()
+    except EOFError:  # it has crashed
+        raise TimeoutError from None
+    if isinstance(found, BaseException):
+        raise found
+    return np.asarray(found)

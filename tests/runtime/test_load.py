@@ -1,15 +1,15 @@
 """Queries under load: closed loops of clients, whose times are what the answers took."""
 
+import json
 import os
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from irbench.bench.search import searcher_of
-from irbench.core.embeddings import Embeddings
-from irbench.core.ranking import Ranking
 from irbench.runtime import load
 from irbench.runtime.machine import Runtime
 
@@ -24,8 +24,8 @@ def test_clients_that_wait_for_their_answers_add_up(way: str) -> None:
     one, four = (load.under_load(ask, clients, way, 0.6) for clients in (1, 4))
     assert one.queries_per_s is not None
     assert four.queries_per_s is not None
-    assert 20 < one.queries_per_s <= 50
-    assert 2.5 * one.queries_per_s < four.queries_per_s <= 200
+    assert 20 < one.queries_per_s < 53  # an answer more may fall into the time
+    assert 2.5 * one.queries_per_s < four.queries_per_s < 212
     assert 20 <= four.p50_ms <= four.p95_ms <= four.p99_ms < 400
     assert (four.way, four.clients) == (way, 4)
 
@@ -40,7 +40,7 @@ def test_one_lock_is_one_server(way: str) -> None:
 
     found = load.under_load(ask, 4, way, 0.6)
     assert found.queries_per_s is not None
-    assert (found.queries_per_s <= 50) == (way == "threads")
+    assert (found.queries_per_s < 53) == (way == "threads")
 
 
 def test_what_gets_slower_is_not_steady(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,43 +75,82 @@ def test_many_clients_of_a_slow_server_are_not_undercounted() -> None:
             time.sleep(0.01)
 
     found = load.under_load(ask, 32, "threads", 0.5)
-    assert found.queries_per_s == pytest.approx(98, rel=0.06)
-    assert found.mean_ms == pytest.approx(1000 * 32 / 98, rel=0.06)
+    assert 60 < found.queries_per_s < 103  # of 100; by the queries that also began within it, it would be half
+    assert found.mean_ms == pytest.approx(1000 * 32 / found.queries_per_s)
 
 
-@WAYS
-def test_clients_without_an_answer_are_given_up(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+MEASURES = pytest.mark.parametrize("measure", [load._in_threads, load._in_processes])
+
+
+@MEASURES
+def test_what_fails_in_a_client_is_raised(measure: Callable) -> None:
     def fails(number: int) -> None:
         raise ZeroDivisionError("no answer")
 
     with pytest.raises(ZeroDivisionError):
-        load.under_load(fails, 2, way, 0.2)
+        measure(fails, 2, 0.1)
+
+
+@MEASURES
+def test_clients_without_an_answer_are_given_up(measure: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "_PATIENCE", 0.3)
-    hangs = load.under_load(lambda _: time.sleep(3), 2, way, 0.2)
-    assert (hangs.queries_per_s, bool(hangs.reason)) == (None, True)
+    released = threading.Event()
+    with pytest.raises(TimeoutError):
+        measure(lambda _: released.wait(20), 2, 0.1)
+    released.set()
 
 
-@pytest.mark.parametrize(("fault", "answers"), [("no", True), ("other", False), ("hangs", False), ("ends", False)])
-def test_an_index_that_does_not_survive_a_fork_is_told(
-    fault: str, answers: bool, monkeypatch, runtime: Runtime
-) -> None:
-    index, parent = searcher_of("linear", (), runtime), os.getpid()
-    vectors = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
-    index.build(Embeddings(vectors))
-    search = index.search
+def test_a_client_that_crashes_is_noticed_before_patience_is_at_its_end() -> None:
+    start = time.perf_counter()
+    with pytest.raises(TimeoutError):
+        load._in_processes(lambda _: os._exit(3), 2, 0.1)
+    assert time.perf_counter() - start < load._PATIENCE / 2
 
-    def forked(queries: Embeddings, k: int) -> Ranking:
+
+def test_a_load_without_answers_has_a_reason_and_nothing_is_measured_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_PATIENCE", 0.3)
+    released = threading.Event()
+
+    def ask(number: int) -> None:
+        released.wait(20)
+
+    (found,) = load.loads(ask, lambda _: [1], clients=(1, 2), seconds=0.1)
+    released.set()
+    assert (found.clients, found.queries_per_s) == (1, None)
+    assert "no answer" in found.reason
+
+
+def test_numbers_are_plain_even_where_few_were_answered() -> None:
+    begins = np.arange(0, 4, 0.05)
+    found = load._summed_up(load.Load(clients=1), np.stack([begins, begins + 0.05], axis=1), 2.0)
+    assert (type(found.steady), found.steady) == (bool, True)
+    assert json.loads(json.dumps(asdict(found)))["queries_per_s"] == pytest.approx(20, rel=0.03)
+
+
+@pytest.mark.parametrize(("fault", "words"), [("no", ""), ("other", "other"), ("hangs", "no"), ("ends", "crashes")])
+def test_what_does_not_survive_a_fork_is_told(fault: str, words: str) -> None:
+    parent = os.getpid()
+
+    def answer(number: int) -> list[int]:
         if os.getpid() != parent and fault != "no":
             if fault == "ends":
                 os._exit(3)
             if fault == "hangs":
                 time.sleep(30)
-            return search(Embeddings(-queries.array), k)
-        return search(queries, k)
+            return [-number]
+        return [number]
 
-    monkeypatch.setattr(index, "search", forked)
-    monkeypatch.setattr(load, "_PATIENCE", 1.0)
-    assert load._answers_in_a_fork(lambda _: index.search(Embeddings(vectors[:1]), 5).rows) is answers
+    expected = [np.array([number]) for number in range(load._COMPARED)]
+    reason = load._in_a_fork(answer, expected, 1.0)
+    assert words in reason
+    assert bool(reason) == (fault != "no")
+
+
+def test_threads_that_get_other_answers_are_told() -> None:
+    main = threading.get_ident()
+    expected = [np.array([number]) for number in range(load._COMPARED)]
+    assert load._at_once(lambda number: [number], expected, 5.0) == ""
+    assert "other" in load._at_once(lambda number: [number + (threading.get_ident() != main)], expected, 5.0)
 
 
 def test_a_client_computes_with_one_thread(runtime: Runtime) -> None:

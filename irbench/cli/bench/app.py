@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from irbench.bench.roofline import Rates
     from irbench.runtime.machine import Runtime
 
+T = TypeVar("T")
 bench_app = typer.Typer(no_args_is_help=True, help="Time the parts on this machine.")
 
 
@@ -78,6 +79,13 @@ def show(rows: Iterable[Any], columns: Columns, *, as_json: bool) -> list[dict[s
         if not as_json:
             typer.echo("  ".join(f"{text(row):>{max(9, len(name))}}" for name, text in columns.items()))
     return found
+
+
+def kept(rows: Iterable[T], rows_so_far: list[T]) -> Iterator[T]:
+    """Yield rows as they come, and keep them."""
+    for row in rows:
+        rows_so_far.append(row)
+        yield row
 
 
 def number(option: str, text: str) -> int:

@@ -119,8 +119,8 @@ CROSSED: Columns = {
     "model": lambda c: f"{c.scale:<6}",
     "asked": lambda c: f"{c.asked:<6}",
     "against   ": lambda c: f"{c.search:<10}",
-    "cheaper from N =": lambda c: _size(c.size, c.looked_to),
-    "95 % interval": lambda c: _between(c.low, c.high),
+    "cheaper from N =": lambda c: "never to " + _rounded(c.looked_to) if c.size is None else _size(c, c.size),
+    "95 % interval": lambda c: "never" if c.low is None else f"{_size(c, c.low)} to {_size(c, c.high)}",
     "at N =": lambda c: f"{c.measured_to:,}",
     "encode, generate ms": lambda c: f"{1000 * c.generate_s:,.2f}",
     "encode, search ms": lambda c: f"{1000 * c.search_s:,.2f}",
@@ -129,14 +129,10 @@ CROSSED: Columns = {
 }
 
 
-def _size(size: float | None, looked_to: float) -> str:
-    return f"never to {_rounded(looked_to)}" if size is None else _rounded(size)
-
-
-def _between(low: float | None, high: float | None) -> str:
-    if low is None:
+def _size(crossover: Any, size: float | None) -> str:
+    if size is None:
         return "never"
-    return f"{_rounded(low)} to {'never' if high is None else _rounded(high)}"
+    return f"< {_rounded(size)}" if size <= crossover.measured_from else _rounded(size)
 
 
 def _rounded(size: float) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from irbench.cli import options as o
-from irbench.cli.bench.app import DeviceOptions, Searches, bench_app, runtimes, show, use
+from irbench.cli.bench.app import DeviceOptions, Searches, bench_app, kept, runtimes, show, use
 from irbench.cli.bench.columns import BUILT, COSTS, CROSSED, GROWN, SCALED
 from irbench.config import recipes
 from irbench.core.errors import UsageError, check_choice
@@ -82,12 +82,8 @@ def scale(options: ScaleOptions) -> None:
         search_named(name)
     measured: list[bench.Measured] = []
 
-    def kept() -> "Iterator[bench.Measured]":
-        for one in bench.measure(plan, replace(runtime, threads=options.threads)):
-            measured.append(one)
-            yield one
-
-    stages = show(kept(), SCALED, as_json=options.as_json)
+    rows = kept(bench.measure(plan, replace(runtime, threads=options.threads)), measured)
+    stages = show(rows, SCALED, as_json=options.as_json)
     exponents = show(bench.growth(measured), GROWN, as_json=options.as_json)
     if options.as_json:
         typer.echo(json.dumps({"dim": plan.dim, "k": plan.k, "stages": stages, "growth": exponents}))
@@ -179,12 +175,8 @@ def crossover(options: CrossoverOptions) -> None:
     (runtime,) = runtimes(options.device, options.precision)
     costs: list[bench.Cost] = []
 
-    def kept() -> "Iterator[bench.Cost]":
-        for one in bench.measure(plan, replace(runtime, threads=options.threads)):
-            costs.append(one)
-            yield one
-
-    measured = show(kept(), COSTS, as_json=options.as_json)
+    rows = kept(bench.measure(plan, replace(runtime, threads=options.threads)), costs)
+    measured = show(rows, COSTS, as_json=options.as_json)
     crossed = show(bench.crossovers(costs), CROSSED, as_json=options.as_json)
     notes = bench.notes(plan, costs)
     if options.as_json:

@@ -85,12 +85,19 @@ def library() -> ctypes.CDLL:
 
 @cache
 def _searching_thread() -> ThreadPoolExecutor:
-    """Return the one thread in which every index is searched.
+    """Return the one thread from which every index is loaded and searched; a batch it shares out among others.
 
-    The engine gives each thread that has ever searched a queue of its own to the disk, by a running number; it has as
-    many queues as an index has threads, and a thread beyond them waits without end.
+    The engine gives each thread that has ever asked it a queue of its own to the disk, by a running number; it has as
+    many queues as an index has threads, and a thread beyond them waits without end. How many threads share a batch is
+    a setting of the thread that asks, which loading an index changes.
     """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spann")
+
+
+@cache
+def _openmp() -> ctypes.CDLL:
+    """Return the library by which the engine shares a batch out."""
+    return ctypes.CDLL("libgomp.so.1")
 
 
 def lacking_instructions() -> list[str]:
@@ -150,11 +157,13 @@ def _build_here(folder: Path) -> None:
 class Index:
     """An index that `build` has left in a folder, which has to stay: the vectors are read from it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, threads: int) -> None:
         self._engine = library()
         self._folder = folder / _INDEX
+        self._threads = threads  # that share a batch
         with silenced(STDOUT):
-            self._index = self._engine.CSharp_AnnIndex_Load(str(self._folder).encode())
+            place = str(self._folder).encode()
+            self._index = _searching_thread().submit(self._engine.CSharp_AnnIndex_Load, place).result()
         if not self._index:
             raise IrbenchError(
                 f"SPANN's engine cannot read the index that it wrote to {folder}: is the disk full?",
@@ -173,6 +182,7 @@ class Index:
         return _searching_thread().submit(self._search_all, queries, k).result()
 
     def _search_all(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        _openmp().omp_set_num_threads(self._threads)
         parts = range(0, len(queries), _QUERIES_AT_ONCE)
         found = [self._search(queries[start : start + _QUERIES_AT_ONCE], k) for start in parts]
         rows, distances = (np.concatenate(arrays) for arrays in zip(*found, strict=True))

@@ -107,7 +107,7 @@ class SpannSearcher:
         folder = Path(tempfile.mkdtemp(prefix="irbench-spann-"))
         self._resources.callback(shutil.rmtree, folder, ignore_errors=True)
         _sptag.build(vectors, self._sections(gallery.dim), seed=self.runtime.seed, folder=folder)
-        self._index = _sptag.Index(folder)
+        self._index = _sptag.Index(folder, threads=min(self.runtime.threads or self._threads, self._threads))
         self._resources.callback(self._index.close)
 
     def set_query_parameters(self, config: Config) -> bool:
@@ -117,9 +117,14 @@ class SpannSearcher:
             self._index.set({_SEARCH_HEADS: str(config.search_heads)})
         return True
 
+    @property
+    def _threads(self) -> int:
+        """How many threads the engine has, and queues to the disk."""
+        return self.config.threads or os.cpu_count() or 1
+
     def _sections(self, dim: int) -> _sptag.Sections:
         """The recipe's values by the engine's own names."""
-        common = {"isExecute": "true", "NumberOfThreads": str(self.config.threads or os.cpu_count())}
+        common = {"isExecute": "true", "NumberOfThreads": str(self._threads)}
         # the engine counts pages, in which a vector of 768 dimensions takes six times the room of one of SIFT's
         pages = str(math.ceil(self.config.posting_vectors * (_ROW + dim * _FLOAT) / _PAGE))
         sections = {

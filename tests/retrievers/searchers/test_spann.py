@@ -1,7 +1,9 @@
 """SPANN where it searches everything, and its engine: files, noise, and a crash."""
 
 import gc
+import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from raising import raises
 from irbench.config import recipes
 from irbench.core.embeddings import Embeddings
 from irbench.core.errors import IrbenchError, MissingLibrary
+from irbench.retrievers.searchers import _sptag
 from irbench.retrievers.searchers.spann import Config, SpannSearcher
 from irbench.runtime.machine import Runtime
 from irbench.testing import toys
@@ -46,8 +49,6 @@ def test_a_gallery_with_few_distinct_vectors_is_scanned(runtime: Runtime) -> Non
 def test_an_engine_that_does_not_load_is_named_with_its_system_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from irbench.retrievers.searchers import _sptag
-
     (tmp_path / "libSPTAGLib.so").write_text("not a library")
     spec = spec_from_file_location("sptag", tmp_path / "__init__.py")
     monkeypatch.setattr(_sptag, "find_spec", lambda _: spec)
@@ -57,8 +58,6 @@ def test_an_engine_that_does_not_load_is_named_with_its_system_packages(
 
 
 def test_a_processor_without_the_instructions_of_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from irbench.retrievers.searchers import _sptag
-
     monkeypatch.setattr(_sptag, "find_spec", lambda _: spec_from_file_location("sptag", "__init__.py"))
     monkeypatch.setattr(_sptag, "processor_flags", lambda: _sptag._INSTRUCTIONS - {"avx512vl"})
     with raises(MissingLibrary, "missing-library", "avx512vl"):
@@ -92,6 +91,16 @@ def test_spann_answers_every_thread_that_asks(runtime: Runtime) -> None:
             found = [threads.submit(searcher.search, queries, 5) for _ in range(16)]
             for one in found:
                 np.testing.assert_array_equal(one.result(timeout=20).rows, expected)
+
+
+@needs_spann
+def test_as_many_threads_share_a_batch_as_the_runtime_has(runtime: Runtime) -> None:
+    for threads in (1, 2):
+        searcher = make(replace(runtime, threads=threads))
+        searcher.build(Embeddings(toys.vectors(400, seed=1)))
+        searcher.search(Embeddings(toys.vectors(5, seed=2)), 5)
+        limit = _sptag._searching_thread().submit(_sptag._openmp().omp_get_max_threads).result()
+        assert limit == min(threads, os.cpu_count())
 
 
 @needs_spann
