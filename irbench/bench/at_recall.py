@@ -12,7 +12,7 @@ from irbench.bench.search import Vectors, searcher_of, sweep_of
 from irbench.bench.timing import median, repeated
 from irbench.core.cell import Overrides
 from irbench.core.embeddings import Embeddings
-from irbench.core.errors import ContractError
+from irbench.core.errors import NotApplicable
 from irbench.runtime.machine import Runtime
 
 _SINGLES = 32  # queries that are asked one at a time
@@ -70,7 +70,10 @@ class Index:
         if setting and not self.index.set_query_parameters(
             searcher_of(self._recipe, (*self._built, *setting), self.runtime).searcher
         ):
-            raise ContractError(f"{self.name} cannot be asked at {setting} without being built again", code="no-sweep")
+            raise NotApplicable(
+                f"{self.name} has to be built again for {_text(setting)}, so that it has no costs at a given recall",
+                code="not-applicable",
+            )
 
 
 def at_recall(index: Index, vectors: Vectors, asked: Asked) -> AtRecall:
