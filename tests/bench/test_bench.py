@@ -147,7 +147,8 @@ def test_encode_reports_what_share_of_the_machine_is_used(runtime: Runtime) -> N
     for point in points:
         assert point.gflop_per_image >= 2 * parameters * tokens / 1e9  # every matrix for every token
         assert point.of_product == pytest.approx(point.images_per_s * point.gflop_per_image * 1e9 / 1e12)
-        assert 0 < point.of_product <= point.of_roof < 1
+        assert 0 < point.of_product <= point.of_roof * (1 + 1e-9)  # equal, but for rounding, where arithmetic limits
+        assert point.of_roof < 1
 
 
 def test_a_compiled_network_is_compiled_once_for_each_batch_size(
