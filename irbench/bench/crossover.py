@@ -50,6 +50,7 @@ _BEYOND = 100  # times the largest measured size: so far a law is believed
 class Plan:
     """What is measured."""
 
+    # of the gallery, in ascending order
     sizes: tuple[int, ...] = (1_000, 2_000, 4_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
     searches: tuple[str, ...] = (EXACT, "hnsw", "ivfpq", "scann", _SLOW)
     scales: tuple[str, ...] = ("paper", "tiny")  # of the model that generates
@@ -72,7 +73,7 @@ class Plan:
         if self.k > min(self.sizes):
             raise UsageError(f"-k {self.k}: more results than the smallest gallery has images", code="bad-number")
         if self.vectors is None:
-            self._check_memory()
+            self._check_memory(self.dim)
 
     @property
     def asked(self) -> Asked:
@@ -84,8 +85,8 @@ class Plan:
         """How many queries there are, those of a batch among them."""
         return max(_RECALL_OF, self.batch)
 
-    def _check_memory(self) -> None:
-        needed, there = _COPIES * 4 * self.dim * max(self.sizes), total_memory()
+    def _check_memory(self, dim: int) -> None:
+        needed, there = _COPIES * 4 * dim * max(self.sizes), total_memory()
         if needed > there:
             raise UsageError(
                 f"--sizes {max(self.sizes)}: vectors and an index take about {needed / 1e9:,.0f} GB, there are "
@@ -98,7 +99,7 @@ class Plan:
         if self.vectors is None:
             return
         (count, dim), wanted = read_vectors(self.vectors).shape, max(self.sizes) + self.queries
-        replace(self, vectors=None, dim=dim)  # is there memory for as many dimensions?
+        self._check_memory(dim)
         if count < wanted:
             raise DataError(
                 f"{self.vectors}: {count:,} vectors are too few for a gallery of {max(self.sizes):,} and "
@@ -143,16 +144,15 @@ class Crossover:
 def measure(plan: Plan, runtime: Runtime) -> Iterator[Cost]:
     """Measure networks first, then each search at each size, in processes of their own.
 
-    Raises `DataError` for a file of vectors that cannot be used.
+    A file of vectors has to have passed `Plan.check_vectors`.
     """
-    plan.check_vectors()
     for scale in plan.scales:
         try:
             with closing(each_apart(_generating, scale, plan, runtime, timeout=None)) as costs:
                 yield from costs
         except Ended as ended:
             yield Cost(method=GENERATES, scale=scale, reason=str(ended))
-    for size in sorted(plan.sizes):
+    for size in plan.sizes:
         for name in plan.searches:
             if name == _SLOW and size > plan.spann_up_to:
                 yield Cost(method=name, size=size, reason=f"not built above {plan.spann_up_to:,} vectors")
@@ -281,7 +281,7 @@ def _generating(scale: str, plan: Plan, runtime: Runtime) -> Iterator[Cost]:
         yield Cost(method=_ENCODES, scale=scale, asked=asked, seconds=seconds(model.encode, images))
     with torch.inference_mode(), runtime.autocast():
         tokens = {asked: model.encode(images) for asked, images in batches.items()}
-    for size in sorted(plan.sizes):
+    for size in plan.sizes:
         trie = beam.random_trie(size, sizes.num_codebooks, sizes.codebook_size)
         search = partial(BeamSearch(trie, runtime.device), model.decoder, beam_size=beam_size)
         for asked, images in tokens.items():

@@ -292,14 +292,14 @@ def parse_override(text: str) -> tuple[str, Value]:
 
 
 def numbers(option: str, text: str, separator: str = ",", *, least: int = 1) -> tuple[int, ...]:
-    """Read different whole numbers from `least` on, as in 1,4,16."""
+    """Read whole numbers from `least` on, as in 1,4,16."""
     numbers = text.split(separator)
     if not all(number.isdecimal() and int(number) >= least for number in numbers):
         raise UsageError(
             f"{option} {text or '(empty)'}: whole numbers from {least} on are needed, with '{separator}' between them",
             code="bad-number",
         )
-    return tuple(dict.fromkeys(map(int, numbers)))
+    return tuple(map(int, numbers))
 
 
 def command_line(

@@ -64,7 +64,7 @@ def time_(options: TimeOptions) -> None:
         methods=options.method or (),
         seeds=options.seed or (),
         rounds=options.rounds,
-        clients=o.numbers("--clients", options.clients) if options.clients is not None else (),
+        clients=sorted(set(o.numbers("--clients", options.clients))) if options.clients is not None else (),
     )
     for group in done.sessions:
         for line in _lines(group):
@@ -96,8 +96,7 @@ def _lines(timed: "Sequence[Result]") -> Iterator[str]:
         for point in result.cost.load or ():
             who = "1 client" if point.clients == 1 else f"{point.clients} clients"
             yield (
-                f"    {who} as {point.way}: {point.queries_per_s:,.0f} queries/s, mean "
-                f"{1000 * point.clients / point.queries_per_s:.2f}, p50 "
+                f"    {who} as {point.way}: {point.queries_per_s:,.0f} queries/s, mean {point.mean_ms:.2f}, p50 "
                 f"{point.p50_ms:.2f}, p95 {point.p95_ms:.2f}, p99 {point.p99_ms:.2f} ms"
                 f"{'' if point.steady else ', not steady'}"
             )

@@ -11,7 +11,6 @@ from irbench.experiments.timing import ROUNDS, Ready, prepare, time_together, un
 from irbench.results import files, own
 from irbench.results.hits import Reader
 from irbench.results.schema import Result
-from irbench.runtime.progress import track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,34 +47,41 @@ def retime(
     problems = [*problems, *Reader(settings.results).damaged(chosen)]
     for name in (name for name, place in places.items() if place is None):
         own.located(name, settings.results)  # what was asked for by its name has to be there
-    sessions: list[tuple[Result, ...]] = []
-    notes: list[str] = []
+    sessions: list[Retimed] = []
     for group in _by_dataset(chosen):
         ready: list[Ready] = []
         for result in group:
             try:
                 ready.append(_ready(result, places.get(result.dataset.name), settings))
             except IrbenchError as error:
-                problems = [*problems, f"{result.cell} on {result.dataset.name}, seed {result.seed}: {error}"]
+                problems = [*problems, f"{_who(result)}: {error}"]
         if ready:
-            timed = time_together(ready, rounds=rounds)
-            for result in timed:
-                files.write(result, settings.results)
-            if clients:
-                timed = list(_under_load(ready, timed, clients, settings, notes))
-            sessions.append(tuple(timed))
-    return Retimed(sessions=tuple(sessions), problems=tuple(problems), notes=tuple(notes))
+            sessions.append(_session(ready, rounds, clients, settings))
+    return Retimed(
+        sessions=tuple(results for one in sessions for results in one.sessions),
+        problems=(*problems, *(problem for one in sessions for problem in one.problems)),
+        notes=tuple(note for one in sessions for note in one.notes),
+    )
 
 
-def _under_load(
-    ready: Sequence[Ready], timed: Sequence[Result], clients: Sequence[int], settings: Settings, notes: list[str]
-) -> Iterator[Result]:
-    """Yield the results with their loads, each written as soon as it is measured; `notes` get what was not."""
-    for cell, result in track(list(zip(ready, timed, strict=True)), "answer clients", background=False):
-        loaded, reasons = under_load(replace(cell, result=result), clients)
-        files.write(loaded, settings.results)
-        notes += [f"{result.cell} on {result.dataset.name}, seed {result.seed}: {reason}" for reason in reasons]
-        yield loaded
+def _session(ready: Sequence[Ready], rounds: int, clients: Sequence[int], settings: Settings) -> Retimed:
+    """Time cells together, then let clients ask each by itself; results are written as soon as they are known."""
+    timed, problems, notes = time_together(ready, rounds=rounds), [], []
+    for result in timed:
+        files.write(result, settings.results)
+    for place, cell in enumerate(ready if clients else ()):
+        try:
+            timed[place], reasons = under_load(replace(cell, result=timed[place]), clients)
+        except IrbenchError as error:
+            problems.append(f"{_who(cell.result)}: {error}")
+        else:
+            files.write(timed[place], settings.results)
+            notes += [f"{_who(cell.result)}: {reason}" for reason in reasons]
+    return Retimed(sessions=(tuple(timed),), problems=tuple(problems), notes=tuple(notes))
+
+
+def _who(result: Result) -> str:
+    return f"{result.cell} on {result.dataset.name}, seed {result.seed}"
 
 
 def _is_chosen(result: Result, datasets: Collection[str], methods: Sequence[str], seeds: Sequence[int]) -> bool:

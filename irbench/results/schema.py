@@ -181,6 +181,11 @@ class LoadPoint:
     p99_ms: float
     steady: bool  # the two halves of the measured time agree within 10 %, or within chance
 
+    @property
+    def mean_ms(self) -> float:
+        """Mean time of a query by Little's law: also of those that wait longer than was measured."""
+        return 1000 * self.clients / self.queries_per_s
+
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Conditions:

@@ -22,9 +22,7 @@ from irbench.runtime.silence import STDERR, STDOUT, silenced
 WAYS = ("threads", "processes")
 _WARM_UP = 0.25  # of the seconds that are measured
 _STEADY = 0.1  # most by which the throughput of the two halves may differ, beyond chance
-_CHANCE = (
-    2  # divided by the root of the answers: standard deviation of the ratio of two halves, if answers came by chance
-)
+_CHANCE = 2  # over the root of their number: the spread of that ratio, if answers came by chance
 _ANSWERS, _EACH = 40, 4  # at least so many are measured, and so many of each client …
 _LONGEST = 120.0  # … unless that takes more seconds
 _APART = 7919  # queries between the first ones of two clients
@@ -33,6 +31,10 @@ _COMPARED, _AT_ONCE = 20, 4  # queries whose answers are compared, and threads t
 _PATIENCE = 30.0  # seconds until clients that do not end are given up
 
 Times = NDArray[np.float64]  # [N,2] begin and end of each query, in seconds of the system's clock
+
+
+class Unanswered(Exception):  # noqa: N818 -- no error of ours
+    """Some clients could not be had, or got no answer; says which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,15 +143,13 @@ def under_load(ask: Callable[[int], object], clients: int, way: str, seconds: fl
             load = _summed_up(load, measure(ask, clients, seconds), seconds)
             if load.steady:
                 break
-    except TimeoutError:
-        return replace(load, reason=f"{clients} clients as {way} got no answer")
-    except OSError as error:  # as many processes or threads cannot be had
-        return replace(load, reason=f"{clients} clients as {way}: {error}")
+    except Unanswered as why:
+        return replace(load, reason=f"{clients} of them {why}")
     return load
 
 
 def _alone(ask: Callable[[int], object]) -> float:
-    """Return the seconds that a query takes while there is no other; `TimeoutError` where it gets no answer."""
+    """Return the seconds that a query takes while there is no other; `Unanswered` where it gets no answer."""
     _in_threads(ask, 1, 0.0)  # what is done once, at first
     begin, end = _in_threads(ask, 1, 0.0)[-1]
     return float(end - begin)
@@ -208,8 +208,13 @@ def _in_threads(ask: Callable[[int], object], clients: int, seconds: float) -> T
             barrier.abort()
 
     threads = [threading.Thread(target=client, args=(number,), daemon=True) for number in range(clients)]
-    for thread in threads:
-        thread.start()
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as error:
+        stopped.set()
+        barrier.abort()
+        raise Unanswered(f"cannot be had ({error})") from error
     deadline = perf_counter() + _PATIENCE + 2 * seconds
     for thread in threads:
         thread.join(max(0.0, deadline - perf_counter()))
@@ -217,7 +222,7 @@ def _in_threads(ask: Callable[[int], object], clients: int, seconds: float) -> T
     if failed:
         raise next((one for one in failed if not isinstance(one, threading.BrokenBarrierError)), failed[0])
     if any(thread.is_alive() for thread in threads):
-        raise TimeoutError
+        raise Unanswered("get no answer")
     return np.concatenate(found)
 
 
@@ -238,9 +243,12 @@ def _in_processes(ask: Callable[[int], object], clients: int, seconds: float) ->
     processes, receivers = [], []
     try:
         for number in range(clients):
-            receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=client, args=(number, sender), daemon=True)
-            process.start()
+            try:
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=client, args=(number, sender), daemon=True)
+                process.start()
+            except OSError as error:
+                raise Unanswered(f"cannot be had ({error})") from error
             processes.append(process)
             receivers.append(receiver)
             sender.close()  # the child's is the only one: who crashes is noticed at once
@@ -253,13 +261,13 @@ def _in_processes(ask: Callable[[int], object], clients: int, seconds: float) ->
 
 
 def _received(receiver: Any, deadline: float) -> Times:
-    """Return what a client has measured; `TimeoutError` where nothing comes any more."""
+    """Return what a client has measured; `Unanswered` where nothing comes any more."""
     try:
         if not receiver.poll(max(0.0, deadline - perf_counter())):
-            raise TimeoutError
+            raise Unanswered("get no answer")
         found = receiver.recv()
-    except EOFError:  # it has crashed
-        raise TimeoutError from None
+    except EOFError:
+        raise Unanswered("crash") from None
     if isinstance(found, BaseException):
         raise found
     return np.asarray(found)

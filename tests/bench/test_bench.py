@@ -19,6 +19,7 @@ from irbench.bench.beam import Model, Plan, compare, decoding_flop, disagreement
 from irbench.bench.replay import Replayed
 from irbench.bench.roofline import Rates, Work, rates
 from irbench.bench.timing import repeated
+from irbench.cli.bench import networks
 from irbench.cli.main import app
 from irbench.config import recipes
 from irbench.config.registry import SEARCHERS
@@ -87,6 +88,11 @@ def test_what_cannot_be_measured_is_refused_by_name(command: str) -> None:
     refused = CliRunner().invoke(app, ["bench", *command.split()])
     assert isinstance(refused.exception, UsageError)
     assert command.split()[1] in str(refused.exception)
+
+
+def test_a_batch_may_be_as_large_as_the_beam() -> None:
+    assert networks._pair("16x16") == (16, 16)
+    assert networks._pair("1x30") == (1, 30)
 
 
 def test_the_least_that_decoding_takes_is_what_the_decoder_does_and_what_the_roofline_says() -> None:

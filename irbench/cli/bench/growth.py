@@ -145,7 +145,7 @@ class CrossoverOptions(DeviceOptions):
         if self.vectors is not None and self.dim != CrossoverOptions.dim:
             raise UsageError("--dim is about random vectors: leave it out with --vectors", code="unused-option")
         return Plan(
-            sizes=o.numbers("--sizes", self.sizes, least=100),
+            sizes=tuple(sorted(set(o.numbers("--sizes", self.sizes, least=100)))),
             searches=tuple(dict.fromkeys(self.search or Plan.searches)),
             scales=tuple(dict.fromkeys(self.scale or Plan.scales)),
             recall=self.recall,
@@ -208,5 +208,5 @@ def _draw_crossover(plan: "CrossoverPlan", costs: "Sequence[Cost]", notes: Seque
     titles = {"single": "One query at a time", "batch": f"Batches of {plan.batch}"}
     subtitle = f"{plan.k} results, {plan.recall:.0%} of the exact neighbours; without the encoder"
     panels = [Asked(title=titles[asked], subtitle=subtitle, methods=list(growing(asked))) for asked in ASKED]
-    save(crossover(panels, notes), out)
+    save(crossover(panels, notes[:2]), out)  # the others are about the table
     typer.echo(out, err=True)

@@ -111,7 +111,7 @@ def load(options: LoadOptions) -> None:
     check_choice("--with", options.ways, (*WAYS, "both"))
     plan = bench.Plan(
         vectors=Plan(searches=tuple(options.search or ()), gallery=options.gallery, dim=options.dim, k=options.k),
-        clients=o.numbers("--clients", options.clients),
+        clients=tuple(sorted(set(o.numbers("--clients", options.clients)))),
         ways=WAYS if options.ways == "both" else (options.ways,),
         seconds=options.patience,
     )
