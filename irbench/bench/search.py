@@ -38,6 +38,7 @@ class Plan:
     vectors: Path | None = None  # .npy of the gallery [N,D], in place of random vectors …
     query_vectors: Path | None = None  # … and of the queries [Q,D], in place of rows of the gallery
     k: int = 10
+    dataset: str = ""  # whose values in the recipes of indexes are used; empty: those of none
     curves: bool = False  # measure every point of each index's query-parameter sweep too
     patience: float = 5.0  # seconds after which a search is not repeated
 
@@ -80,7 +81,7 @@ def measure(plan: Plan, runtime: Runtime, vectors: Vectors | None = None) -> Ite
         search_named(name)
     vectors = vectors or prepare(plan, runtime)
     for name in names:
-        curve = sweep_of(name) if plan.curves else ()
+        curve = sweep_of(name, plan.dataset) if plan.curves else ()
         yield from _curve(name, ((), *curve), vectors, plan, runtime)
 
 
@@ -119,27 +120,27 @@ def drawn(plan: Plan) -> tuple[Embeddings, Embeddings]:
     return draw(plan.gallery), draw(plan.queries)
 
 
-def sweep_of(name: str) -> Sequence[Overrides]:
+def sweep_of(name: str, dataset: str = "") -> Sequence[Overrides]:
     """Return the settings of a recipe between fast and exact; none where it declares none."""
-    return getattr(_config(name, ()), "sweep", ())
+    return getattr(_config(name, (), dataset), "sweep", ())
 
 
-def searcher_of(name: str, setting: Overrides, runtime: Runtime) -> SearchIndex:
-    """Return the searcher of a recipe, with these keys set, as the harness uses it."""
-    return SearchIndex(_searcher(name, setting, runtime))
+def searcher_of(name: str, setting: Overrides, runtime: Runtime, dataset: str = "") -> SearchIndex:
+    """Return the searcher of a recipe, for a data set and with these keys set, as the harness uses it."""
+    return SearchIndex(_searcher(name, setting, runtime, dataset))
 
 
-def _searcher(name: str, setting: Overrides, runtime: Runtime) -> Any:
+def _searcher(name: str, setting: Overrides, runtime: Runtime, dataset: str) -> Any:
     recipe, _ = search_named(name)
     kind = recipes.find("methods/search", recipe).head(SearchHead).searcher
-    return SEARCHERS.load(kind)(_config(name, setting), runtime)
+    return SEARCHERS.load(kind)(_config(name, setting, dataset), runtime)
 
 
-def _config(name: str, setting: Overrides) -> Any:
+def _config(name: str, setting: Overrides, dataset: str) -> Any:
     recipe_name, named = search_named(name)
     recipe = recipes.find("methods/search", recipe_name)
     schema = SEARCHERS.schema(recipe.head(SearchHead).searcher)
-    return recipe.config(schema, scale="paper", dataset="", **(dict(named) | dict(setting)))
+    return recipe.config(schema, scale="paper", dataset=dataset, **(dict(named) | dict(setting)))
 
 
 def _curve(name: str, settings: Sequence[Overrides], vectors: Vectors, plan: Plan, runtime: Runtime) -> Iterator[Point]:
@@ -149,8 +150,8 @@ def _curve(name: str, settings: Sequence[Overrides], vectors: Vectors, plan: Pla
     for setting in settings:
         point = Point(search=name, setting=",".join(f"{key}-{value}" for key, value in setting))
         try:
-            if index is None or not index.set_query_parameters(_searcher(name, setting, runtime)):
-                index, start = searcher_of(name, setting, runtime), perf_counter()
+            if index is None or not index.set_query_parameters(_searcher(name, setting, runtime, plan.dataset)):
+                index, start = searcher_of(name, setting, runtime, plan.dataset), perf_counter()
                 index.build(vectors.gallery)
                 build_s = perf_counter() - start
         except Unavailable as error:

@@ -192,6 +192,17 @@ def test_search_holds_each_index_against_exact_search(runtime: Runtime, monkeypa
     assert (gap.recall, gap.reason) == (None, "pip install it")
 
 
+def test_search_builds_indexes_as_for_a_data_set(runtime: Runtime) -> None:
+    plain, imagenet = (search._config("ivfpq", (), dataset) for dataset in ("", "imagenet"))
+    assert (plain.nlist, imagenet.nlist, imagenet.nprobe) == (200, 4096, 16)
+    plan = search.Plan(searches=("ivfpq",), gallery=8000, queries=20, dim=8, dataset="digits", patience=0)
+    (point,) = search.measure(plan, runtime)
+    (other,) = search.measure(replace(plan, dataset=""), runtime)
+    assert point.index_bytes < other.index_bytes  # 23 cells of it, not 200
+    refused = CliRunner().invoke(app, ["bench", "search", "--dataset", "nosuch"])
+    assert getattr(refused.exception, "code", None) == "unknown-name"
+
+
 def test_search_measures_given_vectors(runtime: Runtime, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {"gallery": rng.normal(size=(90, 8)).astype(">f8"), "queries": rng.normal(size=(12, 8)).astype(np.float32)}

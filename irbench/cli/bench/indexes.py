@@ -10,6 +10,7 @@ import typer
 from irbench.cli import options as o
 from irbench.cli.bench.app import DeviceOptions, OutputOptions, Searches, bench_app, number, runtimes, show, use
 from irbench.cli.bench.columns import ADDED, LOADED, SEARCHED
+from irbench.config import recipes
 from irbench.core.errors import UsageError, check_choice
 
 if TYPE_CHECKING:
@@ -21,6 +22,15 @@ class SearchOptions(DeviceOptions):
     """The options of `irbench bench search`."""
 
     search: Searches = None
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            help="Build indexes as recipes have them for this data set; the vectors are not its own.",
+            show_default=False,
+            autocompletion=o.names_of("datasets"),
+        ),
+    ] = ""
     gallery: Annotated[int, typer.Option("--gallery", min=1, help="Vectors in the index.")] = 100_000
     queries: Annotated[
         str, typer.Option("--queries", metavar="N|FILE", help="How many queries, or with --vectors their own (.npy).")
@@ -43,7 +53,16 @@ class SearchOptions(DeviceOptions):
         from irbench.bench.search import Plan
 
         searches = tuple(self.search or ())
-        plan = Plan(searches=searches, curves=self.curves, patience=self.patience, k=self.k, vectors=self.vectors)
+        if self.dataset:
+            recipes.find("datasets", self.dataset)
+        plan = Plan(
+            searches=searches,
+            dataset=self.dataset,
+            curves=self.curves,
+            patience=self.patience,
+            k=self.k,
+            vectors=self.vectors,
+        )
         if self.vectors is None or self.queries.isdecimal():
             plan = replace(plan, queries=number("--queries", self.queries))
         else:
@@ -69,6 +88,7 @@ def search(options: SearchOptions) -> None:
     (runtime,) = runtimes(options.device, "fp32")
     found = bench.prepare(plan, runtime)
     sizes = {"gallery": len(found.gallery), "queries": len(found.queries), "dim": found.gallery.dim, "k": plan.k}
+    recipe = {"dataset": plan.dataset} if plan.dataset else {}
     if plan.vectors is not None:
         whence = "held out of them" if found.held_out else f"of {plan.query_vectors}"
         typer.echo(
@@ -77,7 +97,7 @@ def search(options: SearchOptions) -> None:
     points = show(bench.measure(plan, runtime, found), SEARCHED, as_json=options.as_json)
     if options.as_json:
         drawn = {"clusters": plan.clusters} if plan.vectors is None else {"held_out": found.held_out}
-        typer.echo(json.dumps({**sizes, **drawn, "points": points}))
+        typer.echo(json.dumps({**recipe, **sizes, **drawn, "points": points}))
 
 
 @dataclass(frozen=True, kw_only=True)
