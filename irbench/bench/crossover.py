@@ -30,6 +30,7 @@ from irbench.data.arrays import read_vectors
 from irbench.experiments.plan import search_named
 from irbench.experiments.processes import Ended, apart, each_apart
 from irbench.retrievers.irgen.beam import BeamSearch
+from irbench.runtime.conditions import processor_name
 from irbench.runtime.environment import total_memory
 from irbench.runtime.machine import Runtime, use_threads
 
@@ -199,14 +200,16 @@ def _crossover(
     )
 
 
-def notes(plan: Plan, costs: Sequence[Cost]) -> list[str]:
-    """Return what has to be said beside the crossovers."""
+def notes(plan: Plan, runtime: Runtime, costs: Sequence[Cost]) -> list[str]:
+    """Return what has to be said beside the crossovers, under which conditions first."""
+    threads = "1 thread" if runtime.threads == 1 else f"{runtime.threads or 'all'} threads"
+    vectors = f"vectors of {plan.vectors}" if plan.vectors else f"random vectors of {plan.dim} dimensions"
     beams = plan.beam_size or plan.k
     searched = [cost for cost in costs if not cost.scale and cost.seconds is not None]
     short = dict.fromkeys(cost.method for cost in searched if (cost.recall or 0) < plan.recall)
     over = {cost.method: 1 for cost in searched if (cost.recall or 0) > plan.recall}.keys() - _SCANS
     seen = dict.fromkeys(cost.method for cost in searched)
-    found = []
+    found = [f"{threads} of {processor_name()}, networks on {runtime.device} in {runtime.precision}; {vectors}"]
     if any(cost.method == GENERATES and cost.seconds for cost in costs):
         found += [
             f"IRGen decodes with {beams} beams and is taken to be as precise as exact search: not measured here",

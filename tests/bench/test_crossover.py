@@ -183,6 +183,7 @@ def test_the_command_measures_both_sides_and_draws_them(tmp_path: Path) -> None:
     assert linear["search_s"] == pytest.approx(encoder + at["linear", "single", 3200]["seconds"])
     assert linear["held_out"] > 0
     assert sum("spann" in note for note in found["notes"]) == len(sizes)
+    assert all(part in found["notes"][0] for part in ("1 thread ", "fp32", "cpu", "16 dimensions"))
     assert (tmp_path / "figure.svg").read_text().count("<svg") == 1
 
 

@@ -175,10 +175,10 @@ def crossover(options: CrossoverOptions) -> None:
     (runtime,) = runtimes(options.device, options.precision)
     costs: list[bench.Cost] = []
 
-    rows = kept(bench.measure(plan, replace(runtime, threads=options.threads)), costs)
-    measured = show(rows, COSTS, as_json=options.as_json)
+    runtime = replace(runtime, threads=options.threads)
+    measured = show(kept(bench.measure(plan, runtime), costs), COSTS, as_json=options.as_json)
     crossed = show(bench.crossovers(costs), CROSSED, as_json=options.as_json)
-    notes = bench.notes(plan, costs)
+    notes = bench.notes(plan, runtime, costs)
     if options.as_json:
         typer.echo(json.dumps({"costs": measured, "crossovers": crossed, "notes": notes}))
     else:
