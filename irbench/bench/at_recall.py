@@ -6,6 +6,7 @@ asked for.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from math import isqrt, log
 
 from irbench.bench.search import Vectors, searcher_of, sweep_of
@@ -15,7 +16,7 @@ from irbench.core.embeddings import Embeddings
 from irbench.core.errors import NotApplicable
 from irbench.runtime.machine import Runtime
 
-_SINGLES = 32  # queries that are asked one at a time
+_SINGLES = 32  # queries of a repetition that asks one at a time
 
 # As they are used for galleries that grow. Unless candidates are scored again, what quantised vectors lose bounds the
 # recall of IVF-PQ whatever the setting.
@@ -31,7 +32,7 @@ _BUILT: Mapping[str, Callable[[int], Overrides]] = {
     "scann": lambda _: (("tree_from", 0),),
 }
 _SETTINGS: Mapping[str, tuple[Overrides, ...]] = {
-    "scann": tuple((("leaves_searched", share),) for share in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)),
+    "scann": tuple((("leaves_searched", 2.0 ** (half / 2)),) for half in range(-18, 1)),  # 0.2 % to all of them
 }
 
 
@@ -85,11 +86,9 @@ def at_recall(index: Index, vectors: Vectors, asked: Asked) -> AtRecall:
     """
     around = list(_around(index, vectors, asked))
     share = _share([found for _, found in around], asked.recall, 0.5 / vectors.exact.rows.size)
-    batch = [Embeddings(vectors.queries.array[: asked.batch])]
-    singles = [Embeddings(vectors.queries.array[row : row + 1]) for row in range(min(_SINGLES, len(vectors.queries)))]
     single_s, batch_s = (
-        _between([_seconds(index, setting, batches, asked) for setting, _ in around], share)
-        for batches in (singles, batch)
+        _between([_seconds(index, setting, rounds, asked) for setting, _ in around], share)
+        for rounds in (_rounds(vectors.queries, 1, _SINGLES), _rounds(vectors.queries, asked.batch, 1))
     )
     return AtRecall(
         single_s=single_s,
@@ -120,11 +119,22 @@ def _between(seconds: Sequence[float], share: float) -> float:
     return float(seconds[0] ** (1 - share) * seconds[-1] ** share)
 
 
-def _seconds(index: Index, setting: Overrides, batches: Sequence[Embeddings], asked: Asked) -> float:
-    """Return the median time of a query."""
+def _rounds(queries: Embeddings, size: int, count: int) -> Sequence[Sequence[Embeddings]]:
+    """Return rounds of `count` batches of `size` queries, each query once at most; of fewer where there are too few."""
+    batches = [Embeddings(queries.array[at : at + size]) for at in range(0, len(queries) - size + 1, size)]
+    count = min(count, len(batches))
+    return [batches[at : at + count] for at in range(0, len(batches) - count + 1, count)]
+
+
+def _seconds(index: Index, setting: Overrides, rounds: Sequence[Sequence[Embeddings]], asked: Asked) -> float:
+    """Return the median time of a query.
+
+    Each repetition asks the next round: the caches would hold what the same queries visit again and again.
+    """
     index.use(setting)
-    timers = repeated(lambda: [index.index.search(one, asked.k) for one in batches], index.runtime, asked.patience)
-    return median(timers, "total") / sum(map(len, batches))
+    coming = cycle(rounds)
+    timers = repeated(lambda: [index.index.search(one, asked.k) for one in next(coming)], index.runtime, asked.patience)
+    return median(timers, "total") / sum(map(len, rounds[0]))
 
 
 def _text(setting: Overrides) -> str:

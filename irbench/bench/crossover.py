@@ -38,7 +38,7 @@ ASKED = ("single", "batch")
 # In which random vectors differ, about as many as for embeddings: in 128, neighbours would be ever harder to tell from
 # all others as the gallery grows.
 _DIRECTIONS = 12
-_RECALL_OF = 256  # queries
+_RECALL_OF = 1024  # queries
 _SLOW = "spann"
 _ENCODES, GENERATES = "encoder", "irgen"
 FEWEST = 5  # sizes that a law is fitted to

@@ -145,7 +145,7 @@ def test_a_cost_is_that_of_the_recall_that_is_wanted(
         Embeddings(np.eye(12, dtype=np.float32)[:3]),
         Ranking(np.tile(np.arange(10), (3, 1)), np.tile(-np.arange(10, dtype=np.float32), (3, 1))),
     )
-    monkeypatch.setattr(at_recall, "_seconds", lambda index, setting, batches, _: setting[0][1] / len(batches))
+    monkeypatch.setattr(at_recall, "_seconds", lambda index, setting, rounds, _: setting[0][1] / len(rounds[0]))
     asked = at_recall.Asked(recall=wanted, k=10, batch=2, patience=0)
     found = at_recall.at_recall(Tuned(), vectors, asked)
     assert found.recall == pytest.approx(recall)
@@ -153,6 +153,16 @@ def test_a_cost_is_that_of_the_recall_that_is_wanted(
     assert found.batch_s == pytest.approx(between[0] ** (1 - share) * between[-1] ** share)
     assert found.single_s == pytest.approx(found.batch_s / 3)
     assert found.setting == " to ".join(f"found={count}" for count in between)
+
+
+@pytest.mark.parametrize(("size", "count", "asked"), [(1, 4, [4, 4]), (4, 1, [1, 1]), (1, 32, [10]), (3, 2, [2])])
+def test_rounds_ask_each_query_once_at_most(size: int, count: int, asked: list[int]) -> None:
+    queries = Embeddings(np.arange(10, dtype=np.float32)[:, None])
+    rounds = at_recall._rounds(queries, size, count)
+    assert [len(one) for one in rounds] == asked
+    found = np.concatenate([batch.array for one in rounds for batch in one])[:, 0]
+    assert found.tolist() == list(range(len(found)))
+    assert {len(batch) for one in rounds for batch in one} == {size}
 
 
 def test_networks_are_those_of_the_recipe() -> None:
