@@ -137,7 +137,7 @@ def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) 
 
     Args:
         ranking: gallery rows [Q,K] for the benchmark's queries, best first. Where a query is itself in the gallery, it
-            is taken out by its id.
+            is taken out by its id, and so is what is judged to be junk.
         benchmark: the queries and the gallery.
         metrics: names such as "precision@10", "map@100" or "r_precision" (`irbench list metrics`).
 
@@ -158,7 +158,7 @@ def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) 
         raise UsageError(f"metrics={metrics!r}: names such as 'precision@10' are needed", code="bad-metric-name")
     names = [metrics] if isinstance(metrics, str) else [str(name) for name in metrics]
     if len(ranking) == len(benchmark.queries):
-        ranking = ranking.without(benchmark.own_rows)
+        ranking = benchmark.scored(ranking)
     return retrieval.score(ranking, benchmark, names)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log2
 from time import perf_counter
 
 import numpy as np
@@ -61,11 +62,16 @@ def _score(hits: NDArray[np.bool_], positives: NDArray[np.int64], measures: list
     return np.stack([measure.metric.function(judged, measure.k) for measure in measures], axis=1)
 
 
-def by_loop(hits: Sequence[bool], n: int, measure: Measure) -> float:  # noqa: PLR0911 -- one definition, one return
-    """Score one query by the definition of the measure, from its hits [K] and its number n of positives."""
+def by_loop(  # noqa: PLR0911 -- one definition, one return
+    grades: Sequence[int], n: int, measure: Measure, best: Sequence[int] | None = None
+) -> float:
+    """Score one query by the definition of the measure, from the grades of its results [K] and of its n positives.
+
+    `best` are the latter in descending order, by default 1 each; those of the results may be hits.
+    """
     k = measure.k
-    top = ([*hits] + [False] * k)[:k]
-    ranks = [rank for rank, hit in enumerate(top, 1) if hit]
+    top = ([*grades] + [0] * k)[:k]
+    ranks = [rank for rank, grade in enumerate(top, 1) if grade]
     match measure.metric.name:
         case "precision" | "precision_old" | "precision_new":
             return len(ranks) / k
@@ -77,8 +83,21 @@ def by_loop(hits: Sequence[bool], n: int, measure: Measure) -> float:  # noqa: P
             return len(ranks) / n
         case "mrr":
             return 1 / ranks[0] if ranks else 0.0
-        case "map":
-            return sum((i + 1) / rank for i, rank in enumerate(ranks)) / min(n, k)
+        case "map" | "map_cut" | "map_trapezoid":
+            return _average_precision(ranks, min(n, k) if measure.metric.name == "map" else n, measure)
+        case "ndcg":
+            return _gain(top) / _gain((best or [1] * n)[:k])
         case "r_precision":
-            return sum(hits[:n]) / n
+            return sum(map(bool, grades[:n])) / n
     raise AssertionError(measure)
+
+
+def _average_precision(ranks: Sequence[int], n: int, measure: Measure) -> float:
+    """Return the mean precision at n hits, or by the trapezoidal rule that before and at each of them."""
+    at = [(i + 1) / rank for i, rank in enumerate(ranks)]
+    before = [i / (rank - 1) if rank > 1 else 1.0 for i, rank in enumerate(ranks)]
+    return (sum(at) + sum(before)) / 2 / n if measure.metric.name == "map_trapezoid" else sum(at) / n
+
+
+def _gain(grades: Sequence[int]) -> float:
+    return sum(grade / log2(rank + 1) for rank, grade in enumerate(grades, 1))

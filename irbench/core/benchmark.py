@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irbench.core.errors import DataError
-from irbench.core.ranking import Ranking
+from irbench.core.judgements import JUNK, Judgements, OfClass
+from irbench.core.ranking import MISSING, Ranking
 
 
 class Generated(Protocol):
@@ -140,9 +141,10 @@ class ImageSet:
 class Benchmark:
     """A data set under a protocol: training images, gallery and queries.
 
-    Rankings have `top_k` results and are scored at each K in `ks`.
+    Rankings have `top_k` results and are scored at each K in `ks`. Relevant are the images of a query's class, or those
+    that `judgements` or `nearest` tell.
 
-    Raises `DataError` if a query has another label in the gallery.
+    Raises `DataError` if a query has another label in the gallery, or if the judgements are of other images.
     """
 
     name: str
@@ -160,6 +162,8 @@ class Benchmark:
     loaded: tuple[str, str] | None = None  # the name, and a digest of all that it held, when it was loaded
     collection: str | None = None  # of anyone's own images: what tells them from others, whatever the protocol
     path: Path | None = None  # of anyone's own images: the folder or list that they were read from
+    labelled: bool = True  # False: all labels are 0, and nothing can be trained on them
+    judgements: Judgements | None = None  # None: images of the query's class are relevant
     nearest: Ranking | None = None  # the exact neighbours [Q,T], T > top_k: they are relevant where there are no labels
 
     def __post_init__(self) -> None:
@@ -173,6 +177,32 @@ class Benchmark:
         if differs.any():
             id_ = self.queries.ids[shared[int(differs.argmax())]]
             raise DataError(f"{id_} has one label in the gallery and another among the queries", code="two-labels")
+        judged, images = self.relevance.shape, (len(self.queries), len(self.gallery))
+        if judged != images:
+            raise DataError(
+                f"judgements of {judged[0]} queries and {judged[1]} gallery images for a benchmark of {images[0]} and "
+                f"{images[1]}",
+                code="wrong-shape",
+            )
+
+    @cached_property
+    def relevance(self) -> Judgements:
+        """Which gallery images are relevant to which queries."""
+        return self.judgements or OfClass(self.queries.labels, self.gallery.labels)
+
+    @property
+    def depth(self) -> int:
+        """How many results have to be retrieved besides a query's own image: `top_k` are left without its junk."""
+        return self.top_k + int(self.relevance.junk.max(initial=0))
+
+    def scored(self, ranking: Ranking, queries: NDArray[np.int64] | None = None) -> Ranking:
+        """Return a ranking of `queries` as it is scored: each one's own image and junk removed, at any rank."""
+        every = np.arange(len(self.queries)) if queries is None else queries
+        ranking = ranking.without(self.own_rows[every])
+        if not self.relevance.junk.any():
+            return ranking
+        is_junk = self.relevance.grades(every, ranking.rows) == JUNK
+        return Ranking.from_topk(np.where(is_junk, MISSING, ranking.rows), ranking.scores)
 
     @cached_property
     def own_rows(self) -> NDArray[np.int64]:
@@ -182,14 +212,14 @@ class Benchmark:
 
     @cached_property
     def positives(self) -> NDArray[np.int64]:
-        """[Q] number of gallery images with the query's label, the query itself not counted."""
+        """[Q] number of gallery images that are relevant, the query itself not counted."""
         return self.positives_among(range(len(self.gallery)))
 
     def positives_among(self, rows: range) -> NDArray[np.int64]:
         """[Q] number of `positives` among these rows of the gallery."""
-        size = 1 + int(max(self.gallery.labels.max(), self.queries.labels.max()))
-        per_class = np.bincount(self.gallery.labels[rows.start : rows.stop], minlength=size)
-        return per_class[self.queries.labels] - ((self.own_rows >= rows.start) & (self.own_rows < rows.stop))
+        own = self.own_rows[:, None]
+        itself = (self.relevance.grades(np.arange(len(own)), own) > 0) & (own >= rows.start) & (own < rows.stop)
+        return self.relevance.counts(rows) - itself[:, 0]
 
     @cached_property
     def old_gallery(self) -> ImageSet:
@@ -214,7 +244,7 @@ class Benchmark:
     @cached_property
     def classes(self) -> int:
         """Number of classes of all three splits together; 0 where there are no labels."""
-        if self.nearest is not None:
+        if self.nearest is not None or not self.labelled:
             return 0
         return len(np.unique(np.concatenate([s.labels for s in (self.train, self.gallery, self.queries)])))
 
@@ -227,13 +257,25 @@ class Benchmark:
         """Return the benchmark without these images."""
         left_out = set(ids)
 
-        def kept(images: ImageSet) -> ImageSet:
-            rows = [row for row, id_ in enumerate(images.ids) if id_ not in left_out]
-            return images if len(rows) == len(images) else images.take(np.array(rows, np.int64))
+        def kept(images: ImageSet) -> NDArray[np.int64]:
+            return np.array([row for row, id_ in enumerate(images.ids) if id_ not in left_out], np.int64)
 
         incremental = sum(self.gallery.ids[row] not in left_out for row in self.new_rows)
-        train, gallery, queries = kept(self.train), kept(self.gallery), kept(self.queries)
-        return replace(self, incremental=incremental, train=train, gallery=gallery, queries=queries)
+        train = _taken(self.train, kept(self.train))
+        return replace(self.take(kept(self.queries), kept(self.gallery)), incremental=incremental, train=train)
+
+    def take(self, queries: NDArray[np.int64], gallery: NDArray[np.int64] | None = None) -> "Benchmark":
+        """Return the benchmark of these queries, and of these gallery images, by default all of them."""
+        every = np.arange(len(self.gallery)) if gallery is None else gallery
+        judged = None if self.judgements is None else self.judgements.take(queries, every)
+        nearest = None if self.nearest is None else self.nearest.take(queries)
+        return replace(
+            self,
+            queries=_taken(self.queries, queries),
+            gallery=_taken(self.gallery, every),
+            judgements=judged,
+            nearest=nearest,
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -255,8 +297,13 @@ class Benchmark:
             "splits": splits,
         }
         facts |= {"incremental": self.incremental} if self.incremental else {}
+        facts |= {} if self.judgements is None else {"relevant": self.judgements.digest}
         facts |= {} if self.nearest is None else {"relevant": "exact neighbours"}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _taken(images: ImageSet, rows: NDArray[np.int64]) -> ImageSet:
+    return images if np.array_equal(rows, np.arange(len(images))) else images.take(rows)
 
 
 def _as_labels(labels: ArrayLike, split: str) -> NDArray[np.int64]:

@@ -57,6 +57,7 @@ CODES: Mapping[str, str] = {
     "bad-annotation": "an annotation file with a line or field that its format does not allow",
     "bad-box": "a bounding box that is no box of the image",
     "bad-csv": "a list that is no CSV in UTF-8, or has rows of different lengths",
+    "bad-grade": "a grade of relevance that is no whole number of -1 to 127",
     "bad-label": "a label that is no class",
     "bad-split": "splits that do not fit together",
     "bad-vectors": "a file that holds no array [N,D] of vectors",

@@ -164,7 +164,7 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
         benchmark = make_incremental(benchmark)
     if max_queries is not None:
         benchmark = shorten(benchmark, max_queries)
-    if not collection.labelled:
+    if not collection.labelled and benchmark.judgements is None:
         benchmark = replace(benchmark, nearest=neighbours.exact_neighbours(benchmark, store))
     found = (module.remarks(benchmark) for module in (irregular, relevance, copies, boxes, neighbours))
     return replace(benchmark, remarks=(*collection.remarks, *chain.from_iterable(found)))
@@ -206,12 +206,8 @@ def make_incremental(benchmark: Benchmark) -> Benchmark:
         )
     new_ids = {gallery.ids[row] for row in np.flatnonzero(new).tolist()}
     trained = np.array([id_ not in new_ids for id_ in benchmark.train.ids])
-    return replace(
-        benchmark,
-        train=benchmark.train.take(np.flatnonzero(trained)),
-        gallery=gallery.take(np.argsort(new, kind="stable")),
-        incremental=int(new.sum()),
-    )
+    ordered = benchmark.take(np.arange(len(benchmark.queries)), np.argsort(new, kind="stable"))
+    return replace(ordered, train=benchmark.train.take(np.flatnonzero(trained)), incremental=int(new.sum()))
 
 
 def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
@@ -223,8 +219,7 @@ def shorten(benchmark: Benchmark, max_queries: int) -> Benchmark:
         return benchmark
     rows = np.arange(max_queries) * count // max_queries
     shortened = benchmark.shortened | {"max_queries": max_queries}
-    nearest = None if benchmark.nearest is None else benchmark.nearest.take(rows)
-    return replace(benchmark, queries=benchmark.queries.take(rows), nearest=nearest, shortened=shortened)
+    return replace(benchmark.take(rows), shortened=shortened)
 
 
 def with_ks(benchmark: Benchmark, ks: tuple[int, ...], store: Store | None = None) -> Benchmark:

@@ -108,7 +108,7 @@ def settings(runtime: Runtime) -> Iterator[Setting]:
 
 
 def _ranking(experiment: Experiment, setting: Setting) -> Ranking:
-    """Return the ranking of all queries under a setting, each query's own image removed."""
+    """Return the ranking of all queries under a setting, as it is scored."""
     runtime, benchmark = experiment.runtime, experiment.benchmark
     use_threads(setting.threads)
     retriever = trained(experiment, _Computing(**vars(runtime), computes=setting.precision))
@@ -116,11 +116,11 @@ def _ranking(experiment: Experiment, setting: Setting) -> Ranking:
         index(retriever, benchmark)
         use_threads(setting.threads)  # an index's library may have changed torch's
         found = Ranking.stack(list(_batches(retriever, benchmark, setting.batch)))
-    return found.without(benchmark.own_rows).cut(benchmark.top_k)
+    return benchmark.scored(found).cut(benchmark.top_k)
 
 
 def _batches(retriever: Retriever, benchmark: Benchmark, size: int) -> Iterator[Ranking]:
-    depth = benchmark.top_k + int((benchmark.own_rows >= 0).any())
+    depth = benchmark.depth + int((benchmark.own_rows >= 0).any())
     for start in range(0, len(benchmark.queries), size):
         yield retriever.search(benchmark.queries.take(slice(start, start + size)), depth)
 

@@ -5,7 +5,7 @@ answers would be fast only when it is asked again. The answers of the timed quer
 that is fast because it answers something else is no faster.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -72,15 +72,17 @@ def time_queries(
     return Timed(single=single, batched=batched, answers=tuple(asker.answers), cores=load.cores())
 
 
-def check_answers(answers: Iterable[Answers], ranking: Ranking, own_rows: NDArray[np.int64]) -> None:
-    """Raise `ContractError` where timed queries were answered with other images than they are in the scored ranking.
+def check_answers(
+    answers: Iterable[Answers], ranking: Ranking, scored: Callable[[Ranking, NDArray[np.int64]], Ranking]
+) -> None:
+    """Raise `ContractError` where timed queries were answered with other images than in the ranking that is scored.
 
-    `own_rows` [Q] are the gallery rows of the queries themselves, which are no answers; -1 where there are none.
+    `scored` takes from the answers of queries what is not scored, as `Benchmark.scored`.
     """
     shares: dict[str, list[float]] = {"one by one": [], "in batches": []}
     for one in answers:
         how = shares["one by one" if len(one.queries) == 1 else "in batches"]
-        timed = one.ranking.without(own_rows[one.queries])
+        timed = scored(one.ranking, one.queries)
         for row, found in zip(one.queries.tolist(), timed.rows, strict=True):
             first = [results[:_COMPARED][results[:_COMPARED] != MISSING] for results in (ranking.rows[row], found)]
             if most := max(map(len, first)):  # what only one of the two has does not agree

@@ -67,9 +67,9 @@ def neighbours(retriever: SearchesVectors, benchmark: Benchmark) -> Neighbours:
     added = [benchmark.new_gallery] if benchmark.incremental else []
     parts = [retriever.vectors(images) for images in (benchmark.old_gallery, *added)]
     gallery = np.concatenate(parts) if added else parts[0]
-    own = benchmark.own_rows[sample]
     depth = min(KS[-1], benchmark.top_k)
-    found = nearest_rows(queries, gallery, depth + int((own >= 0).any())).without(own).cut(depth)
+    removed = benchmark.depth - benchmark.top_k + int((benchmark.own_rows[sample] >= 0).any())
+    found = benchmark.scored(nearest_rows(queries, gallery, depth + removed), sample).cut(depth)
     return Neighbours(sample, queries, gallery, found)
 
 

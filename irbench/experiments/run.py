@@ -331,11 +331,11 @@ class Experiment:
         use_threads(self.runtime.threads)  # an index's library may have changed torch's when it was built
         benchmark = self.benchmark
         timed = latency.time_queries(
-            retriever, benchmark.queries, benchmark.gallery, benchmark.top_k, self.runtime, brief=brief
+            retriever, benchmark.queries, benchmark.gallery, benchmark.depth, self.runtime, brief=brief
         )
         loads.append(timing_load.cores())
         ranking = self._search(retriever)
-        latency.check_answers(timed.answers, ranking, benchmark.own_rows)
+        latency.check_answers(timed.answers, ranking, benchmark.scored)
         identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
         ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
         with_costs = _with_query_cost(cost, timed, description)
@@ -410,10 +410,10 @@ class Experiment:
 
     def _search(self, retriever: Retriever) -> Ranking:
         """Rank the gallery for every query; the query image itself is excluded by its id, wherever it ranks."""
-        depth, own_rows = self.benchmark.top_k, self.benchmark.own_rows
-        asked = depth + int((own_rows >= 0).any())
-        found = as_ranking(retriever.search(self.benchmark.queries, asked), retriever, len(own_rows))
-        return found.widened(min(asked, len(self.benchmark.gallery))).without(own_rows).cut(depth)
+        benchmark = self.benchmark
+        asked = benchmark.depth + int((benchmark.own_rows >= 0).any())
+        found = as_ranking(retriever.search(benchmark.queries, asked), retriever, len(benchmark.queries))
+        return benchmark.scored(found.widened(min(asked, len(benchmark.gallery)))).cut(benchmark.top_k)
 
     def _finished(self, ranking: Ranking, description: Description, cost: Cost) -> Result:
         judged = retrieval.judgements(ranking, self.benchmark)

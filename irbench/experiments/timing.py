@@ -84,7 +84,7 @@ def prepare(experiment: Experiment, result: Result) -> Ready:
         warm_up=benchmark.gallery.take(slice(1)),
         singles=[singles.take(np.array([row])) for row in range(len(singles))],
         batches=[sample.take(slice(start, start + latency.BATCH)) for start in starts],
-        depth=benchmark.top_k,
+        depth=benchmark.depth,
     )
 
 

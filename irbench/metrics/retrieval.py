@@ -1,8 +1,10 @@
 """Metrics of rankings, each precisely defined, for every query, over whole arrays.
 
-h_i is 1 if a query's i-th result shares its label (a hit), and n is the number of such images in the gallery (its
-positives), the query's own image not counted. A missing result is a miss. A query with n = 0 cannot be scored: such
-queries are counted and left out. Shape letters: Q queries, Q' queries with n > 0, K ranking depth.
+h_i is 1 if a query's i-th result is relevant to it (a hit), and n is the number of such images in the gallery (its
+positives), the query's own image not counted. Relevant are the images of its class, or what judgements tell: these may
+have grades g_i, and name junk, which is removed from the ranking first. A missing result is a miss. A query with n = 0
+cannot be scored: such queries are counted and left out. Shape letters: Q queries, Q' queries with n > 0, K ranking
+depth.
 
 The name of a metric is its specification: "precision@10", "map@100", "r_precision".
 
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import ContractError, UsageError, nearest
+from irbench.core.judgements import JUNK, Grades
 from irbench.core.ranking import MISSING, Ranking
 
 Values = NDArray[np.float64]  # [Q'] one number for each query with a positive
@@ -44,6 +47,8 @@ class Judged:
     positives: NDArray[np.int64]  # [Q'] n
     classes: NDArray[np.int64] | None = None  # [Q'] of the queries; None where each counts as its own
     found: NDArray[np.int64] | None = None  # [Q'] results, K where there are no more to be had; None: not known
+    grades: Grades | None = None  # [Q',K] of the results; None: 1 for each hit
+    best: Grades | None = None  # [Q',T] the highest grades of positives, in descending order; None: 1 for each
 
     @property
     def top_k(self) -> int:
@@ -77,6 +82,32 @@ class Judged:
         at_hits /= np.arange(1, 1 + self.top_k)
         return np.cumsum(summed, axis=1, out=summed)
 
+    @cached_property
+    def summed_trapezoids(self) -> Values:
+        """[Q',1+K] sum of the mean of precision before and at each hit among the first 0, 1 … K results."""
+        summed = np.zeros((len(self.hits), 1 + self.top_k))
+        ranks = np.arange(1, 1 + self.top_k)
+        before = np.ones(self.hits.shape)  # of no results
+        before[:, 1:] = self.counts[:, 1:-1] / ranks[:-1]
+        summed[:, 1:] = self.hits * (before + self.counts[:, 1:] / ranks) / 2
+        return np.cumsum(summed, axis=1, out=summed)
+
+    @cached_property
+    def summed_gains(self) -> Values:
+        """[Q',1+K] discounted cumulative gain of the first 0, 1 … K results."""
+        return _discounted(self.hits if self.grades is None else self.grades)
+
+    @cached_property
+    def _summed_best_gains(self) -> Values:
+        return _discounted(np.ones((1, int(self.positives.max(initial=0)))) if self.best is None else self.best)
+
+    def best_gains(self, k: int) -> Values:
+        """Return the largest discounted cumulative gain [Q'] that `k` results could have."""
+        summed = self._summed_best_gains
+        if self.best is None:
+            return np.asarray(summed[0, np.minimum(self.positives, k)])
+        return np.asarray(summed[:, min(k, self.best.shape[1])])
+
     def short(self, k: int) -> float | None:
         """Return the share of queries with fewer than `k` results, or than n where `k` is 0; None: not known."""
         if self.found is None:
@@ -87,6 +118,12 @@ class Judged:
     def hits_in(self, k: int) -> NDArray[np.int32]:
         """Return the number of hits [Q'] among the first `k` results."""
         return self.counts[:, min(k, self.top_k)]
+
+
+def _discounted(gains: NDArray[np.generic]) -> Values:
+    summed = np.zeros((len(gains), 1 + gains.shape[1]))
+    np.multiply(gains, 1 / np.log2(np.arange(2, 2 + gains.shape[1])), out=summed[:, 1:])
+    return np.cumsum(summed, axis=1, out=summed)
 
 
 def precision(judged: Judged, k: int) -> Values:
@@ -124,6 +161,27 @@ def average_precision(judged: Judged, k: int) -> Values:
     return judged.summed_precision[:, min(k, judged.top_k)] / np.minimum(judged.positives, k)
 
 
+def average_precision_cut(judged: Judged, k: int) -> Values:
+    """Sum of the precision at each hit among K, divided by n: trec_eval's map_cut_K, and its map where K is N."""
+    return judged.summed_precision[:, min(k, judged.top_k)] / judged.positives
+
+
+def average_precision_trapezoid(judged: Judged, k: int) -> Values:
+    """The area under precision over recall by the trapezoidal rule, up to K: the AP of Oxford and Paris.
+
+    As in compute_ap.cpp of the Oxford Buildings and filipradenovic/revisitop:python/evaluate.py.
+    """
+    return judged.summed_trapezoids[:, min(k, judged.top_k)] / judged.positives
+
+
+def ndcg(judged: Judged, k: int) -> Values:
+    """Σ g_i/log2(i + 1) over K results, divided by the largest possible sum: Järvelin and Kekäläinen (2002).
+
+    Gains are grades, as in trec_eval, not 2^g - 1.
+    """
+    return judged.summed_gains[:, min(k, judged.top_k)] / judged.best_gains(k)
+
+
 def r_precision(judged: Judged, _: int) -> Values:
     """Precision at K = n, which differs between queries; the ranking has to be deep enough."""
     rank = np.minimum(judged.positives, judged.top_k)
@@ -141,6 +199,7 @@ class Metric:
     at_k: bool = True
     higher_is_better: bool = True
     part: str = ""  # one of PARTS: only results and positives in this part of an incremental gallery count
+    of_judgements: bool = False  # is it computed unasked only where relevance is judged image by image?
 
 
 METRICS: dict[str, Metric] = {  # and, once `own.load` has found them, those of the user
@@ -153,6 +212,10 @@ METRICS: dict[str, Metric] = {  # and, once `own.load` has found them, those of 
         Metric("recall", "Recall", "Σh/n", recall),
         Metric("mrr", "MRR", "1/rank of the first hit if ≤ K, else 0", mrr),
         Metric("map", "MAP", "mean of Σ(precision at each hit)/min(n, K)", average_precision),
+        Metric("map_cut", "MAP (cut)", "mean of Σ(precision at each hit)/n", average_precision_cut, of_judgements=True),
+        Metric("map_trapezoid", "MAP (trapezoidal)", "mean of Σ(mean precision before and at each hit)/n",
+               average_precision_trapezoid, of_judgements=True),
+        Metric("ndcg", "nDCG", "Σ g_i/log2(i + 1) of K results, over that of the best ranking; g: grade", ndcg),
         Metric("r_precision", "R-precision", "hits in the first n, divided by n", r_precision, at_k=False),
         Metric("precision_old", "Precision on old images", "Σh/K of the ranking without the images that were added",
                precision, part="old"),
@@ -197,6 +260,7 @@ class Scope:
     gallery: int  # images
     incremental: bool  # was a part of the gallery added after training?
     nearest: bool = False  # are exact neighbours relevant, for want of labels?
+    judged: bool = False  # was it judged image by image what is relevant?
 
     @classmethod
     def of(cls, benchmark: Benchmark) -> "Scope":
@@ -207,6 +271,7 @@ class Scope:
             gallery=len(benchmark.gallery),
             incremental=benchmark.incremental > 0,
             nearest=benchmark.nearest is not None,
+            judged=benchmark.judgements is not None,
         )
 
 
@@ -233,7 +298,11 @@ def names(scope: Scope | Benchmark) -> list[str]:
     ks = [k for k in scope.ks if k <= scope.top_k]
     if scope.nearest:
         return [str(Measure(METRICS[name], k)) for name in _OF_NEAREST for k in ks]
-    apply = [metric for metric in METRICS.values() if scope.incremental or not metric.part]
+    apply = [
+        metric
+        for metric in METRICS.values()
+        if (scope.incremental or not metric.part) and (scope.judged or not metric.of_judgements)
+    ]
     measures = [Measure(metric, k) for metric in apply if metric.at_k for k in ks]
     if scope.top_k >= 100 and 100 not in ks:
         measures.append(Measure(METRICS["map"], 100))
@@ -305,34 +374,48 @@ def per_query(judged: Mapping[str, Judged], name: str) -> Values:
     return parse(name).per_query(judged)
 
 
-def judge(ranking: Ranking, benchmark: Benchmark, queries: NDArray[np.int64]) -> Judged:
-    """Return the hits and positives of the chosen queries."""
-    rows, targets = ranking.rows, benchmark.queries.labels
-    positives, own_rows = benchmark.positives, benchmark.own_rows
-    if len(queries) < len(rows):
-        rows, targets = rows[queries], targets[queries]
-        positives, own_rows = positives[queries], own_rows[queries]
-    labels = np.append(benchmark.gallery.labels, -1).astype(np.int32)  # row -1, a missing result, is of no class
-    hits = labels[rows] == targets[:, None].astype(np.int32)
-    found = (rows != MISSING).sum(axis=1)
-    complete = found >= len(benchmark.gallery) - (own_rows >= 0)
-    return Judged(hits, positives, targets, np.where(complete, ranking.top_k, found))
+def judge(ranking: Ranking, benchmark: Benchmark, queries: NDArray[np.int64], part: range | None = None) -> Judged:
+    """Return the hits and positives of the chosen queries, in the whole gallery or a part of its rows.
+
+    What is junk, or not of the part, is removed from the ranking.
+    """
+    relevance, gallery = benchmark.relevance, range(len(benchmark.gallery))
+    part = gallery if part is None else part
+    rows = ranking.rows if len(queries) == len(ranking) else ranking.rows[queries]
+    grades, found, junk = relevance.grades(queries, rows), (rows != MISSING).sum(axis=1), relevance.junk[queries]
+    is_complete = found >= min(ranking.top_k, len(gallery) - 1)  # as many as there may be, of both parts
+    if part != gallery or junk.any():
+        left = (grades != JUNK) & (rows >= part.start) & (rows < part.stop)
+        order = np.argsort(~left, axis=1, kind="stable")
+        grades = np.take_along_axis(np.where(left, grades, 0).astype(np.int8), order, axis=1)
+        found = left.sum(axis=1)
+    if part == gallery:
+        is_complete = found >= len(gallery) - (benchmark.own_rows[queries] >= 0) - junk
+    return Judged(
+        hits=grades > 0,
+        positives=benchmark.positives_among(part)[queries],
+        classes=benchmark.queries.labels[queries] if benchmark.judgements is None else None,
+        found=np.where(is_complete, grades.shape[1], found),
+        grades=grades.astype(np.int8, copy=False) if relevance.graded else None,
+        best=_best(benchmark, queries, part) if relevance.graded else None,
+    )
+
+
+def _best(benchmark: Benchmark, queries: NDArray[np.int64], part: range) -> Grades:
+    """Return the highest grades [Q',T] of each query's positives in a part of the gallery, in descending order."""
+    best = np.zeros((len(queries), benchmark.top_k), np.int8)
+    for place, query in enumerate(queries.tolist()):
+        rows, grades = benchmark.relevance.of_query(query)
+        counted = (grades > 0) & (rows != benchmark.own_rows[query]) & (rows >= part.start) & (rows < part.stop)
+        highest = np.sort(grades[counted])[::-1][: benchmark.top_k]
+        best[place, : len(highest)] = highest
+    return best
 
 
 def _judge_part(ranking: Ranking, benchmark: Benchmark, part: str) -> Judged:
-    """Return the hits and positives in one part of the gallery; results of the other part are removed."""
-    part_rows = {"old": benchmark.old_rows, "new": benchmark.new_rows}[part]
-    positives = benchmark.positives_among(part_rows)
-    queries = np.flatnonzero(positives)
-    rows = ranking.rows[queries]
-    inside = (rows >= part_rows.start) & (rows < part_rows.stop)
-    full = (rows != MISSING).sum(axis=1) >= min(ranking.top_k, len(benchmark.gallery) - 1)
-    order = np.argsort(~inside, axis=1, kind="stable")
-    rows = np.take_along_axis(np.where(inside, rows, MISSING), order, axis=1)
-    labels = np.append(benchmark.gallery.labels, -1)
-    targets = benchmark.queries.labels[queries]
-    found = np.where(full, ranking.top_k, inside.sum(axis=1))
-    return Judged(labels[rows] == targets[:, None], positives[queries], targets, found)
+    """Return the hits and positives in one part of the gallery of the queries that have positives there."""
+    rows = {"old": benchmark.old_rows, "new": benchmark.new_rows}[part]
+    return judge(ranking, benchmark, np.flatnonzero(benchmark.positives_among(rows)), rows)
 
 
 def _judge_nearest(ranking: Ranking, benchmark: Benchmark, nearest: Ranking, k: int) -> Judged:

@@ -22,7 +22,7 @@ def upper_bound(lines: Sequence[Line], metric: str, columns: Sequence[Quantity],
     if metric in COSTS or not columns or (judged := _any(lines, judge)) is None:
         return None
     depth = max(parse(column.key).k for column in columns)
-    best = {part: ideal(one.positives, max(depth, one.top_k)) for part, one in judged.items()}
+    best = {part: ideal(one, max(depth, one.top_k)) for part, one in judged.items()}
     values = [100 * float(per_query(best, column.key).mean()) for column in columns]
     if metric not in TWINS and min(values) > 99.95:
         return None
@@ -32,9 +32,16 @@ def upper_bound(lines: Sequence[Line], metric: str, columns: Sequence[Quantity],
     )
 
 
-def ideal(positives: "np.ndarray[tuple[int], np.dtype[np.int64]]", depth: int) -> Judged:
-    """Return rankings whose first n results are relevant, n being the number of `positives` of each query."""
-    return Judged(np.arange(depth) < positives[:, None], positives)
+def ideal(judged: Judged, depth: int) -> Judged:
+    """Return rankings whose first n results are relevant, n being the number of positives of each query.
+
+    Those with the highest grades come first.
+    """
+    first = np.arange(depth) < judged.positives[:, None]
+    if judged.best is None:
+        return Judged(first, judged.positives)
+    grades = np.pad(judged.best, ((0, 0), (0, max(0, depth - judged.best.shape[1]))), constant_values=1)[:, :depth]
+    return Judged(first, judged.positives, grades=grades * first, best=judged.best)
 
 
 def _any(lines: Sequence[Line], judge: Judge) -> "dict[str, Judged] | None":

@@ -8,7 +8,8 @@ enough to be committed with the result, and two results can be compared query by
 
 A file is made of arrays for each part of the gallery that was judged: `hits`, the deflated bits [Q',K] in NumPy's
 packing of rows, `positives`, `classes` and `found`, each deflated little-endian int32 [Q'], and `shape`, Q' and K.
-`found` is absent where the number of results is not known, `classes` where no class is.
+`found` is absent where the number of results is not known, `classes` where no class is. Where some images are more
+relevant than others there are `grades`, deflated int8 [Q',K], and `best`, int8 [Q',T], with K and T in `shape`.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ _Arrays = dict[str, NDArray[np.generic]]
 _PLACE = "it is stored beside its result"
 _SHAPE = "shape"  # what the names of arrays of shapes begin with
 _OF_QUERIES = ("positives", "classes", "found")  # the fields of Judged with a number for each query
+_GRADES = ("grades", "best")  # its fields with several, or None; `shape` has their widths
 
 
 def save(judged: Mapping[str, Judged], folder: Path, *, seed: int) -> StoredHits:
@@ -121,16 +123,18 @@ def _parts(arrays: _Arrays) -> list[str]:
 
 
 def _shape(arrays: _Arrays, part: str) -> tuple[int, int]:
-    queries, k = arrays[f"{_SHAPE}{part}"].tolist()
+    queries, k, *_ = arrays[f"{_SHAPE}{part}"].tolist()
     return queries, k
 
 
 def _pack(judged: Judged) -> _Arrays:
     whole = {name: getattr(judged, name) for name in _OF_QUERIES if getattr(judged, name) is not None}
+    graded = {name: getattr(judged, name) for name in _GRADES if getattr(judged, name) is not None}
     return {
         "hits": _deflated(np.packbits(judged.hits, axis=1)),
         **{name: _deflated(array.astype("<i4")) for name, array in whole.items()},
-        _SHAPE: np.array(judged.hits.shape, np.int64),
+        **{name: _deflated(array) for name, array in graded.items()},
+        _SHAPE: np.array([*judged.hits.shape, *(array.shape[1] for array in graded.values())], np.int64),
     }
 
 
@@ -143,7 +147,14 @@ def _unpack(arrays: _Arrays, part: str) -> Judged:
         for name in _OF_QUERIES
         if name == "positives" or f"{name}{part}" in arrays
     }
-    return Judged(np.unpackbits(bits, axis=1, count=k).view(bool), **whole)
+    widths = dict(zip(_GRADES, arrays[f"{_SHAPE}{part}"].tolist()[2:], strict=False))
+    graded = {
+        name: _inflated(arrays[f"{name}{part}"], queries * width).view(np.int8).reshape(queries, width)
+        for name, width in widths.items()
+    }
+    return Judged(
+        np.unpackbits(bits, axis=1, count=k).view(bool), **whole, grades=graded.get("grades"), best=graded.get("best")
+    )
 
 
 def _deflated(array: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -109,5 +109,6 @@ def _scope(result: Result, judged: Mapping[str, Judged]) -> Scope:
         top_k=max([judged[""].top_k, *(int(k) for _, _, k in names if k)]),
         gallery=result.dataset.gallery,
         incremental=result.dataset.incremental > 0,
+        judged=result.dataset.judged,
         nearest=any(part.startswith(NEAREST) for part in judged),
     )

@@ -67,6 +67,7 @@ class Dataset:
     incremental: Count = (
         0  # of the gallery, images that were not trained on and were added after the others were indexed
     )
+    judged: bool = False  # was it judged image by image what is relevant, and not by class?
 
     @classmethod
     def of(cls, benchmark: Benchmark, *, left_out: Iterable[str] = (), path: str | None = None) -> Self:
@@ -88,6 +89,7 @@ class Dataset:
             left_out=tuple(ids),
             remarks=benchmark.remarks,
             incremental=benchmark.incremental,
+            judged=benchmark.judgements is not None,
         )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from irbench.metrics.retrieval import per_query
+from irbench.metrics.retrieval import Judged, per_query
 from irbench.metrics.significance import holm, randomised
 from irbench.metrics.uncertainty import interval, p_value
 from irbench.report.render import FORMATS, render
@@ -127,7 +127,7 @@ def test_without_hits_there_is_no_rank_and_no_mark_against_an_untested_best():
 
 @given(arrays.arrays(np.int64, st.integers(1, 9), elements=st.integers(1, 12)), st.integers(1, 10))
 def test_the_upper_bound_is_what_the_best_of_all_rankings_reaches(positives, k):
-    best = ideal(positives, 12)
+    best = ideal(Judged(np.zeros((len(positives), 12), bool), positives), 12)
     assert per_query({"": best}, f"precision@{k}").mean() == pytest.approx(np.mean(np.minimum(positives, k) / k))
     shortened = np.where(positives > 1, 1.0, 1 / k)  # the published code spares a single positive
     assert per_query({"": best}, f"precision_irgen@{k}").mean() == pytest.approx(shortened.mean())

@@ -53,13 +53,14 @@ def retrieved(selection: Selection, artefacts: Artefacts, *, queries: Sequence[i
     count = min(k or _K, _MOST)
     benchmark = artefacts.benchmark(panel.groups[0].results[0])
     shown, gaps = _find(panel, artefacts, benchmark, count)
-    rows = _check_rows(queries, benchmark) or disagreed([one.relevant for one in shown], benchmark.queries.labels)
+    rows = _check_rows(queries, benchmark) or disagreed([one.relevant for one in shown], _groups(benchmark))
+    right, wrong = relevant_and_not(benchmark)
     words = Words(
         title="Retrieved images" if queries else _ALONE if len(shown) == 1 else "Results where methods disagree",
         heads=[(panel.title, panel.subtitle)],
         legend={
-            f"{RIGHT_SIGN} same class as the query": Patch(facecolor=PAPER, edgecolor=RIGHT, linewidth=2.2),
-            f"{WRONG_SIGN} another class": Patch(facecolor=PAPER, edgecolor=WRONG, linewidth=2.2, linestyle="--"),
+            f"{RIGHT_SIGN} {right}": Patch(facecolor=PAPER, edgecolor=RIGHT, linewidth=2.2),
+            f"{WRONG_SIGN} {wrong}": Patch(facecolor=PAPER, edgecolor=WRONG, linewidth=2.2, linestyle="--"),
         },
         notes=[*_seeds(shown), *gaps, *selection.footnotes],
     )
@@ -83,17 +84,29 @@ def disagreed(relevant: Sequence[NDArray[np.bool_]], labels: NDArray[np.int64], 
     return list(chosen.values())[:count]
 
 
+def relevant_and_not(benchmark: Benchmark | None) -> tuple[str, str]:
+    """Return what a relevant result is, and another one; without the data they are of classes."""
+    if benchmark is None or benchmark.judgements is None:
+        return "same class as the query", "another class"
+    return "judged relevant", "not relevant"
+
+
+def _groups(benchmark: Benchmark) -> NDArray[np.int64]:
+    """Return the class of each query [Q], and where it has none a number of its own."""
+    return benchmark.queries.labels if benchmark.labelled else np.arange(len(benchmark.queries))
+
+
 def _find(panel: Panel, artefacts: Artefacts, benchmark: Benchmark, count: int) -> tuple[list[Shown], list[str]]:
     """Return the results of each group's first seed, and notes on those that are not stored here."""
     shown, missing = [], {}
-    labels = np.append(benchmark.gallery.labels, -1)  # row -1, a missing result, is of no class
+    every = np.arange(len(benchmark.queries))
     for group in panel.groups:
         try:
             ranking = artefacts.ranking(group.results[0]).cut(count)
         except IrbenchError as error:
             missing[group.label] = str(error)
             continue
-        shown.append(Shown(group, ranking, labels[ranking.rows] == benchmark.queries.labels[:, None]))
+        shown.append(Shown(group, ranking, benchmark.relevance.grades(every, ranking.rows) > 0))
     if not shown:
         raise StoreError(
             f"no ranking of {panel.title} is in {artefacts.work / 'rankings'}: retrieved images need the work "

@@ -18,6 +18,7 @@ from irbench.core.ranking import MISSING, Ranking
 from irbench.core.text import as_text
 from irbench.data.sources import Source
 from irbench.metrics.retrieval import Judged
+from irbench.report.figures.retrieved import relevant_and_not
 from irbench.report.figures.selection import Group, Panel
 from irbench.report.site.sheet import MOST, Sheet, make_sheet, side_for
 from irbench.results.artefacts import Artefacts
@@ -87,6 +88,11 @@ class Explorer:
         second = next((i for i in [*others, *order] if i != first), first)
         return first, second
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """What a relevant result is, and another one."""
+        return relevant_and_not(self.benchmark)
+
     def document(self) -> dict[str, object]:
         """Return all that the page's script needs, as a JSON value."""
         return {
@@ -107,7 +113,8 @@ class Explorer:
         if self.benchmark is not None:
             queries = self.benchmark.queries
             id_ = queries.ids[row].encode("utf-8", "backslashreplace").decode()  # bytes that are no text become escapes
-            known |= {"id": id_, "label": int(queries.labels[row]), "tile": self.tiles.get(("query", row))}
+            known |= {"id": id_, "tile": self.tiles.get(("query", row))}
+            known |= {"label": int(queries.labels[row])} if self.benchmark.labelled else {}
         return known
 
     def retrieved(self, one: Contender, place: int) -> list[dict[str, object]]:
@@ -121,8 +128,8 @@ class Explorer:
     def _retrieved(self, one: Contender, row: int, hit: bool) -> dict[str, object]:  # noqa: FBT001 -- a value, not a flag
         if row == MISSING or self.benchmark is None:
             return {"relevant": False, "missing": True}
-        label = int(self.benchmark.gallery.labels[row])
-        known: dict[str, object] = {"relevant": bool(hit), "row": row, "label": label}
+        known: dict[str, object] = {"relevant": bool(hit), "row": row}
+        known |= {"label": int(self.benchmark.gallery.labels[row])} if self.benchmark.labelled else {}
         if one.codes is not None:
             codes = one.codes[row].tolist()
             known["path"] = " ".join(map(str, codes[:_LONGEST])) + (" …" if len(codes) > _LONGEST else "")

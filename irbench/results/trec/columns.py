@@ -12,7 +12,7 @@ from typing import Any
 
 from irbench.core.errors import DataError, MissingLibrary
 from irbench.core.text import separator
-from irbench.results.trec.entries import Entries, RunLine
+from irbench.results.trec.entries import Entries, Relevant, RunLine
 
 NEEDED = ("query_id", "doc_id", "score")
 _RANK = "rank"  # may be there as well
@@ -30,11 +30,11 @@ class ParquetFormat:
         schema = pa.schema(fields, metadata={"irbench": tag})
         self._write(path, schema, ([e.queries, e.images, e.ranks, e.scores] for e in entries))
 
-    def write_qrels(self, path: Path, entries: Iterator[Entries]) -> None:
+    def write_qrels(self, path: Path, entries: Iterator[Relevant]) -> None:
         """Write qrels."""
         pa = pyarrow()
         schema = pa.schema([("query_id", pa.string()), ("doc_id", pa.string()), ("relevance", pa.int32())])
-        self._write(path, schema, ([e.queries, e.images, e.ranks + 1] for e in entries))
+        self._write(path, schema, ([e.queries, e.images, e.grades] for e in entries))
 
     def _write(self, path: Path, schema: Any, columns: Iterator[list[Any]]) -> None:
         from pyarrow.parquet import ParquetWriter

@@ -10,7 +10,7 @@ the next float32. They decrease in single precision, in which trec_eval reads th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.benchmark import Benchmark
+from irbench.core.judgements import Grades, Rows
 from irbench.core.ranking import MISSING, Ranking
 
 _AT_ONCE = 1000  # queries whose entries are in memory together
@@ -26,8 +27,17 @@ _LARGEST = np.float32(1e38)  # far enough from the end of float32 that a thousan
 
 
 @dataclass(frozen=True)
+class Relevant:
+    """Some entries of qrels, as columns; a grade of 1 or more is relevant, -1 neither right nor wrong."""
+
+    queries: list[str]
+    images: list[str]
+    grades: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class Entries:
-    """Some entries of a file, as columns: of a run with ranks and scores, of qrels with neither."""
+    """Some entries of a run, as columns."""
 
     queries: list[str]
     images: list[str]
@@ -54,7 +64,7 @@ class Format(Protocol):
     def write_run(self, path: Path, entries: Iterator[Entries], tag: str) -> None:
         """Write the results of the method called `tag`."""
 
-    def write_qrels(self, path: Path, entries: Iterator[Entries]) -> None:
+    def write_qrels(self, path: Path, entries: Iterator[Relevant]) -> None:
         """Write which images are relevant to which queries."""
 
 
@@ -73,37 +83,37 @@ def run_entries(ranking: Ranking, benchmark: Benchmark) -> Iterator[Entries]:
         )
 
 
-def qrels_entries(benchmark: Benchmark) -> Iterator[Entries]:
-    """Yield the positives of each query by name, without the query image itself; a query without any has no entry.
+def qrels_entries(benchmark: Benchmark) -> Iterator[Relevant]:
+    """Yield the positives of each query by name, and its junk, without the query image itself.
 
     Where there are no labels, these are as many of its nearest neighbours as the largest K of the metrics.
     """
     queries, images = _names(benchmark.queries.ids), _names(benchmark.gallery.ids)
-    positives_of = _positives(benchmark)
+    judged = _judged(benchmark)
     for start in range(0, len(queries), _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, len(queries)))
-        positives = [positives_of(row) for row in rows]
-        yield Entries(
-            [queries[row] for row, found in zip(rows, positives, strict=True) for _ in found],
-            [images[row] for found in positives for row in found.tolist()],
-            np.zeros(sum(map(len, positives)), np.int32),
-            np.zeros(sum(map(len, positives)), np.float32),
+        found = [judged(row) for row in rows]
+        yield Relevant(
+            [queries[row] for row, (listed, _) in zip(rows, found, strict=True) for _ in listed],
+            [images[row] for listed, _ in found for row in listed.tolist()],
+            np.concatenate([grades for _, grades in found]).astype(np.int32),
         )
 
 
-def _positives(benchmark: Benchmark) -> Callable[[int], NDArray[np.int64]]:
-    """Return what gives the gallery rows that are relevant to a query."""
+def _judged(benchmark: Benchmark) -> Callable[[int], tuple[Rows, Grades]]:
+    """Return what gives the gallery rows whose grade for a query is not 0, and their grades."""
     nearest, deepest = benchmark.nearest, max(benchmark.ks)
-    if nearest is not None:
-        return lambda row: nearest.rows[row, :deepest][nearest.rows[row, :deepest] != MISSING]
-    labels, query_labels, own = benchmark.gallery.labels, benchmark.queries.labels, benchmark.own_rows
-    rows_of = {label: np.flatnonzero(labels == label) for label in np.unique(labels).tolist()}
 
-    def of_class(row: int) -> NDArray[np.int64]:
-        found = rows_of.get(int(query_labels[row]), np.array([], np.int64))
-        return found[found != own[row]]
+    def neighbours(row: int, rows: Rows) -> tuple[Rows, Grades]:
+        found = rows[row, :deepest][rows[row, :deepest] != MISSING]
+        return found, np.ones(len(found), np.int8)
 
-    return of_class
+    def of_query(row: int) -> tuple[Rows, Grades]:
+        found, grades = benchmark.relevance.of_query(row)
+        others = found != benchmark.own_rows[row]
+        return found[others], grades[others]
+
+    return of_query if nearest is None else partial(neighbours, rows=nearest.rows)
 
 
 def strictly_decreasing(scores: NDArray[np.float32]) -> NDArray[np.float32]:

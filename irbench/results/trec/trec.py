@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from irbench.core.errors import DataError
-from irbench.results.trec.entries import Entries, RunLine
+from irbench.results.trec.entries import Entries, Relevant, RunLine
 
 
 class TrecFormat:
@@ -20,11 +20,12 @@ class TrecFormat:
                 columns = zip(some.queries, some.images, some.ranks.tolist(), some.scores.tolist(), strict=True)
                 file.writelines(f"{q} Q0 {image} {rank} {score:.9g} {tag}\n" for q, image, rank, score in columns)
 
-    def write_qrels(self, path: Path, entries: Iterator[Entries]) -> None:
+    def write_qrels(self, path: Path, entries: Iterator[Relevant]) -> None:
         """Write qrels."""
         with path.open("w", encoding="utf-8", newline="\n") as file:
             for some in entries:
-                file.writelines(f"{q} 0 {image} 1\n" for q, image in zip(some.queries, some.images, strict=True))
+                columns = zip(some.queries, some.images, some.grades.tolist(), strict=True)
+                file.writelines(f"{q} 0 {image} {grade}\n" for q, image, grade in columns)
 
 
 def read_run(path: Path) -> Iterator[RunLine]:

@@ -33,8 +33,9 @@ function retrieved(known) {
   const kind = known.missing ? "none" : known.relevant ? "relevant" : "other";
   const made = element("li", kind);
   if (known.tile != null) {
-    made.append(tile(known.tile, `gallery image ${known.row}, ${className(known.label)}`));
-    made.title = `gallery image ${known.row}, ${className(known.label)}`;
+    const name = `gallery image ${known.row}${known.label == null ? "" : `, ${className(known.label)}`}`;
+    made.append(tile(known.tile, name));
+    made.title = name;
   }
   made.append(element("b", "", SIGN[kind]));
   if (known.label != null && !known.relevant) made.append(element("small", "", className(known.label)));
@@ -51,7 +52,8 @@ function line(method, index) {
 
 function query(known, index, pair) {
   const words = element("div", "", `query ${known.row}`);
-  if (known.label != null) words.append(element("small", "", className(known.label)), element("small", "id", known.id));
+  if (known.label != null) words.append(element("small", "", className(known.label)));
+  if (known.id != null) words.append(element("small", "id", known.id));
   const head = element("header", "", ...(known.tile != null ? [tile(known.tile, "the query")] : []), words);
   const lines = [...new Set(pair)].map((method) => line(method, index)); // one, where A and B are the same
   return element("article", "query", head, ...lines);
