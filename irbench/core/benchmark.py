@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -262,10 +262,13 @@ class Benchmark:
 
         incremental = sum(self.gallery.ids[row] not in left_out for row in self.new_rows)
         train = _taken(self.train, kept(self.train))
-        return replace(self.take(kept(self.queries), kept(self.gallery)), incremental=incremental, train=train)
+        return self.take(kept(self.queries), kept(self.gallery), incremental=incremental, train=train)
 
-    def take(self, queries: NDArray[np.int64], gallery: NDArray[np.int64] | None = None) -> "Benchmark":
-        """Return the benchmark of these queries, and of these gallery images, by default all of them."""
+    def take(self, queries: NDArray[np.int64], gallery: NDArray[np.int64] | None = None, **changes: Any) -> "Benchmark":
+        """Return the benchmark of these queries, and of these gallery images, by default all of them.
+
+        `changes` are those of other fields, with which it has to agree.
+        """
         every = np.arange(len(self.gallery)) if gallery is None else gallery
         judged = None if self.judgements is None else self.judgements.take(queries, every)
         nearest = None if self.nearest is None else self.nearest.take(queries)
@@ -275,6 +278,7 @@ class Benchmark:
             gallery=_taken(self.gallery, every),
             judgements=judged,
             nearest=nearest,
+            **changes,
         )
 
     @cached_property
