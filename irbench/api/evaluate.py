@@ -107,6 +107,7 @@ def load_dataset(
     data: str | Path = "data",
     crop: str = "none",
     protocol: str = "closed-set",
+    qrels: str | Path | None = None,
     work: str | Path = "runs/work",
 ) -> Benchmark:
     """Return a data set as a benchmark: its training images, gallery and queries under a protocol.
@@ -118,6 +119,8 @@ def load_dataset(
         data: folder that holds the data sets.
         crop: "none", or "bbox" for the part of each image inside its bounding box.
         protocol: "closed-set", or "metric-learning": the classes of the queries are not trained on.
+        qrels: file of what is relevant among images of your own: lines `query 0 image grade`, or a CSV with columns
+            query,image,grade. A grade of 1 or more is relevant, -1 neither right nor wrong.
         work: folder where hashes of the images are stored; the first time, every image is read.
 
     Raises:
@@ -127,6 +130,8 @@ def load_dataset(
         raise UsageError(f"a {type(name).__name__} is no name and no path of a data set", code="bad-value")
     checked(data=data, crop=crop, protocol=protocol, work=work)
     place = Path(name).expanduser() if str(name).startswith("~") else name
+    if qrels is not None:
+        place = data_sets.with_qrels(place, Path(qrels).expanduser(), Path(work).expanduser())
     store = Store(Path(work).expanduser())
     benchmark = data_sets.load(place, data=Path(data).expanduser(), crop=crop, protocol=protocol, store=store)
     return replace(benchmark, loaded=(benchmark.name, data_sets.content(benchmark)))

@@ -40,6 +40,9 @@ def info(
     protocol: o.Protocol = "closed-set",
     work: o.Work = Path("runs/work"),
     results: o.ResultsOut = None,
+    qrels: Annotated[
+        Path | None, typer.Option("--qrels", help="Which images of your own are relevant to which, as for run.")
+    ] = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Print the counts of a data set and the fingerprint of its protocol."""
@@ -49,7 +52,7 @@ def info(
     from irbench.runtime.cache import Store
 
     store, root = Store(work), results or default_folder()
-    place = own.located(dataset, root)
+    place = own.located(dataset, root) if qrels is None else datasets.with_qrels(dataset, qrels, work)
     benchmark = datasets.load(place, data=data, crop=crop, protocol=protocol, files_must_exist=False, store=store)
     for note in own.differing(dataset, benchmark, root):
         typer.echo(f"irbench: {note}", err=True)

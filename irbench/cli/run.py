@@ -121,9 +121,20 @@ class VectorOptions:
 class RunOptions(o.ExecutionOptions, VectorOptions, CellOptions):
     """The options of `irbench run`."""
 
+    qrels: Annotated[
+        Path | None,
+        typer.Option(
+            "--qrels",
+            help="Which images of --dataset, a folder or list of your own, are relevant to which: lines 'query 0 image "
+            "grade', or a CSV with columns query,image,grade.",
+        ),
+    ] = None
+
     def request(self) -> "Request":
-        """Return which cells are asked for; vectors stand for a data set."""
+        """Return which cells are asked for; vectors stand for a data set, as do images with judgements."""
         place, request = self.listed(self.work), super().request()
+        if self.qrels is not None:
+            return replace(request, datasets=(str(self._judged(self.qrels)),))
         if place is None:
             return request
         if self.dataset or self.crop != "none" or self.on_bad_image != "fail":
@@ -133,6 +144,18 @@ class RunOptions(o.ExecutionOptions, VectorOptions, CellOptions):
                 code="unused-option",
             )
         return replace(request, datasets=(str(place),))
+
+    def _judged(self, qrels: Path) -> Path:
+        """Write which images and judgements these are below the work folder and return the path of that list."""
+        from irbench.data.datasets import with_qrels
+
+        named = self.dataset or []
+        if self.vectors is not None or len(named) != 1:
+            raise UsageError(
+                "--qrels is about images of your own: name their folder or list as the one --dataset",
+                code="unused-option",
+            )
+        return with_qrels(named[0], qrels, self.work)
 
 
 @app.command()

@@ -59,6 +59,7 @@ CODES: Mapping[str, str] = {
     "bad-csv": "a list that is no CSV in UTF-8, or has rows of different lengths",
     "bad-grade": "a grade of relevance that is no whole number of -1 to 127",
     "bad-label": "a label that is no class",
+    "bad-qrels": "a file of judgements with a line that its format does not allow",
     "bad-split": "splits that do not fit together",
     "bad-vectors": "a file that holds no array [N,D] of vectors",
     "changed-image": "an image that was replaced while it was used",

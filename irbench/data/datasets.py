@@ -20,8 +20,7 @@ from irbench.core.names import LONGEST, legal_name
 from irbench.data import boxes, copies, irregular, neighbours, relevance
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
-from irbench.data.loaders import Collection, Loader, Split
-from irbench.data.loaders.vectors import SUFFIX
+from irbench.data.loaders import Collection, Loader, Split, judged, vectors
 from irbench.data.sources import absent_files
 from irbench.runtime.cache import Store
 
@@ -61,7 +60,10 @@ class Head:
 _OWN = Head(loader="folders", folders=())
 _VECTORS = Head(loader="vectors", folders=(), scale="paper", ks=(1, 10, 100), methods=("vectors",))
 _LIST = replace(_OWN, loader="csv")
-_OF_SUFFIX = {".csv": _LIST, ".tsv": _LIST, SUFFIX: _VECTORS}  # of files that stand for a data set
+_JUDGED = replace(_OWN, loader="judged")
+_OF_SUFFIX = {  # of files that stand for a data set
+    ".csv": _LIST, ".tsv": _LIST, vectors.SUFFIX: _VECTORS, judged.SUFFIX: _JUDGED,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,8 @@ def _collection(collection: Collection, benchmark: Benchmark) -> str:
     for rows in (collection.split.train, collection.split.gallery, collection.split.queries):
         found.update(b"".join(known.get(collection.ids[row], b"") for row in rows.tolist()))
         found.update(np.ascontiguousarray(collection.labels[rows], "<i8").tobytes())
+    if collection.judgements is not None:
+        found.update(collection.judgements.digest.encode())
     if collection.boxes is not None:
         with suppress(DataError):  # what is wrong with boxes is told when images are cropped to them
             found.update(np.ascontiguousarray(collection.boxes(), "<i4").tobytes())
@@ -256,9 +260,7 @@ def summary(benchmark: Benchmark) -> dict[str, object]:
         "protocol": benchmark.protocol,
         "crop": benchmark.crop,
         "images": {name: len(split) for name, split in splits.items()},
-        "classes": {
-            name: len(np.unique(split.labels)) if benchmark.nearest is None else 0 for name, split in splits.items()
-        }
+        "classes": {name: len(np.unique(split.labels)) if benchmark.labelled else 0 for name, split in splits.items()}
         | {"all": benchmark.classes},
         "positives": {"min": int(positives.min()), "mean": float(positives.mean()), "max": int(positives.max())},
         "queries_without_positives": int((positives == 0).sum()),
@@ -281,6 +283,19 @@ def is_path(name: str) -> bool:
     return Path(name).is_dir() and name not in recipes.names("datasets")
 
 
+def with_qrels(name: str | Path, qrels: Path, work: Path) -> Path:
+    """Return the path that stands for images of one's own with judgements of one's own; it is made in the work folder.
+
+    Raises `UsageError` where `name` is no path of images.
+    """
+    if not is_path(str(name)) or Path(name).suffix in {vectors.SUFFIX, judged.SUFFIX}:
+        raise UsageError(
+            f"--qrels is about images of your own, and {name} is no folder or list of these; name it by its path",
+            code="unused-option",
+        )
+    return judged.write_list(judged.Files(images=Path(name), qrels=qrels), work)
+
+
 def _own(path: Path) -> Dataset:
     head = _OF_SUFFIX.get(path.suffix.lower(), _OWN)
     loader, schema = LOADERS.load(head.loader), LOADERS.schema(head.loader)
@@ -291,6 +306,11 @@ def _own(path: Path) -> Dataset:
 
 def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
     """Return a collection as a benchmark under a protocol; the images' files are not checked."""
+    if collection.judgements is not None and protocol != "closed-set":
+        raise UsageError(
+            f"--protocol {protocol}: {dataset.name} has judgements, and no classes to split; leave --protocol out",
+            code="unused-option",
+        )
     corners = _boxes(dataset, collection) if crop == "bbox" else None
     split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection)
     labels = _dense(collection.labels, split)
@@ -303,7 +323,7 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
             rows,
             name=name,
             labels=labels[rows],
-            root=root.parent if root.is_file() else root,
+            root=collection.root or (root.parent if root.is_file() else root),
             boxes=None if corners is None else corners[rows],
             mirror=dataset.head.mirror,
         )
@@ -318,6 +338,8 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
         ks=dataset.head.ks,
         top_k=dataset.head.top_k,
         class_names=tuple(named[label] for label in range(len(named))),
+        labelled=collection.labelled,
+        judgements=collection.judgements and collection.judgements.take(split.queries, split.gallery),
     )
     relevance.demand_positives(
         benchmark, *({names[label] for label in collection.labels[rows]} if names else ()

@@ -27,7 +27,8 @@ def can_be_stored(benchmark: Benchmark) -> bool:
     """Are its images files, of which a list is all that there is to store?"""
     splits = [getattr(benchmark, name) for name in _SPLITS]
     files = all(one.in_files for one in splits)
-    return files and benchmark.nearest is None and not any(_END in id_ for one in splits for id_ in one.ids)
+    is_plain = benchmark.nearest is None and benchmark.judgements is None
+    return files and is_plain and not any(_END in id_ for one in splits for id_ in one.ids)
 
 
 def save(benchmark: Benchmark, store: Store) -> str:

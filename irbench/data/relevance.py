@@ -44,7 +44,7 @@ def remarks(benchmark: Benchmark) -> Iterator[str]:
     """Yield why some queries have no positive, which classes are probably one, and whether all images are relevant."""
     if benchmark.nearest is not None or not len(benchmark.queries):
         return
-    if benchmark.class_names:
+    if benchmark.class_names and benchmark.judgements is None:
         yield from _misnamed(benchmark)
         yield from _alike(benchmark)
     others = len(benchmark.gallery) - (benchmark.own_rows >= 0)
@@ -98,6 +98,11 @@ def demand_positives(benchmark: Benchmark, asked: Collection[str] = (), held: Co
     """
     if len(benchmark.queries) == 0 or benchmark.positives.any():
         return
+    if benchmark.judgements is not None:
+        raise DataError(
+            f"{benchmark.name}: for none of the {len(benchmark.queries):,} queries a gallery image is judged relevant",
+            code="no-positives",
+        )
     reason = _reason(set(asked), set(held)) if asked and held else ""
     raise DataError(
         f"{benchmark.name}: none of the {len(benchmark.queries):,} queries has another image of its class in the "

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
 from irbench.core.benchmark import ImageSet
-from irbench.core.errors import ContractError, RecipeError
+from irbench.core.errors import ContractError, NotApplicable, RecipeError
 from irbench.data.pixels import View, pixels
 from irbench.networks.backbones import VisionNetwork, center_crop
 from irbench.runtime.cache import Entry, Key
@@ -140,8 +140,14 @@ def train(
 ) -> TrainedModel:
     """Train `task`, or load the stored model of the same recipe, data set and seed; its module is left in eval mode.
 
-    `also` is a JSON value of anything else that the model depends on. Raises `RecipeError` if the loss diverges.
+    `also` is a JSON value of anything else that the model depends on. Raises `RecipeError` if the loss diverges, and
+    `NotApplicable` where the images are of fewer than two classes.
     """
+    if config.epochs and len(np.unique(images.labels)) < 2:
+        raise NotApplicable(
+            f"{task.name} is trained on classes, and the training images have no labels, or one for all",
+            code="too-few-classes",
+        )
     images_uint8 = pixels(images, View(config.resize_size, config.fit), runtime)
     key = _key(task, [images.fingerprint, images_uint8.content, images.mirror], config, runtime, also)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.benchmark import Generated, ImageSet
+from irbench.core.judgements import Judgements
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,7 +38,9 @@ class Collection:
     generated: Generated | None = None  # where they are drawn when they are read; it has the ids, too
     vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None  # of rows of a split, where no images are
     contents: NDArray[np.uint8] | None = None  # [N,32] SHA-256 of each, where the loader knows it
-    labelled: bool = True  # False: there are no labels, and the exact neighbours of a query are relevant
+    labelled: bool = True  # False: there are no labels, and unless it is judged the exact neighbours are relevant
+    judgements: Judgements | None = None  # between all N images; None: images of the query's class are relevant
+    root: Path | None = None  # of the images, where this is not the place of the data set itself
     unused: tuple[str, ...] = ()  # images of the data set that are in no split
     remarks: tuple[str, ...] = ()  # what was passed over in reading, for whoever reads the numbers
     classes: tuple[str, ...] | None = None  # the name of each label, where labels are numbered from 0

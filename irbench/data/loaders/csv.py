@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import DataError, nearest
+from irbench.core.judgements import SharedLabel
 from irbench.core.text import SEPARATORS, separator
 from irbench.data.loaders import Collection, Split
 from irbench.data.loaders.files import numbered
@@ -20,6 +21,7 @@ from irbench.data.loaders.files import numbered
 _SPLITS = ("train", "gallery", "query")
 _NEEDED = ("path", "label", "split")
 _BOX = ("x1", "y1", "x2", "y2")
+_OR = "|"  # between the labels of an image that has several
 _MORE = "\0"  # the key of what a row has too many
 # the columns of Open Metric Learning, whose split "validation" has a role for each image
 _ROLES = {"query": "is_query", "gallery": "is_gallery"}
@@ -35,6 +37,7 @@ class Config:
 class CsvLoader:
     """One image per line; a path is absolute or relative to the file's folder, a label is any text.
 
+    Where labels have a | in them, it stands between several of one image, and images that share one are relevant.
     An image may be in several splits, once in each. Without rows of split train, the gallery is the training set.
     Also read are columns separated by ; or tabs, an index column without a name, and the columns is_query and
     is_gallery, with which Open Metric Learning divides the split "validation".
@@ -64,6 +67,27 @@ class CsvLoader:
             classes=tuple(sorted(set(names))),
             split=Split(train=train if len(train) else gallery, gallery=gallery, queries=queries),
             boxes=(lambda: _boxes(rows, root)) if rows and set(_BOX) <= rows[0].keys() else None,
+            judgements=_shared(names),
+            remarks=tuple(_several(names)),
+        )
+
+
+def _shared(names: Sequence[str]) -> SharedLabel | None:
+    """Return which images share a label, where some have several."""
+    if not any(_OR in name for name in names):
+        return None
+    sets = [[label.strip() for label in name.split(_OR)] for name in names]
+    number = {label: place for place, label in enumerate(sorted({label for labels in sets for label in labels}))}
+    numbered_sets = [frozenset(number[label] for label in labels) for labels in sets]
+    return SharedLabel(numbered_sets, numbered_sets)
+
+
+def _several(names: Sequence[str]) -> Iterator[str]:
+    count = sum(_OR in name for name in names)
+    if count:
+        yield (
+            f"several labels, separated by {_OR}: {count:,} of {len(names):,} images; those that share one are "
+            "relevant, and methods are trained on the combinations as classes"
         )
 
 

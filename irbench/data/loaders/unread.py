@@ -39,16 +39,18 @@ class _Folder:
         )
 
 
-def remarks(root: Path, parts: Sequence[str]) -> Iterator[str]:
+def remarks(root: Path, parts: Sequence[str], *, reads_beside: bool = False) -> Iterator[str]:
     """Yield remarks on what is in `root` and is not read, the classes being the folders in `root/part` of each part.
 
-    No parts but "" are the folders of classes in `root` itself; each other one ends with a slash.
+    No parts but "" are the folders of classes in `root` itself; each other one ends with a slash. Where it
+    `reads_beside`, images beside these folders are read too.
     """
     classes = [_Folder.of(root, f"{part}{name}") for part in parts for name in folders(root / part)]
     yield from _no_images(classes)
     yield from _not_read("images in subfolders of class folders", (id_ for one in classes for id_ in one.below))
     tops = dict.fromkeys(["", *parts])
-    beside = (f"{top}{file}" for top in tops for file in image_files(root / top))
+    unread = [top for top in tops if not (reads_beside and top in parts)]
+    beside = (f"{top}{file}" for top in unread for file in image_files(root / top))
     yield from _not_read("images that lie beside class folders", beside)
     places = [*tops, *(f"{one.path}/" for one in classes)]
     yield from _not_read("links that lead nowhere", (id_ for top in places for id_ in _broken_links(root, top)))

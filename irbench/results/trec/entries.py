@@ -1,24 +1,23 @@
 """The content of run and qrels files, whatever their format: names, ranks and scores in place of rows.
 
-An image is named by its id. White space and whatever cannot be printed would break the columns of a text file, so it
-is percent-encoded, and so is the percent sign: `a%20cat.png`. Names are the same in every format.
+An image is named by its id, as `irbench.core.imagenames` writes it. Names are the same in every format.
 
 Evaluators in the line of trec_eval sort by score and ignore the rank; equal scores they sort by name, backwards. So
 the scores that are written decrease strictly, also where the retriever's own were equal: the later one is lowered to
 the next float32. They decrease in single precision, in which trec_eval reads them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.benchmark import Benchmark
+from irbench.core.imagenames import names
 from irbench.core.judgements import Grades, Rows
 from irbench.core.ranking import MISSING, Ranking
 
@@ -70,7 +69,7 @@ class Format(Protocol):
 
 def run_entries(ranking: Ranking, benchmark: Benchmark) -> Iterator[Entries]:
     """Yield the results by name, rank by rank from 1; missing results have no entry."""
-    queries, images = _names(benchmark.queries.ids), _names(benchmark.gallery.ids)
+    queries, images = names(benchmark.queries.ids), names(benchmark.gallery.ids)
     scores = strictly_decreasing(ranking.scores)
     for start in range(0, len(ranking), _AT_ONCE):
         rows, places = np.nonzero(ranking.rows[start : start + _AT_ONCE] != MISSING)
@@ -88,7 +87,7 @@ def qrels_entries(benchmark: Benchmark) -> Iterator[Relevant]:
 
     Where there are no labels, these are as many of its nearest neighbours as the largest K of the metrics.
     """
-    queries, images = _names(benchmark.queries.ids), _names(benchmark.gallery.ids)
+    queries, images = names(benchmark.queries.ids), names(benchmark.gallery.ids)
     judged = _judged(benchmark)
     for start in range(0, len(queries), _AT_ONCE):
         rows = range(start, min(start + _AT_ONCE, len(queries)))
@@ -124,26 +123,3 @@ def strictly_decreasing(scores: NDArray[np.float32]) -> NDArray[np.float32]:
             decreasing[:, place], np.nextafter(decreasing[:, place - 1], np.float32(-np.inf))
         )
     return decreasing
-
-
-def rows_by_name(ids: Sequence[str]) -> Mapping[str, int]:
-    """Map each image's name to its row; its plain id is accepted as well, where that is no other image's name."""
-    return {id_: row for row, id_ in enumerate(ids)} | {name(id_): row for row, id_ in enumerate(ids)}
-
-
-def name(id_: str) -> str:
-    """Return an image's id as files name it: no white space, nothing that cannot be printed."""
-    return id_ if _is_plain(id_) else "".join(map(_encoded, id_))
-
-
-def _is_plain(text: str) -> bool:
-    return text.isprintable() and "%" not in text and not any(map(str.isspace, text))
-
-
-@cache
-def _encoded(sign: str) -> str:
-    return sign if _is_plain(sign) else quote(sign, safe="", errors="surrogateescape")
-
-
-def _names(ids: Sequence[str]) -> list[str]:
-    return [name(id_) for id_ in ids]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from irbench.core.benchmark import Benchmark
 from irbench.core.cell import Cell
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
+from irbench.core.imagenames import rows_by_name
 from irbench.core.ranking import MISSING, Ranking
 from irbench.core.version import VERSION
 from irbench.metrics import retrieval
@@ -27,7 +28,7 @@ from irbench.results import files, hits, own, rankings
 from irbench.results.rescore import scored
 from irbench.results.schema import Dataset, RecipeUsed, Result, of_cell
 from irbench.results.trec.columns import read_csv, read_parquet
-from irbench.results.trec.entries import RunLine, rows_by_name, strictly_decreasing
+from irbench.results.trec.entries import RunLine, strictly_decreasing
 from irbench.results.trec.trec import read_run
 from irbench.runtime.cache import sha256
 

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pyarrow.parquet import read_table
 
+from irbench.core.imagenames import name, rows_by_name
 from irbench.metrics import retrieval
 from irbench.results.artefacts import Artefacts
 from irbench.results.trec import entries
-from irbench.results.trec.entries import name, rows_by_name, strictly_decreasing
+from irbench.results.trec.entries import strictly_decreasing
 from irbench.results.trec.export import export
 
 # irbench's name, trec_eval's, ir-measures'

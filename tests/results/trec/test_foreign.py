@@ -12,12 +12,13 @@ from raising import raises
 
 from irbench.core.cell import Cell
 from irbench.core.errors import DataError, UsageError
+from irbench.core.imagenames import name
 from irbench.metrics import retrieval
 from irbench.report.render import render
 from irbench.report.table import table
 from irbench.results import files, hits, rankings
 from irbench.results.trec.columns import ParquetFormat
-from irbench.results.trec.entries import name, run_entries
+from irbench.results.trec.entries import run_entries
 from irbench.results.trec.foreign import import_run, read_ranking
 from irbench.results.trec.trec import TrecFormat
 
