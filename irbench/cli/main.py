@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from irbench.cli import advise, check, data, plot, report, rescore, run, show, stored, time
+from irbench.cli import advise, check, data, plot, report, rescore, run, show, stored, submit, time
 from irbench.cli.bench import bench_app
 from irbench.cli.table import table
 from irbench.core.errors import DISK_FULL, IrbenchError, is_out_of_memory
@@ -30,6 +30,8 @@ app.add_typer(report.app)
 app.add_typer(rescore.app)
 app.add_typer(time.app)
 app.add_typer(advise.app)
+app.add_typer(submit.app)
+app.add_typer(submit.results_app, name="results")
 app.add_typer(data.app, name="data")
 app.add_typer(bench_app, name="bench")
 

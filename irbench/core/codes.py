@@ -131,6 +131,8 @@ CODES: Mapping[str, str] = {
     "bad-file-name": "a name that cannot be part of a file name",
     "bad-format": "a file ending that is not supported",
     "bad-run-file": "a run file that cannot be used",
+    "bad-submission": "a folder of results that has no list of its files",
+    "bad-task": "a file that does not hold the task of a submission",
     "damaged-file": "a file that is truncated, changed or of another format",
     "newer-schema": "a file of a newer irbench",
     "no-hits": "a result without hits and ranking",

@@ -1,0 +1,94 @@
+"""The task of a submission: which images there are, by name, hash and class, and what is relevant to what.
+
+A task makes a benchmark whose images cannot be looked at, but whose rankings can be scored. Its fingerprint is computed
+from what the file holds, as that of the images themselves is: a label or a box that was changed is another task. Images
+that are no files (digits, drawings, vectors) are known by their names and classes alone, see `Benchmark.manifest`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.core.errors import DataError, IrbenchError, StoreError
+from irbench.core.judgements import Judgements, Pairs, SharedLabel
+
+_SPLITS = ("train", "gallery", "queries")
+_COLUMNS = ("labels", "contents", "boxes")  # of a set, the arrays that are stored
+_FACTS = ("name", "protocol", "crop", "ks", "top_k", "incremental", "labelled")
+_END = "\0"  # of an id: what no path has
+_JSON = "facts"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def pack(benchmark: Benchmark) -> bytes:
+    """Return the task of a benchmark as the content of a file; `StoreError` where it cannot be told without images."""
+    if benchmark.nearest is not None:
+        raise StoreError(
+            f"{benchmark.name}: exact neighbours are relevant, which cannot be told without the vectors",
+            code="bad-task",
+        )
+    facts = {name: getattr(benchmark, name) for name in _FACTS}
+    arrays = {_JSON: _as_bytes(json.dumps(facts)), **dict(_columns(benchmark))}
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def read(path: Path) -> Benchmark:
+    """Return the benchmark of a task; `DataError` where the file holds none."""
+    try:
+        arrays = load(path.read_bytes())
+        facts = json.loads(arrays[_JSON].tobytes())
+        train, gallery, queries = (_images(name, arrays) for name in _SPLITS)
+        facts |= {"ks": tuple(facts["ks"]), "judgements": _judgements(arrays)}
+        return Benchmark(train=train, gallery=gallery, queries=queries, **facts)
+    except IrbenchError as error:
+        raise DataError(f"{path}: {error}", code="bad-task") from None
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: not the task of a submission ({error!r:.100})", code="bad-task") from None
+
+
+def _columns(benchmark: Benchmark) -> Iterator[tuple[str, NDArray[Any]]]:
+    for split in _SPLITS:
+        images = getattr(benchmark, split)
+        yield f"{split}.ids", _as_bytes(_END.join(images.ids))
+        for column in _COLUMNS:
+            if (array := getattr(images, column)) is not None and (column == "labels" or images.in_files):
+                yield f"{split}.{column}", array
+    judged = benchmark.judgements
+    if isinstance(judged, Pairs):
+        yield from (("query", judged.query), ("row", judged.row), ("grade", judged.grade))
+    elif isinstance(judged, SharedLabel):
+        for split, sets in (("queries", judged.queries), ("gallery", judged.gallery)):
+            yield f"{split}.counts", np.array([len(labels) for labels in sets], np.int32)
+            yield f"{split}.shared", np.array([label for labels in sets for label in sorted(labels)], np.int32)
+
+
+def _judgements(arrays: Arrays) -> Judgements | None:
+    shape = len(arrays["queries.labels"]), len(arrays["gallery.labels"])
+    if "grade" in arrays:
+        return Pairs(shape, arrays["query"], arrays["row"], arrays["grade"])
+    if "queries.counts" not in arrays:
+        return None
+    queries, gallery = (_sets(arrays[f"{split}.counts"], arrays[f"{split}.shared"]) for split in ("queries", "gallery"))
+    return SharedLabel(queries, gallery)
+
+
+def _sets(counts: NDArray[Any], labels: NDArray[Any]) -> list[frozenset[int]]:
+    return [frozenset(some.tolist()) for some in np.split(labels, counts.cumsum()[:-1])]
+
+
+def _images(split: str, arrays: Mapping[str, NDArray[Any]]) -> ImageSet:
+    ids = arrays[f"{split}.ids"].tobytes().decode("utf-8", "surrogateescape").split(_END)
+    known: dict[str, Any] = {one: arrays[f"{split}.{one}"] for one in _COLUMNS if f"{split}.{one}" in arrays}
+    return ImageSet(name=split, ids=tuple(ids), **known)
+
+
+def _as_bytes(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
