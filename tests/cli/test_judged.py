@@ -83,3 +83,14 @@ def test_the_python_api_and_the_command_give_the_same(judged: Path) -> None:
 def test_what_cannot_be_judged_is_refused(judged: Path, command: list[str], code: str, named: str) -> None:
     with raises((UsageError, DataError), code, named):
         CliRunner().invoke(app, ["run", *command], catch_exceptions=False)
+
+
+def test_a_report_shows_images_that_have_no_class(judged: Path) -> None:
+    carried_out(*RUN[:-2])
+    carried_out("submit", "--out", "subs/mine", "--who", "me", "--license", "CC0-1.0")
+    assert "accepted" in carried_out("results", "verify", "subs/mine")
+    carried_out("report", "--out", "report", "--submissions", "subs")
+    page = (judged / "report" / "explore" / "photos.html").read_text()
+    assert "judged relevant" in page
+    assert "class 0" not in page
+    assert "map_trapezoid@8" in (judged / "report" / "leaderboard.html").read_text()

@@ -29,6 +29,7 @@ from irbench.report.site.pages import DatasetPage, Site, bounds, entry_of, gathe
 from irbench.report.site.sheet import COLUMNS
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Estimate, Facts, Result
+from irbench.results.submissions.verify import Verified
 from irbench.runtime.unfinished import leftovers, unfinished
 
 __all__ = ["write"]
@@ -41,7 +42,13 @@ Files = Iterator[tuple[str, str | bytes]]
 
 
 def write(
-    results: Sequence[Result], artefacts: Artefacts, judge: Judge, out: Path, *, problems: Sequence[str] = ()
+    results: Sequence[Result],
+    artefacts: Artefacts,
+    judge: Judge,
+    out: Path,
+    *,
+    problems: Sequence[str] = (),
+    submissions: Sequence[Verified] = (),
 ) -> dict[str, int]:
     """Write the report to the folder `out`, whole or not at all; return each file's bytes.
 
@@ -51,11 +58,12 @@ def write(
         judge: returns the hits of a result (`hits.Reader`).
         out: the folder; one that holds an earlier report is replaced, any other that is not empty is refused.
         problems: what could not be read, listed on the first page.
+        submissions: verified ones, which make a leaderboard.
     """
     if not results:
         raise UsageError("no results to report on: irbench run makes some", code="no-results")
     _check(out)
-    files = dict(_files(gather(results, artefacts, judge, problems)))
+    files = dict(_files(gather(results, artefacts, judge, problems, submissions)))
     files[_MARK] = json.dumps({"irbench": VERSION, "results": len(results)}) + "\n"
     contents = {name: text if isinstance(text, bytes) else _encoded(text) for name, text in files.items()}
     with writing(f"the report to {out}", "--out"):
@@ -114,7 +122,7 @@ def _files(site: Site) -> Files:
     yield "site.css", templates.get_template("site.css").render(colors)
     for name in _SCRIPTS:
         yield name, (_TEMPLATES / name).read_text(encoding="utf-8")
-    for name in ("index", "paper", "made"):
+    for name in ("index", "paper", "made", *(["leaderboard"] if site.leaderboard else [])):
         yield f"{name}.html", templates.get_template(f"{name}.html").render(page=name, up="")
     for dataset in site.datasets:
         yield from _dataset_files(templates, dataset)

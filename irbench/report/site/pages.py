@@ -22,12 +22,14 @@ from irbench.report.palette import Look, look
 from irbench.report.panel import Cell, Panel, Row, Table
 from irbench.report.ranks import Judge
 from irbench.report.site.explorer import Explorer, explore
+from irbench.report.site.leaderboard import Leaderboard, leaderboard
 from irbench.report.site.tasks import Given, tasks
 from irbench.report.site.verdict import verdict
 from irbench.report.table import table
 from irbench.report.wording import rank
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Dataset, Facts, Result
+from irbench.results.submissions.verify import Verified
 
 _TICKS = 6  # spaces between the values on an axis, at most
 
@@ -191,6 +193,7 @@ class Site:
     papers: tuple[Table, ...]
     made: tuple[Made, ...]
     problems: tuple[str, ...]
+    leaderboard: Leaderboard | None = None  # of submissions, where there are any
 
     @property
     def machines(self) -> list[str]:
@@ -204,7 +207,13 @@ class Site:
         return sorted(known.values(), key=lambda entry: (entry.varied, entry.label))
 
 
-def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, problems: Sequence[str]) -> Site:
+def gather(
+    results: Sequence[Result],
+    artefacts: Artefacts,
+    judge: Judge,
+    problems: Sequence[str],
+    submissions: Sequence[Verified] = (),
+) -> Site:
     """Return everything that the pages show."""
     by_data, by_method = defaultdict(list), defaultdict(list)
     for result in results:
@@ -225,6 +234,7 @@ def gather(results: Sequence[Result], artefacts: Artefacts, judge: Judge, proble
         papers=papers,
         made=tuple(_made(result) for result in results),
         problems=tuple(problems),
+        leaderboard=leaderboard(submissions) if submissions else None,
     )
 
 
