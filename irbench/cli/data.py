@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +14,11 @@ from irbench.core.errors import IrbenchError
 from irbench.core.text import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
+    from irbench.data.audit import Audit, Pair
     from irbench.data.verify import Count, Findings
+    from irbench.results.without import Effect
 
 app = typer.Typer(no_args_is_help=True, help="Get data sets, and look at them.")
 _SHOWN = 5  # examples of each kind; --json has all of them
@@ -110,6 +112,116 @@ def verify(
             findings = replace(findings, name=dataset, notes=[*own.differing(dataset, found, root), *findings.notes])
     typer.echo(json.dumps(_document(findings)) if as_json else "\n".join(_lines(findings, classes=classes)))
     raise typer.Exit(1 if findings.problems else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """The options of `irbench data audit`."""
+
+    dataset: o.OneDataset
+    data: o.Data = Path("data")
+    crop: o.Crop = "none"
+    protocol: o.Protocol = "closed-set"
+    bits: Annotated[
+        int, typer.Option("--bits", min=0, max=32, help="Bits of 64 in which hashes of near-duplicates may differ.")
+    ] = 10
+    correlation: Annotated[
+        float, typer.Option("--correlation", min=0, max=1, help="Least correlation of their thumbnails.")
+    ] = 0.9
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for a page that shows them.")] = None
+    results: o.ResultsOut = None
+    work: o.Work = Path("runs/work")
+    as_json: o.AsJson = False
+
+
+@app.command()
+@o.command(AuditOptions)
+def audit(options: AuditOptions) -> None:
+    """Find near-duplicates within and between splits, labels in conflict, and what results score without them."""
+    from irbench.data import audit as bench
+    from irbench.data import datasets
+    from irbench.results import own
+    from irbench.results.files import read_all
+    from irbench.results.hits import Reader
+    from irbench.results.place import default_folder
+    from irbench.results.without import effects
+    from irbench.runtime.cache import Store
+
+    root = options.results or default_folder()
+    place = own.located(options.dataset, root)
+    benchmark = datasets.load(
+        place, data=options.data, crop=options.crop, protocol=options.protocol, store=Store(options.work)
+    )
+    found = bench.audit(benchmark, bits=options.bits, correlation=options.correlation)
+    stored = [result for result in read_all(root)[0] if result.dataset.fingerprint == benchmark.fingerprint]
+    changed = list(effects(stored, Reader(root), benchmark, found.queries))
+    typer.echo(json.dumps(_audited(found, changed)) if options.as_json else "\n".join(_audit_lines(found, changed)))
+    if options.out is not None:
+        from irbench.report.site.audit import write
+
+        typer.echo(f"images side by side: {write(found, changed, options.out)}", err=True)
+
+
+def _audited(found: "Audit", effects: "Sequence[Effect]") -> dict[str, Any]:
+    pairs = [
+        {
+            "kind": pair.kind,
+            "images": [as_text(pair.first.id), as_text(pair.second.id)],
+            "labels": [pair.first.label, pair.second.label],
+            "bits": pair.bits,
+            "correlation": round(pair.correlation, 4),
+            "mirrored": pair.mirrored,
+        }
+        for pair in found.pairs
+    ]
+    return {
+        "name": found.benchmark.name,
+        "fingerprint": found.benchmark.fingerprint,
+        "images": found.images,
+        "unreadable": [as_text(id_) for id_ in found.unreadable],
+        "classes_of_one_image": found.alone,
+        "complete": not found.cut,
+        "pairs": pairs,
+        "queries": found.queries.tolist(),
+        "effects": [vars(one) | {"change": one.change} for one in effects],
+    }
+
+
+def _audit_lines(found: "Audit", effects: "Sequence[Effect]") -> list[str]:
+    lines = [f"{found.benchmark.name}: {found.images:,} images compared", ""]
+    for kind, pairs in found.by_kind.items():
+        lines += _kind(f"alike, {kind}", [_pair_line(pair) for pair in pairs])
+    if found.benchmark.labelled:
+        lines += _kind("of them with other labels", [_pair_line(pair) for pair in found.conflicting])
+        lines += [f"{'classes of one image':<26}{found.alone:>10,}"]
+    lines += _kind("unreadable", found.unreadable)
+    lines += [f"{'queries with one alike':<26}{len(found.queries):>10,}   among the training or gallery images", ""]
+    if found.cut:
+        lines += ["too many pairs have similar hashes to look at all of them: give fewer --bits", ""]
+    return [*lines, *_effect_lines(found, effects)]
+
+
+def _pair_line(pair: "Pair") -> str:
+    turned = ", mirrored" if pair.mirrored else ""
+    return f"{pair.first.id} = {pair.second.id} ({pair.bits} bits, {pair.correlation:.2f}{turned})"
+
+
+def _effect_lines(found: "Audit", effects: "Sequence[Effect]") -> list[str]:
+    """Return what results score without the queries that have a near-duplicate, by precision at two K."""
+    from irbench.report.site.audit import summed
+
+    if not effects:
+        return ["no stored result is about these images (--results)"]
+    ks = found.benchmark.ks
+    shown = {f"precision@{k}" for k in (min(ks), max(ks))}
+    rows = [row for row in summed(effects) if row[1] in shown]
+    head = "results without these queries"
+    width = 2 + max(len(head), *(len(cell) for cell, *_ in rows))
+    lines = [f"{head:<{width}}{'metric':<14}{'all':>8}{'without':>9}{'change':>8}"]
+    for cell, metric, before, after in rows:
+        changed = f"{after:>9.1f}{after - before:>+8.2f}" if after is not None else f"{'—':>9}{'—':>8}"
+        lines.append(f"{cell:<{width}}{metric:<14}{before:>8.1f}{changed}")
+    return lines
 
 
 def _document(found: "Findings") -> dict[str, Any]:
