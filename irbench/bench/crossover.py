@@ -44,6 +44,9 @@ _ENCODES, GENERATES = "encoder", "irgen"
 FEWEST = 5  # sizes that a law is fitted to
 _COPIES = 5  # of a gallery's vectors that are in memory together, at most
 _SCANS = {EXACT, "sq8", "fp16", "binary"}  # that compare every vector
+# How others grow at a given recall: a graph is left after log N steps (Malkov and Yashunin 2018); of sqrt(N) cells all
+# centres are compared, and the vectors of a few.
+_GROWTH = dict.fromkeys(("hnsw", "nsg", "usearch", "vamana"), laws.LOGARITHMIC) | dict.fromkeys(BUILT_AS, laws.ROOT)
 _BEYOND = 100  # times the largest measured size: so far a law is believed
 
 
@@ -239,7 +242,7 @@ def measured(costs: Sequence[Cost], method: str, asked: str, scale: str = "") ->
     """Return what a query of a method costs at each size, in seconds; None where too few were measured.
 
     Generating grows with the logarithm of N at most: a step looks the children of its beams up in sorted arrays. A scan
-    grows with N.
+    grows with N; how other indexes grow is known of some, and fitted for others.
     """
     found = sorted(
         (cost.size, cost.seconds)
@@ -252,7 +255,8 @@ def measured(costs: Sequence[Cost], method: str, asked: str, scale: str = "") ->
     known = laws.Measured(sizes=np.array(sizes, float), costs=np.array(seconds, float))
     if method == GENERATES:
         return replace(known, exponents=laws.LOGARITHMIC, steady=True)
-    return replace(known, exponents=laws.PROPORTIONAL) if method in _SCANS else known
+    growth = laws.PROPORTIONAL if method in _SCANS else _GROWTH.get(method, laws.ANY)
+    return replace(known, exponents=growth)
 
 
 def network_plan(scale: str) -> beam.Plan:

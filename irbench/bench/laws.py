@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-LOGARITHMIC, PROPORTIONAL = (0.0,), (1.0,)  # exponents of a law
+LOGARITHMIC, ROOT, PROPORTIONAL = (0.0,), (0.5,), (1.0,)  # exponents of a law
 ANY = (*LOGARITHMIC, *np.linspace(0.05, 1, 20).round(2).tolist())
 _WEIGHT = 1.5  # the power of a size by which its relative error counts
 _DRAWS = 400
@@ -17,7 +17,10 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """A cost a + b N^c of a gallery of N images, with a, b >= 0 and c of 0 to 1; for c = 0 it is a + b ln N."""
+    """A cost a + b N^c of a gallery of N images, with a, b >= 0 and c of 0 to 1.
+
+    For c = 0 it is a + b ln N, which is not negative at the smallest size that it is fitted to.
+    """
 
     constant: float
     slope: float
@@ -101,9 +104,17 @@ def _misfit(law: Law, measured: Measured) -> float:
 
 
 def _fitted(measured: Measured, exponent: float) -> Law:
-    """Return the best law of one exponent: least squares in two unknowns, neither of them negative."""
+    """Return the best law of one exponent: least squares in two unknowns, neither of them negative.
+
+    A logarithm counts from the smallest size.
+    """
     sizes, weights = measured.sizes, measured.weights
-    one, grown = 1 / measured.costs, _grown(sizes, exponent) / measured.costs
+    start = np.log(sizes[0]) if exponent == 0 else 0.0
+    one, grown = 1 / measured.costs, (_grown(sizes, exponent) - start) / measured.costs
+
+    def law(constant: float, slope: float) -> Law:
+        return Law(constant=float(constant - slope * start), slope=float(slope), exponent=exponent)
+
     squares, product = (weights @ one**2, weights @ grown**2), weights @ (one * grown)
     sums = (weights @ one, weights @ grown)
     determinant = squares[0] * squares[1] - product**2
@@ -111,12 +122,12 @@ def _fitted(measured: Measured, exponent: float) -> Law:
         constant = (squares[1] * sums[0] - product * sums[1]) / determinant
         slope = (squares[0] * sums[1] - product * sums[0]) / determinant
         if constant >= 0 and slope >= 0:
-            return Law(constant=float(constant), slope=float(slope), exponent=exponent)
-    flat = Law(constant=float(sums[0] / squares[0]), slope=0.0, exponent=exponent)
+            return law(constant, slope)
+    flat = law(sums[0] / squares[0], 0.0)
     if not squares[1]:
         return flat
-    steep = Law(constant=0.0, slope=float(sums[1] / squares[1]), exponent=exponent)
-    return min(flat, steep, key=lambda law: _misfit(law, measured))
+    steep = law(0.0, sums[1] / squares[1])
+    return min(flat, steep, key=lambda one: _misfit(one, measured))
 
 
 def _grown(sizes: Values, exponent: float) -> Values:
