@@ -133,6 +133,7 @@ def load_dataset(
     if qrels is not None:
         place = data_sets.with_qrels(place, Path(qrels).expanduser(), Path(work).expanduser())
     store = Store(Path(work).expanduser())
+    place = data_sets.placed(place, store.root)
     benchmark = data_sets.load(place, data=Path(data).expanduser(), crop=crop, protocol=protocol, store=store)
     return replace(benchmark, loaded=(benchmark.name, data_sets.content(benchmark)))
 
