@@ -115,13 +115,15 @@ def load_dataset(
     One that is derived from it (`dataclasses.replace`) needs a name of its own to be evaluated.
 
     Args:
-        name: a recipe's name (`irbench data list`), a folder of class folders, or a CSV file.
+        name: a recipe's name (`irbench data list`), a folder of class folders or of Parquet files, a CSV file, or
+            `hf:OWNER/NAME@COMMIT`, a data set of the Hugging Face hub.
         data: folder that holds the data sets.
         crop: "none", or "bbox" for the part of each image inside its bounding box.
         protocol: "closed-set", or "metric-learning": the classes of the queries are not trained on.
         qrels: file of what is relevant among images of your own: lines `query 0 image grade`, or a CSV with columns
             query,image,grade. A grade of 1 or more is relevant, -1 neither right nor wrong.
-        work: folder where hashes of the images are stored; the first time, every image is read.
+        work: folder where hashes of the images are stored, and the images of Parquet files; the first time, every image
+            is read.
 
     Raises:
         IrbenchError: the data set is unknown, missing or broken.
@@ -133,6 +135,7 @@ def load_dataset(
     if qrels is not None:
         place = data_sets.with_qrels(place, Path(qrels).expanduser(), Path(work).expanduser())
     store = Store(Path(work).expanduser())
+    place = data_sets.placed(place, store.root)
     benchmark = data_sets.load(place, data=Path(data).expanduser(), crop=crop, protocol=protocol, store=store)
     return replace(benchmark, loaded=(benchmark.name, data_sets.content(benchmark)))
 

@@ -54,7 +54,10 @@ def info(
     from irbench.runtime.cache import Store
 
     store, root = Store(work), results or default_folder()
-    place = own.located(dataset, root) if qrels is None else datasets.with_qrels(dataset, qrels, work)
+    if qrels is None:
+        place = datasets.placed(own.located(dataset, root), work)
+    else:
+        place = str(datasets.with_qrels(dataset, qrels, work))
     benchmark = datasets.load(place, data=data, crop=crop, protocol=protocol, files_must_exist=False, store=store)
     for note in own.differing(dataset, benchmark, root):
         typer.echo(f"irbench: {note}", err=True)
@@ -94,6 +97,7 @@ def verify(
     data: o.Data = Path("data"),
     crop: o.Crop = "none",
     classes: Annotated[bool, typer.Option("--classes", help="Also count each class.")] = False,
+    work: o.Work = Path("runs/work"),
     results: o.ResultsOut = None,
     as_json: o.AsJson = False,
 ) -> None:
@@ -104,9 +108,10 @@ def verify(
     from irbench.results.place import default_folder
 
     root = results or default_folder()
-    place = own.located(dataset, root)
+    named = own.located(dataset, root)
+    place = datasets.placed(named, work)
     findings = look(datasets.find(place), data, crop=crop)
-    if place != dataset:  # found by the name that results have
+    if named != dataset:  # found by the name that results have
         with suppress(IrbenchError):  # which verify has named
             found = datasets.load(place, data=data, files_must_exist=False)
             findings = replace(findings, name=dataset, notes=[*own.differing(dataset, found, root), *findings.notes])

@@ -38,7 +38,10 @@ def one_of(*words: str) -> Callable[[], list[str]]:
 Datasets = Annotated[
     list[str] | None,
     typer.Option(
-        "--dataset", "-d", help="Data set, or the path of a folder or CSV file.", autocompletion=names_of("datasets")
+        "--dataset",
+        "-d",
+        help="Data set, the path of a folder or CSV file, or hf:OWNER/NAME@COMMIT.",
+        autocompletion=names_of("datasets"),
     ),
 ]
 OneDataset = Annotated[str, typer.Argument(help="Data set, or a path.", autocompletion=names_of("datasets"))]

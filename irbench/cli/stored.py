@@ -132,7 +132,7 @@ def _asked(options: ImportOptions) -> "tuple[Benchmark, set[str]]":
     from irbench.runtime.cache import Store
 
     benchmark = datasets.load(
-        own.located(options.dataset, options.results),
+        datasets.placed(own.located(options.dataset, options.results), options.work),
         data=options.data,
         crop=options.crop,
         protocol=options.protocol,

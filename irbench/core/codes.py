@@ -24,6 +24,7 @@ CODES: Mapping[str, str] = {
     "bad-number": "a list of numbers that cannot be read",
     "bad-override": "--set without a key and a value",
     "bad-value": "a value that is out of its bounds, or of the wrong type",
+    "no-revision": "a data set of the hub without a revision",
     "name-taken": "two things have one name",
     "no-cluster": "no Ray cluster answers at an address",
     "no-identifiers": "the method generates no identifiers, or needs them named",
@@ -56,6 +57,7 @@ CODES: Mapping[str, str] = {
     # data
     "bad-annotation": "an annotation file with a line or field that its format does not allow",
     "bad-box": "a bounding box that is no box of the image",
+    "bad-column": "a column of another type, or several that could be meant",
     "bad-csv": "a list that is no CSV in UTF-8, or has rows of different lengths",
     "bad-grade": "a grade of relevance that is no whole number of -1 to 127",
     "bad-label": "a label that is no class",

@@ -17,7 +17,7 @@ from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
-from irbench.data import boxes, copies, irregular, neighbours, relevance
+from irbench.data import boxes, copies, irregular, neighbours, origins, relevance
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
 from irbench.data.loaders import Collection, Loader, Split, judged, vectors
@@ -61,8 +61,9 @@ _OWN = Head(loader="folders", folders=())
 _VECTORS = Head(loader="vectors", folders=(), scale="paper", ks=(1, 10, 100), methods=("vectors",))
 _LIST = replace(_OWN, loader="csv")
 _JUDGED = replace(_OWN, loader="judged")
+_PARQUET = replace(_OWN, loader="hub")
 _OF_SUFFIX = {  # of files that stand for a data set
-    ".csv": _LIST, ".tsv": _LIST, vectors.SUFFIX: _VECTORS, judged.SUFFIX: _JUDGED,
+    ".csv": _LIST, ".tsv": _LIST, vectors.SUFFIX: _VECTORS, judged.SUFFIX: _JUDGED, origins.SUFFIX: _PARQUET,
 }  # fmt: skip
 
 
@@ -283,12 +284,23 @@ def is_path(name: str) -> bool:
     return Path(name).is_dir() and name not in recipes.names("datasets")
 
 
+def placed(name: str | Path, work: Path) -> str:
+    """Return the path that stands for a data set of Parquet files, of a folder or the hub; any other name as it is.
+
+    It is in the work folder, to which the images are unpacked when they are loaded. Files of the hub are fetched.
+    """
+    text = str(name)
+    if text.startswith(origins.PREFIX) or (is_path(text) and Path(text).is_dir() and origins.holds_parquet(Path(text))):
+        return str(origins.write_list(origins.origin_of(text), work))
+    return text
+
+
 def with_qrels(name: str | Path, qrels: Path, work: Path) -> Path:
     """Return the path that stands for images of one's own with judgements of one's own; it is made in the work folder.
 
     Raises `UsageError` where `name` is no path of images.
     """
-    if not is_path(str(name)) or Path(name).suffix in {vectors.SUFFIX, judged.SUFFIX}:
+    if not is_path(str(name)) or Path(name).suffix in {vectors.SUFFIX, judged.SUFFIX, origins.SUFFIX}:
         raise UsageError(
             f"--qrels is about images of your own, and {name} is no folder or list of these; name it by its path",
             code="unused-option",

@@ -80,9 +80,10 @@ def experiments(request: Request, settings: Settings) -> list[Experiment]:
 
 
 def located(request: Request, settings: Settings) -> Request:
-    """Return the request with paths in place of the names that data sets of one's own have in the results."""
+    """Return the request with paths in place of names that data sets of one's own have in results, or on the hub."""
     places = (own.located(one, settings.results) if isinstance(one, str) else one for one in request.datasets)
-    return replace(request, datasets=tuple(places))
+    found = (datasets.placed(one, settings.work) if isinstance(one, str | Path) else one for one in places)
+    return replace(request, datasets=tuple(found))
 
 
 def planned(request: Request) -> list[Planned]:

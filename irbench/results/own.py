@@ -14,6 +14,7 @@ from irbench.core.errors import DataError, IrbenchError, UsageError
 from irbench.core.names import checked_name
 from irbench.core.text import as_text
 from irbench.data import datasets
+from irbench.data.origins import stands_for
 from irbench.results import files
 from irbench.results.schema import Dataset, Result
 
@@ -112,6 +113,8 @@ def named(wanted: Iterable[str], results: Sequence[Result], root: Path) -> dict[
     for one in wanted:
         if not datasets.is_path(one):
             found[one if one in known else datasets.find(one).name] = None
+        elif unpacked := {name: str(place) for name, place in _unpacked(one, known, root)}:
+            found |= unpacked
         elif same := _with_images_of(one, known):
             found |= dict.fromkeys(same, one)
         elif one in known:
@@ -125,6 +128,14 @@ def named(wanted: Iterable[str], results: Sequence[Result], root: Path) -> dict[
         else:
             found[one] = one
     return found
+
+
+def _unpacked(named: str, known: Mapping[str, Dataset], root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the names of data sets whose images were unpacked from these Parquet files, and where they are now."""
+    for name, facts in known.items():
+        place = place_of(facts, root)
+        if place is not None and stands_for(place, named):
+            yield name, place
 
 
 def _with_images_of(path: str, known: Mapping[str, Dataset]) -> list[str]:

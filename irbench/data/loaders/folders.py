@@ -1,12 +1,13 @@
 """The user's own images, a folder for each class."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from irbench.core.errors import DataError
 from irbench.core.text import as_text
@@ -35,6 +36,33 @@ def _none_in(root: Path) -> str:
     return f"no images in its folders, but folders of images in {', '.join(deeper)}, none of which is named query"
 
 
+def held_out(
+    labels: NDArray[np.int64], classes: Sequence[str], holdout: int, *, where: str, otherwise: str
+) -> tuple[Split, tuple[str, ...]]:
+    """Return the split in which of each class every `holdout`-th image is a query, and remarks on it.
+
+    The others are both training set and gallery. `classes` has the name of each image's class. Raises `DataError`, with
+    what can be given `otherwise`, where no class has so many.
+    """
+    order = np.argsort(labels, kind="stable")
+    place = np.empty(len(labels), np.int64)  # of each image in its class
+    place[order] = np.arange(len(labels)) - np.searchsorted(labels[order], labels[order])
+    is_query = place % holdout == holdout - 1
+    sizes = Counter(classes)
+    if not is_query.any():
+        name, most = sizes.most_common(1)[0]
+        raise DataError(
+            f"{where}: class '{as_text(name)}' has {most} image{'s' if most > 1 else ''}, and no class more; every "
+            f"{ordinal(holdout)} is a query, so give at least {holdout}, or {otherwise}",
+            code="too-few-images",
+        )
+    gallery = np.flatnonzero(~is_query)
+    small = sum(size < holdout for size in sizes.values())
+    least = f"fewer than {holdout} images"
+    remarks = (f"classes of {least}, of which none is a query: {small} of {len(sizes)}",) if small else ()
+    return Split(train=gallery, gallery=gallery, queries=np.flatnonzero(is_query)), remarks
+
+
 class FoldersLoader:
     """`gallery/<class>/<image>`, `query/<class>/<image>` and `train/<class>/<image>`; or `<class>/<image>`.
 
@@ -57,28 +85,12 @@ class FoldersLoader:
             raise DataError(f"{root}: {_none_in(root)}. What is needed: {self.shape}", code="no-images")
         classes = [name for name, _ in found]
         labels = numbered(classes)
-        place = np.arange(len(labels)) - np.searchsorted(labels, labels)  # of each image in its class
-        is_query = place % self.config.holdout == self.config.holdout - 1
-        sizes = Counter(classes)
-        if not is_query.any():
-            name, most = sizes.most_common(1)[0]
-            raise DataError(
-                f"{root}: class '{as_text(name)}' has {most} image{'s' if most > 1 else ''}, and no class more; every "
-                f"{ordinal(self.config.holdout)} is a query, so give at least {self.config.holdout}, or the folders "
-                "train, gallery and query",
-                code="too-few-images",
-            )
-        gallery = np.flatnonzero(~is_query)
-        split = Split(train=gallery, gallery=gallery, queries=np.flatnonzero(is_query))
-        remarks = (*unread.remarks(root, [""]), *self._unasked(sizes))
+        split, unasked = held_out(
+            labels, classes, self.config.holdout, where=str(root), otherwise="the folders train, gallery and query"
+        )
         ids, named = tuple(id_ for _, id_ in found), tuple(sorted(set(classes)))
+        remarks = (*unread.remarks(root, [""]), *unasked)
         return Collection(ids=ids, labels=labels, split=split, remarks=remarks, classes=named)
-
-    def _unasked(self, sizes: Counter[str]) -> Iterator[str]:
-        small = sum(size < self.config.holdout for size in sizes.values())
-        if small:
-            least = f"fewer than {self.config.holdout} images"
-            yield f"classes of {least}, of which none is a query: {small} of {len(sizes)}"
 
     def _divided(self, root: Path, present: set[str]) -> Collection:
         found = {part: classes_of(root, f"{part}/") for part in ("train", "gallery", "query") if part in present}

@@ -10,9 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from irbench.core.errors import DataError, MissingLibrary
+from irbench.core.errors import DataError
 from irbench.core.text import separator
 from irbench.results.trec.entries import Entries, Relevant, RunLine
+from irbench.runtime.libraries import pyarrow
 
 NEEDED = ("query_id", "doc_id", "score")
 _RANK = "rank"  # may be there as well
@@ -75,15 +76,6 @@ def read_parquet(path: Path) -> Iterator[RunLine]:
                     yield _run_line(path, next(lines), row)
     except pa.ArrowException as error:
         raise DataError(f"{path}: not a Parquet file that can be read: {error}", code="bad-run-file") from error
-
-
-def pyarrow() -> Any:
-    """Import the library behind Parquet; it is optional, because it takes 55 MB that nothing else here needs."""
-    try:
-        import pyarrow as pa
-    except ImportError as error:
-        raise MissingLibrary(f"Parquet needs pyarrow: pip install 'irbench-retrieval[parquet]' ({error})") from error
-    return pa
 
 
 def _check_columns(path: Path, names: Any) -> None:

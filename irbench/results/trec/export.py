@@ -18,10 +18,11 @@ from pathlib import Path
 from irbench.core.errors import IrbenchError, check_choice, writing
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
-from irbench.results.trec.columns import ParquetFormat, pyarrow
+from irbench.results.trec.columns import ParquetFormat
 from irbench.results.trec.entries import Format, qrels_entries, run_entries
 from irbench.results.trec.trec import TrecFormat
 from irbench.runtime.cache import flush
+from irbench.runtime.libraries import pyarrow
 from irbench.runtime.unfinished import leftovers, unfinished
 
 FORMATS: Mapping[str, type[Format]] = {"trec": TrecFormat, "parquet": ParquetFormat}
