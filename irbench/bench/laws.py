@@ -1,6 +1,7 @@
 """How a cost grows with the gallery, as a law a + b N^c; what it predicts, and where two costs cross."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,7 @@ def _fitted(measured: Measured, exponent: float) -> Law:
     start = np.log(sizes[0]) if exponent == 0 else 0.0
     one, grown = 1 / measured.costs, (_grown(sizes, exponent) - start) / measured.costs
 
-    def law(constant: float, slope: float) -> Law:
+    def law(constant: Any, slope: Any) -> Law:
         return Law(constant=float(constant - slope * start), slope=float(slope), exponent=exponent)
 
     squares, product = (weights @ one**2, weights @ grown**2), weights @ (one * grown)
