@@ -126,11 +126,11 @@ def print_retrieved(retrieved: Sequence[Retrieved], *, as_json: bool) -> None:
     for one in retrieved:
         print(as_text(one.image))
         width = max((len(as_text(a.image)) for a in one.results), default=0)
-        named = max((len(as_text(a.class_name)) for a in one.results), default=0)
-        for a in one.results:
+        classes = ["" if a.class_name is None else f"class {as_text(a.class_name)}" for a in one.results]
+        named = max(map(len, classes), default=0)
+        for a, class_name in zip(one.results, classes, strict=True):
             path = "   " + " > ".join(map(str, a.identifier)) if a.identifier else ""
-            image, class_name = as_text(a.image), as_text(a.class_name)
-            print(f"{a.rank:4}. {image:<{width}}  class {class_name:<{named}} score {a.score:10.4f}{path}")
+            print(f"{a.rank:4}. {as_text(a.image):<{width}}  {class_name:<{named}} score {a.score:10.4f}{path}")
         if one.skipped:
             print(f"      skipped: {as_text(one.skipped)}")
         elif len(one.results) < one.asked:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from irbench.core.benchmark import ImageSet
+from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError
 from irbench.core.ranking import MISSING
 from irbench.data.sources import Source
@@ -22,8 +22,8 @@ class RetrievedImage:
     rank: int  # from 1
     row: int  # of the gallery
     image: str
-    label: int
-    class_name: str  # the label itself, where the data set does not name its classes
+    label: int | None  # None where the images have none
+    class_name: str | None  # the label itself, where the data set does not name its classes
     score: float
     identifier: tuple[int, ...] | None  # the codes that led to it, where the retriever generates identifiers
 
@@ -66,8 +66,8 @@ def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retri
                     rank=rank,
                     row=row,
                     image=benchmark.gallery.ids[row],
-                    label=(label := int(benchmark.gallery.labels[row])),
-                    class_name=benchmark.class_names[label] if benchmark.class_names else str(label),
+                    label=(label := int(benchmark.gallery.labels[row]) if benchmark.labelled else None),
+                    class_name=None if label is None else _class_name(benchmark, label),
                     score=score,
                     identifier=tuple(codes[row]) if codes else None,
                 )
@@ -85,6 +85,10 @@ def search(experiment: Experiment, images: Sequence[Path], k: int) -> list[Retri
         )
         for image in asked
     ]
+
+
+def _class_name(benchmark: Benchmark, label: int) -> str:
+    return benchmark.class_names[label] if benchmark.class_names else str(label)
 
 
 def _unreadable(images: Sequence[Path]) -> dict[Path, DataError]:

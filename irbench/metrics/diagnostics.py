@@ -18,8 +18,7 @@ valid_identifier_rate  share of the sequences generated without a trie that are 
 Shape letters: N gallery images, M codes, L codebook size, Q queries, K results or beams.
 """
 
-from collections.abc import Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
+from irbench.core.judgements import JUNK
 
 Bits = NDArray[np.bool_]
 _BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128)  # of the histogram's bins, the last of which is open
@@ -130,19 +130,46 @@ def valid_rate(generated: NDArray[np.int64], identifiers: Identifiers) -> float:
 
 def oracle_precision(leaf: NDArray[np.int64], benchmark: Benchmark) -> dict[int, float]:
     """Return the oracle precision at each K of the benchmark, where gallery row i has identifier number `leaf[i]`."""
-    labels, own_rows, max_k = benchmark.gallery.labels, benchmark.own_rows, max(benchmark.ks)
+    own_rows, max_k = benchmark.own_rows, max(benchmark.ks)
     by_leaf = np.split(np.argsort(leaf, kind="stable"), np.bincount(leaf).cumsum()[:-1])
 
-    @cache
-    def hits(label: int, own: int) -> NDArray[np.int64]:
-        """Return the most hits [1+K] for a query of this label whose own image, if any, is this row."""
-        useful = np.unique(leaf[labels == label])
-        rows_of = (by_leaf[number] for number in useful)
-        return most_hits((labels[rows[rows != own]] == label for rows in rows_of), max_k)
+    marks = np.zeros(len(leaf), np.int8)  # grades of one query
+
+    def most(query: int) -> NDArray[np.int64]:
+        """Return the most hits [1+K] for a query; its own image and junk do not count."""
+        judged, grades = benchmark.relevance.of_query(query)
+        itself = own_rows[query : query + 1]
+        marks[judged] = grades
+        marks[itself[itself >= 0]] = JUNK
+        useful = np.unique(leaf[judged[marks[judged] > 0]])
+        found = most_hits((_counted(marks[by_leaf[number]]) for number in useful), max_k)
+        marks[judged] = 0
+        marks[itself[itself >= 0]] = 0
+        return found
 
     scored = np.flatnonzero(benchmark.positives > 0)
-    most = [hits(int(benchmark.queries.labels[query]), int(own_rows[query])) for query in scored]
-    return {k: float(np.mean([found[k] for found in most])) / k for k in benchmark.ks} if most else {}
+    found = _of_each(most, scored, benchmark)
+    return {k: float(np.mean([one[k] for one in found])) / k for k in benchmark.ks} if found else {}
+
+
+def _counted(grades: NDArray[np.int8]) -> Bits:
+    return grades[grades != JUNK] > 0
+
+
+def _of_each(
+    most: Callable[[int], NDArray[np.int64]], queries: NDArray[np.int64], benchmark: Benchmark
+) -> list[NDArray[np.int64]]:
+    """Return what `most` is for each query; queries of one class that are not in the gallery have the same."""
+    known: dict[tuple[int, int], NDArray[np.int64]] = {}
+    found = []
+    for query in queries.tolist():
+        key = (int(benchmark.queries.labels[query]), int(benchmark.own_rows[query]))
+        if benchmark.judgements is not None:
+            key = (-1, query)
+        if key not in known:
+            known[key] = most(query)
+        found.append(known[key])
+    return found
 
 
 def most_hits(groups: Iterable[Bits], max_k: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from raising import raises
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import ContractError
 from irbench.core.identifiers import Identifiers
+from irbench.core.judgements import JUNK, Pairs
 from irbench.metrics import diagnostics
 
 
@@ -55,21 +56,29 @@ def test_a_report_counts_what_one_would_count_by_hand():
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_the_best_precision_is_that_of_the_best_of_all_orders(data):
+    is_judged = data.draw(st.booleans())
     size = data.draw(st.integers(2, 9))
     gallery = data.draw(st.lists(st.integers(0, 2), min_size=size, max_size=size))
     codes = data.draw(st.lists(st.integers(0, 4), min_size=size, max_size=size))
     own = data.draw(st.booleans())  # do the queries' own photographs lie in the gallery?
     ids = tuple(f"gallery-{row}" for row in range(size)) if own else None
     asked = benchmark(gallery, gallery, ks=(1, 2, 3, 5), ids=ids)
+    table = np.equal.outer(gallery, gallery).astype(int)
+    if is_judged:
+        grades = st.lists(st.sampled_from([0, 0, 1, JUNK]), min_size=size * size, max_size=size * size)
+        table = np.array(data.draw(grades)).reshape(size, size)
+        query, row = np.nonzero(table)
+        asked = replace(asked, judgements=Pairs.of(table.shape, query, row, table[query, row]))
     found = diagnostics.report(Identifiers(np.array(codes)[:, None], 5), asked)["oracle_precision"]
     best = {k: [] for k in asked.ks}
-    for query, label in enumerate(gallery):
+    for query in range(size):
         if asked.positives[query] == 0:
             continue
         answers = []
+        left = [row for row in range(size) if table[query, row] != JUNK and not (own and row == query)]
         for order in permutations(set(codes)):
-            rows = [row for code in order for row in range(size) if codes[row] == code and not (own and row == query)]
-            answers.append([gallery[row] == label for row in rows])
+            rows = [row for code in order for row in left if codes[row] == code]
+            answers.append([table[query, row] > 0 for row in rows])
         for k, values in best.items():
             values.append(max(sum(hits[:k]) / k for hits in answers))
     expected = {f"precision@{k}": float(np.mean(values)) for k, values in best.items() if values}
