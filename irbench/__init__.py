@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from irbench.core.identifiers import Identifiers
+    from irbench.core.judgements import Judgements, Pairs, SharedLabel
     from irbench.core.promises import Promises
     from irbench.core.ranking import Ranking
     from irbench.metrics.retrieval import Metric, Scores
@@ -67,6 +68,7 @@ _PUBLIC = {
         "RecipeError", "StoreError", "Unavailable", "UsageError",
     ),
     "irbench.core.identifiers": ("Identifiers",),
+    "irbench.core.judgements": ("Judgements", "Pairs", "SharedLabel"),
     "irbench.core.promises": ("Promises",),
     "irbench.core.ranking": ("Ranking",),
     "irbench.metrics.retrieval": ("Metric", "Scores"),
@@ -81,9 +83,10 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 
 __all__ = [
     "Backbone", "Benchmark", "Components", "ContractError", "DataError", "Description", "Embeddings", "Encoder",
-    "Generative", "Identifier", "Identifiers", "ImageSet", "IrbenchError", "Metric", "MissingLibrary",
-    "MissingWeights", "NotApplicable", "Options", "Promises", "Ranking", "RecipeError", "Result", "Results",
-    "Retriever", "Runtime", "Scores", "Searcher", "StoreError", "SupportsUpdates", "TorchEncoder", "Trainable",
+    "Generative", "Identifier", "Identifiers", "ImageSet", "IrbenchError", "Judgements", "Metric", "MissingLibrary",
+    "MissingWeights", "NotApplicable", "Options", "Pairs", "Promises", "Ranking", "RecipeError", "Result", "Results",
+    "Retriever", "Runtime", "Scores", "Searcher", "SharedLabel", "StoreError", "SupportsUpdates", "TorchEncoder",
+    "Trainable",
     "Unavailable", "UpdatableSearcher", "UsageError", "__version__", "evaluate", "load_dataset", "load_results",
     "run", "score",
 ]  # fmt: skip

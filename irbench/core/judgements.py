@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from irbench.core.errors import ContractError
 from irbench.core.ranking import MISSING
@@ -140,10 +140,28 @@ class Pairs:
             raise ContractError(f"a grade of {self.grade.min()}: junk has {JUNK}", code="bad-grade")
 
     @classmethod
-    def of(cls, shape: tuple[int, int], query: Rows, row: Rows, grade: NDArray[np.integer]) -> "Pairs":
-        """Return the judgements of pairs in any order, each listed once."""
-        order = np.lexsort((row, query))
-        return cls(shape, query[order].astype(np.int64), row[order].astype(np.int64), grade[order].astype(np.int8))
+    def of(cls, shape: tuple[int, int], query: ArrayLike, row: ArrayLike, grade: ArrayLike) -> "Pairs":
+        """Return the judgements of pairs in any order, each listed once: rows of queries and gallery, and grades [P].
+
+        Raises `ContractError` for what is no list of pairs, and for a grade that is not -1 to 127.
+        """
+        columns = [np.asarray(column) for column in (query, row, grade)]
+        if len({column.shape for column in columns}) > 1 or any(column.ndim != 1 for column in columns):
+            raise ContractError(
+                f"pairs have queries, rows and grades of one shape [P], not {[column.shape for column in columns]}",
+                code="wrong-shape",
+            )
+        given = columns[2]
+        if len(given) and not ((given >= JUNK) & (given <= HIGHEST) & (given == given.astype(np.int8))).all():
+            raise ContractError(
+                f"grades are whole numbers of {JUNK} (junk) to {HIGHEST}, not {given.min()} to {given.max()}",
+                code="bad-grade",
+            )
+        order = np.lexsort((columns[1], columns[0]))
+        found = [
+            column[order].astype(kind) for column, kind in zip(columns, (np.int64, np.int64, np.int8), strict=True)
+        ]
+        return cls(shape, *found)
 
     def grades(self, queries: Rows, rows: Rows) -> Grades:
         """Return the grades of rows [Q',K] for queries [Q']; of what is not judged it is 0."""

@@ -10,9 +10,11 @@ import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 from ir_measures import AP, P, R, nDCG
+from raising import raises
 
 from irbench.bench.metrics import by_loop
 from irbench.core.benchmark import Benchmark, ImageSet
+from irbench.core.errors import ContractError, DataError
 from irbench.core.judgements import JUNK, Judgements, OfClass, Pairs, SharedLabel
 from irbench.core.ranking import MISSING, Ranking
 from irbench.metrics import retrieval
@@ -165,6 +167,26 @@ def test_judgements_of_each_kind_agree_with_a_table(data) -> None:
             rows, grades = judged.of_query(query)
             assert rows.tolist() == np.flatnonzero(row).tolist()
             assert grades.tolist() == row[row != 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("query", "row", "grade", "code"),
+    [
+        ([0, 0], [1, 1], [1, 1], "repeated-row"),
+        ([2], [0], [1], "no-such-row"),
+        ([0], [3], [1], "no-such-row"),
+        ([0], [-1], [1], "no-such-row"),
+        ([0], [0], [128], "bad-grade"),
+        ([0], [0], [-2], "bad-grade"),
+        ([0], [0], [0.5], "bad-grade"),
+        ([0, 1], [0], [1], "wrong-shape"),
+    ],
+)
+def test_pairs_that_cannot_be_are_refused(query, row, grade, code) -> None:
+    with raises(ContractError, code):
+        Pairs.of((2, 3), query, row, grade)
+    with raises(DataError, "wrong-shape", "2", "3"):
+        replace(benchmark(pairs([[1, 0, 1]])), judgements=Pairs.of((2, 3), [], [], []))
 
 
 def test_equal_judgements_have_equal_digests_and_others_do_not() -> None:
