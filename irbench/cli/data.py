@@ -36,8 +36,8 @@ def list_(data: o.Data = Path("data")) -> None:
 def info(
     dataset: o.OneDataset,
     data: o.Data = Path("data"),
-    crop: o.Crop = "none",
-    protocol: o.Protocol = "closed-set",
+    crop: o.Crop = None,
+    protocol: o.Protocol = None,
     work: o.Work = Path("runs/work"),
     results: o.ResultsOut = None,
     qrels: Annotated[
@@ -90,7 +90,7 @@ def fetch(
 def verify(
     dataset: o.OneDataset,
     data: o.Data = Path("data"),
-    crop: o.Crop = "none",
+    crop: o.Crop = None,
     classes: Annotated[bool, typer.Option("--classes", help="Also count each class.")] = False,
     results: o.ResultsOut = None,
     as_json: o.AsJson = False,

@@ -24,6 +24,8 @@ ALL = [
     "omniglot-million",
     "omniglot-small",
     "places365",
+    "roxford5k",
+    "rparis6k",
 ]
 
 
