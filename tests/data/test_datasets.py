@@ -19,13 +19,17 @@ ALL = [
     "cars196-holdout",
     "cub200",
     "digits",
+    "gldv2",
     "imagenet",
+    "inat2018",
     "inshop",
+    "instre",
     "omniglot-million",
     "omniglot-small",
     "places365",
     "roxford5k",
     "rparis6k",
+    "sop",
 ]
 
 

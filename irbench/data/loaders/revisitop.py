@@ -8,14 +8,14 @@ python/dataset.py and python/example_evaluate.py. Queries are cropped to their b
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import DataError
 from irbench.core.judgements import JUNK, Pairs
-from irbench.data.loaders import Collection, Split, Task, plain_pickle
+from irbench.data.loaders import Collection, Task, listed, plain_pickle
 
 _GRADES = {  # of the images that are judged easy, hard and junk (unclear)
     "easy": {"easy": 1, "hard": JUNK, "junk": JUNK},
@@ -32,9 +32,7 @@ class Config:
 
 
 class RevisitopLoader:
-    """Queries: the query images; gallery: all others. There is no training set: methods see the gallery, unlabelled."""
-
-    suffix: ClassVar[str] = ".jpg"
+    """Queries: the query images; gallery: all others."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -54,10 +52,9 @@ class RevisitopLoader:
         path = root / self.marker
         truth = _Truth.of(plain_pickle.load(path), path)
         count, asked = len(truth.gallery), len(truth.queries)
-        rows = np.arange(count + asked)
-        split = Split(train=rows[:count], gallery=rows[:count], queries=rows[count:])
+        split = listed.split(count, asked)
         return Collection(
-            ids=tuple(f"jpg/{name}{self.suffix}" for name in (*truth.gallery, *truth.queries)),
+            ids=tuple(f"jpg/{name}.jpg" for name in (*truth.gallery, *truth.queries)),
             labels=np.zeros(count + asked, np.int64),
             split=split,
             tasks={name: Task(split=split, judgements=truth.pairs(grades)) for name, grades in _GRADES.items()},
@@ -96,15 +93,8 @@ class _Truth:
 
     def pairs(self, grades: Mapping[str, int]) -> Pairs:
         """Return the judgements between all images, gallery first, with a grade for each kind."""
-        count = len(self.gallery)
-        query, row, grade = [], [], []
-        for number, one in enumerate(self.judged):
-            for kind, rows in one.items():
-                query.append(np.full(len(rows), count + number))
-                row.append(rows)
-                grade.append(np.full(len(rows), grades[kind]))
-        every = count + len(self.queries)
-        return Pairs.of((every, every), *(np.concatenate(column) for column in (query, row, grade)))
+        judged = [[(rows, grades[kind]) for kind, rows in one.items()] for one in self.judged]
+        return listed.pairs(len(self.gallery), judged)
 
 
 _AGAIN = "; get the file again"
