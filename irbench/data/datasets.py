@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from irbench.config import recipes
 from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
-from irbench.core.errors import DataError, UsageError, check_choice, nearest
+from irbench.core.errors import DataError, RecipeError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
 from irbench.data import boxes, copies, irregular, neighbours, relevance
 from irbench.data.contents import contents, digest, with_contents
@@ -371,8 +371,13 @@ def under(dataset: Dataset, collection: Collection, protocol: str) -> Collection
     if protocol in collection.tasks:
         task = collection.tasks[protocol]
         return replace(collection, split=task.split, judgements=task.judgements)
-    if protocol != "metric-learning":
+    if protocol == "closed-set":
         return collection
+    if protocol != "metric-learning":
+        raise RecipeError(
+            f"{dataset.name}: its loader '{dataset.head.loader}' has no protocol '{protocol}'; take it out",
+            code="unknown-choice",
+        )
     if collection.judgements is not None:
         raise UsageError(
             f"--protocol {protocol}: {dataset.name} has judgements, and no classes to split; leave --protocol out",

@@ -178,6 +178,25 @@ def test_options_that_make_no_sense_are_refused(options, code, named):
         datasets.load("digits", **options)
 
 
+def test_a_recipe_names_its_protocols_and_crop(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").mkdir()
+    path, text = tmp_path / "datasets" / "mine.toml", recipes.find("datasets", "digits").text
+    path.write_text(text.replace("mirror", 'protocols = ["metric-learning", "closed-set", "hard"]\nmirror'))
+    assert datasets.load("mine").protocol == "metric-learning"
+    assert datasets.load("mine", protocol="closed-set").fingerprint == datasets.load("digits").fingerprint
+    assert (datasets.default_protocol("mine"), datasets.default_protocol("gone")) == ("metric-learning", "closed-set")
+    with raises(RecipeError, "unknown-choice", "mine", "'hard'"):
+        datasets.load("mine", protocol="hard")
+    path.write_text(text.replace("mirror", 'crop = "bbox"\nmirror'))
+    with raises(UsageError, "no-boxes", "mine"):
+        datasets.load("mine")
+    for wrong in ("protocols = []", 'crop = "box"'):
+        path.write_text(text.replace("mirror", f"{wrong}\nmirror"))
+        with pytest.raises(RecipeError, match=wrong.split()[0]):
+            datasets.load("mine")
+
+
 def test_summary_counts_queries_without_positives(tmp_path):
     files = [*[f"gallery/{c}/{i}.png" for c in "ab" for i in range(3)], "query/a/7.png", "query/z/8.png"]
     told = datasets.summary(datasets.load(tree(tmp_path / "own", *files)))
