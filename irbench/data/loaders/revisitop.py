@@ -45,7 +45,7 @@ class RevisitopLoader:
     @property
     def shape(self) -> str:
         """The expected layout."""
-        return f"{self.marker} and jpg/all_souls_000013.jpg ..., the images of all folders of the archives in one"
+        return f"{self.marker}, and jpg/NAME.jpg for each name in it: the images of all archives in one folder"
 
     def read(self, root: Path) -> Collection:
         """Read the ground truth: names, judgements and boxes."""
