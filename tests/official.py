@@ -129,6 +129,16 @@ def places365() -> Tree:
     }
 
 
+def sop() -> Tree:
+    """Three training images of two products, and four test images of two others."""
+    folder, head = "Stanford_Online_Products", "image_id class_id super_class_id path\n"
+    rows = [f"{n} {c} 1 bicycle_final/{c}_{n}.JPG" for n, c in enumerate((1, 1, 2, 11319, 11319, 11320, 11320), 1)]
+    tree = {f"{folder}/{row.split()[-1]}": picture(n) for n, row in enumerate(rows)}
+    for name, some in (("train", rows[:3]), ("test", rows[3:])):
+        tree[f"{folder}/Ebay_{name}.txt"] = (head + "\n".join(some)).encode()
+    return {f"{folder}.zip": zip_(tree)}
+
+
 def omniglot() -> Tree:
     def archive(stem: str, alphabets: str) -> bytes:
         names = [f"{a}/character0{c}/0{c}_{d:02d}.png" for a in alphabets for c in (1, 2) for d in (1, 12, 13)]
@@ -148,6 +158,7 @@ PUBLISHED = {  # archives, and the images of train, gallery and queries, and the
     "imagenet": (imagenet, (6, 6, 2, 2)),
     "inshop": (inshop, (3, 2, 2, 3)),
     "places365": (places365, (3, 3, 2, 2)),
+    "sop": (sop, (3, 4, 4, 4)),
     "omniglot-small": (omniglot, (12, 12, 6, 6)),
 }
 

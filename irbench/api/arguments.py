@@ -31,8 +31,8 @@ class Options(TypedDict, total=False):
         results: folder that results are written to; by default runs/results.
         precision: "auto" (fp32 on a CPU, bf16 on a GPU), "fp32" or "bf16".
         weights: file of pretrained weights (.safetensors), or a folder of BACKBONE.safetensors, or several of these.
-        crop: "none", or "bbox" for the part of each image inside its bounding box.
-        protocol: "closed-set" or "metric-learning".
+        crop: "none", or "bbox" for the part of each image inside its bounding box; by default as it is published.
+        protocol: "closed-set", "metric-learning", or one of the data set's own; by default its first one.
         on_bad_image: "fail", or "skip" to leave unreadable images out and count them.
         pixel_cache: most GB of decoded images in the work folder; by default half of what is free.
         max_queries: evaluate only so many queries; the result is marked as partial.
@@ -45,8 +45,8 @@ class Options(TypedDict, total=False):
     results: str | Path
     precision: str
     weights: str | Path | Sequence[str | Path] | None
-    crop: str
-    protocol: str
+    crop: str | None
+    protocol: str | None
     on_bad_image: str
     pixel_cache: float | None
     max_queries: Count | None

@@ -105,8 +105,8 @@ def load_dataset(
     name: str | Path,
     *,
     data: str | Path = "data",
-    crop: str = "none",
-    protocol: str = "closed-set",
+    crop: str | None = None,
+    protocol: str | None = None,
     qrels: str | Path | None = None,
     work: str | Path = "runs/work",
 ) -> Benchmark:
@@ -118,8 +118,9 @@ def load_dataset(
         name: a recipe's name (`irbench data list`), a folder of class folders or of Parquet files, a CSV file, or
             `hf:OWNER/NAME@COMMIT`, a data set of the Hugging Face hub.
         data: folder that holds the data sets.
-        crop: "none", or "bbox" for the part of each image inside its bounding box.
-        protocol: "closed-set", or "metric-learning": the classes of the queries are not trained on.
+        crop: "none", or "bbox" for the part of each image inside its bounding box; by default as it is published.
+        protocol: "closed-set", "metric-learning" (the classes of the queries are not trained on), or one of the data
+            set's own; by default its first one.
         qrels: file of what is relevant among images of your own: lines `query 0 image grade`, or a CSV with columns
             query,image,grade. A grade of 1 or more is relevant, -1 neither right nor wrong.
         work: folder where hashes of the images are stored, and the images of Parquet files; the first time, every image

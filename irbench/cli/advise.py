@@ -42,7 +42,7 @@ class AdviseOptions:
     precision_at: Annotated[
         int | None, typer.Option("--precision-at", min=1, help="K of the precision that counts; 10 where it is known.")
     ] = None
-    protocol: o.Protocol = "closed-set"
+    protocol: o.Protocol = None
     results: o.ResultsOut = None
     as_json: o.AsJson = False
 
@@ -51,6 +51,7 @@ class AdviseOptions:
 @o.command(AdviseOptions)
 def advise(options: AdviseOptions) -> None:
     """Name the best stored methods and indexes that keep to limits of time and memory."""
+    from irbench.data.datasets import default_protocol
     from irbench.report.advice import Limits
     from irbench.report.advice import advise as advised
     from irbench.report.table import name_of
@@ -63,7 +64,10 @@ def advise(options: AdviseOptions) -> None:
     stored = read_results(options.results)
     names, _ = known_names((options.dataset,), stored.results, stored.folder)
     found = [
-        one for one in stored.results if name_of(one.dataset) in names and one.dataset.protocol == options.protocol
+        one
+        for one in stored.results
+        if name_of(one.dataset) in names
+        and one.dataset.protocol == (options.protocol or default_protocol(one.dataset.name))
     ]
     refuse_none(stored.folder, found)
     advice = advised(found, limits, stored.judge)

@@ -38,8 +38,8 @@ def list_(data: o.Data = Path("data")) -> None:
 def info(
     dataset: o.OneDataset,
     data: o.Data = Path("data"),
-    crop: o.Crop = "none",
-    protocol: o.Protocol = "closed-set",
+    crop: o.Crop = None,
+    protocol: o.Protocol = None,
     work: o.Work = Path("runs/work"),
     results: o.ResultsOut = None,
     qrels: Annotated[
@@ -95,7 +95,7 @@ def fetch(
 def verify(
     dataset: o.OneDataset,
     data: o.Data = Path("data"),
-    crop: o.Crop = "none",
+    crop: o.Crop = None,
     classes: Annotated[bool, typer.Option("--classes", help="Also count each class.")] = False,
     work: o.Work = Path("runs/work"),
     results: o.ResultsOut = None,

@@ -8,6 +8,7 @@ import inspect
 import shlex
 import tomllib
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -16,7 +17,7 @@ import typer
 
 from irbench.config import recipes
 from irbench.core.cell import Overrides, Value
-from irbench.core.errors import UsageError
+from irbench.core.errors import RecipeError, UsageError
 
 if TYPE_CHECKING:
     from irbench.experiments.plan import Request
@@ -33,6 +34,17 @@ def names_of(family: str) -> Callable[[], list[str]]:
 def one_of(*words: str) -> Callable[[], list[str]]:
     """Return a function that lists these words, for shell completion."""
     return lambda: list(words)
+
+
+def protocols() -> list[str]:
+    """List the protocols of all data sets, for shell completion."""
+    from irbench.data.datasets import Head
+
+    found: dict[str, None] = {}
+    for name in recipes.names("datasets"):
+        with suppress(RecipeError):  # a broken draft
+            found |= dict.fromkeys(recipes.find("datasets", name).head(Head).protocols)
+    return list(found)
 
 
 Datasets = Annotated[
@@ -56,17 +68,20 @@ ResultsOut = Annotated[
 ]
 Seeds = Annotated[list[int] | None, typer.Option("--seed", min=0, help="Random seed; repeat for several runs.")]
 Crop = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--crop", help="none, or bbox: crop images to their bounding boxes.", autocompletion=one_of("none", "bbox")
+        "--crop",
+        help="none, or bbox: crop images to their bounding boxes; default: as the data set is published.",
+        autocompletion=one_of("none", "bbox"),
     ),
 ]
 Protocol = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--protocol",
-        help="closed-set, or metric-learning: query classes are not seen in training.",
-        autocompletion=one_of("closed-set", "metric-learning"),
+        help="closed-set, or metric-learning: query classes are not seen in training; or one of the data set's own "
+        "(irbench show DATASET), by default its first.",
+        autocompletion=protocols,
     ),
 ]
 Weights = Annotated[
@@ -139,8 +154,8 @@ class ProtocolOptions:
             autocompletion=one_of(*recipes.SCALES),
         ),
     ] = None
-    crop: Crop = "none"
-    protocol: Protocol = "closed-set"
+    crop: Crop = None
+    protocol: Protocol = None
 
 
 @dataclass(frozen=True, kw_only=True)

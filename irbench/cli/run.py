@@ -137,7 +137,7 @@ class RunOptions(o.ExecutionOptions, VectorOptions, CellOptions):
             return replace(request, datasets=(str(self._judged(self.qrels)),))
         if place is None:
             return request
-        if self.dataset or self.crop != "none" or self.on_bad_image != "fail":
+        if self.dataset or self.crop not in {None, "none"} or self.on_bad_image != "fail":
             raise UsageError(
                 "--vectors stands for the data set, and there are no images: leave out --dataset, --crop and "
                 "--on-bad-image",

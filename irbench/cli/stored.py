@@ -76,8 +76,8 @@ class ImportOptions:
             "--format", help="auto, trec, csv or parquet.", autocompletion=o.one_of("auto", "trec", "csv", "parquet")
         ),
     ] = "auto"
-    crop: o.Crop = "none"
-    protocol: o.Protocol = "closed-set"
+    crop: o.Crop = None
+    protocol: o.Protocol = None
     on_bad_image: o.OnBadImage = "fail"
     force: Annotated[bool, typer.Option("--force", help="Replace the result of another run file under this name.")] = (
         False
@@ -102,8 +102,8 @@ def import_(options: ImportOptions) -> None:
         scale="unknown",
         default_scale="unknown",
         seed=options.seed,
-        crop=options.crop,
-        protocol=options.protocol,
+        crop=benchmark.crop,
+        protocol=benchmark.protocol,
         origin="imported",
     )
     done = import_run(

@@ -148,7 +148,7 @@ class Benchmark:
     """
 
     name: str
-    protocol: str  # "closed-set" or "metric-learning"
+    protocol: str  # "closed-set", "metric-learning", or one of the data set's own
     crop: str  # "none" or "bbox"
     train: ImageSet
     gallery: ImageSet

@@ -83,6 +83,7 @@ CODES: Mapping[str, str] = {
     "two-labels": "an image with two labels",
     "unreadable-file": "a file that cannot be read",
     "unreadable-image": "an image that cannot be decoded",
+    "unsafe-pickle": "a pickle that asks for more than plain values",
     # fetching
     "archive-too-large": "an archive that is larger than the limits when unpacked",
     "checksum": "a file that is not the published one",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from irbench.config import recipes
 from irbench.config.registry import LOADERS
 from irbench.core.benchmark import Benchmark, ImageSet
-from irbench.core.errors import DataError, UsageError, check_choice, nearest
+from irbench.core.errors import DataError, RecipeError, UsageError, check_choice, nearest
 from irbench.core.names import LONGEST, legal_name
 from irbench.data import boxes, copies, irregular, neighbours, origins, relevance
 from irbench.data.contents import contents, digest, with_contents
@@ -24,7 +24,7 @@ from irbench.data.loaders import Collection, Loader, Split, judged, vectors
 from irbench.data.sources import absent_files
 from irbench.runtime.cache import Store
 
-PROTOCOLS = ("closed-set", "metric-learning")
+PROTOCOLS = ("closed-set", "metric-learning")  # of a data set with classes that names no others
 CROPS = ("none", "bbox")
 OWN_SCALE = "mobile"  # of anyone's own images
 
@@ -39,6 +39,8 @@ class Head:
     scale: str = OWN_SCALE  # "tiny", "small", "mobile" or "paper": the default scale of models
     ks: tuple[int, ...] = (1, 2, 4, 8)  # metrics are computed at these K
     top_k: int = 100  # results of a query
+    protocols: tuple[str, ...] = PROTOCOLS  # under which it is evaluated, the default one first
+    crop: str = "none"  # the default crop, as published
     mirror: bool = True  # does a mirrored image keep its class?
     license: str = ""  # the terms in a few words, shown before a download
     methods: tuple[str, ...] = ()  # that can be run on it, each with every search by default; empty: all
@@ -51,6 +53,10 @@ class Head:
             raise ValueError(f"unknown scale '{self.scale}'{nearest(self.scale, recipes.SCALES)}")
         if not self.ks or min(self.ks) < 1 or max(self.ks) > self.top_k:
             raise ValueError(f"ks {list(self.ks)} are not all between 1 and top_k {self.top_k}")
+        if not self.protocols:
+            raise ValueError("protocols: at least one name is needed")
+        if self.crop not in CROPS:
+            raise ValueError(f"unknown crop '{self.crop}' (one of {', '.join(CROPS)})")
         if self.files and not (self.license and self.folders):
             raise ValueError("files need a license (the terms that have to be accepted) and a folder")
         if not all(file.url for file in self.files) and not self.by_hand:
@@ -95,6 +101,18 @@ class Dataset:
         """Return whether one of the candidate roots has the loader's marker."""
         return any((place / self.loader.marker).exists() for place in self.places(data))
 
+    def conditions(self, *, crop: str | None, protocol: str | None) -> tuple[str, str]:
+        """Return crop and protocol, by default the data set's own ones; `UsageError` for one that it does not have."""
+        if crop is not None:
+            check_choice("--crop", crop, CROPS)
+        known = self.head.protocols
+        if protocol is not None and protocol not in known:
+            raise UsageError(
+                f"{self.name} has no --protocol '{protocol}'{nearest(protocol, known)}; it has {', '.join(known)}",
+                code="unknown-choice",
+            )
+        return crop or self.head.crop, protocol or known[0]
+
     @property
     def hint(self) -> str:
         """The expected content of its folder, and where to get it."""
@@ -131,27 +149,31 @@ def find(name: str | Path) -> Dataset:
     return Dataset(str(name), head, loader(recipe.config(schema, scale=head.scale, dataset=str(name))))
 
 
+def default_protocol(name: str) -> str:
+    """Return the default protocol of the data set of this name, of which there need not be a recipe."""
+    return find(name).head.protocols[0] if name in recipes.names("datasets") else PROTOCOLS[0]
+
+
 def load(  # noqa: PLR0913 -- each is an option of the command line
     name: str | Path,
     *,
     data: Path | None = None,
-    crop: str = "none",
-    protocol: str = "closed-set",
+    crop: str | None = None,
+    protocol: str | None = None,
     incremental: bool = False,
     max_queries: int | None = None,
     files_must_exist: bool = True,
     store: Store | None = None,
 ) -> Benchmark:
-    """Return data set `name` (or the images at a path) as a benchmark.
+    """Return data set `name` (or the images at a path) as a benchmark, by default under its own crop and protocol.
 
     `incremental` excludes half of the gallery from training, see `make_incremental`. `max_queries` limits the
     evaluation to an even sample of the queries. With `files_must_exist` false, listed images that are missing raise an
     error when they are decoded, not here. All images are read once, to know them by their contents; with `store` once
     for all loads. Raises `UsageError` for a bad option, `DataError` for missing or broken data.
     """
-    check_choice("--crop", crop, CROPS)
-    check_choice("--protocol", protocol, PROTOCOLS)
     dataset = find(name)
+    crop, protocol = dataset.conditions(crop=crop, protocol=protocol)
     root, collection = dataset.collect(data or Path("data"))
     if incremental and not collection.labelled:
         raise UsageError(
@@ -318,13 +340,9 @@ def _own(path: Path) -> Dataset:
 
 def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str, protocol: str) -> Benchmark:
     """Return a collection as a benchmark under a protocol; the images' files are not checked."""
-    if collection.judgements is not None and protocol != "closed-set":
-        raise UsageError(
-            f"--protocol {protocol}: {dataset.name} has judgements, and no classes to split; leave --protocol out",
-            code="unused-option",
-        )
     corners = _boxes(dataset, collection) if crop == "bbox" else None
-    split = collection.split if protocol == "closed-set" else collection.disjoint or _halves(collection)
+    collection = under(dataset, collection, protocol)
+    split = collection.split
     labels = _dense(collection.labels, split)
     names = collection.classes or ()
     used = np.concatenate([split.train, split.gallery, split.queries])
@@ -336,7 +354,7 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
             name=name,
             labels=labels[rows],
             root=collection.root or (root.parent if root.is_file() else root),
-            boxes=None if corners is None else corners[rows],
+            boxes=corners[rows] if corners is not None and collection.have_boxes(rows) else None,
             mirror=dataset.head.mirror,
         )
 
@@ -358,6 +376,26 @@ def assemble(dataset: Dataset, root: Path, collection: Collection, *, crop: str,
                      for rows in (split.queries, split.gallery))
     )  # fmt: skip
     return benchmark
+
+
+def under(dataset: Dataset, collection: Collection, protocol: str) -> Collection:
+    """Return a collection with the split and the judgements of a protocol."""
+    if protocol in collection.tasks:
+        task = collection.tasks[protocol]
+        return replace(collection, split=task.split, judgements=task.judgements)
+    if protocol == "closed-set":
+        return collection
+    if protocol != "metric-learning":
+        raise RecipeError(
+            f"{dataset.name}: its loader '{dataset.head.loader}' has no protocol '{protocol}'; take it out",
+            code="unknown-choice",
+        )
+    if collection.judgements is not None:
+        raise UsageError(
+            f"--protocol {protocol}: {dataset.name} has judgements, and no classes to split; leave --protocol out",
+            code="unused-option",
+        )
+    return replace(collection, split=_halves(collection))
 
 
 def _boxes(dataset: Dataset, collection: Collection) -> NDArray[np.int32]:

@@ -62,7 +62,7 @@ class Source:
             return cut(image, self.images.boxes[row])
         except DataError as error:
             raise DataError(
-                f"{self._where(row)}: {error}; get boxes for these images, or leave --crop out", code=error.code
+                f"{self._where(row)}: {error}; get boxes for these images, or give --crop none", code=error.code
             ) from None
 
     def _where(self, row: int) -> str:

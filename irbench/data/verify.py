@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from irbench.core.benchmark import Benchmark, ImageSet
-from irbench.core.errors import DataError, UsageError, check_choice
+from irbench.core.errors import DataError, UsageError
 from irbench.core.text import as_text
 from irbench.data import boxes, relevance
 from irbench.data.boxes import doubt
-from irbench.data.datasets import CROPS, Dataset, assemble
+from irbench.data.datasets import Dataset, assemble, under
 from irbench.data.decode import SUFFIXES, cut
 from irbench.data.irregular import kind
 from irbench.data.loaders import Collection
@@ -105,24 +105,25 @@ class Findings:
         return [*self.lists, *self.differences, *found]
 
 
-def verify(dataset: Dataset, data: Path, *, crop: str = "none") -> Findings:
-    """Check every image of a data set, under the closed-set protocol.
+def verify(dataset: Dataset, data: Path, *, crop: str | None = None) -> Findings:
+    """Check every image of a data set, under its default protocol.
 
     Raises `DataError` if the data set is missing or its lists cannot be read.
     """
-    check_choice("--crop", crop, CROPS)
+    crop, protocol = dataset.conditions(crop=crop, protocol=None)
     root, collection = dataset.collect(data)
+    collection = under(dataset, collection, protocol)
     if crop == "bbox" and collection.boxes is None:
         raise UsageError(f"--crop bbox: {dataset.name} has no boxes; leave --crop out", code="no-boxes")
     findings = _counted(dataset, root, collection, crop)
     try:
-        _compare(findings, dataset, assemble(dataset, root, collection, crop="none", protocol="closed-set"))
+        _compare(findings, dataset, assemble(dataset, root, collection, crop="none", protocol=protocol))
     except DataError as error:
         findings.lists.append(str(error))
     findings.notes += collection.remarks
     if crop == "bbox":
         with suppress(DataError):  # which is told where the images are looked at
-            cropped = assemble(dataset, root, collection, crop=crop, protocol="closed-set")
+            cropped = assemble(dataset, root, collection, crop=crop, protocol=protocol)
             findings.notes += boxes.remarks(replace(cropped, collection="") if findings.own else cropped)
     findings.labels = _relabelled(collection)
     if collection.vectors is not None:  # which were checked when they were read; there are no images
@@ -251,16 +252,8 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
     rows = _present(collection, set(findings.missing))
     if not len(rows):
         return
-    boxes = _boxes(collection, findings)
-    images = collection.images(
-        rows,
-        name="images",
-        labels=np.zeros(len(rows), np.int64),
-        root=_base(root),
-        boxes=None if boxes is None else boxes[rows],
-    )
     digests: dict[str, bytes] = {}
-    for id_, seen in zip(images.ids, _seen(images), strict=True):
+    for id_, seen in _each(findings, root, collection, rows):
         digests[id_] = seen.digest
         if seen.irregular:
             findings.irregular[id_] = seen.irregular
@@ -281,6 +274,24 @@ def _look(findings: Findings, root: Path, collection: Collection) -> None:
     if findings.doubtful_boxes and findings.crop == "none":
         why = next(iter(findings.doubtful_boxes.values()))
         findings.notes.append(f"{len(findings.doubtful_boxes):,} boxes are hardly meant so, first: {why}")
+
+
+def _each(
+    findings: Findings, root: Path, collection: Collection, rows: NDArray[np.int64]
+) -> Iterator[tuple[str, "_Seen"]]:
+    """Decode the images at `rows`, first those without a box, and yield their ids and what is wrong with them."""
+    boxes = _boxes(collection, findings)
+    boxed = np.isin(rows, rows if collection.boxed is None else collection.boxed) & (boxes is not None)
+    for some, corners in ((rows[~boxed], None), (rows[boxed], boxes)):
+        if len(some):
+            images = collection.images(
+                some,
+                name="images",
+                labels=np.zeros(len(some), np.int64),
+                root=_base(root),
+                boxes=None if corners is None else corners[some],
+            )
+            yield from zip(images.ids, _seen(images), strict=True)
 
 
 def _present(collection: Collection, gone: set[str]) -> NDArray[np.int64]:

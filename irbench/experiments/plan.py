@@ -58,8 +58,8 @@ class Request:
     seeds: tuple[int, ...] = (0,)
     grid: str = "quick"
     scale: str | None = None
-    crop: str = "none"
-    protocol: str = "closed-set"
+    crop: str | None = None
+    protocol: str | None = None
     epochs: int | None = None
     max_queries: int | None = None
     incremental: bool = False
@@ -227,6 +227,7 @@ def _of_method(request: Request, method: _Method, searches: Sequence[_Search], d
             code="needs-images",
         )
     default_scale = _default_scale(dataset)
+    crop, protocol = _conditions(request, dataset)
     used: Sequence[_Search | None] = (None,)
     identifiers: Sequence[str | None] = (None,)
     if method.encodes:
@@ -244,8 +245,8 @@ def _of_method(request: Request, method: _Method, searches: Sequence[_Search], d
             dataset=benchmark.name if benchmark else str(dataset),
             scale=request.scale or default_scale,
             seed=seed,
-            crop=request.crop,
-            protocol=request.protocol,
+            crop=crop,
+            protocol=protocol,
             epochs=request.epochs,
             max_queries=request.max_queries,
             incremental=request.incremental,
@@ -263,6 +264,13 @@ def _default_scale(dataset: Any) -> str:
         known = dataset.name in recipes.names("datasets")
         return datasets.find(dataset.name).head.scale if known else datasets.OWN_SCALE
     return datasets.find(dataset).head.scale
+
+
+def _conditions(request: Request, dataset: Any) -> tuple[str, str]:
+    """Return crop and protocol: what is asked for, else those of the benchmark, or of the data set by default."""
+    if isinstance(dataset, Benchmark):
+        return request.crop or dataset.crop, request.protocol or dataset.protocol
+    return datasets.find(dataset).conditions(crop=request.crop, protocol=request.protocol)
 
 
 def _distinct(found: Iterable[Planned]) -> list[Planned]:

@@ -27,7 +27,7 @@ WORD = "[a-z0-9][a-z0-9_-]*"
 LISTED = re.compile(rf"(?:{WORD}, )+{WORD}|{WORD}(?:, {WORD})*,? or {WORD}")  # "auto, cpu or cuda", "fail, or skip"
 KNOWN = {  # what the commands themselves accept
     "crop": datasets.CROPS,
-    "protocol": datasets.PROTOCOLS,
+    "protocol": {one for name in recipes.names("datasets") for one in datasets.find(name).head.protocols},
     "on_bad_image": ("fail", "skip"),
     "device": DEVICES,
     "precision": PRECISIONS,

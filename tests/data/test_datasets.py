@@ -19,11 +19,17 @@ ALL = [
     "cars196-holdout",
     "cub200",
     "digits",
+    "gldv2",
     "imagenet",
+    "inat2018",
     "inshop",
+    "instre",
     "omniglot-million",
     "omniglot-small",
     "places365",
+    "roxford5k",
+    "rparis6k",
+    "sop",
 ]
 
 
@@ -170,6 +176,25 @@ def test_fewer_queries_are_an_even_spread_and_stamped(wanted):
 def test_options_that_make_no_sense_are_refused(options, code, named):
     with raises(UsageError, code, *named):
         datasets.load("digits", **options)
+
+
+def test_a_recipe_names_its_protocols_and_crop(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").mkdir()
+    path, text = tmp_path / "datasets" / "mine.toml", recipes.find("datasets", "digits").text
+    path.write_text(text.replace("mirror", 'protocols = ["metric-learning", "closed-set", "hard"]\nmirror'))
+    assert datasets.load("mine").protocol == "metric-learning"
+    assert datasets.load("mine", protocol="closed-set").fingerprint == datasets.load("digits").fingerprint
+    assert (datasets.default_protocol("mine"), datasets.default_protocol("gone")) == ("metric-learning", "closed-set")
+    with raises(RecipeError, "unknown-choice", "mine", "'hard'"):
+        datasets.load("mine", protocol="hard")
+    path.write_text(text.replace("mirror", 'crop = "bbox"\nmirror'))
+    with raises(UsageError, "no-boxes", "mine"):
+        datasets.load("mine")
+    for wrong in ("protocols = []", 'crop = "box"'):
+        path.write_text(text.replace("mirror", f"{wrong}\nmirror"))
+        with pytest.raises(RecipeError, match=wrong.split()[0]):
+            datasets.load("mine")
 
 
 def test_summary_counts_queries_without_positives(tmp_path):

@@ -57,7 +57,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """The numbers of images of a complete data set under the closed-set protocol."""
+    """The numbers of images of a complete data set under its default protocol."""
 
     train: int
     gallery: int

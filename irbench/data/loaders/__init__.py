@@ -4,8 +4,8 @@ A loader only reads lists and labels. Protocols, crops and dense labels are appl
 does not catch `FileNotFoundError`: irbench.data.datasets reports it with the expected layout and where to get it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -26,14 +26,25 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Task:
+    """What a published protocol asks: of which images, and which of them are relevant."""
+
+    split: Split
+    judgements: Judgements | None = None  # as those of a collection
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Collection:
     """All labelled images of a data set, and its published split."""
 
     ids: Sequence[str]  # [N] path of each image relative to the root
     labels: NDArray[np.int64]  # [N] arbitrary numbers, in the order in which metric-learning splits the classes
-    split: Split  # of the closed-set protocol
-    disjoint: Split | None = None  # the published split by class, if there is one
+    split: Split  # of the closed-set protocol, or of the data set's default one
+    tasks: Mapping[str, Task] = field(
+        default_factory=dict
+    )  # of the other protocols that are published with it, by name
     boxes: Callable[[], NDArray[np.int32]] | None = None  # reads [N,4] x1, y1, x2, y2; None: there are no boxes
+    boxed: NDArray[np.int64] | None = None  # rows of the images that have one; None: all. A split is cropped as a whole
     arrays: NDArray[np.uint8] | None = None  # [N,H,W,3] where the images are not files but in memory
     generated: Generated | None = None  # where they are drawn when they are read; it has the ids, too
     vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None  # of rows of a split, where no images are
@@ -49,6 +60,10 @@ class Collection:
     def in_files(self) -> bool:
         """Are the images files, to be read from the root?"""
         return self.arrays is None and self.generated is None and self.vectors is None
+
+    def have_boxes(self, rows: NDArray[np.int64]) -> bool:
+        """Do all images at `rows` have a box?"""
+        return self.boxes is not None and (self.boxed is None or bool(np.isin(rows, self.boxed).all()))
 
     def images(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import DataError
-from irbench.data.loaders import Collection, Split
+from irbench.data.loaders import Collection, Split, Task
 from irbench.data.loaders.files import lines, numbered, whole
 
 _PARTITION = "Eval/list_eval_partition.txt"
@@ -52,7 +52,7 @@ class InshopLoader:
             ids=tuple(f"{self.config.pictures}/{name}" for name in names),
             labels=numbered(list(items)),
             split=Split(train=np.concatenate([train, gallery]), gallery=gallery, queries=queries),
-            disjoint=Split(train=train, gallery=gallery, queries=queries),
+            tasks={"metric-learning": Task(split=Split(train=train, gallery=gallery, queries=queries))},
             boxes=lambda: _boxes(names, root / _BOXES),
         )
 

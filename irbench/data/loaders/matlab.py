@@ -21,7 +21,7 @@ from irbench.core.errors import DataError
 _MEMORY = 4 << 30  # bytes of addresses
 _SECONDS = 60
 _CELLS = "cells"  # the field of what has no fields, a cell array
-Table = Mapping[str, list[Any]]  # of each field a number or a text in each row, None for anything else
+Table = Mapping[str, list[Any]]  # of each field a number, a list of numbers or a text in each row, None for all else
 
 
 def matlab(path: Path, variable: str) -> Table:
@@ -92,7 +92,9 @@ def _main(path: str, variable: str) -> None:
     json.dump({name: [_plain(row[name]) for row in rows] for name in names} if names else None, sys.stdout)
 
 
-def _plain(value: Any) -> float | str | None:
+def _plain(value: Any) -> float | str | list[float] | None:
+    if getattr(value, "ndim", None) == 1 and value.dtype.kind in "iuf":
+        return list(value.tolist())
     number = value.item() if isinstance(value, np.generic) or getattr(value, "ndim", None) == 0 else value
     return number if isinstance(number, int | float | str) else None
 
