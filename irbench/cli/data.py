@@ -125,8 +125,8 @@ class AuditOptions:
 
     dataset: o.OneDataset
     data: o.Data = Path("data")
-    crop: o.Crop = "none"
-    protocol: o.Protocol = "closed-set"
+    crop: o.Crop = None
+    protocol: o.Protocol = None
     bits: Annotated[
         int, typer.Option("--bits", min=0, max=32, help="Bits of 64 in which hashes of near-duplicates may differ.")
     ] = 10
