@@ -10,12 +10,16 @@ import typer
 
 from irbench.cli import options as o
 from irbench.config import recipes
-from irbench.core.errors import IrbenchError
+from irbench.core.errors import IrbenchError, UsageError
 from irbench.core.text import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from irbench.core.benchmark import Benchmark
     from irbench.data.audit import Audit, Pair
     from irbench.data.verify import Count, Findings
     from irbench.results.without import Effect
@@ -127,11 +131,28 @@ class AuditOptions:
     data: o.Data = Path("data")
     crop: o.Crop = None
     protocol: o.Protocol = None
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="Encoder whose features decide, such as imagenet; by default thumbnails do.",
+            autocompletion=o.names_of("methods"),
+        ),
+    ] = None
     bits: Annotated[
-        int, typer.Option("--bits", min=0, max=32, help="Bits of 64 in which hashes of near-duplicates may differ.")
-    ] = 10
-    correlation: Annotated[
-        float, typer.Option("--correlation", min=0, max=1, help="Least correlation of their thumbnails.")
+        int | None,
+        typer.Option(
+            "--bits",
+            min=0,
+            max=32,
+            help="Bits of 64 in which hashes of near-duplicates may differ; by default 10, with --method 20.",
+            show_default=False,
+        ),
+    ] = None
+    alike: Annotated[
+        float,
+        typer.Option("--alike", min=0, max=1, help="Least correlation of their thumbnails, or cosine of features."),
     ] = 0.9
     out: Annotated[Path | None, typer.Option("--out", help="Folder for a page that shows them.")] = None
     results: o.ResultsOut = None
@@ -157,7 +178,8 @@ def audit(options: AuditOptions) -> None:
     benchmark = datasets.load(
         place, data=options.data, crop=options.crop, protocol=options.protocol, store=Store(options.work)
     )
-    found = bench.audit(benchmark, bits=options.bits, correlation=options.correlation)
+    features = None if options.method is None else _features(options, benchmark)
+    found = bench.audit(benchmark, bits=options.bits, alike=options.alike, features=features)
     stored = [result for result in read_all(root)[0] if result.dataset.fingerprint == benchmark.fingerprint]
     changed = list(effects(stored, Reader(root), benchmark, found.queries))
     typer.echo(json.dumps(_audited(found, changed)) if options.as_json else "\n".join(_audit_lines(found, changed)))
@@ -167,6 +189,25 @@ def audit(options: AuditOptions) -> None:
         typer.echo(f"images side by side: {write(found, changed, options.out)}", err=True)
 
 
+def _features(options: AuditOptions, benchmark: "Benchmark") -> "dict[str, NDArray[np.float32]]":
+    """Return the vectors that an encoder has for the images of each split."""
+    from irbench.data.audit import SPLITS
+    from irbench.experiments.plan import Request, experiments
+    from irbench.experiments.settings import Settings
+    from irbench.protocols import SearchesVectors
+
+    request = Request(
+        methods=(options.method,), searches=("linear",), datasets=(str(benchmark.path or options.dataset),),
+        crop=benchmark.crop, protocol=benchmark.protocol,
+    )  # fmt: skip
+    settings = Settings(data=options.data, work=options.work, results=options.results or Path("runs/results"))
+    (experiment,) = experiments(request, settings)
+    retriever = experiment.train()
+    if not isinstance(retriever, SearchesVectors):
+        raise UsageError(f"--method {options.method} has no vectors of images to compare", code="not-applicable")
+    return {name: retriever.vectors(getattr(benchmark, name)) for name in SPLITS}
+
+
 def _audited(found: "Audit", effects: "Sequence[Effect]") -> dict[str, Any]:
     pairs = [
         {
@@ -174,7 +215,7 @@ def _audited(found: "Audit", effects: "Sequence[Effect]") -> dict[str, Any]:
             "images": [as_text(pair.first.id), as_text(pair.second.id)],
             "labels": [pair.first.label, pair.second.label],
             "bits": pair.bits,
-            "correlation": round(pair.correlation, 4),
+            "alike": round(pair.alike, 4),
             "mirrored": pair.mirrored,
         }
         for pair in found.pairs
@@ -208,7 +249,7 @@ def _audit_lines(found: "Audit", effects: "Sequence[Effect]") -> list[str]:
 
 def _pair_line(pair: "Pair") -> str:
     turned = ", mirrored" if pair.mirrored else ""
-    return f"{pair.first.id} = {pair.second.id} ({pair.bits} bits, {pair.correlation:.2f}{turned})"
+    return f"{pair.first.id} = {pair.second.id} ({pair.bits} bits, {pair.alike:.2f}{turned})"
 
 
 def _effect_lines(found: "Audit", effects: "Sequence[Effect]") -> list[str]:

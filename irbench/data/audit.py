@@ -1,8 +1,9 @@
 """`irbench data audit`: images that are nearly the same, in and between the splits of a benchmark.
 
-Two images are near-duplicates where their perceptual hashes differ in few bits and their thumbnails correlate. Hashes
-find candidates among all pairs; thumbnails decide, also of images that are mirrored. The hash is that of Zauner (2010),
-the signs of the lowest frequencies of a cosine transform about their median, as in JohannesBuchner/imagehash:phash.
+Two images are near-duplicates where their perceptual hashes differ in few bits and their thumbnails correlate, or, where
+features of an encoder are given, these are similar. Hashes find candidates among all pairs, mirrored ones included;
+thumbnails or features decide. The hash is that of Zauner (2010), the signs of the lowest frequencies of a cosine
+transform about their median, as in JohannesBuchner/imagehash:phash.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +22,8 @@ from irbench.core.errors import DataError
 from irbench.data.sources import Source
 from irbench.runtime.progress import track
 
-BITS = 10  # in which hashes of near-duplicates differ at most, of 64
-CORRELATION = 0.9  # of their thumbnails, at least
+BITS, BITS_OF_FEATURES = 10, 20  # in which hashes of near-duplicates differ at most, of 64
+ALIKE = 0.9  # the correlation of their thumbnails, or the cosine of their features, at least
 _SIDE, _FREQUENCIES = 32, 8
 _CHUNK = 256
 _AT_ONCE = 4096  # hashes that are compared with all
@@ -48,8 +49,8 @@ class Pair:
     first: Place
     second: Place
     bits: int  # in which their hashes differ
-    correlation: float  # of their thumbnails
-    mirrored: bool
+    alike: float  # the correlation of their thumbnails, or the cosine of their features
+    mirrored: bool  # by their hashes
 
     @property
     def conflicts(self) -> bool:
@@ -101,21 +102,31 @@ class Audit:
         return np.array(sorted(touched), np.int64)
 
 
-def audit(benchmark: Benchmark, *, bits: int = BITS, correlation: float = CORRELATION) -> Audit:
+def audit(
+    benchmark: Benchmark,
+    *,
+    bits: int | None = None,
+    alike: float = ALIKE,
+    features: Mapping[str, NDArray[np.float32]] | None = None,
+) -> Audit:
     """Compare all images of a benchmark with each other, as they are seen: cropped where the benchmark is.
+
+    `bits` are by default 10, or 20 with `features`: the vectors [N,D] of an encoder for each of `SPLITS`.
 
     Raises `DataError` where there are no images.
     """
+    bits = bits if bits is not None else BITS if features is None else BITS_OF_FEATURES
     if benchmark.queries.vectors is not None:
         raise DataError(f"{benchmark.name} has vectors, and no images that could be compared", code="needs-images")
     places = list(_places(benchmark))
     thumbnails, unreadable = _thumbnails(benchmark, places)
     known = [place for place in places if place.id not in unreadable]
-    found, cut = _pairs(known, thumbnails, bits, correlation)
+    vectors = None if features is None else np.stack([features[place.split][place.row] for place in known])
+    found, cut = _pairs(known, thumbnails, vectors, bits, alike)
     return Audit(
         benchmark=benchmark,
         images=len(known),
-        pairs=tuple(sorted(found, key=lambda pair: (pair.bits, -pair.correlation, pair.first.id, pair.second.id))),
+        pairs=tuple(sorted(found, key=lambda pair: (pair.bits, -pair.alike, pair.first.id, pair.second.id))),
         alone=_alone(benchmark),
         unreadable=tuple(sorted(unreadable)),
         cut=cut,
@@ -163,16 +174,27 @@ def hashes(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
 
 
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors [U,D] of length one; 0 of an image of one colour stays 0."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+
+
 def _pairs(
-    places: Sequence[Place], thumbnails: NDArray[np.uint8], bits: int, correlation: float
+    places: Sequence[Place],
+    thumbnails: NDArray[np.uint8],
+    features: NDArray[np.float32] | None,
+    bits: int,
+    least: float,
 ) -> tuple[list[Pair], bool]:
     """Return the near-duplicates, and whether there were too many candidates to look at all."""
     if len(places) < 2:
         return [], False
-    unit = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
-    unit -= unit.mean(axis=1, keepdims=True)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-6)  # 0 of an image of one colour
-    turned = unit.reshape(thumbnails.shape)[:, :, ::-1].reshape(unit.shape)
+    if features is None:
+        grey = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
+        unit = _unit(grey - grey.mean(axis=1, keepdims=True))
+        turned = unit.reshape(thumbnails.shape)[:, :, ::-1].reshape(unit.shape)
+    else:
+        unit = turned = _unit(features)
     index = faiss.IndexBinaryFlat(8 * _FREQUENCIES)
     index.add(hashes(thumbnails))
     found: dict[tuple[int, int], Pair] = {}
@@ -183,7 +205,7 @@ def _pairs(
             if looked > _MOST:
                 return list(found.values()), True
             alike = np.einsum("pd,pd->p", (turned if mirrored else unit)[one], unit[other])
-            for at in np.flatnonzero(alike >= correlation).tolist():
+            for at in np.flatnonzero(alike >= least).tolist():
                 key = (int(one[at]), int(other[at]))
                 first, second = sorted((places[row] for row in key), key=lambda place: SPLITS.index(place.split))
                 found.setdefault(key, Pair(first, second, int(apart[at]), float(alike[at]), mirrored))

@@ -51,6 +51,8 @@ def test_what_is_found_and_what_results_score_without_it(photos: Path) -> None:
     for name in ("precision@1", "precision@8", "mrr@8", "ndcg@4"):
         assert effects[name]["after"] == pytest.approx(rest.metrics[name].mean), name
         assert effects[name]["left_out"] == 2
+    by_features = json.loads(carried_out("data", "audit", "photos", "--json", "--method", "pixels"))
+    assert {0, 4} <= set(by_features["queries"])
     page = (photos / "audit" / "index.html").read_text()
     assert page.count("data:image/jpeg") == 4
     assert "again.jpg" in page

@@ -96,7 +96,7 @@ def test_the_search_finds_what_comparing_all_pairs_does(seed: int, bits: int, co
         for name, part in parts.items()
     }
     bench = Benchmark(name="toy", protocol="closed-set", crop="none", **sets, ks=(1,), top_k=1)
-    found = audit.audit(bench, bits=bits, correlation=correlation)
+    found = audit.audit(bench, bits=bits, alike=correlation)
     expected = {}
     for one in range(14):
         for other in range(one + 1, 14):
@@ -108,6 +108,20 @@ def test_the_search_finds_what_comparing_all_pairs_does(seed: int, bits: int, co
                     expected.setdefault((one, other), (int(apart), mirrored))
     rows = {f"{name}{i}": start + i for name, start in (("queries", 0), ("gallery", 4), ("train", 9)) for i in range(5)}
     assert {(rows[pair.first.id], rows[pair.second.id]): (pair.bits, pair.mirrored) for pair in found.pairs} == expected
+
+
+def test_features_decide_where_they_are_given(photographs: Benchmark) -> None:
+    sizes = {name: len(getattr(photographs, name)) for name in audit.SPLITS}
+    own = np.split(np.eye(sum(sizes.values()), dtype=np.float32), np.cumsum(list(sizes.values()))[:-1])
+    features = dict(zip(audit.SPLITS, own, strict=True))  # each image is like itself alone, but for one
+    grey = next(row for row, id_ in enumerate(photographs.gallery.ids) if id_.endswith("grey.png"))
+    features["gallery"][grey] = 2 * features["queries"][3]
+    (pair,) = audit.audit(photographs, features=features).pairs
+    assert (Path(pair.first.id).name, Path(pair.second.id).name, pair.alike) == ("3.png", "grey.png", 1)
+    everything = {name: np.ones((len(getattr(photographs, name)), 2), np.float32) for name in audit.SPLITS}
+    assert {pair.second.id for pair in audit.audit(photographs, features=everything).pairs} >= {
+        pair.second.id for pair in audit.audit(photographs).pairs
+    }
 
 
 def test_vectors_cannot_be_looked_at() -> None:
