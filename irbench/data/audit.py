@@ -1,7 +1,7 @@
 """`irbench data audit`: images that are nearly the same, in and between the splits of a benchmark.
 
-Two images are near-duplicates where their perceptual hashes differ in few bits and their thumbnails correlate, or, where
-features of an encoder are given, these are similar. Hashes find candidates among all pairs, mirrored ones included;
+Two images are near-duplicates where their perceptual hashes differ in few bits and their thumbnails correlate, or, with
+features of an encoder, where these are similar. Hashes find candidates among all pairs, mirrored ones included;
 thumbnails or features decide. The hash is that of Zauner (2010), the signs of the lowest frequencies of a cosine
 transform about their median, as in JohannesBuchner/imagehash:phash.
 """
