@@ -466,6 +466,7 @@ class Experiment:
             ),
             **of_cell(cell),
             inputs=self.inputs,
+            retriever=_plain(self.objects.marks) if self.objects else {},
             shortened={**benchmark.shortened, **asked},
             recipe=self._recipe,
             created=datetime.now(UTC).isoformat(timespec="seconds"),

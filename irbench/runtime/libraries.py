@@ -5,6 +5,8 @@ from typing import Any
 
 from irbench.core.errors import MissingLibrary
 
+_OLDEST_MTEB = (2, 12)  # that can choose models by what they encode
+
 
 def pyarrow() -> Any:
     """Import the library behind Parquet; it is optional, because it takes 55 MB that nothing else here needs."""
@@ -16,14 +18,15 @@ def pyarrow() -> Any:
 
 
 def mteb() -> Any:
-    """Import MTEB of version 2; it is optional, because it brings Transformers and Datasets: 450 MB."""
+    """Import MTEB; it is optional, because it brings Transformers, Datasets and Polars: 450 MB."""
     install = "pip install 'irbench-retrieval[mteb]'"
     try:
         import mteb as library
     except ImportError as error:
         raise MissingLibrary(f"models and tasks of MTEB need the package mteb: {install} ({error})") from error
-    if not hasattr(library, "evaluate"):
-        raise MissingLibrary(f"MTEB {library.__version__} is too old, 2.0 is the first that will do: {install}")
+    if tuple(map(int, library.__version__.split(".")[:2])) < _OLDEST_MTEB:
+        oldest = ".".join(map(str, _OLDEST_MTEB))
+        raise MissingLibrary(f"MTEB {library.__version__} is older than {oldest}: {install}")
     return library
 
 

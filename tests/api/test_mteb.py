@@ -17,7 +17,7 @@ from irbench.experiments.settings import Settings
 
 RANDOM = "mteb/baseline-random-encoder"  # in MTEB's registry, without weights: a vector by the hash of an image
 TEXT = "sentence-transformers/all-MiniLM-L6-v2"
-TOKENS = "mteb/baseline-random-colbert"
+TOKENS = "vidore/colpali-v1.2"
 
 
 @pytest.fixture
