@@ -272,7 +272,7 @@ class ObjectBuilder(Builder):
             return super().encoder(method)
         if isinstance(own, MtebModel):
             return own.encoder(self.runtime)
-        if hasattr(own, "mteb_model_meta") and kind_of(own) == "encoder":
+        if getattr(own, "mteb_model_meta", None) is not None and kind_of(own) == "encoder":
             return MtebEncoder.of(own)
         if is_vectors(own):
             return GivenVectors(own[0], own[1], self.benchmark)

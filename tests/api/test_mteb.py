@@ -14,6 +14,7 @@ import irbench
 from irbench.experiments.objects import MtebModel
 from irbench.experiments.plan import Request, experiments
 from irbench.experiments.settings import Settings
+from irbench.report.commands import command_of
 
 RANDOM = "mteb/baseline-random-encoder"  # in MTEB's registry, without weights: a vector by the hash of an image
 TEXT = "sentence-transformers/all-MiniLM-L6-v2"
@@ -120,6 +121,8 @@ def test_a_model_scores_here_as_it_does_on_a_task_of_mteb(digits, mteb) -> None:
     here = irbench.evaluate(f"mteb:{RANDOM}+linear", "digits", progress=False)  # in a process of its own
     assert measured(here) == exactly(scores_of(mteb.get_model(RANDOM), task_of(digits, mteb), mteb))
     assert (here.method, here.search) == ("mteb-mteb-baseline-random-encoder", "linear")
+    again = f"irbench run --method {here.method}=mteb:{RANDOM} --search linear --dataset digits --seed 0"
+    assert command_of(here) == again
     assert here.backbone.name == RANDOM
     assert mteb.get_model_meta(RANDOM).revision in here.backbone.weights
 
