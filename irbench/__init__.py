@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from irbench.api.arguments import Options
     from irbench.api.encoders import TorchEncoder
     from irbench.api.evaluate import evaluate, load_dataset, run, score
+    from irbench.api.mteb import MtebRetriever
     from irbench.api.results import Results, load_results
     from irbench.core.benchmark import Benchmark, ImageSet
     from irbench.core.description import Backbone, Description
@@ -59,6 +60,7 @@ _PUBLIC = {
     "irbench.api.encoders": ("TorchEncoder",),
     "irbench.api.arguments": ("Options",),
     "irbench.api.evaluate": ("evaluate", "load_dataset", "run", "score"),
+    "irbench.api.mteb": ("MtebRetriever",),
     "irbench.api.results": ("Results", "load_results"),
     "irbench.core.benchmark": ("Benchmark", "ImageSet"),
     "irbench.core.description": ("Backbone", "Description"),
@@ -84,11 +86,10 @@ _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in name
 __all__ = [
     "Backbone", "Benchmark", "Components", "ContractError", "DataError", "Description", "Embeddings", "Encoder",
     "Generative", "Identifier", "Identifiers", "ImageSet", "IrbenchError", "Judgements", "Metric", "MissingLibrary",
-    "MissingWeights", "NotApplicable", "Options", "Pairs", "Promises", "Ranking", "RecipeError", "Result", "Results",
-    "Retriever", "Runtime", "Scores", "Searcher", "SharedLabel", "StoreError", "SupportsUpdates", "TorchEncoder",
-    "Trainable",
-    "Unavailable", "UpdatableSearcher", "UsageError", "__version__", "evaluate", "load_dataset", "load_results",
-    "run", "score",
+    "MissingWeights", "MtebRetriever", "NotApplicable", "Options", "Pairs", "Promises", "Ranking", "RecipeError",
+    "Result", "Results", "Retriever", "Runtime", "Scores", "Searcher", "SharedLabel", "StoreError", "SupportsUpdates",
+    "TorchEncoder", "Trainable", "Unavailable", "UpdatableSearcher", "UsageError", "__version__", "evaluate",
+    "load_dataset", "load_results", "run", "score",
 ]  # fmt: skip
 
 

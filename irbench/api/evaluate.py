@@ -56,7 +56,7 @@ def evaluate(  # noqa: PLR0913 -- each is an option of the command line
     """
     given = checked(identifier=identifier, scale=scale, seed=seed, data=data, device=device, progress=progress,
                     force=force, **options)  # fmt: skip
-    (experiment,) = _cells((Named.of(method, name) or method,), (dataset,), search, given)
+    (experiment,) = cells_of((Named.of(method, name) or method,), (dataset,), search, given)
     with quiet(on=not progress):
         if not experiment.portable:
             return grids.run_here(experiment, force=force)
@@ -95,7 +95,7 @@ def run(  # noqa: PLR0913 -- each is an option of the command line
     """
     given = checked(identifiers=identifiers, grid=grid, seeds=seeds, scale=scale, data=data, device=device,
                     timeout=timeout, progress=progress, force=force, **options)  # fmt: skip
-    planned = _cells(_several(methods, "methods"), _several(datasets, "datasets"), search, given)
+    planned = cells_of(_several(methods, "methods"), _several(datasets, "datasets"), search, given)
     with quiet(on=not progress):
         outcomes = grids.run(planned, Watcher(), force=force, timeout=timeout)
     return Results([_stored(experiment, outcomes) for experiment in planned], planned[0].settings.results)
@@ -171,7 +171,7 @@ def score(ranking: Ranking, benchmark: Benchmark, metrics: str | Iterable[str]) 
     return retrieval.score(ranking, benchmark, names)
 
 
-def _cells(methods: tuple[Any, ...], datasets: tuple[Any, ...], search: Any, given: Arguments) -> list[Experiment]:
+def cells_of(methods: tuple[Any, ...], datasets: tuple[Any, ...], search: Any, given: Arguments) -> list[Experiment]:
     """Return the cells that are asked for."""
     request = Request(
         methods=methods,

@@ -198,7 +198,7 @@ class MethodOptions:
         typer.Option(
             "--method",
             "-m",
-            help="Method, method+search, or a Python file with one; repeatable.",
+            help="Method, method+search, mteb:MODEL, or a Python file with one; repeatable.",
             autocompletion=names_of("methods"),
         ),
     ] = None

@@ -1,28 +1,31 @@
-"""Methods and searchers without a recipe: live Python objects, arrays of vectors, and Python files that hold one."""
+"""Methods and searchers without a recipe: live Python objects, arrays, Python files, and models of MTEB by name."""
 
 import ast
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard, cast
+from typing import Any, ClassVar, TypeGuard, cast
 from uuid import uuid4
 
 import numpy as np
 
 from irbench.core import pyfile
 from irbench.core.benchmark import Benchmark
-from irbench.core.errors import RecipeError, UsageError
+from irbench.core.errors import MissingLibrary, RecipeError, UsageError
 from irbench.core.names import checked_name, legal_name
 from irbench.data import datasets
 from irbench.experiments.build import Builder
 from irbench.protocols import Encoder, Retriever, Searcher
-from irbench.runtime.code import file_digest
+from irbench.runtime.code import code_digest, file_digest
 from irbench.runtime.environment import without_secrets
+from irbench.runtime.machine import Runtime
 
 _UNNAMED = "method"  # the name of an object whose own has no letter or digit
-MARKS = ("method_file", "search_file", "benchmark")  # of what a result reports of its retriever
+MARKS = ("method_file", "search_file", "mteb", "benchmark")  # of what a result reports of its retriever
+_MTEB = "mteb:"
 _KINDS = {"retriever": {"index", "search"}, "searcher": {"build", "search"}, "encoder": {"encode"}}
 
 
@@ -104,12 +107,51 @@ class PythonFile:
         return fit[0]()
 
 
+@dataclass(frozen=True)
+class MtebModel:
+    """An image model that MTEB has under a name; a plain value that can cross into another process."""
+
+    model: str  # "openai/clip-vit-base-patch32"
+
+    kind: ClassVar[str] = "encoder"
+
+    @property
+    def name(self) -> str:
+        """The model's name, as a method's name."""
+        return legal_name(f"mteb-{self.model}", _UNNAMED)
+
+    @cached_property
+    def digest(self) -> str:
+        """The model and the revision that MTEB loads of it; the model alone where MTEB is not installed."""
+        from irbench.retrievers import mteb_encoder
+
+        with suppress(MissingLibrary):
+            return f"{_MTEB}{self.model}, {mteb_encoder.origin(mteb_encoder.find(self.model))}"
+        return f"{_MTEB}{self.model}"
+
+    def check(self) -> None:
+        """Find out whether MTEB has the model; where MTEB is not installed, the cell will tell."""
+        _ = self.digest
+
+    def encoder(self, runtime: Runtime) -> Encoder:
+        """Return the model as an encoder whose vectors are stored, those of queries apart: prompts may differ."""
+        from irbench.retrievers.mteb_encoder import MtebEncoder, StoredByRole
+
+        encoder = MtebEncoder.named(self.model, runtime.device)
+        identity = {"model": self.digest, "device": runtime.device, "code": code_digest(MtebEncoder, StoredByRole)}
+        return StoredByRole.of(encoder, runtime.store, identity)
+
+
+_Reference = (PythonFile, MtebModel)  # what stands for an object that is made where it is needed
+
+
 @dataclass(frozen=True, eq=False)
 class Named:
-    """An object, or a Python file, under the name that it is to have in results; None leaves it to the object."""
+    """An object, or what stands for one, under the name that it is to have in results; None leaves it to the object."""
 
     object: Any
     name: str | None = None
+    search: str | None = None  # that is part of what was asked for: "mteb:NAME+ivfpq"
 
     @classmethod
     def of(cls, asked: Any, name: str | None = None) -> "Named | None":
@@ -126,6 +168,11 @@ class Named:
                     raise UsageError(f"name={name!r}: '{asked}' has a name already", code="unused-option")
                 asked, name = path, before
             return cls(PythonFile(Path(asked).resolve()), name)
+        if isinstance(asked, str) and (model := _model_asked(asked)) is not None:
+            given, wanted, search = model
+            if given is not None and name is not None:
+                raise UsageError(f"name={name!r}: '{asked}' has a name already", code="unused-option")
+            return cls(MtebModel(wanted), name or given, search)
         if not isinstance(asked, str):
             return cls(asked, name)
         if name is not None:
@@ -165,7 +212,7 @@ class Objects:
     @property
     def portable(self) -> bool:
         """Can the cell be run in another process? Live objects cannot."""
-        return all(one is None or isinstance(one, PythonFile) for one in (self.method, self.search))
+        return all(one is None or isinstance(one, _Reference) for one in (self.method, self.search))
 
     @cached_property
     def loaded(self) -> "Objects":
@@ -178,6 +225,8 @@ class Objects:
         """What tells objects of one name apart, by `MARKS`: where a file lies, what a derived benchmark holds."""
         files = dict(zip(MARKS, (self.method, self.search), strict=False))
         marks = {what: one.place for what, one in files.items() if isinstance(one, PythonFile)}
+        if isinstance(self.method, MtebModel):
+            marks["mteb"] = self.method.model
         if self.benchmark is not None and not datasets.is_as_loaded(self.benchmark):
             marks["benchmark"] = datasets.content(self.benchmark)[:16]
         return marks
@@ -188,9 +237,9 @@ class Objects:
         return [_identity(one) for one in (self.method, self.search) if one is not None]
 
     def check(self) -> None:
-        """Find what is wrong with Python files without running them."""
+        """Find what is wrong with Python files without running them, and with names of models."""
         for one in (self.method, self.search):
-            if isinstance(one, PythonFile):
+            if isinstance(one, _Reference):
                 one.check()
 
 
@@ -216,10 +265,15 @@ class ObjectBuilder(Builder):
     def encoder(self, method: str | None = None) -> Encoder:
         """Return the object as an encoder, or the encoder of recipe `method`."""
         from irbench.retrievers.adapters import GivenVectors, as_encoder
+        from irbench.retrievers.mteb_encoder import MtebEncoder
 
         own = self.objects.loaded.method
         if method is not None or own is None:
             return super().encoder(method)
+        if isinstance(own, MtebModel):
+            return own.encoder(self.runtime)
+        if getattr(own, "mteb_model_meta", None) is not None and kind_of(own) == "encoder":
+            return MtebEncoder.of(own)
         if is_vectors(own):
             return GivenVectors(own[0], own[1], self.benchmark)
         if kind_of(own) != "encoder":
@@ -243,11 +297,13 @@ class ObjectBuilder(Builder):
 
     def classes(self) -> list[type]:
         """Return the classes of what is no object; objects have an identity of their own."""
-        from irbench.retrievers import adapters
+        from irbench.retrievers import adapters, mteb_encoder
         from irbench.retrievers.dense import DenseRetriever
 
         if self.objects.method is None:
             return super().classes()
+        if isinstance(self.objects.method, MtebModel):
+            return [DenseRetriever, mteb_encoder.MtebEncoder, *self.component_classes()]
         return [DenseRetriever, adapters.EncoderAdapter, *self.component_classes()]
 
     def recipes(self) -> list[Any]:
@@ -255,6 +311,19 @@ class ObjectBuilder(Builder):
         method = self.cell.method if self.objects.method is None else None
         search = self.cell.search if self.objects.search is None else None
         return replace(self, cell=replace(self.cell, search=search)).named_recipes(method)
+
+
+def _model_asked(asked: str) -> tuple[str | None, str, str | None] | None:
+    """Return name, model and search of "NAME=mteb:MODEL+SEARCH", of which name and search may be missing, or None."""
+    before, equals, rest = asked.partition(f"={_MTEB}")
+    if not equals:
+        if not asked.startswith(_MTEB):
+            return None
+        before, rest = "", asked.removeprefix(_MTEB)
+    model, _, search = rest.partition("+")
+    if not model:
+        raise UsageError(f"{asked}: a model is missing, as in mteb:openai/clip-vit-base-patch32", code="unknown-name")
+    return before or None, model, search or None
 
 
 def kind_of(one: Any) -> str:
@@ -284,16 +353,18 @@ def is_vectors(one: Any) -> bool:
 
 def name_of(one: Any) -> str:
     """Return what an object is called in results: its `name`, or its class's; "vectors" for a pair of arrays."""
-    if isinstance(one, PythonFile):
+    if isinstance(one, _Reference):
         return one.name
     if is_vectors(one):
         return "vectors"
+    if isinstance(model := getattr(getattr(one, "mteb_model_meta", None), "name", None), str):
+        return MtebModel(model).name
     own = getattr(one, "name", None)
     return checked_name(own, "an object") if isinstance(own, str) and own else legal_name(type(one).__name__, _UNNAMED)
 
 
 def _identity(one: Any) -> str:
-    if isinstance(one, PythonFile):
+    if isinstance(one, _Reference):
         return one.digest
     if is_vectors(one):
         digest = hashlib.sha256()

@@ -15,7 +15,7 @@ from irbench.core.errors import FileRaisedError, IrbenchError, UsageError, check
 from irbench.core.names import checked_name
 from irbench.data import datasets
 from irbench.experiments.build import OWN, built_on, dataset_of, names_code_of_the_user
-from irbench.experiments.objects import Named, Objects, PythonFile, is_vectors, kind_of
+from irbench.experiments.objects import MtebModel, Named, Objects, PythonFile, is_vectors, kind_of
 from irbench.experiments.processes import Ended, apart
 from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
@@ -48,7 +48,8 @@ class Request:
     """What the user asked for; empty means the default.
 
     A method is the name of a recipe ("irgen", "ft-clip+scann"), the path of a Python file that ends in .py, as it is or
-    as "NAME=PATH", or a live object, with a name or without (see `irbench.experiments.objects`); a search likewise.
+    as "NAME=PATH", a model of MTEB ("mteb:openai/clip-vit-base-patch32"), or a live object, with a name or without (see
+    `irbench.experiments.objects`); a search likewise.
     """
 
     methods: tuple[Any, ...] = ()
@@ -165,8 +166,10 @@ class _Method:
 def _method(asked: Any) -> _Method:
     if (named := Named.of(asked)) is not None:
         own = named.object
-        kind = own.kind if isinstance(own, PythonFile) else "encoder" if is_vectors(own) else kind_of(own)
-        return _Method(name=_title(named, "methods"), object=own, encodes=kind != "retriever")
+        by_reference = isinstance(own, PythonFile | MtebModel)
+        kind = own.kind if by_reference else "encoder" if is_vectors(own) else kind_of(own)
+        search = _search(named.search) if named.search else None
+        return _Method(name=_title(named, "methods"), object=own, search=search, encodes=kind != "retriever")
     name, _, search = asked.partition("+")
     head = recipes.find("methods", name).head(MethodHead)
     if search and head.encoder is None:

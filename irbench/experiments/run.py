@@ -262,11 +262,15 @@ class Experiment:
 
     def train(self) -> Retriever:
         """Return the retriever, trained if it is trainable."""
-        use_threads(self.runtime.threads)
-        seed_everything(self.cell.seed)
-        retriever = self.builder.retriever()
+        retriever = self.untrained()
         self._train(retriever)
         return retriever
+
+    def untrained(self) -> Retriever:
+        """Return the retriever as it is before it is trained; the process computes as the cell does from then on."""
+        use_threads(self.runtime.threads)
+        seed_everything(self.cell.seed)
+        return self.builder.retriever()
 
     def run(self) -> Result:
         """Train, index, search, score and measure. Nothing is written but the cache, the ranking and its hits."""
@@ -462,6 +466,7 @@ class Experiment:
             ),
             **of_cell(cell),
             inputs=self.inputs,
+            retriever=_plain(self.objects.marks) if self.objects else {},
             shortened={**benchmark.shortened, **asked},
             recipe=self._recipe,
             created=datetime.now(UTC).isoformat(timespec="seconds"),

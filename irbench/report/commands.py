@@ -12,14 +12,16 @@ def command_of(result: Result) -> str:
     """Return the command line that makes this result, without the folders that are a machine's own.
 
     A data set of one's own goes by its name where the result knows the place of its images; else PATH stands for it, as
-    RUN does for the file of an imported ranking and OBJECT for the Python file of a method without a recipe.
+    RUN does for the file of an imported ranking and OBJECT for the Python file of a method without a recipe. A model of
+    MTEB goes by its name there.
     """
     cell = result.spec
     known = cell.dataset in names("datasets") or result.dataset.path is not None
     dataset = cell.dataset if known else "PATH"
     if cell.origin == "imported":
         return shlex.join(["irbench", "import", "RUN", "--method", cell.method, "--dataset", dataset])
-    method = cell.name if cell.origin == "recipe" else "OBJECT"
+    model = result.retriever.get("mteb")
+    method = cell.name if cell.origin == "recipe" else f"{cell.method}=mteb:{model}" if model else "OBJECT"
     words = ["irbench", "run", "--method", method, *_options(cell), "--dataset", dataset, "--seed", str(cell.seed)]
     return shlex.join(words)
 

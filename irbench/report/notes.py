@@ -148,7 +148,8 @@ def _recipes(results: Sequence[Result]) -> Iterator[str]:
 
 def _without_recipe(results: Sequence[Result]) -> Iterator[str]:
     """Say which methods cannot be repeated from a recipe."""
-    cells = dict.fromkeys(label(result) for result in results if result.spec.origin == "object")
+    objects = [one for one in results if one.spec.origin == "object" and "mteb" not in one.retriever]
+    cells = dict.fromkeys(map(label, objects))
     if cells:
         yield f"{', '.join(cells)}: a Python object or file, behind which no recipe stands"
 
