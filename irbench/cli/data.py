@@ -63,7 +63,8 @@ def info(
     else:
         place = str(datasets.with_qrels(dataset, qrels, work))
     benchmark = datasets.load(place, data=data, crop=crop, protocol=protocol, files_must_exist=False, store=store)
-    for note in own.differing(dataset, benchmark, root):
+    notes = [*own.differing(dataset, benchmark, root), *(own.judged_too(dataset, root) if qrels is None else ())]
+    for note in notes:
         typer.echo(f"irbench: {note}", err=True)
     facts = datasets.summary(benchmark)
     if as_json:
@@ -179,6 +180,8 @@ def audit(options: AuditOptions) -> None:
         place, data=options.data, crop=options.crop, protocol=options.protocol, store=Store(options.work)
     )
     features = None if options.method is None else _features(options, benchmark)
+    for note in own.judged_too(options.dataset, root):
+        typer.echo(f"irbench: {note}", err=True)
     found = bench.audit(benchmark, bits=options.bits, alike=options.alike, features=features)
     stored = [result for result in read_all(root)[0] if result.dataset.fingerprint == benchmark.fingerprint]
     changed = list(effects(stored, Reader(root), benchmark, found.queries))

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -258,7 +259,9 @@ def query(options: QueryOptions) -> None:
 
     settings = options.settings(options.results or default_folder())
     (experiment,) = experiments(options.request(), settings)
-    for note in own.differing(options.dataset, experiment.benchmark, settings.results):
+    notes = (own.differing(options.dataset, experiment.benchmark, settings.results),
+             own.judged_too(options.dataset, settings.results))  # fmt: skip
+    for note in chain.from_iterable(notes):
         typer.echo(f"irbench: {note}", err=True)
     with interruptible():
         found = search(experiment, options.images, options.k)

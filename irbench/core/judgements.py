@@ -131,6 +131,12 @@ class Pairs:
                 f"{len(self.query)} queries, {len(self.row)} rows and {len(self.grade)} grades of pairs",
                 code="wrong-shape",
             )
+        if any(column.dtype != kind for column, kind in zip(self._columns, (np.int64, np.int64, np.int8), strict=True)):
+            raise ContractError(
+                f"pairs are int64, int64 and int8, not {self.query.dtype}, {self.row.dtype}, {self.grade.dtype}; see "
+                "Pairs.of",
+                code="bad-grade",
+            )
         for numbers, size, what in zip((self.query, self.row), self.shape, ("query", "gallery row"), strict=True):
             if len(numbers) and not 0 <= numbers.min() <= numbers.max() < size:
                 raise ContractError(f"a judgement of a {what} outside of 0 to {size - 1}", code="no-such-row")
@@ -209,6 +215,10 @@ class Pairs:
         for column in (self.query.astype("<i8"), self.row.astype("<i8"), self.grade):
             found.update(column.tobytes())
         return found.hexdigest()
+
+    @property
+    def _columns(self) -> tuple[NDArray[np.integer], ...]:
+        return self.query, self.row, self.grade
 
     @cached_property
     def _keys(self) -> Rows:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,7 +66,7 @@ class Head:
 _OWN = Head(loader="folders", folders=())
 _VECTORS = Head(loader="vectors", folders=(), scale="paper", ks=(1, 10, 100), methods=("vectors",))
 _LIST = replace(_OWN, loader="csv")
-_JUDGED = replace(_OWN, loader="judged")
+_JUDGED = replace(_OWN, loader="judged", protocols=(judged.PROTOCOL,))
 _PARQUET = replace(_OWN, loader="hub")
 _OF_SUFFIX = {  # of files that stand for a data set
     ".csv": _LIST, ".tsv": _LIST, vectors.SUFFIX: _VECTORS, judged.SUFFIX: _JUDGED, origins.SUFFIX: _PARQUET,
@@ -192,7 +192,23 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     if not collection.labelled and benchmark.judgements is None:
         benchmark = replace(benchmark, nearest=neighbours.exact_neighbours(benchmark, store))
     found = (module.remarks(benchmark) for module in (irregular, relevance, copies, boxes, neighbours))
-    return replace(benchmark, remarks=(*collection.remarks, *chain.from_iterable(found)))
+    partial = _incomplete(dataset, benchmark) if not incremental and max_queries is None else ()
+    return replace(benchmark, remarks=(*collection.remarks, *partial, *chain.from_iterable(found)))
+
+
+def _incomplete(dataset: Dataset, benchmark: Benchmark) -> Iterator[str]:
+    """Yield in which counts a data set is not the published one."""
+    expected = dataset.head.expected
+    if expected is None or benchmark.protocol != dataset.head.protocols[0]:
+        return
+    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    differ = [
+        f"{len(split):,} of {getattr(expected, split.name):,} images of {split.name}"
+        for split in splits
+        if len(split) != getattr(expected, split.name)
+    ]
+    if differ:
+        yield f"not the published data set: {', '.join(differ)}"
 
 
 def _collection(collection: Collection, benchmark: Benchmark) -> str:

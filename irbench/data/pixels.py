@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -102,7 +102,10 @@ def drop_unreadable(benchmark: Benchmark, store: Store) -> tuple[Benchmark, dict
     """Return the benchmark without images that cannot be decoded, and the ids of these by split."""
     splits = (benchmark.train, benchmark.gallery, benchmark.queries)
     left_out = {images.name: [images.ids[row] for row in sorted(unreadable(images, store))] for images in splits}
-    return benchmark.without([id_ for ids in left_out.values() for id_ in ids]), left_out
+    left = benchmark.without([id_ for ids in left_out.values() for id_ in ids])
+    if benchmark.judgements is not None and (lost := int(benchmark.positives.sum() - left.positives.sum())):
+        left = replace(left, remarks=(*left.remarks, f"relevant pairs with an image that was left out: {lost:,}"))
+    return left, left_out
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,8 @@ A grade of 1 or more is relevant, 0 is not, and -1 marks junk: an image that is 
 """
 
 import csv
+import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +26,8 @@ _ALSO_CALLED = {  # of ir_datasets, BEIR and MTEB
     "relevance": "grade", "score": "grade", "label": "grade", "rel": "grade",
 }  # fmt: skip
 _NEEDED = ("query", "image", "grade")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,3}(\.0*)?", re.ASCII)
+_RANKS = 3
 _CANDIDATES = 20_000  # names among which a similar one is looked for
 
 
@@ -53,7 +57,22 @@ def read(path: Path) -> list[Judgement]:
         ) from None
     if not found:
         raise DataError(f"{path}: no judgements; needed are {SHAPE}", code="bad-qrels")
+    if delimiter is None and _are_ranks(found):
+        raise DataError(
+            f"{path}: the grades of every query are 1, 2, 3 and so on, as the ranks of a run are; needed are {SHAPE}",
+            code="bad-qrels",
+        )
     return found
+
+
+def _are_ranks(found: Sequence[Judgement]) -> bool:
+    """Are the last columns 1, 2, 3 … for each query, up to 3 at least for one?"""
+    last: dict[str, int] = {}
+    for one in found:
+        if one.grade != last.get(one.query, 0) + 1:
+            return False
+        last[one.query] = one.grade
+    return max(last.values()) >= _RANKS
 
 
 def _delimiter(header: str) -> str | None:
@@ -73,6 +92,8 @@ def _plain(name: str) -> str:
 def _columns(lines: Iterator[str], path: Path) -> Iterator[Judgement]:
     for line, text in enumerate(lines, 1):
         columns = text.split()
+        if text.lstrip().startswith("#"):
+            raise DataError(f"{path}, line {line}: a comment; take it out", code="bad-qrels")
         if columns and len(columns) != 4:
             raise DataError(
                 f"{path}, line {line}: {len(columns)} columns; needed are {SHAPE}; write a space within a name as %20",
@@ -84,7 +105,8 @@ def _columns(lines: Iterator[str], path: Path) -> Iterator[Judgement]:
 
 def _table(lines: Iterator[str], path: Path, delimiter: str) -> Iterator[Judgement]:
     reader = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-    reader.fieldnames = [_plain(name) for name in reader.fieldnames or ()]
+    given = [name.strip().lower() for name in reader.fieldnames or ()]
+    reader.fieldnames = [name if _plain(name) in given else _plain(name) for name in given]
     for name in _NEEDED:
         if reader.fieldnames.count(name) != 1:
             raise DataError(
@@ -99,17 +121,14 @@ def _table(lines: Iterator[str], path: Path, delimiter: str) -> Iterator[Judgeme
 
 
 def _grade(text: str, path: Path, line: int) -> int:
-    try:
-        grade = float(text)
-    except ValueError:
-        grade = np.nan
-    if not (grade.is_integer() and JUNK <= grade <= HIGHEST):
+    grade = int(text.partition(".")[0]) if _WHOLE.fullmatch(text.strip()) else HIGHEST + 1
+    if not JUNK <= grade <= HIGHEST:
         raise DataError(
             f"{path}, line {line}: grade '{text}' is no whole number of {JUNK} to {HIGHEST}; 1 or more is relevant, 0 "
             f"is not, {JUNK} is neither right nor wrong",
             code="bad-grade",
         )
-    return int(grade)
+    return grade
 
 
 def pairs(found: Sequence[Judgement], ids: Sequence[str], path: Path) -> Pairs:
@@ -139,7 +158,8 @@ def queries(found: Sequence[Judgement], ids: Sequence[str], path: Path) -> NDArr
 
 
 def _row(rows: Mapping[str, int], name: str, path: Path, line: int) -> int:
-    if name in rows:
-        return rows[name]
+    for written in (name, posixpath.normpath(name)):  # ./a.jpg is a.jpg
+        if written in rows:
+            return rows[written]
     like = nearest(name, islice(rows, _CANDIDATES)) or f"; they have names like '{as_text(next(iter(rows)))}'"
     raise DataError(f"{path}, line {line}: there is no image '{as_text(name)}'{like}", code="unknown-id")

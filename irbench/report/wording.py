@@ -127,7 +127,7 @@ def captions(table: Table, *, best: str) -> Iterator[str]:
     if any(cell.session for cell in cells):
         yield "two bounds: smallest and largest of the rounds in which cells were timed together"
     if any(cell.interval and not cell.session for cell in cells):
-        yield "two bounds: 95 % confidence interval over classes of queries, and over seeds where there are several"
+        yield "two bounds: 95 % confidence interval over queries, by class, and over seeds where there are several"
     if any(cell.deviation is not None and cell.interval is None for cell in cells):
         yield "±: standard deviation over the seeds"
     if short := [cell.short for cell in cells if cell.short]:
@@ -165,7 +165,7 @@ def _tests(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
         yield f"{TIED} no significant difference from the best (p ≥ {ALPHA:g})"
     if any(cell.rank for cell in cells):
         yield (
-            "rank 1-6: anywhere from 1st to 6th (paired tests over classes of queries, and over seeds where there are "
+            "rank 1-6: anywhere from 1st to 6th (paired tests over queries, by class, and over seeds where there are "
             "several, Holm-corrected); one seed does not cover retraining"
         )
     printed = [cell for panel in table.panels for row in panel.rows if (cell := _ranked(row, panel))]

@@ -52,7 +52,8 @@ class Artefacts:
             where = self.data if benchmark.path is None else benchmark.path
             raise DataError(
                 f"{facts.name}: the result is about data {facts.fingerprint[:8]}, and {where} has data "
-                f"{benchmark.fingerprint[:8]}; say where the images are that it was measured on, or run the cell again",
+                f"{benchmark.fingerprint[:8]}: other images, classes or judgements; say where those are that it was "
+                "measured on, or run the cell again",
                 code="other-data",
             )
         benchmark = replace(benchmark, name=facts.name)

@@ -14,6 +14,7 @@ from irbench.core.errors import DataError, IrbenchError, UsageError
 from irbench.core.names import checked_name
 from irbench.core.text import as_text
 from irbench.data import datasets
+from irbench.data.loaders.judged import SUFFIX, read_list
 from irbench.data.origins import stands_for
 from irbench.results import files
 from irbench.results.schema import Dataset, Result
@@ -78,12 +79,37 @@ def relative_place(benchmark: Benchmark, root: Path) -> str | None:
 def located(dataset: str, root: Path) -> str:
     """Return the path of a data set of one's own that has this name among the results below `root`; else `dataset`.
 
-    Raises `DataError` where results have the name, and nothing is any more where its images were.
+    A folder in reach that has the name is such a path itself, unless the results are about it with judgements. Raises
+    `DataError` where results have the name, and nothing is any more where its images were.
     """
+    if dataset in dict(judged := list(_judged(dataset, _stored(root), root))):
+        return str(dict(judged)[dataset])
     if datasets.is_path(dataset) or dataset in recipes.names("datasets"):
         return dataset
     known = next((facts for facts in _stored(root) if facts.name == dataset), None)
     return dataset if known is None else str(demanded_place(known, root))
+
+
+def judged_too(dataset: str, root: Path) -> Iterator[str]:
+    """Say that results below `root` are about the images at a path with judgements, which the path alone leaves out."""
+    names = [name for name, _ in _judged(dataset, _stored(root), root)]
+    if names and dataset not in names:
+        yield (
+            f"results of {', '.join(names)} in {root} are about these images with judgements; name "
+            f"{'one of these' if len(names) > 1 else 'it'} in place of {dataset} to have them"
+        )
+
+
+def _judged(path: str, known: Iterable[Dataset], root: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the names of data sets that are the images at a path with judgements, and what stands for them now."""
+    for facts in known:
+        place = place_of(facts, root)
+        if (
+            place is not None
+            and place.suffix == SUFFIX
+            and read_list(place).images == Path(path).expanduser().resolve()
+        ):
+            yield facts.name, place
 
 
 def demanded_place(facts: Dataset, root: Path) -> Path:
@@ -115,6 +141,8 @@ def named(wanted: Iterable[str], results: Sequence[Result], root: Path) -> dict[
             found[one if one in known else datasets.find(one).name] = None
         elif unpacked := {name: str(place) for name, place in _unpacked(one, known, root)}:
             found |= unpacked
+        elif judged := {name: str(place) for name, place in _judged(one, known.values(), root)}:
+            found |= dict.fromkeys(_with_images_of(one, known), one) | judged
         elif same := _with_images_of(one, known):
             found |= dict.fromkeys(same, one)
         elif one in known:

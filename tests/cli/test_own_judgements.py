@@ -42,19 +42,20 @@ def carried_out(*command: str) -> str:
 def test_a_run_scores_as_trec_eval_does(judged: Path) -> None:
     printed = carried_out(*RUN)
     assert "qrels.txt" in printed  # under the table
-    stored = {path.parent.name: json.loads(path.read_text()) for path in judged.glob("runs/results/photos/*/*.json")}
+    found = [json.loads(path.read_text()) for path in judged.glob("runs/results/photos/*/*.json")]
+    stored = {f"{one['method']}+{one['search']}": one for one in found}
     assert stored["ft-clip+linear"]["status"] == "skipped"  # without labels there is nothing to train on
     metrics = {name: one["mean"] for name, one in stored["pixels+linear"]["metrics"].items()}
     carried_out("export", "--format", "trec", "--out", "exported")
     (folder,) = (judged / "exported").iterdir()
-    with (folder / "qrels.txt").open() as qrels, (folder / "pixels+linear.seed0.txt").open() as run:
+    with (folder / "qrels.txt").open() as qrels, (folder / "pixels+linear@judged.seed0.txt").open() as run:
         evaluator = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels), {"ndcg_cut.8", "map_cut.8", "P.8"})
         theirs = evaluator.evaluate(pytrec_eval.parse_run(run))
     assert len(theirs) == 6
     for ours, name in {"ndcg@8": "ndcg_cut_8", "map_cut@8": "map_cut_8", "precision@8": "P_8"}.items():
         assert metrics[ours] == pytest.approx(np.mean([one[name] for one in theirs.values()])), ours
     carried_out("rescore", "--results", "runs/results", "--force")
-    again = json.loads((judged / "runs/results/photos/pixels+linear/seed0.json").read_text())
+    again = json.loads((judged / "runs/results/photos/pixels+linear@judged/seed0.json").read_text())
     assert {name: one["mean"] for name, one in again["metrics"].items()} == metrics
     for metric in ("ndcg", "map_trapezoid", "map_cut"):
         assert "pixels+linear" in carried_out("table", "--metric", metric, "--dataset", "photos")
@@ -62,7 +63,9 @@ def test_a_run_scores_as_trec_eval_does(judged: Path) -> None:
 
 def test_the_python_api_and_the_command_give_the_same(judged: Path) -> None:
     carried_out(*RUN[:-2])
-    stored = json.loads((judged / "runs/results/photos/pixels+linear/seed0.json").read_text())["metrics"]["ndcg@4"]
+    stored = json.loads((judged / "runs/results/photos/pixels+linear@judged/seed0.json").read_text())["metrics"][
+        "ndcg@4"
+    ]
     benchmark = irbench.load_dataset("photos", qrels="qrels.txt")
     found = irbench.evaluate("pixels+linear", benchmark, results="other", progress=False)
     assert found.metrics["ndcg@4"].mean == stored["mean"]
@@ -71,13 +74,27 @@ def test_the_python_api_and_the_command_give_the_same(judged: Path) -> None:
     assert facts["images"] == {"train": 24, "gallery": 30, "queries": 6}
 
 
+def test_results_are_found_by_their_name_and_by_their_folder(judged: Path) -> None:
+    carried_out(*RUN[:-2])
+    fingerprint = json.loads((judged / "runs/results/photos/pixels+linear@judged/seed0.json").read_text())["dataset"][
+        "fingerprint"
+    ]
+    for name in ("photos", "./photos"):  # the folder itself lies in reach, and has no classes
+        assert "pixels+linear" in carried_out("table", "--metric", "ndcg", "--dataset", name)
+    assert json.loads(carried_out("data", "info", "photos", "--json"))["fingerprint"] == fingerprint
+    assert json.loads(carried_out("data", "audit", "photos", "--json"))["fingerprint"] == fingerprint
+    carried_out("time", "--dataset", "photos")
+    planned = CliRunner().invoke(app, ["run", "--dataset", "photos", "--method", "pixels+linear", "--dry-run"])
+    assert "1 of 1" in planned.output or "stored" in planned.output, planned.output
+
+
 @pytest.mark.parametrize(
     ("command", "code", "named"),
     [
         (["--qrels", "qrels.txt"], "unused-option", "--dataset"),
         (["--dataset", "digits", "--qrels", "qrels.txt"], "unused-option", "digits"),
         (["--dataset", "photos", "--qrels", "nowhere.txt"], "no-such-file", "nowhere.txt"),
-        ([*RUN[1:], "--protocol", "metric-learning"], "unused-option", "--protocol"),
+        ([*RUN[1:], "--protocol", "metric-learning"], "unknown-choice", "--protocol"),
     ],
 )
 def test_what_cannot_be_judged_is_refused(judged: Path, command: list[str], code: str, named: str) -> None:

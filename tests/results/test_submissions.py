@@ -16,6 +16,7 @@ from submitting import KINDS, Artefacts, benchmark, random_ranking, result, subm
 
 from irbench.core.errors import DataError, StoreError, UsageError
 from irbench.core.ranking import Ranking
+from irbench.data import datasets
 from irbench.results import files
 from irbench.results.schema import Dataset
 from irbench.results.submissions import task
@@ -147,6 +148,34 @@ def flipped(folder: Path, rng: np.random.Generator) -> None:
     path.write_bytes(content)
 
 
+def as_type(kind: type) -> Change:
+    """Read the grades of pairs as numbers of another type, of which the bytes are the same."""
+
+    def change(arrays: dict[str, np.ndarray], _: np.random.Generator) -> None:
+        if "grade" in arrays:
+            arrays["grade"] = arrays["grade"].view(kind) if kind is np.uint8 else (arrays["grade"] != 0)
+
+    return in_task(change)
+
+
+def without_contents(arrays: dict[str, np.ndarray], _: np.random.Generator) -> None:
+    for name in [name for name in arrays if name.endswith(".contents")]:
+        del arrays[name]
+
+
+def wide(arrays: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+    name = [name for name in arrays if name.endswith(".labels")][rng.integers(3)]
+    arrays[name] = arrays[name].astype(np.int32)
+
+
+def with_fact(name: str, value: object) -> Change:
+    def change(arrays: dict[str, np.ndarray], _: np.random.Generator) -> None:
+        facts = json.loads(arrays["facts"].tobytes()) | {name: value}
+        arrays["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+
+    return in_task(change)
+
+
 MENDED: dict[str, Change] = {
     "a mean": in_result(raise_mean),
     "an interval": in_result(widen),
@@ -167,6 +196,14 @@ MENDED: dict[str, Change] = {
     "a class": in_task(other_label),
     "a content": in_task(other_content),
     "fewer queries": in_task(fewer_queries),
+    "grades as bytes": as_type(np.uint8),
+    "grades as truth": as_type(np.bool_),
+    "labels of another type": in_task(wide),
+    "no contents": in_task(without_contents),
+    "no labels": with_fact("labelled", False),
+    "an unknown fact": with_fact("path", "/etc"),
+    "a name": with_fact("name", "other"),
+    "another crop": with_fact("crop", "bbox"),
     "hits": flipped,
     "no task": lambda folder, rng: one(folder, "tasks/*", rng).unlink(),
     "no run": lambda folder, rng: one(folder, "runs/*/*/*", rng).unlink(),
@@ -223,6 +260,22 @@ def test_another_split_than_the_known_one_is_refused(tmp_path: Path) -> None:
     known = replace(known, incremental=verify(made).results[0].dataset.incremental)
     assert verify(made, [known]).problems
     assert verify(made, [replace(known, name="other")]).accepted
+
+
+def test_images_without_contents_are_compared_with_what_one_has(tmp_path: Path) -> None:
+    digits = datasets.load("digits")
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.permutation(len(digits.gallery))[:100] for _ in range(len(digits.queries))])
+    found = digits.scored(Ranking.from_topk(rows, -np.arange(100.0) * np.ones((len(rows), 1)))).cut(digits.top_k)
+    made = submit([result(digits)], Artefacts(digits, found), tmp_path / "made", who="us", terms="CC0-1.0")
+    assert verify(made).problems == ()  # irbench has the digits themselves
+    in_task(other_label)(made, rng)
+    mend(made)
+    assert verify(made).problems
+    other = replace(digits, name="mine")
+    made = submit([result(other)], Artefacts(other, found), tmp_path / "other", who="us", terms="CC0-1.0")
+    assert verify(made).problems
+    assert verify(made, [Dataset.of(other)]).accepted
 
 
 def test_what_is_no_submission_is_told(tmp_path: Path) -> None:

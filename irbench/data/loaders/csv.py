@@ -74,21 +74,29 @@ class CsvLoader:
 
 def _shared(names: Sequence[str]) -> SharedLabel | None:
     """Return which images share a label, where some have several."""
-    if not any(_OR in name for name in names):
+    sets = _sets(names)
+    if all(len(labels) < 2 for labels in sets):
         return None
-    sets = [[label.strip() for label in name.split(_OR)] for name in names]
-    number = {label: place for place, label in enumerate(sorted({label for labels in sets for label in labels}))}
+    number = {label: place for place, label in enumerate(sorted(frozenset().union(*sets)))}
     numbered_sets = [frozenset(number[label] for label in labels) for labels in sets]
     return SharedLabel(numbered_sets, numbered_sets)
 
 
+def _sets(names: Sequence[str]) -> list[frozenset[str]]:
+    """Return the different labels of each image; what is empty between two | is none."""
+    return [frozenset(label.strip() for label in name.split(_OR)) - {""} for name in names]
+
+
 def _several(names: Sequence[str]) -> Iterator[str]:
-    count = sum(_OR in name for name in names)
+    sets = _sets(names)
+    count = sum(len(labels) > 1 for labels in sets)
     if count:
         yield (
             f"several labels, separated by {_OR}: {count:,} of {len(names):,} images; those that share one are "
             "relevant, and methods are trained on the combinations as classes"
         )
+    if count and (odd := sum(name.count(_OR) >= len(labels) for name, labels in zip(names, sets, strict=True))):
+        yield f"images with an empty or repeated label between {_OR}: {odd:,}"
 
 
 def _check_boxes_whole(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -19,11 +19,11 @@ from irbench.core.judgements import JUNK, Pairs
 from irbench.core.names import legal_name
 from irbench.core.text import as_text
 from irbench.data import qrels
-from irbench.data.loaders import Collection, Split, csv, unread
+from irbench.data.loaders import Collection, Split, Task, csv, unread
 from irbench.data.loaders.files import classes_of, folders, image_files, numbered
 from irbench.runtime.cache import write_atomically
 
-SUFFIX = ".judged"
+SUFFIX, PROTOCOL = ".judged", "judged"
 _PARTS = ("train", "gallery", "query")  # folders of images, where there is one for queries
 
 
@@ -79,6 +79,7 @@ class JudgedLoader:
             classes=listed.classes if several else None,
             labelled=several,
             judgements=judged,
+            tasks={PROTOCOL: Task(split=split, judgements=judged)},
             root=place,
             remarks=remarks,
         )
@@ -139,10 +140,8 @@ def _remarks(files: Files, judged: Pairs, split: Split, itself: int, *, is_split
         f"image{also}; all others count as wrong, and each query for itself in intervals and tests"
     )
     if not is_split:
-        those = "all of them are queries, and methods are trained on them"
-        if len(split.queries) < len(split.gallery):
-            those = f"the {len(split.queries):,} that are queries are not trained on"
-        yield f"all {len(split.gallery):,} images are in the gallery; {those}"
+        trained = "not trained on" if len(split.queries) < len(split.gallery) else "all images, and are trained on"
+        yield f"every image of the folder is in the gallery, also those that are queries; these are {trained}"
     if itself:
         yield f"judgements of a query's own image, which is no result: {itself:,}"
     if beyond := len(judged.grade) - len(counted.grade):

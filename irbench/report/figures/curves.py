@@ -28,7 +28,7 @@ _LOGARITHMIC = 40
 _MRR = (1, 2, 4, 8)  # the paper's
 Values = NDArray[np.float64]
 
-_BANDS = "Bands, bars: 95 % confidence interval over classes of queries, and over seeds where there are several."
+_BANDS = "Bands, bars: 95 % confidence interval over queries, by class, and over seeds where there are several."
 _MARKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # K at which a curve of all K is marked
 _MARKED = f"Marks on a curve are at K = {', '.join(map(str, _MARKS))}, as far as it goes."
 _BOUND = "Upper bound: of a perfect ranking, the mean of min(n, K)/K; n gallery images are relevant."

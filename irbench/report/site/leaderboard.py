@@ -23,7 +23,7 @@ class Rank:
     submission: Submission
     label: str
     scale: str
-    seeds: int
+    seeds: int  # whose results differ: a copy under another seed is none
     scores: tuple[float | None, ...]  # percent, the mean over the seeds
     single_ms: float | None  # median time of a query alone
     train_s: float | None
@@ -78,12 +78,11 @@ def _table(entries: Sequence[tuple[Submission, Result]]) -> LeaderboardTable:
 
 
 def _columns(results: Sequence[Result]) -> tuple[str, ...]:
-    """Return the metrics that every result has of the shown families, at their largest K and of some the smallest."""
-    scored = [{name for name, one in result.metrics.items() if one.mean is not None} for result in results]
-    common = set.intersection(*scored)
+    """Return the metrics that any result has of the shown families, at their largest K and of some the smallest."""
+    scored = {name for result in results for name, one in result.metrics.items() if one.mean is not None}
     columns: list[str] = []
     for family in _SHOWN:
-        ks = sorted(parse(name).k for name in common if name.partition("@")[0] == family)
+        ks = sorted(parse(name).k for name in scored if name.partition("@")[0] == family)
         wanted = ks[:1] * (family in _AT_FIRST) + ks[-1:]
         columns += [f"{family}@{k}" for k in dict.fromkeys(wanted)]
     return tuple(columns)
@@ -96,7 +95,7 @@ def _rank(submission: Submission, results: Sequence[Result], columns: Sequence[s
         submission=submission,
         label=label(results[0]),
         scale=results[0].scale,
-        seeds=len({result.seed for result in results}),
+        seeds=len({result.hits.sha256 if result.hits else "" for result in results}),
         scores=tuple(_mean(results, name) for name in columns),
         single_ms=median(times) if times else None,
         train_s=median(trained) if trained else None,
@@ -105,5 +104,6 @@ def _rank(submission: Submission, results: Sequence[Result], columns: Sequence[s
 
 
 def _mean(results: Sequence[Result], name: str) -> float | None:
-    values = [mean for result in results if (mean := result.metrics[name].mean) is not None]
+    stated = [result.metrics.get(name) for result in results]
+    values = [one.mean for one in stated if one is not None and one.mean is not None]
     return 100 * fmean(values) if values else None

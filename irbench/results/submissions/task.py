@@ -20,8 +20,11 @@ from irbench.core.errors import DataError, IrbenchError, StoreError
 from irbench.core.judgements import Judgements, Pairs, SharedLabel
 
 _SPLITS = ("train", "gallery", "queries")
-_COLUMNS = ("labels", "contents", "boxes")  # of a set, the arrays that are stored
-_FACTS = ("name", "protocol", "crop", "ks", "top_k", "incremental", "labelled")
+# of a set, the arrays that are stored, with their types and widths: one that is read as another would be another task
+_COLUMNS: dict[str, tuple[type[np.generic], int | None]] = {
+    "labels": (np.int64, None), "contents": (np.uint8, 32), "boxes": (np.int32, 4)
+}  # fmt: skip
+_FACTS = ("name", "protocol", "crop", "ks", "top_k", "incremental")
 _END = "\0"  # of an id: what no path has
 _JSON = "facts"
 
@@ -46,7 +49,10 @@ def read(path: Path) -> Benchmark:
         arrays = load(path.read_bytes())
         facts = json.loads(arrays[_JSON].tobytes())
         train, gallery, queries = (_images(name, arrays) for name in _SPLITS)
-        facts |= {"ks": tuple(facts["ks"]), "judgements": _judgements(arrays)}
+        if facts.keys() != set(_FACTS):
+            raise ValueError(f"other facts than {', '.join(_FACTS)}")  # noqa: TRY301 -- as those of the libraries
+        has_labels = any(split.labels.any() for split in (train, gallery, queries))
+        facts |= {"ks": tuple(facts["ks"]), "judgements": _judgements(arrays), "labelled": has_labels}
         return Benchmark(train=train, gallery=gallery, queries=queries, **facts)
     except IrbenchError as error:
         raise DataError(f"{path}: {error}", code="bad-task") from None
@@ -73,7 +79,7 @@ def _columns(benchmark: Benchmark) -> Iterator[tuple[str, NDArray[Any]]]:
 def _judgements(arrays: Arrays) -> Judgements | None:
     shape = len(arrays["queries.labels"]), len(arrays["gallery.labels"])
     if "grade" in arrays:
-        return Pairs(shape, arrays["query"], arrays["row"], arrays["grade"])
+        return Pairs(shape, arrays["query"], arrays["row"], arrays["grade"])  # which demands their types
     if "queries.counts" not in arrays:
         return None
     queries, gallery = (_sets(arrays[f"{split}.counts"], arrays[f"{split}.shared"]) for split in ("queries", "gallery"))
@@ -81,12 +87,20 @@ def _judgements(arrays: Arrays) -> Judgements | None:
 
 
 def _sets(counts: NDArray[Any], labels: NDArray[Any]) -> list[frozenset[int]]:
+    is_typed = counts.dtype == np.int32 and labels.dtype == np.int32 and counts.ndim == labels.ndim == 1
+    if not is_typed or counts.min(initial=0) < 0 or counts.sum() != len(labels):
+        raise ValueError("labels of images that do not fit their counts")
     return [frozenset(some.tolist()) for some in np.split(labels, counts.cumsum()[:-1])]
 
 
 def _images(split: str, arrays: Mapping[str, NDArray[Any]]) -> ImageSet:
     ids = arrays[f"{split}.ids"].tobytes().decode("utf-8", "surrogateescape").split(_END)
-    known: dict[str, Any] = {one: arrays[f"{split}.{one}"] for one in _COLUMNS if f"{split}.{one}" in arrays}
+    known: dict[str, Any] = {}
+    for column, (kind, width) in _COLUMNS.items():
+        if (array := arrays.get(f"{split}.{column}")) is not None:
+            if array.dtype != kind or array.shape[1:] != (() if width is None else (width,)):
+                raise ValueError(f"{split}.{column} is {array.dtype} {list(array.shape)}")
+            known[column] = array
     return ImageSet(name=split, ids=tuple(ids), **known)
 
 

@@ -6,14 +6,17 @@ the run.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import IrbenchError, StoreError
+from irbench.data import datasets
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import METRICS, Judged, Scope
 from irbench.results import files, hits, scoring
@@ -129,13 +132,31 @@ def _other_task(stated: Dataset, benchmark: Benchmark, known: Sequence[Dataset])
         if told != counted:
             yield f"dataset.{what} is stated as {told!r:.40}, and is {counted!r:.40} in the task"
     splits = (benchmark.train, benchmark.gallery, benchmark.queries)
-    has_contents = all(split.contents is not None for split in splits)
-    if has_contents and found.fingerprint != stated.fingerprint:
-        yield f"the task has fingerprint {found.fingerprint[:8]}, and the result is about {stated.fingerprint[:8]}"
-    for one in known:
-        same = all(getattr(one, what) == getattr(stated, what) for what in _NAMED)
-        if same and (one.fingerprint, one.manifest) != (stated.fingerprint, stated.manifest):
+    same = [one for one in known if all(getattr(one, what) == getattr(stated, what) for what in _NAMED)]
+    if all(split.contents is not None for split in splits):
+        if found.fingerprint != stated.fingerprint:
+            yield f"the task has fingerprint {found.fingerprint[:8]}, and the result is about {stated.fingerprint[:8]}"
+    elif not same and (here := _made_here(stated)) is None:
+        yield (
+            f"the images of {stated.name} are not known by their contents, so that no fingerprint can be computed; "
+            "results of your own about them (--results) would do"
+        )
+    elif not same and here is not None:
+        same = [here]
+    for one in same:
+        if (one.fingerprint, one.manifest) != (stated.fingerprint, stated.manifest):
             yield f"other images, classes or splits than those of {one.name} here ({one.fingerprint[:8]})"
+
+
+def _made_here(stated: Dataset) -> Dataset | None:
+    """Return a data set as irbench has it without any files; None where it needs some, or there is none of the name."""
+    with suppress(IrbenchError):
+        if stated.name in recipes.names("datasets") and not datasets.find(stated.name).head.folders:
+            made = datasets.load(
+                stated.name, crop=stated.crop, protocol=stated.protocol, incremental=stated.incremental > 0
+            )
+            return Dataset.of(made)
+    return None
 
 
 def _other_hits(result: Result, folder: Path, judged: Mapping[str, Judged]) -> Iterator[str]:

@@ -109,6 +109,10 @@ def test_other_judgements_are_another_task(tmp_path: Path) -> None:
         ("a.png 0 b.png 1\n\na.png 0 b.png 2\n", "duplicate-image", "line 3"),
         ("a.png 0 b.png good\n", "bad-grade", "good"),
         ("a.png 0 b.png 1.5\n", "bad-grade", "1.5"),
+        ("a.png 0 b.png 1_0\n", "bad-grade", "1_0"),
+        ("a.png 0 b.png 1e1\n", "bad-grade", "1e1"),
+        ("# by hand\na.png 0 b.png 1\n", "bad-qrels", "line 1"),
+        ("a.png Q0 b.png 1\na.png Q0 e.png 2\na.png Q0 c%20d.png 3\n", "bad-qrels", "ranks"),
         ("a.png 0 b.png 128\n", "bad-grade", "128"),
         ("a.png 0 b.pn 1\n", "unknown-id", "'b.png'"),
         ("query,image\na.png,b.png\n", "missing-column", "grade"),
@@ -128,7 +132,7 @@ def test_a_file_that_judges_nothing_is_refused(tmp_path: Path, text: str, code: 
 
 
 def test_classes_cannot_be_split_where_there_are_judgements(tmp_path: Path) -> None:
-    with raises(UsageError, "unused-option", "--protocol"):
+    with raises(UsageError, "unknown-choice", "metric-learning"):
         load(folder(tmp_path / "photos"), TREC, protocol="metric-learning")
 
 
@@ -140,7 +144,7 @@ def test_lists_with_several_labels_for_an_image_are_judged_by_shared_ones(tmp_pa
     found = datasets.load(tmp_path / "list.csv")
     assert graded(found) == {("photos/a.png", "photos/b.png"): 1, ("photos/a.png", "photos/e.png"): 1}
     assert (found.positives.tolist(), found.labelled) == ([2], True)
-    assert any("|" in remark for remark in found.remarks)
+    assert sum("|" in remark and " 2 of 4 images" in remark for remark in found.remarks) == 1
     plain = (tmp_path / "list.csv").read_text().replace(" | ", "").replace("|", "")
     (tmp_path / "plain.csv").write_text(plain.replace("catdog", "dog"))
     assert datasets.load(tmp_path / "plain.csv").judgements is None
