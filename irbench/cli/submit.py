@@ -26,7 +26,13 @@ class SubmitOptions:
     page: Annotated[str, typer.Option("--page", help="Address of the paper or the code.")] = ""
     dataset: o.Datasets = None
     method: Annotated[
-        list[str] | None, typer.Option("--method", "-m", help="Cell, such as irgen or ft-clip+scann; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="Method or cell, such as irgen or ft-clip+scann; repeatable.",
+            autocompletion=o.names_of("methods"),
+        ),
     ] = None
     results: o.ResultsOut = None
     data: o.Data = Path("data")
