@@ -45,8 +45,8 @@ def test_everything_that_ships_is_found_by_its_place() -> None:
     assert list(IDENTIFIERS) == ["hkm", "random", "rqvae", "semantic"]
     assert list(RETRIEVERS) == ["classify", "dense", "irgen"]
     assert list(LOADERS) == [
-        "cars196", "csv", "cub200", "digits", "folders", "gldv2", "hub", "imagenet", "inat2018", "inshop", "instre", "judged",
-        "omniglot", "places365", "revisitop", "sop", "vectors", "warped",
+        "cars196", "csv", "cub200", "digits", "folders", "gldv2", "hub", "imagenet", "inat2018", "inshop", "instre",
+        "judged", "omniglot", "places365", "revisitop", "sop", "vectors", "warped",
     ]  # fmt: skip
     for registry in (SEARCHERS, ENCODERS, IDENTIFIERS, RETRIEVERS, LOADERS):
         for name in registry:
