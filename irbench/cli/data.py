@@ -175,7 +175,7 @@ def audit(options: AuditOptions) -> None:
     from irbench.runtime.cache import Store
 
     root = options.results or default_folder()
-    place = own.located(options.dataset, root)
+    place = datasets.placed(own.located(options.dataset, root), options.work)
     benchmark = datasets.load(
         place, data=options.data, crop=options.crop, protocol=options.protocol, store=Store(options.work)
     )

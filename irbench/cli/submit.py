@@ -53,6 +53,10 @@ def submit(options: SubmitOptions) -> None:
     found = [result for result in stored.results if not wanted or {result.cell, result.method} & wanted]
     if missing := wanted - {name for result in found for name in (result.cell, result.method)}:
         raise UsageError(f"no results of {', '.join(sorted(missing))} in {folder}", code="no-results")
+    succeeded = [result for result in found if result.status == "ok"]
+    if succeeded and len(succeeded) < len(found):
+        typer.echo(f"irbench: left out, being of cells that did not succeed: {len(found) - len(succeeded)}", err=True)
+    found = succeeded or found
     artefacts = Artefacts(folder, options.work, options.data, places, stored.judge)
     out = write(found, artefacts, options.out, who=options.who, terms=options.license, page=options.page)
     typer.echo(f"{out}: {len(found)} results; irbench results verify {out} scores them again")

@@ -267,9 +267,12 @@ class Benchmark:
     def take(self, queries: NDArray[np.int64], gallery: NDArray[np.int64] | None = None, **changes: Any) -> "Benchmark":
         """Return the benchmark of these queries, and of these gallery images, by default all of them.
 
-        `changes` are those of other fields, with which it has to agree.
+        Rows are numbers or a mask. `changes` are those of other fields, with which it has to agree.
+
+        Raises `DataError` for rows that there are not.
         """
-        every = np.arange(len(self.gallery)) if gallery is None else gallery
+        queries = _rows(self.queries, queries)
+        every = np.arange(len(self.gallery)) if gallery is None else _rows(self.gallery, gallery)
         judged = None if self.judgements is None else self.judgements.take(queries, every)
         nearest = None if self.nearest is None else self.nearest.take(queries)
         return replace(
@@ -304,6 +307,15 @@ class Benchmark:
         facts |= {} if self.judgements is None else {"relevant": self.judgements.digest}
         facts |= {} if self.nearest is None else {"relevant": "exact neighbours"}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _rows(images: ImageSet, chosen: NDArray[Any]) -> NDArray[np.int64]:
+    try:
+        return np.arange(len(images))[chosen]
+    except IndexError as error:
+        raise DataError(
+            f"{images.name}: rows of {len(images)} images are needed ({error})", code="no-such-row"
+        ) from None
 
 
 def _taken(images: ImageSet, rows: NDArray[np.int64]) -> ImageSet:

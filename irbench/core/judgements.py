@@ -157,11 +157,16 @@ class Pairs:
                 f"pairs have queries, rows and grades of one shape [P], not {[column.shape for column in columns]}",
                 code="wrong-shape",
             )
+        for column, what in zip(columns, ("query", "row", "grade"), strict=True):
+            if len(column) and column.dtype.kind not in "iu":
+                raise ContractError(
+                    f"column {what} of pairs has {column.dtype}, and whole numbers are needed",
+                    code="bad-grade" if what == "grade" else "no-such-row",
+                )
         given = columns[2]
-        if len(given) and not ((given >= JUNK) & (given <= HIGHEST) & (given == given.astype(np.int8))).all():
+        if len(given) and not (given.min() >= JUNK and given.max() <= HIGHEST):
             raise ContractError(
-                f"grades are whole numbers of {JUNK} (junk) to {HIGHEST}, not {given.min()} to {given.max()}",
-                code="bad-grade",
+                f"grades are {JUNK} (junk) to {HIGHEST}, not {given.min()} to {given.max()}", code="bad-grade"
             )
         order = np.lexsort((columns[1], columns[0]))
         found = [

@@ -192,16 +192,16 @@ def load(  # noqa: PLR0913 -- each is an option of the command line
     if not collection.labelled and benchmark.judgements is None:
         benchmark = replace(benchmark, nearest=neighbours.exact_neighbours(benchmark, store))
     found = (module.remarks(benchmark) for module in (irregular, relevance, copies, boxes, neighbours))
-    partial = _incomplete(dataset, benchmark) if not incremental and max_queries is None else ()
+    partial = incomplete(dataset, benchmark) if not incremental and max_queries is None else ()
     return replace(benchmark, remarks=(*collection.remarks, *partial, *chain.from_iterable(found)))
 
 
-def _incomplete(dataset: Dataset, benchmark: Benchmark) -> Iterator[str]:
+def incomplete(dataset: Dataset, benchmark: Benchmark) -> Iterator[str]:
     """Yield in which counts a data set is not the published one."""
     expected = dataset.head.expected
     if expected is None or benchmark.protocol != dataset.head.protocols[0]:
         return
-    splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    splits = (*((benchmark.train,) if benchmark.labelled else ()), benchmark.gallery, benchmark.queries)
     differ = [
         f"{len(split):,} of {getattr(expected, split.name):,} images of {split.name}"
         for split in splits

@@ -42,6 +42,11 @@ class Table:
             return {field.name: field.type for field in file.schema_arrow}
 
     @property
+    def parts(self) -> tuple["Table", ...]:
+        """Each file by itself."""
+        return tuple(Table(self.name, (path,)) for path in self.files)
+
+    @property
     def listed(self) -> str:
         """The columns and their types, for messages."""
         return ", ".join(f"{as_text(name)} ({kind})" for name, kind in self.columns.items()) or "none"
@@ -146,10 +151,20 @@ def _images(path: Path, column: str) -> Iterator[Any]:
                 f"{path}: no column {as_text(column)}, in which other files have images", code="missing-column"
             )
         is_struct = pa.types.is_struct(file.schema_arrow.field(column).type)
-        for batch in file.iter_batches(batch_size=_BATCH, columns=[f"{column}.bytes" if is_struct else column]):
+        for batch in file.iter_batches(batch_size=_BATCH, columns=[column]):
             found = batch.column(0)
-            values = found.flatten()[0] if is_struct else found  # null where the struct is
+            values = found.field("bytes") if is_struct else found
+            if is_struct and any(_is_elsewhere(one) for one in found.to_pylist() if one is not None):
+                raise DataError(
+                    f"{path}: column {as_text(column)} has paths of images, and not the images; write the files with "
+                    "images in them (datasets.Dataset.to_parquet does, of images that are files too)",
+                    code="missing-images",
+                )
             yield from (value.as_buffer() if value.is_valid else None for value in values)
+
+
+def _is_elsewhere(image: Mapping[str, Any]) -> bool:
+    return image.get("bytes") is None and bool(image.get("path"))
 
 
 def _rows_of(path: Path) -> int:

@@ -107,7 +107,7 @@ def _unpacked(content: bytes, path: Path) -> dict[str, Judged]:
     arrays = _arrays(content, path)
     try:
         return {part: _unpack(arrays, part) for part in _parts(arrays)}
-    except (KeyError, ValueError, zlib.error) as error:
+    except (KeyError, ValueError, TypeError, OverflowError, MemoryError, zlib.error) as error:
         raise StoreError(f"{path}: not the hits of a result: {error}", code="damaged-file") from error
 
 

@@ -86,7 +86,7 @@ def test_every_metric_equals_the_loop(case, is_cleaned) -> None:
 @given(cases())
 def test_no_ranking_is_better_than_the_ideal_one(case) -> None:
     _, bench, found = case
-    judged = retrieval.judgements(found, bench)[""]
+    judged = retrieval.judgements(bench.scored(found).cut(bench.top_k), bench)[""]
     best = ideal(judged, bench.top_k)
     for name in retrieval.names(bench):
         if not retrieval.parse(name).metric.part and judged.positives.size:
@@ -179,6 +179,12 @@ def test_judgements_of_each_kind_agree_with_a_table(data) -> None:
         ([0], [0], [128], "bad-grade"),
         ([0], [0], [-2], "bad-grade"),
         ([0], [0], [0.5], "bad-grade"),
+        ([0], [0], ["1"], "bad-grade"),
+        ([0], [0], [None], "bad-grade"),
+        ([0], [0], [np.nan], "bad-grade"),
+        ([0.9], [0], [1], "no-such-row"),
+        (["0"], [0], [1], "no-such-row"),
+        ([0], [2**70], [1], "no-such-row"),
         ([0, 1], [0], [1], "wrong-shape"),
     ],
 )
@@ -187,6 +193,16 @@ def test_pairs_that_cannot_be_are_refused(query, row, grade, code) -> None:
         Pairs.of((2, 3), query, row, grade)
     with raises(DataError, "wrong-shape", "2", "3"):
         replace(benchmark(pairs([[1, 0, 1]])), judgements=Pairs.of((2, 3), [], [], []))
+
+
+def test_rows_may_be_a_mask_and_wrong_ones_are_refused() -> None:
+    bench = benchmark(pairs([[1, 0, 2], [0, JUNK, 1]]))
+    for judged in (bench, replace(bench, judgements=None)):
+        few = judged.take(np.array([False, True]), np.array([True, False, True]))
+        assert (few.queries.ids, few.gallery.ids) == (("query1",), ("gallery0", "gallery2"))
+        with raises(DataError, "no-such-row", "2"):
+            judged.take(np.array([2]))
+    assert as_table(bench.take(np.array([1]), np.array([2, 1])).relevance).tolist() == [[1, JUNK]]
 
 
 def test_equal_judgements_have_equal_digests_and_others_do_not() -> None:

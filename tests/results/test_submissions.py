@@ -202,6 +202,21 @@ MENDED: dict[str, Change] = {
     "no contents": in_task(without_contents),
     "no labels": with_fact("labelled", False),
     "an unknown fact": with_fact("path", "/etc"),
+    "ranks": in_run(
+        lambda lines, _: [" ".join([*(c := line.split())[:3], f"-{c[3]}", *c[4:]]) + "\n" for line in lines]
+    ),
+    "the tag": in_run(lambda lines, _: [line.replace("mine", "other") for line in lines]),
+    "hits.k": in_result(lambda known, _: known["hits"].update(k=10**9)),
+    "a negative cost": in_result(lambda known, _: known["cost"].update(train_s=-5.0)),
+    "a path as fingerprint": in_result(lambda known, _: known["dataset"].update(fingerprint="/../../../out")),
+    "a depth that is a text": with_fact("top_k", "8"),
+    "a depth that is none": with_fact("top_k", None),
+    "a depth without end": with_fact("top_k", 10**12),
+    "a list as name": with_fact("name", ["toy"]),
+    "half an image": with_fact("incremental", 0.5),
+    "a list of K": with_fact("ks", [[1]]),
+    "a large label": in_task(lambda arrays, _: arrays["train.labels"].__setitem__(0, 2**40)),
+    "a rank without end": in_run(lambda lines, _: [lines[0].replace(" 1 ", f" {10**20} ", 1), *lines[1:]]),
     "a name": with_fact("name", "other"),
     "another crop": with_fact("crop", "bbox"),
     "hits": flipped,
@@ -276,6 +291,25 @@ def test_images_without_contents_are_compared_with_what_one_has(tmp_path: Path) 
     made = submit([result(other)], Artefacts(other, found), tmp_path / "other", who="us", terms="CC0-1.0")
     assert verify(made).problems
     assert verify(made, [Dataset.of(other)]).accepted
+
+
+def test_a_data_set_of_irbench_is_compared_with_the_published_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("digits", "cub200"):
+        bench = replace(benchmark(rng, "class"), name=name, incremental=0)
+        made = submit(
+            [result(bench)], Artefacts(bench, random_ranking(rng, bench)), tmp_path / name, who="us", terms="x"
+        )
+        assert verify(made).problems, name
+
+
+@pytest.mark.parametrize("place", ["submission.json", "runs/toy/mine@unknown/seed0.txt"])
+def test_what_is_no_plain_file_is_not_opened(tmp_path: Path, place: str) -> None:
+    made = submitted(tmp_path, 0, "class")
+    path = next((one for one in made.rglob("seed0.txt")), None) if "runs" in place else made / place
+    path.unlink()
+    os.mkfifo(path)
+    assert len(verify(made).problems) == 1
 
 
 def test_what_is_no_submission_is_told(tmp_path: Path) -> None:

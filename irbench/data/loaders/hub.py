@@ -378,45 +378,66 @@ def _ids(table: Table) -> list[str]:
 
 
 def _labels(named: str, tables: Sequence[Table]) -> tuple[NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
-    """Return the label of each row of all tables, the name of each label, and remarks on where they are from."""
+    """Return the label of each row of all tables, the name of each label, and remarks on where they are from.
+
+    The numbers of a ClassLabel mean what the names in their own file say.
+    """
     first = tables[0]
     column = _label_column(named, first)
-    values = [value for table in tables for value in table.values(column)]
-    names = (
-        first.features.get(column, {}).get("names")
-        if first.features.get(column, {}).get("_type") == "ClassLabel"
-        else None
-    )
-    unknown = [row for row, value in enumerate(values) if value is None or (names and value == -1)]
-    if unknown:
-        row, table = unknown[0], 0
-        while row >= sum(tables[table].sizes):
-            row, table = row - sum(tables[table].sizes), table + 1
+    parts = [part for table in tables for part in table.parts]
+    values, names = _values(parts, column), [_class_names(part, column) for part in parts]
+    if len({one is None for one in names}) > 1:
+        odd = parts[[one is None for one in names].index(True)]
         raise DataError(
-            f"{tables[table].where(row)}: {len(unknown):,} rows have no {as_text(column)} (null, or -1 for a label "
-            "that is not told); leave them out of the files, or the split that they are in",
+            f"{odd.files[0]}: column {as_text(column)} has numbers without names, and in other files they have names; "
+            "write all files with the same features",
             code="bad-label",
         )
-    kinds = {type(value) for value in values}
+    said = () if column == "label" else (f"labels are those of column {as_text(column)}",)
+    flat = [value for of_part in values for value in of_part]
+    if names[0] is not None:
+        order = dict.fromkeys(name for one in names if one is not None for name in one)
+        place = {name: number for number, name in enumerate(order)}
+        labels = [place[known[value]] for of_part, known in zip(values, names, strict=True) if known is not None
+                  for value in of_part]  # fmt: skip
+        return np.array(labels, np.int64), tuple(order), said
+    kinds = {type(value) for value in flat}
     if kinds not in ({int}, {str}):
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise DataError(
             f"{first.files[0]}: column {as_text(column)} has values of type {found}; labels are whole numbers or texts",
             code="bad-column",
         )
-    said = () if column == "label" else (f"labels are those of column {as_text(column)}",)
     if kinds == {str}:
-        return numbered(values), tuple(sorted(set(values))), said
-    labels = np.array(values, np.int64)
-    if names:
-        if labels.min() < 0 or labels.max() >= len(names):
+        return numbered(flat), tuple(sorted(set(flat))), said
+    classes, dense = np.unique(np.array(flat, np.int64), return_inverse=True)
+    return dense.astype(np.int64), tuple(map(str, classes.tolist())), said
+
+
+def _class_names(part: Table, column: str) -> tuple[str, ...] | None:
+    """Return the names of a ClassLabel's numbers; None for another type."""
+    feature = part.features.get(column, {})
+    return tuple(map(str, feature["names"])) if feature.get("_type") == "ClassLabel" and feature.get("names") else None
+
+
+def _values(parts: Sequence[Table], column: str) -> list[list[Any]]:
+    """Return the labels of each file as they are; `DataError` for one that is missing or has no name."""
+    found = [part.values(column) for part in parts]
+    for part, values in zip(parts, found, strict=True):
+        names = _class_names(part, column)
+        unknown = [row for row, value in enumerate(values) if value is None or (names and value == -1)]
+        if unknown:
             raise DataError(
-                f"{first.files[0]}: column {as_text(column)} has numbers outside of its {len(names)} names",
+                f"{part.where(unknown[0])}: {len(unknown):,} rows have no {as_text(column)} (null, or -1 for a label "
+                "that is not told); leave them out of the files, or the split that they are in",
                 code="bad-label",
             )
-        return labels, tuple(map(str, names)), said
-    classes, dense = np.unique(labels, return_inverse=True)
-    return dense.astype(np.int64), tuple(map(str, classes.tolist())), said
+        if names and any(not isinstance(value, int) or not 0 <= value < len(names) for value in values):
+            raise DataError(
+                f"{part.files[0]}: column {as_text(column)} has numbers outside of its {len(names)} names",
+                code="bad-label",
+            )
+    return found
 
 
 def _label_column(named: str, table: Table) -> str:

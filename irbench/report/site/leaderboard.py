@@ -95,7 +95,7 @@ def _rank(submission: Submission, results: Sequence[Result], columns: Sequence[s
         submission=submission,
         label=label(results[0]),
         scale=results[0].scale,
-        seeds=len({result.hits.sha256 if result.hits else "" for result in results}),
+        seeds=len({tuple((name, one.mean) for name, one in result.metrics.items()) for result in results}),
         scores=tuple(_mean(results, name) for name in columns),
         single_ms=median(times) if times else None,
         train_s=median(trained) if trained else None,

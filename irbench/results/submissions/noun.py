@@ -46,6 +46,8 @@ def read(folder: Path) -> Submission:
     """Read the file in `folder`; `StoreError` where it is no submission."""
     path = folder / FILE
     try:
+        if not path.is_file():
+            raise StoreError(f"{path}: no such file; irbench submit writes one", code="bad-submission")
         if path.stat().st_size > _LARGEST:
             raise StoreError(f"{path}: too large for a list of files", code="bad-submission")
         return _READER.validate_json(path.read_bytes())

@@ -7,11 +7,14 @@ that are no files (digits, drawings, vectors) are known by their names and class
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -24,11 +27,27 @@ _SPLITS = ("train", "gallery", "queries")
 _COLUMNS: dict[str, tuple[type[np.generic], int | None]] = {
     "labels": (np.int64, None), "contents": (np.uint8, 32), "boxes": (np.int32, 4)
 }  # fmt: skip
-_FACTS = ("name", "protocol", "crop", "ks", "top_k", "incremental")
+_MOST = 1 << 20  # results of a query, and labels that are shared
 _END = "\0"  # of an id: what no path has
 _JSON = "facts"
 
 Arrays = dict[str, NDArray[Any]]
+K = Annotated[int, Field(ge=1, le=_MOST)]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+class _Facts:
+    """What a benchmark is besides its images."""
+
+    name: str
+    protocol: str
+    crop: str
+    ks: Annotated[tuple[K, ...], Field(min_length=1)]
+    top_k: K
+    incremental: Annotated[int, Field(ge=0)]
+
+
+_READER = TypeAdapter(_Facts)
 
 
 def pack(benchmark: Benchmark) -> bytes:
@@ -38,7 +57,7 @@ def pack(benchmark: Benchmark) -> bytes:
             f"{benchmark.name}: exact neighbours are relevant, which cannot be told without the vectors",
             code="bad-task",
         )
-    facts = {name: getattr(benchmark, name) for name in _FACTS}
+    facts = {one.name: getattr(benchmark, one.name) for one in fields(_Facts)}
     arrays = {_JSON: _as_bytes(json.dumps(facts)), **dict(_columns(benchmark))}
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
@@ -47,13 +66,17 @@ def read(path: Path) -> Benchmark:
     """Return the benchmark of a task; `DataError` where the file holds none."""
     try:
         arrays = load(path.read_bytes())
-        facts = json.loads(arrays[_JSON].tobytes())
+        facts = _READER.validate_json(arrays[_JSON].tobytes())
         train, gallery, queries = (_images(name, arrays) for name in _SPLITS)
-        if facts.keys() != set(_FACTS):
-            raise ValueError(f"other facts than {', '.join(_FACTS)}")  # noqa: TRY301 -- as those of the libraries
-        has_labels = any(split.labels.any() for split in (train, gallery, queries))
-        facts |= {"ks": tuple(facts["ks"]), "judgements": _judgements(arrays), "labelled": has_labels}
-        return Benchmark(train=train, gallery=gallery, queries=queries, **facts)
+        splits = (train, gallery, queries)
+        return Benchmark(
+            train=train,
+            gallery=gallery,
+            queries=queries,
+            judgements=_judgements(arrays),
+            labelled=any(split.labels.any() for split in splits),
+            **asdict(facts),
+        )
     except IrbenchError as error:
         raise DataError(f"{path}: {error}", code="bad-task") from None
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
@@ -88,6 +111,7 @@ def _judgements(arrays: Arrays) -> Judgements | None:
 
 def _sets(counts: NDArray[Any], labels: NDArray[Any]) -> list[frozenset[int]]:
     is_typed = counts.dtype == np.int32 and labels.dtype == np.int32 and counts.ndim == labels.ndim == 1
+    is_typed = is_typed and 0 <= labels.min(initial=0) <= labels.max(initial=0) <= _MOST
     if not is_typed or counts.min(initial=0) < 0 or counts.sum() != len(labels):
         raise ValueError("labels of images that do not fit their counts")
     return [frozenset(some.tolist()) for some in np.split(labels, counts.cumsum()[:-1])]
@@ -101,6 +125,8 @@ def _images(split: str, arrays: Mapping[str, NDArray[Any]]) -> ImageSet:
             if array.dtype != kind or array.shape[1:] != (() if width is None else (width,)):
                 raise ValueError(f"{split}.{column} is {array.dtype} {list(array.shape)}")
             known[column] = array
+    if known["labels"].max(initial=0) > _MOST + len(ids):  # they are numbered from 0 without gaps
+        raise ValueError(f"a label of {split} is too large")
     return ImageSet(name=split, ids=tuple(ids), **known)
 
 

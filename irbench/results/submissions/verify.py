@@ -5,17 +5,21 @@ the run.
 """
 
 import hashlib
+import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from irbench.config import recipes
 from irbench.core.benchmark import Benchmark
 from irbench.core.errors import IrbenchError, StoreError
+from irbench.core.ranking import Ranking
 from irbench.data import datasets
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import METRICS, Judged, Scope
@@ -23,15 +27,17 @@ from irbench.results import files, hits, scoring
 from irbench.results.schema import Dataset, Estimate, Result
 from irbench.results.submissions import noun, task
 from irbench.results.submissions.noun import FILE, RESULTS, TASKS, Submission
-from irbench.results.submissions.write import run_path, task_name
+from irbench.results.submissions.write import run_path, run_tag, task_name
+from irbench.results.trec.entries import run_entries
 from irbench.results.trec.foreign import read_ranking
+from irbench.results.trec.trec import TrecFormat
 from irbench.runtime.cache import sha256
 
 _SAME = 1e-9  # of a mean and of the ends of its interval: what another version of NumPy may sum up differently
 _COUNTED = ("name", "protocol", "crop", "incremental", "train", "gallery", "queries", "classes", "judged",
             "without_positives", "manifest")  # what a task tells of a data set  # fmt: skip
 _NAMED = ("name", "protocol", "crop", "incremental")
-_MAY_BE_SAID = "queries have no results and score 0"  # of a run that is read
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,41 +62,50 @@ def verify(folder: Path, known: Sequence[Dataset] = ()) -> Verified:
     be about the same images.
     """
     try:
-        submission = noun.read(folder)
+        return _verified(folder, known)
     except StoreError as error:
         return Verified(folder=folder, submission=None, problems=(str(error),))
+    except Exception as error:
+        return Verified(folder=folder, submission=None, problems=(f"{folder}: cannot be verified ({error!r:.200})",))
+
+
+def _verified(folder: Path, known: Sequence[Dataset]) -> Verified:
+    submission = noun.read(folder)
     if problems := tuple(_files(folder, submission)):
         return Verified(folder=folder, submission=submission, problems=problems)
-    results, unreadable = files.read_all(folder / RESULTS)
+    read, unreadable = files.read_all(folder / RESULTS)
+    results = [result for result in read if _DIGEST.fullmatch(result.dataset.fingerprint)]  # which is part of a path
     read_task = cache(task.read)  # results of a data set have one
     found = [*unreadable, *_unused(folder, submission, results)]
     for result in results:
         where = f"{folder}: {result.dataset.name}, {result.cell}, seed {result.seed}"
         try:
-            found += [
-                f"{where}: {what}"
-                for what in _wrong(result, folder, read_task(folder / TASKS / task_name(result)), known)
-            ]
+            benchmark = read_task(folder / TASKS / task_name(result))
+            found += [f"{where}: {what}" for what in _wrong(result, folder, benchmark, known)]
         except IrbenchError as error:
             found.append(f"{where}: {error}")
-    if not results and not unreadable:
-        found.append(f"{folder}: no results in it")
+    if not results:
+        found.append(f"{folder}: no results in it that can be verified")
     return Verified(folder=folder, submission=submission, results=tuple(results), problems=tuple(found))
 
 
 def _files(folder: Path, submission: Submission) -> Iterator[str]:
-    """Yield which files are missing, changed, or not listed."""
-    here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
-    for name in sorted(here - submission.files.keys() - {FILE}):
+    """Yield which files are missing, changed, not listed, or no plain files."""
+    here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not _is_folder(path)}
+    for name in sorted(here.keys() - submission.files.keys() - {FILE}):
         yield f"{folder}: {name!a} is not among the files that {FILE} lists"
     for name, digest in submission.files.items():
         path = folder / name
         if name not in here:
             yield f"{path}: listed in {FILE}, and not there"
-        elif path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
-            yield f"{path}: a link, and no file of the submission"
+        elif not stat.S_ISREG(path.lstat().st_mode):
+            yield f"{path}: not a plain file"
         elif sha256(path) != digest:
             yield f"{path}: not the file of the hash that {FILE} lists"
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _unused(folder: Path, submission: Submission, results: Sequence[Result]) -> Iterator[str]:
@@ -115,13 +130,25 @@ def _wrong(result: Result, folder: Path, benchmark: Benchmark, known: Sequence[D
     if other := list(_other_task(result.dataset, benchmark, known)):
         yield from other
         return
-    ranking, notes = read_ranking(run_path(result, folder), benchmark)
-    if removed := [note for note in notes if not note.endswith(_MAY_BE_SAID)]:
-        yield f"the run is not as irbench writes it: {'; '.join(removed)}"
+    ranking, _ = read_ranking(run_path(result, folder), benchmark)
+    if not _is_as_written(result, ranking, benchmark, run_path(result, folder)):
+        yield "the run is not as irbench writes this ranking: ranks, order, what is left out"
         return
     judged = retrieval.judgements(ranking, benchmark)
+    if result.hits is not None and result.hits.k != judged[""].top_k:
+        yield f"hits.k is stated as {result.hits.k}, and is {judged[''].top_k}"
+    if any(isinstance(value, int | float) and value < 0 for value in vars(result.cost).values()):
+        yield "a cost is negative"
     yield from _other_hits(result, folder, judged)
     yield from _other_scores(result.metrics, scoring.estimates(judged, Scope.of(benchmark)))
+
+
+def _is_as_written(result: Result, ranking: Ranking, benchmark: Benchmark, run: Path) -> bool:
+    """Is the run, byte for byte, what the ranking that it holds is written as?"""
+    with TemporaryDirectory() as folder:
+        again = Path(folder) / "run.txt"
+        TrecFormat().write_run(again, run_entries(ranking, benchmark), run_tag(result))
+        return again.read_bytes() == run.read_bytes()
 
 
 def _other_task(stated: Dataset, benchmark: Benchmark, known: Sequence[Dataset]) -> Iterator[str]:
@@ -132,20 +159,26 @@ def _other_task(stated: Dataset, benchmark: Benchmark, known: Sequence[Dataset])
         if told != counted:
             yield f"dataset.{what} is stated as {told!r:.40}, and is {counted!r:.40} in the task"
     splits = (benchmark.train, benchmark.gallery, benchmark.queries)
+    here = _made_here(stated)
     same = [one for one in known if all(getattr(one, what) == getattr(stated, what) for what in _NAMED)]
     if all(split.contents is not None for split in splits):
         if found.fingerprint != stated.fingerprint:
             yield f"the task has fingerprint {found.fingerprint[:8]}, and the result is about {stated.fingerprint[:8]}"
-    elif not same and (here := _made_here(stated)) is None:
+    elif not same and here is None:
         yield (
             f"the images of {stated.name} are not known by their contents, so that no fingerprint can be computed; "
             "results of your own about them (--results) would do"
         )
-    elif not same and here is not None:
-        same = [here]
-    for one in same:
+    yield from _not_published(benchmark)
+    for one in (*same, *([here] if here is not None else [])):
         if (one.fingerprint, one.manifest) != (stated.fingerprint, stated.manifest):
             yield f"other images, classes or splits than those of {one.name} here ({one.fingerprint[:8]})"
+
+
+def _not_published(benchmark: Benchmark) -> Iterator[str]:
+    """Yield in which counts a task under the name of a published data set is not that data set."""
+    if benchmark.name in recipes.names("datasets") and not benchmark.incremental:
+        yield from datasets.incomplete(datasets.find(benchmark.name), benchmark)
 
 
 def _made_here(stated: Dataset) -> Dataset | None:

@@ -88,12 +88,17 @@ def _add(result: Result, artefacts: Artefacts, made: Path) -> None:
         write_atomically(known, task.pack(benchmark))
     run = run_path(result, made)
     make_folder(run.parent)
-    TrecFormat().write_run(run, run_entries(ranking, benchmark), f"{result.cell}.seed{result.seed}")
+    TrecFormat().write_run(run, run_entries(ranking, benchmark), run_tag(result))
 
 
 def task_name(result: Result) -> str:
     """Return the name of the file with a result's task."""
     return f"{result.dataset.name}-{result.dataset.fingerprint[:16]}.safetensors"
+
+
+def run_tag(result: Result) -> str:
+    """Return what the last column of a result's run says."""
+    return f"{result.cell}.seed{result.seed}"
 
 
 def run_path(result: Result, folder: Path) -> Path:

@@ -36,6 +36,9 @@ def read_run(path: Path) -> Iterator[RunLine]:
                 yield _run_line(columns, path, line)
 
 
+_MOST = 1 << 31  # a rank, at most
+
+
 def _run_line(columns: list[bytes], path: Path, line: int) -> RunLine:
     if len(columns) != 6:
         raise DataError(
@@ -53,7 +56,7 @@ def _run_line(columns: list[bytes], path: Path, line: int) -> RunLine:
         rank, score = int(columns[3]), float(columns[4])
     except ValueError:
         rank, score = 0, math.nan
-    if not math.isfinite(score):
+    if not math.isfinite(score) or abs(rank) > _MOST:
         found = b" ".join(columns[3:5]).decode(errors="replace")
         raise DataError(
             f"{path}, line {line}: rank and score are '{found}', not a whole number and a finite number",

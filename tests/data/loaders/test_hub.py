@@ -103,6 +103,27 @@ def judged(benchmark: Benchmark) -> dict[tuple[int, int], int]:
 # --- images with labels
 
 
+def test_the_numbers_of_each_file_are_those_of_its_own_names(labelled: Path) -> None:
+    other = {"label": {"names": ["gull", "auk", "tern", "knot"], "_type": "ClassLabel"}}
+    write(labelled / "data/train-00001-of-00002.parquet", image=images(3), label=[3], features=other)
+    write(labelled / "data/test-00000-of-00001.parquet", image=images(4, 5), label=[2, 1], features=other)
+    found = load(labelled)
+    assert labels(found.gallery, found) == ["auk", "tern", "auk", "knot"]
+    assert labels(found.queries, found) == ["tern", "auk"]
+    assert found.positives.tolist() == [1, 2]
+    write(labelled / "data/train-00001-of-00002.parquet", image=images(3), label=[0])
+    with raises(DataError, "bad-label", "train-00001"):
+        load(labelled)
+
+
+def test_paths_in_the_place_of_images_are_refused(labelled: Path) -> None:
+    paths = pa.array([{"bytes": None, "path": "/elsewhere/4.png"}] * 2, IMAGE)
+    names = {"label": {"names": ["tern", "auk", "gull"], "_type": "ClassLabel"}}
+    write(labelled / "data/test-00000-of-00001.parquet", image=paths, label=[0, 1], features=names)
+    with raises(DataError, "missing-images", "test-00000"):
+        load(labelled)
+
+
 def test_splits_are_those_of_the_file_names(labelled: Path) -> None:
     found = load(labelled)
     assert (found.name, found.path.name) == ("birds", "birds.hub")
@@ -341,7 +362,8 @@ def test_images_are_unpacked_once_and_what_was_interrupted_goes_on(
         *(f"train-0000{number}-of-00002.parquet" for number in (0, 1)),
         *["test-00000-of-00001.parquet"] * 2,
     ]
-    write(labelled / "data/train-00001-of-00002.parquet", image=images(9), label=[0])
+    names = {"label": {"names": ["tern", "auk", "gull"], "_type": "ClassLabel"}}
+    write(labelled / "data/train-00001-of-00002.parquet", image=images(9), label=[0], features=names)
     with raises(DataError, "other-data", labelled):  # by the path that stands for what was unpacked
         datasets.load(first.path)
     assert shades(load(labelled).gallery) == [0, 1, 2, 9]
