@@ -48,14 +48,13 @@ def report(
 
 def _verified(folder: Path, results: "Sequence[Result]") -> "list[Verified]":
     """Return the submissions in a folder; what is wrong with them goes to standard error."""
-    from irbench.results.submissions.noun import FILE
-    from irbench.results.submissions.verify import verify
+    from irbench.results.submissions.submission import FILE
+    from irbench.results.submissions.verify import data_of, verify
 
     places = sorted(path.parent for path in folder.glob(f"*/{FILE}"))
     if not places:
         raise UsageError(f"--submissions {folder}: no folder in it that irbench submit wrote", code="no-results")
-    known = list({result.dataset.fingerprint: result.dataset for result in results}.values())
-    found = [verify(place, known) for place in places]
+    found = [verify(place, data_of(results)) for place in places]
     for one in found:
         for problem in one.problems:
             typer.echo(f"irbench: {problem}", err=True)

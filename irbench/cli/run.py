@@ -332,7 +332,7 @@ def hints(command: str, options: "RunOptions | AblateOptions", experiments: "Seq
     metrics = o.command_line(f"table{shortened} --metric hit_rate", options, only=("dataset", "results"))
     report = o.command_line("report --out runs/report", options, only=("dataset", "results", "data", "work"))
     found = [
-        f"results in {options.results}; other tables (also recall, mrr, map, cost, latency, training): {metrics}",
+        f"results in {options.results}; other tables (also recall, mrr, map, ndcg, cost, latency, training): {metrics}",
         f"pages with figures and retrieved images: {report}",
         f"more seeds: {again}",
     ]

@@ -9,6 +9,7 @@ import typer
 from irbench.cli import options as o
 from irbench.cli.read import chosen
 from irbench.core.errors import UsageError
+from irbench.core.text import as_text
 
 app = typer.Typer()
 results_app = typer.Typer(no_args_is_help=True, help="Verify the results of others.")
@@ -73,10 +74,11 @@ def verify(
     """
     from irbench.results.files import read_all
     from irbench.results.place import default_folder
+    from irbench.results.submissions.verify import data_of
     from irbench.results.submissions.verify import verify as check
 
     own, _ = read_all(results or default_folder())
-    known = list({result.dataset.fingerprint: result.dataset for result in own}.values())
+    known = data_of(own)
     accepted = True
     for folder in folders:
         found = check(folder, known)
@@ -84,6 +86,6 @@ def verify(
         for problem in found.problems:
             typer.echo(f"irbench: {problem}", err=True)
         count = f"{len(found.results)} results"
-        by = f", by {found.submission.who}, {found.submission.license}" if found.submission else ""
+        by = f", by {as_text(found.submission.who)}, {as_text(found.submission.license)}" if found.submission else ""
         typer.echo(f"{folder}: {'accepted' if found.accepted else 'refused'}, {count}{by}")
     raise typer.Exit(0 if accepted else 1)

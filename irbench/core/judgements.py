@@ -6,7 +6,7 @@ results, P pairs.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, Self
@@ -57,14 +57,12 @@ class Judgements(Protocol):
         """SHA-256, equal for equal judgements; "" where the labels of the images tell them."""
 
 
-@dataclass(frozen=True, eq=False)
-class OfClass:
-    """Images of the query's class are relevant."""
+class _ByLabels:
+    """What is common to judgements that follow from labels: nothing is graded, and nothing is junk."""
 
-    queries: Rows  # [Q] labels from 0
-    gallery: Rows  # [N]
-
-    graded, digest = False, ""
+    queries: Sized  # [Q]
+    gallery: Sized  # [N]
+    graded = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -75,6 +73,16 @@ class OfClass:
     def junk(self) -> Rows:
         """[Q] zeros: there is none."""
         return np.zeros(len(self.queries), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class OfClass(_ByLabels):
+    """Images of the query's class are relevant."""
+
+    queries: Rows  # [Q] labels from 0
+    gallery: Rows  # [N]
+
+    digest = ""
 
     def grades(self, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
         """Return which rows [Q',K] are of the classes of queries [Q']."""
@@ -231,23 +239,11 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
-class SharedLabel:
+class SharedLabel(_ByLabels):
     """Images are relevant that share at least one of their several labels with the query."""
 
     queries: Sequence[frozenset[int]]  # [Q]
     gallery: Sequence[frozenset[int]]  # [N]
-
-    graded = False
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Q, N."""
-        return len(self.queries), len(self.gallery)
-
-    @property
-    def junk(self) -> Rows:
-        """[Q] zeros: there is none."""
-        return np.zeros(len(self.queries), np.int64)
 
     def grades(self, queries: Rows, rows: Rows) -> NDArray[np.bool_]:
         """Return which rows [Q',K] share a label with queries [Q']."""

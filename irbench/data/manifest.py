@@ -6,7 +6,7 @@ the others 64 hexadecimal digits.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,16 @@ _SPLITS = ("train", "gallery", "queries")
 _COLUMNS = ("labels", "contents", "boxes")  # of a set, the arrays that are stored
 _FACTS, _ARRAYS = "benchmark.json", "columns.npz"
 _END = "\0"  # of an id: what no path has
+
+
+def packed_ids(ids: Sequence[str]) -> NDArray[np.uint8]:
+    """Return ids as the bytes of one text."""
+    return np.frombuffer(_END.join(ids).encode("utf-8", "surrogateescape"), np.uint8)
+
+
+def unpacked_ids(packed: NDArray[np.uint8]) -> tuple[str, ...]:
+    """Return the ids that `packed_ids` put together."""
+    return tuple(packed.tobytes().decode("utf-8", "surrogateescape").split(_END))
 
 
 def can_be_stored(benchmark: Benchmark) -> bool:
@@ -84,16 +94,15 @@ def _sets(benchmark: Benchmark) -> dict[str, ImageSet]:
 
 def _columns(benchmark: Benchmark) -> Iterator[tuple[str, NDArray[np.generic]]]:
     for name, images in _sets(benchmark).items():
-        ids = _END.join(images.ids).encode("utf-8", "surrogateescape")
-        yield f"{name}.ids", np.frombuffer(ids, np.uint8)
+        yield f"{name}.ids", packed_ids(images.ids)
         for column in _COLUMNS:
             if (array := getattr(images, column)) is not None:
                 yield f"{name}.{column}", array
 
 
 def _set(name: str, facts: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> ImageSet:
-    ids = columns[f"{name}.ids"].tobytes().decode("utf-8", "surrogateescape").split(_END)
+    ids = unpacked_ids(columns[f"{name}.ids"])
     arrays: dict[str, Any] = {
         column: columns[f"{name}.{column}"] for column in _COLUMNS if f"{name}.{column}" in columns
     }
-    return ImageSet(name=facts["of"], ids=tuple(ids), root=Path(facts["root"]), mirror=facts["mirror"], **arrays)
+    return ImageSet(name=facts["of"], ids=ids, root=Path(facts["root"]), mirror=facts["mirror"], **arrays)

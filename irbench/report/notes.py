@@ -6,7 +6,7 @@ from typing import Any
 
 from irbench import paper
 from irbench.core.text import as_text
-from irbench.report.lines import Line, label, why
+from irbench.report.lines import Line, label, precision_of, why
 from irbench.report.quantities import Quantity, at_full_load
 from irbench.report.ranks import taken_together
 from irbench.report.wording import short
@@ -24,6 +24,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _weights(results)
     yield from _recipes(results)
     yield from _without_recipe(results)
+    yield from _of_mteb(results)
     yield from _not_clip(results)
     yield from _rates_at_the_end(results)
     yield from _misses(results)
@@ -152,6 +153,14 @@ def _without_recipe(results: Sequence[Result]) -> Iterator[str]:
     cells = dict.fromkeys(map(label, objects))
     if cells:
         yield f"{', '.join(cells)}: a Python object or file, behind which no recipe stands"
+
+
+def _of_mteb(results: Sequence[Result]) -> Iterator[str]:
+    """Say that the precision of a row is not that of a model which MTEB loads."""
+    loaded = [one for one in results if "mteb" in one.retriever and precision_of(one) != "fp32"]
+    if loaded:
+        cells = dict.fromkeys(map(label, loaded))
+        yield f"{', '.join(cells)}: computes in the precision in which MTEB loads it, whatever the row states"
 
 
 def _not_clip(results: Sequence[Result]) -> Iterator[str]:

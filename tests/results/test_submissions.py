@@ -20,7 +20,7 @@ from irbench.data import datasets
 from irbench.results import files
 from irbench.results.schema import Dataset
 from irbench.results.submissions import task
-from irbench.results.submissions.noun import FILE
+from irbench.results.submissions.submission import FILE
 from irbench.results.submissions.verify import verify
 from irbench.results.submissions.write import submit
 
@@ -339,6 +339,9 @@ def test_what_cannot_be_submitted_is_refused_and_nothing_is_written(tmp_path: Pa
     ]:
         with raises(UsageError, code):
             submit(wrong, artefacts, tmp_path / "out", who="us", terms="CC0-1.0")
+    for words in ({"who": ""}, {"who": "two\nlines"}, {"terms": "x" * 201}, {"page": "\x1b[2J"}):
+        with raises(UsageError, "bad-value", "--"):
+            submit([whole], artefacts, tmp_path / "out", **({"who": "us", "terms": "CC0-1.0"} | words))
     neighbours = replace(
         bench, nearest=Ranking(np.zeros((len(bench.queries), 1), int), np.zeros((len(bench.queries), 1), np.float32))
     )

@@ -56,6 +56,7 @@ class CsvLoader:
         splits = np.array([row["split"] for row in rows])
         train, gallery, queries = (np.flatnonzero(splits == split) for split in _SPLITS)
         names = [row["label"] for row in rows]
+        several = _Several(names)
         ids = _ids([row["path"] for row in rows], root.parent)
         _check_repeated(root, rows, ids)
         if not len(gallery) and not len(train):
@@ -67,36 +68,40 @@ class CsvLoader:
             classes=tuple(sorted(set(names))),
             split=Split(train=train if len(train) else gallery, gallery=gallery, queries=queries),
             boxes=(lambda: _boxes(rows, root)) if rows and set(_BOX) <= rows[0].keys() else None,
-            judgements=_shared(names),
-            remarks=tuple(_several(names)),
+            judgements=several.judgements,
+            remarks=tuple(several.remarks),
         )
 
 
-def _shared(names: Sequence[str]) -> SharedLabel | None:
-    """Return which images share a label, where some have several."""
-    sets = _sets(names)
-    if all(len(labels) < 2 for labels in sets):
-        return None
-    number = {label: place for place, label in enumerate(sorted(frozenset().union(*sets)))}
-    numbered_sets = [frozenset(number[label] for label in labels) for labels in sets]
-    return SharedLabel(numbered_sets, numbered_sets)
+class _Several:
+    """The different labels of each image; what is empty between two | is none."""
 
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._sets = [frozenset(label.strip() for label in name.split(_OR)) - {""} for name in names]
 
-def _sets(names: Sequence[str]) -> list[frozenset[str]]:
-    """Return the different labels of each image; what is empty between two | is none."""
-    return [frozenset(label.strip() for label in name.split(_OR)) - {""} for name in names]
+    @property
+    def judgements(self) -> SharedLabel | None:
+        """Which images share a label, where some have several."""
+        if all(len(labels) < 2 for labels in self._sets):
+            return None
+        number = {label: place for place, label in enumerate(sorted(frozenset().union(*self._sets)))}
+        numbered_sets = [frozenset(number[label] for label in labels) for labels in self._sets]
+        return SharedLabel(numbered_sets, numbered_sets)
 
-
-def _several(names: Sequence[str]) -> Iterator[str]:
-    sets = _sets(names)
-    count = sum(len(labels) > 1 for labels in sets)
-    if count:
+    @property
+    def remarks(self) -> Iterator[str]:
+        """How many images have several, and how many an empty or a repeated one."""
+        count = sum(len(labels) > 1 for labels in self._sets)
+        if not count:
+            return
         yield (
-            f"several labels, separated by {_OR}: {count:,} of {len(names):,} images; those that share one are "
+            f"several labels, separated by {_OR}: {count:,} of {len(self._sets):,} images; those that share one are "
             "relevant, and methods are trained on the combinations as classes"
         )
-    if count and (odd := sum(name.count(_OR) >= len(labels) for name, labels in zip(names, sets, strict=True))):
-        yield f"images with an empty or repeated label between {_OR}: {odd:,}"
+        pairs = zip(self._names, self._sets, strict=True)
+        if odd := sum(name.count(_OR) >= len(labels) for name, labels in pairs):
+            yield f"images with an empty or repeated label between {_OR}: {odd:,}"
 
 
 def _check_boxes_whole(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -348,7 +349,9 @@ class _Judged:
         raise DataError(f"{self.where(row)}: there is no {what} '{as_text(name)}'{like}", code="unknown-id")
 
     def _grade(self, value: Any, row: int) -> int:
-        grade = np.nan if value is None else float(value)
+        grade = np.nan
+        with suppress(TypeError, ValueError):  # null, or a text
+            grade = float(value)
         if not (grade.is_integer() and JUNK <= grade <= HIGHEST):
             raise DataError(
                 f"{self.where(row)}: score {value} is no whole number of {JUNK} to {HIGHEST}; 1 or more is relevant, 0 "

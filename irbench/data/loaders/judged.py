@@ -3,25 +3,20 @@
 `irbench run --qrels` writes it into the work folder (`write_list`), so that one path stands for the data set.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.core.errors import DataError, writing
+from irbench.core.errors import DataError
 from irbench.core.judgements import JUNK, Pairs
-from irbench.core.names import legal_name
 from irbench.core.text import as_text
 from irbench.data import qrels
-from irbench.data.loaders import Collection, Split, Task, csv, unread
+from irbench.data.loaders import Collection, Split, Task, csv, filelists, unread
 from irbench.data.loaders.files import classes_of, folders, image_files, numbered
-from irbench.runtime.cache import write_atomically
 
 SUFFIX, PROTOCOL = ".judged", "judged"
 _PARTS = ("train", "gallery", "query")  # folders of images, where there is one for queries
@@ -151,24 +146,13 @@ def _remarks(files: Files, judged: Pairs, split: Split, itself: int, *, is_split
 def write_list(files: Files, work: Path) -> Path:
     """Write which files make up the data set, below the work folder, and return where: the path of the data set.
 
-    The same files have the same place. Its name is that of the images.
+    Its name is that of the images.
     """
-    absolute = {name: str(path.expanduser().resolve()) for name, path in asdict(files).items()}
-    folder = work.expanduser() / "judged" / hashlib.sha256(json.dumps(absolute).encode()).hexdigest()[:16]
-    images = Path(absolute["images"])
-    place = folder / f"{legal_name(images.name if images.is_dir() else images.stem, 'images')}{SUFFIX}"
-    known = {name: os.path.relpath(path, folder.resolve()) for name, path in absolute.items()}
-    with writing(f"to the work folder {work}", "--work"):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, json.dumps(known))
-    return place
+    images = files.images.expanduser().resolve()
+    title = images.name if images.is_dir() else images.stem
+    return filelists.write(vars(files), work, title=title, suffix=SUFFIX)
 
 
 def read_list(path: Path) -> Files:
     """Return the files that a list names, seen from its folder."""
-    folder = path.resolve().parent
-    try:
-        named = json.loads(path.read_text(encoding="utf-8"))
-        return Files(**{name: Path(os.path.normpath(folder / one)) for name, one in named.items()})
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not {JudgedLoader.shape} ({error})", code="damaged-file") from None
+    return filelists.read(path, Files, JudgedLoader.shape)

@@ -3,10 +3,7 @@
 `irbench run --vectors` writes it into the work folder (`write_list`), so that one path stands for the data set.
 """
 
-import hashlib
-import json
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -14,12 +11,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from irbench.core.errors import DataError, writing
-from irbench.core.names import legal_name
 from irbench.data.arrays import check_dimensions, content_of, made_equal, read_labels, read_vectors
-from irbench.data.loaders import Collection, Split
+from irbench.data.loaders import Collection, Split, filelists
 from irbench.data.loaders.files import numbered
-from irbench.runtime.cache import write_atomically
 
 SUFFIX = ".vectors"
 SAMPLE = 1000  # rows of the gallery that are queries where no others are given
@@ -119,28 +113,14 @@ def _rows(array: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.flo
 def write_list(files: Files, work: Path) -> Path:
     """Write which files make up the data set, below the work folder, and return where: the path of the data set.
 
-    The same files have the same place. Its name is that of the gallery's file.
+    Its name is that of the gallery's file.
     """
-    absolute = {name: path and str(path.expanduser().resolve()) for name, path in asdict(files).items()}
-    digest = hashlib.sha256(json.dumps(absolute).encode()).hexdigest()[:16]
-    folder = work.expanduser() / "vectors" / digest
-    place = folder / f"{legal_name(files.gallery.stem, 'vectors')}{SUFFIX}"
-    known = {name: path and os.path.relpath(path, folder.resolve()) for name, path in absolute.items()}
-    with writing(f"to the work folder {work}", "--work"):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, json.dumps(known))
-    return place
+    return filelists.write(vars(files), work, title=files.gallery.stem, suffix=SUFFIX)
 
 
 def read_list(path: Path) -> Files:
     """Return the files that a list names, seen from its folder."""
-    folder = path.resolve().parent
-    try:
-        named = json.loads(path.read_text(encoding="utf-8"))
-        places = {name: None if one is None else Path(os.path.normpath(folder / one)) for name, one in named.items()}
-        return Files(**places)  # type: ignore[arg-type]  # checked by the constructor's own names
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not {VectorsLoader.shape} ({error})", code="damaged-file") from None
+    return filelists.read(path, Files, VectorsLoader.shape)
 
 
 def _remarks(arrays: Arrays, split: Split) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from irbench.metrics.retrieval import parse
 from irbench.report.figures.selection import machine_of
 from irbench.report.lines import label
 from irbench.results.schema import Result
-from irbench.results.submissions.noun import Submission
+from irbench.results.submissions.submission import Submission
 from irbench.results.submissions.verify import Verified
 
 _SHOWN = ("precision", "map", "ndcg", "map_trapezoid")  # families, where a data set has them …

@@ -21,6 +21,7 @@ from safetensors.numpy import load, save
 from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, IrbenchError, StoreError
 from irbench.core.judgements import Judgements, Pairs, SharedLabel
+from irbench.data.manifest import packed_ids, unpacked_ids
 
 _SPLITS = ("train", "gallery", "queries")
 # of a set, the arrays that are stored, with their types and widths: one that is read as another would be another task
@@ -28,7 +29,6 @@ _COLUMNS: dict[str, tuple[type[np.generic], int | None]] = {
     "labels": (np.int64, None), "contents": (np.uint8, 32), "boxes": (np.int32, 4)
 }  # fmt: skip
 _MOST = 1 << 20  # results of a query, and labels that are shared
-_END = "\0"  # of an id: what no path has
 _JSON = "facts"
 
 Arrays = dict[str, NDArray[Any]]
@@ -58,7 +58,7 @@ def pack(benchmark: Benchmark) -> bytes:
             code="bad-task",
         )
     facts = {one.name: getattr(benchmark, one.name) for one in fields(_Facts)}
-    arrays = {_JSON: _as_bytes(json.dumps(facts)), **dict(_columns(benchmark))}
+    arrays = {_JSON: np.frombuffer(json.dumps(facts).encode(), np.uint8), **dict(_columns(benchmark))}
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
@@ -86,7 +86,7 @@ def read(path: Path) -> Benchmark:
 def _columns(benchmark: Benchmark) -> Iterator[tuple[str, NDArray[Any]]]:
     for split in _SPLITS:
         images = getattr(benchmark, split)
-        yield f"{split}.ids", _as_bytes(_END.join(images.ids))
+        yield f"{split}.ids", packed_ids(images.ids)
         for column in _COLUMNS:
             if (array := getattr(images, column)) is not None and (column == "labels" or images.in_files):
                 yield f"{split}.{column}", array
@@ -118,7 +118,7 @@ def _sets(counts: NDArray[Any], labels: NDArray[Any]) -> list[frozenset[int]]:
 
 
 def _images(split: str, arrays: Mapping[str, NDArray[Any]]) -> ImageSet:
-    ids = arrays[f"{split}.ids"].tobytes().decode("utf-8", "surrogateescape").split(_END)
+    ids = unpacked_ids(arrays[f"{split}.ids"])
     known: dict[str, Any] = {}
     for column, (kind, width) in _COLUMNS.items():
         if (array := arrays.get(f"{split}.{column}")) is not None:
@@ -127,8 +127,4 @@ def _images(split: str, arrays: Mapping[str, NDArray[Any]]) -> ImageSet:
             known[column] = array
     if known["labels"].max(initial=0) > _MOST + len(ids):  # they are numbered from 0 without gaps
         raise ValueError(f"a label of {split} is too large")
-    return ImageSet(name=split, ids=tuple(ids), **known)
-
-
-def _as_bytes(text: str) -> NDArray[np.uint8]:
-    return np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8)
+    return ImageSet(name=split, ids=ids, **known)

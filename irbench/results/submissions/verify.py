@@ -7,7 +7,7 @@ the run.
 import hashlib
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -25,8 +25,9 @@ from irbench.metrics import retrieval
 from irbench.metrics.retrieval import METRICS, Judged, Scope
 from irbench.results import files, hits, scoring
 from irbench.results.schema import Dataset, Estimate, Result
-from irbench.results.submissions import noun, task
-from irbench.results.submissions.noun import FILE, RESULTS, TASKS, Submission
+from irbench.results.submissions import submission as listed
+from irbench.results.submissions import task
+from irbench.results.submissions.submission import FILE, RESULTS, TASKS, Submission
 from irbench.results.submissions.write import run_path, run_tag, task_name
 from irbench.results.trec.entries import run_entries
 from irbench.results.trec.foreign import read_ranking
@@ -55,6 +56,11 @@ class Verified:
         return not self.problems
 
 
+def data_of(results: Iterable[Result]) -> list[Dataset]:
+    """Return the data sets that results are about, each once: those that one knows."""
+    return list({result.dataset.fingerprint: result.dataset for result in results}.values())
+
+
 def verify(folder: Path, known: Sequence[Dataset] = ()) -> Verified:
     """Score a submission again and return what does not add up; nothing is trained, and no image is read.
 
@@ -65,12 +71,12 @@ def verify(folder: Path, known: Sequence[Dataset] = ()) -> Verified:
         return _verified(folder, known)
     except StoreError as error:
         return Verified(folder=folder, submission=None, problems=(str(error),))
-    except Exception as error:
+    except Exception as error:  # whatever a stranger's file leads to is a reason to refuse it, and others are verified
         return Verified(folder=folder, submission=None, problems=(f"{folder}: cannot be verified ({error!r:.200})",))
 
 
 def _verified(folder: Path, known: Sequence[Dataset]) -> Verified:
-    submission = noun.read(folder)
+    submission = listed.read(folder)
     if problems := tuple(_files(folder, submission)):
         return Verified(folder=folder, submission=submission, problems=problems)
     read, unreadable = files.read_all(folder / RESULTS)

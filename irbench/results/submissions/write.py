@@ -11,11 +11,9 @@ runs/<dataset>/<cell>/seed0.txt          the ranking, in the columns of TREC
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from irbench.core.errors import UsageError, writing
-from irbench.core.version import VERSION
 from irbench.metrics import retrieval
 from irbench.metrics.retrieval import Scope
 from irbench.results import files, hits
@@ -23,10 +21,12 @@ from irbench.results.artefacts import Artefacts
 from irbench.results.rescore import scored
 from irbench.results.schema import Result
 from irbench.results.submissions import task
-from irbench.results.submissions.noun import FILE, RESULTS, RUNS, TASKS, Submission, document
+from irbench.results.submissions.submission import FILE, RESULTS, RUNS, TASKS, document
+from irbench.results.submissions.submission import made as submission
 from irbench.results.trec.entries import run_entries
 from irbench.results.trec.trec import TrecFormat
 from irbench.runtime.cache import make_folder, sha256, write_atomically
+from irbench.runtime.unfinished import leftovers, unfinished
 
 
 def submit(results: Sequence[Result], artefacts: Artefacts, out: Path, *, who: str, terms: str, page: str = "") -> Path:
@@ -37,29 +37,24 @@ def submit(results: Sequence[Result], artefacts: Artefacts, out: Path, *, who: s
     a folder that has something in it.
     """
     _check(results, out)
-    made = out.with_name(f"{out.name}.unfinished")
-    shutil.rmtree(made, ignore_errors=True)
+    unnamed = submission(who, terms, page, {})  # what is wrong with the words is told before anything is written
+    for left in leftovers(out):
+        shutil.rmtree(left, ignore_errors=True)
+    made = unfinished(out)
     try:
         with writing(out, "--out"):
             for result in results:
                 _add(result, artefacts, made)
-            write_atomically(made / FILE, document(_listed(made, who, terms, page)))
+            write_atomically(made / FILE, document(replace(unnamed, files=_hashes(made))))
             made.rename(out)
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return out
 
 
-def _listed(made: Path, who: str, terms: str, page: str) -> Submission:
-    paths = sorted(path for path in made.rglob("*") if path.is_file())
-    return Submission(
-        who=who,
-        license=terms,
-        page=page,
-        irbench=VERSION,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        files={path.relative_to(made).as_posix(): sha256(path) for path in paths},
-    )
+def _hashes(folder: Path) -> dict[str, str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
 
 
 def _check(results: Sequence[Result], out: Path) -> None:

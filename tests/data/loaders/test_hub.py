@@ -124,6 +124,14 @@ def test_paths_in_the_place_of_images_are_refused(labelled: Path) -> None:
         load(labelled)
 
 
+def test_scores_that_are_no_numbers_are_refused(task: Path) -> None:
+    for scores in (["1", "good"], [1.0, None]):
+        qrels = {"query__id": ["q", "a"], "corpus__id": ["b/1", "a"]}
+        write(task / "qrels-00000-of-00001.parquet", **qrels, score=scores)
+        with raises(DataError, "bad-grade", "row 1"):
+            load(task)
+
+
 def test_splits_are_those_of_the_file_names(labelled: Path) -> None:
     found = load(labelled)
     assert (found.name, found.path.name) == ("birds", "birds.hub")

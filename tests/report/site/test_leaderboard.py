@@ -7,7 +7,7 @@ import pytest
 from submitting import submitted
 
 from irbench.report.site.leaderboard import leaderboard
-from irbench.results.submissions.noun import FILE
+from irbench.results.submissions.submission import FILE
 from irbench.results.submissions.verify import verify
 
 

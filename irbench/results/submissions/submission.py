@@ -1,14 +1,17 @@
 """A submission: who vouches for which files."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from irbench.core.errors import StoreError
+from irbench.core.errors import StoreError, UsageError
+from irbench.core.version import VERSION
 from irbench.results.schema import Sha256
 
 FILE, RESULTS, RUNS, TASKS = "submission.json", "results", "runs", "tasks"
@@ -35,6 +38,24 @@ class Submission:
 
 
 _READER = TypeAdapter(Submission)
+
+
+def made(who: str, terms: str, page: str, files: Mapping[str, str]) -> Submission:
+    """Return a submission of today; `UsageError` where who, licence or page is no line of text."""
+    try:
+        return Submission(
+            who=who,
+            license=terms,
+            page=page,
+            irbench=VERSION,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            files=dict(files),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"--{first['loc'][0]}: one line of 1 to 200 characters is needed ({first['msg']})", code="bad-value"
+        ) from None
 
 
 def document(submission: Submission) -> str:
