@@ -20,7 +20,7 @@ from irbench.core.names import LONGEST, legal_name
 from irbench.data import boxes, copies, irregular, neighbours, origins, relevance
 from irbench.data.contents import contents, digest, with_contents
 from irbench.data.download.published import Expected, RemoteFile
-from irbench.data.loaders import Collection, Loader, Split, judged, vectors
+from irbench.data.loaders import JUDGED, Collection, Loader, Split, judged, vectors
 from irbench.data.sources import absent_files
 from irbench.runtime.cache import Store
 
@@ -66,7 +66,7 @@ class Head:
 _OWN = Head(loader="folders", folders=())
 _VECTORS = Head(loader="vectors", folders=(), scale="paper", ks=(1, 10, 100), methods=("vectors",))
 _LIST = replace(_OWN, loader="csv")
-_JUDGED = replace(_OWN, loader="judged", protocols=(judged.PROTOCOL,))
+_JUDGED = replace(_OWN, loader="judged", protocols=(JUDGED,))
 _PARQUET = replace(_OWN, loader="hub")
 _OF_SUFFIX = {  # of files that stand for a data set
     ".csv": _LIST, ".tsv": _LIST, vectors.SUFFIX: _VECTORS, judged.SUFFIX: _JUDGED, origins.SUFFIX: _PARQUET,

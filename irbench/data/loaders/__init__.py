@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from irbench.core.benchmark import Generated, ImageSet
 from irbench.core.judgements import Judgements
 
+JUDGED = "judged"  # the protocol of data sets that are judged image by image, and have no others
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Split:

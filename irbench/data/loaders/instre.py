@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irbench.core.errors import DataError
-from irbench.data.loaders import Collection, listed
+from irbench.data.loaders import JUDGED, Collection, Task, listed
 from irbench.data.loaders.matlab import cells, matlab
 
 
@@ -47,7 +47,9 @@ class InstreLoader:
             ids=(*gallery, *queries),
             labels=np.zeros(len(gallery) + len(queries), np.int64),
             split=split,
-            judgements=listed.pairs(len(gallery), [[(rows, 1)] for rows in positives]),
+            tasks={
+                JUDGED: Task(split=split, judgements=listed.pairs(len(gallery), [[(rows, 1)] for rows in positives]))
+            },
             boxes=lambda: np.concatenate([np.zeros((len(gallery), 4), np.int32), np.array(boxes, np.int32)]),
             boxed=split.queries,
             labelled=False,

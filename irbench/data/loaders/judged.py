@@ -15,10 +15,10 @@ from irbench.core.errors import DataError
 from irbench.core.judgements import JUNK, Pairs
 from irbench.core.text import as_text
 from irbench.data import qrels
-from irbench.data.loaders import Collection, Split, Task, csv, filelists, unread
+from irbench.data.loaders import JUDGED, Collection, Split, Task, csv, filelists, unread
 from irbench.data.loaders.files import classes_of, folders, image_files, numbered
 
-SUFFIX, PROTOCOL = ".judged", "judged"
+SUFFIX = ".judged"
 _PARTS = ("train", "gallery", "query")  # folders of images, where there is one for queries
 
 
@@ -74,7 +74,7 @@ class JudgedLoader:
             classes=listed.classes if several else None,
             labelled=several,
             judgements=judged,
-            tasks={PROTOCOL: Task(split=split, judgements=judged)},
+            tasks={JUDGED: Task(split=split, judgements=judged)},
             root=place,
             remarks=remarks,
         )

@@ -44,7 +44,7 @@ def relevant(benchmark: Benchmark) -> dict[str, set[str]]:
         ("sop", (59551, 60502, 60502), 11318 + 11316, ("metric-learning",), "none"),
         ("inat2018", (325846, 136093, 136093), 5690 + 2452, ("metric-learning",), "none"),
         ("gldv2", (761757, 761757, 750), 0, ("private", "public"), "none"),
-        ("instre", (27293, 27293, 1250), 0, ("closed-set",), "bbox"),
+        ("instre", (27293, 27293, 1250), 0, ("judged",), "bbox"),
         ("roxford5k", (4993, 4993, 70), 0, ("medium", "easy", "hard"), "bbox"),
         ("rparis6k", (6322, 6322, 70), 0, ("medium", "easy", "hard"), "bbox"),
     ],
@@ -205,7 +205,7 @@ def test_instre(tmp_path):
     assert found.gallery.boxes is None
     assert found.queries.boxes is not None
     assert found.queries.boxes.tolist() == [[2, 2, 30, 40]] * 3
-    assert (found.protocol, found.crop) == ("closed-set", "bbox")
+    assert (found.protocol, found.crop) == ("judged", "bbox")
     assert load("instre", tmp_path, crop="none").queries.boxes is None
 
 
