@@ -6,6 +6,7 @@ that of its folder or list; where results of other images have that name, it end
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from irbench.config import recipes
@@ -82,8 +83,9 @@ def located(dataset: str, root: Path) -> str:
     A folder in reach that has the name is such a path itself, unless the results are about it with judgements. Raises
     `DataError` where results have the name, and nothing is any more where its images were.
     """
-    if dataset in dict(judged := list(_judged(dataset, _stored(root), root))):
-        return str(dict(judged)[dataset])
+    judged = dict(_judged(dataset, _stored(root), root))
+    if dataset in judged:
+        return str(judged[dataset])
     if datasets.is_path(dataset) or dataset in recipes.names("datasets"):
         return dataset
     known = next((facts for facts in _stored(root) if facts.name == dataset), None)
@@ -104,12 +106,11 @@ def _judged(path: str, known: Iterable[Dataset], root: Path) -> Iterator[tuple[s
     """Yield the names of data sets that are the images at a path with judgements, and what stands for them now."""
     for facts in known:
         place = place_of(facts, root)
-        if (
-            place is not None
-            and place.suffix == SUFFIX
-            and read_list(place).images == Path(path).expanduser().resolve()
-        ):
-            yield facts.name, place
+        if place is None or place.suffix != SUFFIX:
+            continue
+        with suppress(DataError):  # of a damaged list, which is named when its data set is loaded
+            if read_list(place).images == Path(path).expanduser().resolve():
+                yield facts.name, place
 
 
 def demanded_place(facts: Dataset, root: Path) -> Path:
