@@ -3,8 +3,8 @@
 Each block is causal self-attention, cross-attention to the image and an MLP, with pre-norm and residual connections.
 All positions share one embedding of the L codes and one output layer.
 
-Shape letters: B images, P identifiers of an image in training, T image tokens, M codes, L codebook size, K beam size,
-H heads, E dimensions of a head, D = H·E.
+Shape letters: B images, P identifiers of an image in training, F distinct prefixes of these, at most Q of one image,
+T image tokens, M codes, L codebook size, K beam size, H heads, E dimensions of a head, D = H·E.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from irbench.retrievers.irgen.prefixes import PrefixTree
 
 Residual = Literal["stream", "normalised"]
 KeysValues = tuple[Tensor, Tensor]  # [B,H,T,E] each
@@ -83,16 +85,19 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, codes: Tensor) -> Tensor:
         """Return logits [B·P,M,L] of each code of identifiers [B·P,M], given tokens [B,T,memory_dim] and earlier codes.
 
-        Each image has P identifiers, one after another. All positions are computed at once (teacher forcing), logits in
-        float32 whatever the precision of the layers.
+        Each image has P identifiers, one after another. All positions are computed at once (teacher forcing), and a
+        prefix that several identifiers of an image share once for all of them. Logits are in float32 whatever the
+        precision of the layers.
         """
         memory = self.memory_proj(tokens)  # [B,T,D]
+        tree = PrefixTree.of(codes, len(tokens), self.config.codebook_size)
         bos = self.bos.expand(len(codes), 1, -1)
         # inputs are shifted by one: position m sees bos and codes 1 … m-1
         x = torch.cat([bos, self.code_embedding(codes[:, :-1])], dim=1) + self.position_embedding[: codes.shape[1]]
+        x = x.flatten(0, 1)[tree.example]  # [F,D]
         for block in self._blocks:
-            x = block(x, memory)
-        return self._logits(x)
+            x = block(x, memory, tree)
+        return self._logits(x)[tree.number]
 
     def prefill(self, tokens: Tensor, beam_size: int) -> KVCache:
         """Return a cache for images' tokens [B,T,memory_dim], with room for `beam_size` beams of each image."""
@@ -134,13 +139,12 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(D, 4 * D), nn.GELU(), nn.Linear(4 * D, D))
         self._adds_to_normalised = config.residual == "normalised"
 
-    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        """Return x [B·P,M,D] after the block, for all M positions at once; memory is [B,T,D]."""
+    def forward(self, x: Tensor, memory: Tensor, tree: PrefixTree) -> Tensor:
+        """Return x [F,D] after the block, for all prefixes at once; memory is [B,T,D]."""
         x, h = self._pre_norm(x, 0)
-        x = x + self.self_attn(h, self.self_attn.keys_values(h), causal=True)
+        x = x + self.self_attn.among_prefixes(h, tree)
         x, h = self._pre_norm(x, 1)
-        by_image = h.view(len(memory), -1, h.shape[-1])  # [B,P·M,D]: keys and values of an image serve all P
-        x = x + self.cross_attn(by_image, self.cross_attn.keys_values(memory)).view_as(x)
+        x = x + self.cross_attn.of_prefixes(h, tree, self.cross_attn.keys_values(memory))
         x, h = self._pre_norm(x, 2)
         return x + self.mlp(h)
 
@@ -169,18 +173,24 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, keys_values: KeysValues, *, causal: bool = False) -> Tensor:
-        """Attend from x [B,Q,D] to keys and values [B,H,T,E]; return [B,Q,D]."""
-        keys, values = keys_values
-        query = self._split_heads(self.query(x))
-        y = functional.scaled_dot_product_attention(query, keys, values, is_causal=causal)  # [B,H,Q,E]
-        attended: Tensor = self.out(y.transpose(1, 2).flatten(2))  # [B,Q,D]
+    def forward(self, x: Tensor, keys_values: KeysValues) -> Tensor:
+        """Attend from x [B,K,D] to keys and values [B,H,T,E]; return [B,K,D]."""
+        attended: Tensor = self.out(self._attend(self.query(x), keys_values))
+        return attended
+
+    def among_prefixes(self, x: Tensor, tree: PrefixTree) -> Tensor:
+        """Attend from each prefix x [F,D] to its beginnings and to itself; return [F,D]."""
+        keys_values = self._split_keys_values(tree.padded(self.key_value(x)))
+        return self.of_prefixes(x, tree, keys_values, seen=tree.begins_with)
+
+    def of_prefixes(self, x: Tensor, tree: PrefixTree, keys_values: KeysValues, seen: Tensor | None = None) -> Tensor:
+        """Attend from prefixes x [F,D] to keys and values of their image [B,H,T,E], or to those `seen` [B,Q,T]."""
+        attended: Tensor = self.out(tree.packed(self._attend(tree.padded(self.query(x)), keys_values, seen)))
         return attended
 
     def keys_values(self, x: Tensor) -> KeysValues:
         """Return keys and values [B,H,T,E] of x [B,T,D]."""
-        keys, values = self.key_value(x).chunk(2, dim=-1)
-        return self._split_heads(keys), self._split_heads(values)
+        return self._split_keys_values(self.key_value(x))
 
     def decode_step(self, x: Tensor, past: Tensor) -> Tensor:
         """Attend from the newest code of each beam, x [B,K,D], to that beam's codes so far.
@@ -194,6 +204,16 @@ class Attention(nn.Module):
         query = self.query(x).view(B * K, self.num_heads, 1, -1)
         attended: Tensor = self.out(functional.scaled_dot_product_attention(query, keys, values).view(B, K, D))
         return attended
+
+    def _attend(self, query: Tensor, keys_values: KeysValues, seen: Tensor | None = None) -> Tensor:
+        """Return what queries [B,Q,D] read [B,Q,D] of keys and values [B,H,T,E], where `seen` [B,Q,T] is true."""
+        mask = None if seen is None else seen.unsqueeze(1)
+        y = functional.scaled_dot_product_attention(self._split_heads(query), *keys_values, attn_mask=mask)  # [B,H,Q,E]
+        return y.transpose(1, 2).flatten(2)
+
+    def _split_keys_values(self, x: Tensor) -> KeysValues:
+        keys, values = x.chunk(2, dim=-1)
+        return self._split_heads(keys), self._split_heads(values)
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)  # [B,Q,D] -> [B,H,Q,E]

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from irbench.retrievers.irgen.decoder import Block, Decoder, DecoderConfig, Residual
+from irbench.retrievers.irgen.prefixes import PrefixTree
 from irbench.runtime.cache import Store
 from irbench.runtime.machine import Runtime
 
@@ -42,12 +44,19 @@ def test_a_step_with_a_cache_equals_the_whole_prefix_at_once(residual: Residual)
 
 
 @BOTH
-def test_identifiers_of_one_image_share_its_keys_and_values(residual: Residual) -> None:
-    model = decoder(4, 7, seed=6, residual=residual)
-    tokens, codes = torch.randn(3, 5, 6), torch.randint(0, 7, (3 * 8, 4))
-    with torch.no_grad():
-        shared = model(tokens, codes)
-        apart = model(tokens.repeat_interleave(8, dim=0), codes)
+def test_what_identifiers_of_one_image_share_is_computed_once_and_with_the_same_gradients(residual: Residual) -> None:
+    model = decoder(
+        4, 3, seed=6, residual=residual
+    )  # of 3 codes: many prefixes are shared, and identifiers are repeated
+    tokens, codes = torch.randn(3, 5, 6), torch.randint(0, 3, (3 * 8, 4))
+
+    def learned(tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        model.zero_grad()
+        logits = model(tokens, codes)
+        functional.cross_entropy(logits.flatten(0, 1), codes.flatten()).backward()
+        return logits.detach(), [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+    shared, apart = learned(tokens), learned(tokens.repeat_interleave(8, dim=0))
     torch.testing.assert_close(shared, apart, rtol=1e-5, atol=1e-5)
 
 
@@ -87,7 +96,8 @@ def test_a_block_adds_to_the_stream_as_in_the_paper_or_to_the_normalised_stream_
     x, memory = torch.randn(2, 4, 8), torch.randn(2, 3, 8)
 
     def self_attn(h: Tensor) -> Tensor:
-        return block.self_attn(h, block.self_attn.keys_values(h), causal=True)
+        before = [block.self_attn(h[:, m : m + 1], block.self_attn.keys_values(h[:, : m + 1])) for m in range(4)]
+        return torch.cat(before, dim=1)
 
     def cross(h: Tensor) -> Tensor:
         return block.cross_attn(h, block.cross_attn.keys_values(memory))
@@ -99,4 +109,5 @@ def test_a_block_adds_to_the_stream_as_in_the_paper_or_to_the_normalised_stream_
             expected = expected + branch(expected)
         else:
             expected = expected + branch(norm(expected))
-    torch.testing.assert_close(block(x, memory), expected)
+    tree = PrefixTree.of(torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]]), num_images=2, codebook_size=7)
+    torch.testing.assert_close(block(x.flatten(0, 1), memory, tree), expected.flatten(0, 1))
