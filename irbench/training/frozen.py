@@ -6,9 +6,9 @@ alone for some epochs, on the backbone's outputs for the center crops of the ima
 Shape letters: N training images, T tokens, D dimensions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 
 from irbench.networks.backbones import BATCH, center_crop, to_device
 from irbench.runtime.machine import Runtime
 from irbench.runtime.progress import track
+from irbench.training.checkpoint import load_moments
 from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
 from irbench.training.optim import descend, make_optimizer, make_scheduler
@@ -31,48 +32,60 @@ if TYPE_CHECKING:
     from irbench.training.loop import Task
 
 
-def train_frozen(
-    task: "Task",
-    feed: Feed,
-    config: TrainingConfig,
-    runtime: Runtime,
-    folder: Path,
-    seed: Callable[[int, int], int],
-) -> list[float]:
-    """Train all of the task's module but its backbone for `frozen_epochs` epochs; return the mean loss of each.
+@dataclass(frozen=True)
+class FrozenEpochs:
+    """The epochs of a training in which the backbone is frozen.
 
     The backbone's outputs are kept in `folder` until the training ends, so that one that was killed has them already.
     Of several processes the first one computes them; what is left is little, and all do the same.
-    `seed(epoch, step)` seeds all random numbers, and returns the seed.
     """
-    if not config.frozen_epochs:
-        return []
-    if not current().first:
-        current().hear()
-    kept = _outputs(task.backbone, feed, config, runtime, folder / "outputs.npy")
-    if current().first:
-        current().say("the outputs are there")
-    short = replace(config, epochs=config.frozen_epochs)
-    losses = []
-    with _frozen(task.backbone):
-        task.module.train()
-        task.backbone.eval()
-        optimizer = make_optimizer(task.module, task.backbone, short)
-        scheduler = make_scheduler(optimizer, short, feed.batches)
-        for epoch in track(range(short.epochs), f"train {task.name}, backbone frozen", total=short.epochs):
-            number = config.epochs + 1 + epoch  # of the random numbers: not those of the epochs that follow
-            order = list(feed.batch_rows(Generator().manual_seed(seed(number, 0))))
-            total = torch.zeros((), device=runtime.device)
-            for step, rows in enumerate(order):
-                scheduler.step_update(epoch * feed.batches + step)
-                seed(number, step + 1)
-                tokens = to_device(torch.from_numpy(kept[rows]).float(), runtime.device)
-                with runtime.autocast():
-                    loss = task.loss_of_tokens(tokens, to_device(torch.from_numpy(rows), runtime.device))
-                total += descend(loss, optimizer, task.module, config.clip_gradient)
-            task.end_epoch()
-            losses.append(float(total) / len(order))
-    return losses
+
+    task: "Task"
+    feed: Feed
+    config: TrainingConfig
+    runtime: Runtime
+    folder: Path
+    seed: Callable[[int, int], int]  # seeds all random numbers for an epoch and a step, and returns the seed
+
+    def run(self, done: int, saved: Mapping[str, Tensor]) -> Iterator[tuple[float, torch.optim.Optimizer]]:
+        """Train all of the module but the backbone; after each epoch yield its mean loss, and the optimiser.
+
+        Some epochs may be `done` already; `saved` are the `moments` of the optimiser after these.
+        """
+        task, runtime = self.task, self.runtime
+        short = replace(self.config, epochs=self.config.frozen_epochs)
+        left = range(done, short.epochs)
+        if not left:
+            return
+        kept = self._kept()
+        with _frozen(task.backbone):
+            optimizer = make_optimizer(task.module, task.backbone, short)
+            load_moments(optimizer, saved)
+            scheduler = make_scheduler(optimizer, short, self.feed.batches)
+            for epoch in track(left, f"train {task.name}, backbone frozen", total=len(left)):
+                task.module.train()
+                task.backbone.eval()
+                number = self.config.epochs + 1 + epoch  # of the random numbers: not those of the epochs that follow
+                order = list(self.feed.batch_rows(Generator().manual_seed(self.seed(number, 0))))
+                total = torch.zeros((), device=runtime.device)
+                for step, rows in enumerate(order):
+                    scheduler.step_update(epoch * self.feed.batches + step)
+                    self.seed(number, step + 1)
+                    tokens = to_device(torch.from_numpy(kept[rows]).float(), runtime.device)
+                    with runtime.autocast():
+                        loss = task.loss_of_tokens(tokens, to_device(torch.from_numpy(rows), runtime.device))
+                    total += descend(loss, optimizer, task.module, short.clip_gradient)
+                task.end_epoch()
+                yield float(total) / len(order), optimizer
+
+    def _kept(self) -> NDArray[np.float16]:
+        """Return the backbone's outputs [N,T,D], once the first process has them."""
+        if not current().first:
+            current().hear()
+        kept = _outputs(self.task.backbone, self.feed, self.config, self.runtime, self.folder / "outputs.npy")
+        if current().first:
+            current().say("the outputs are there")
+        return kept
 
 
 @contextmanager

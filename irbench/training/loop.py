@@ -30,7 +30,7 @@ from irbench.training.augment import augment
 from irbench.training.checkpoint import Checkpoint, Progress, load_moments, moments, tensors, write_tensors
 from irbench.training.config import TrainingConfig
 from irbench.training.feed import Feed
-from irbench.training.frozen import train_frozen
+from irbench.training.frozen import FrozenEpochs
 from irbench.training.optim import descend, make_optimizer, make_scheduler
 from irbench.training.parallel import (
     ALL,
@@ -220,8 +220,10 @@ class _Run:
             (), device=runtime.device
         )  # loss of the current epoch, read once: no wait for a GPU in between
         self.best: Mapping[str, Tensor] = {}  # the module at its best validation, with early stopping
+        self._frozen: Mapping[str, Tensor] = {}  # moments of the optimiser that goes before, if it was interrupted
         self.progress = self._resume()
-        agree([len(self.progress.losses), self.progress.step], runtime.device)
+        progress = self.progress
+        agree([len(progress.frozen), len(progress.losses), progress.step], runtime.device)
         if current().world not in self.progress.processes:
             self.progress.processes.append(current().world)
         self._saved, self._pause = perf_counter(), _CHECKPOINT_EVERY
@@ -230,11 +232,7 @@ class _Run:
         """Train the remaining epochs, validated on the held-out images at rows `validation`, if any."""
         self.validation = validation
         if not self.progress.losses and not self.progress.step:
-            self._seed(0, 0)
-            self.task.start()
-            self.progress.frozen = train_frozen(
-                self.task, self.feed, self.config, self.runtime, self.folder, self._seed
-            )
+            self._start()
         self.loss = shared(Loss(self.task))  # from here on all have the first one's module
         steps = (self.config.epochs - len(self.progress.losses)) * self.feed.batches - self.progress.step
         self._bar = track(range(steps), f"train {self.title}", total=steps)
@@ -247,6 +245,17 @@ class _Run:
         self._seed(self.config.epochs, 0)
         self.task.finish()
         equalize(self.task.module)
+
+    def _start(self) -> None:
+        """Prepare the module, and train what stands on its backbone for the epochs in which this is frozen."""
+        frozen = self.progress.frozen
+        if not frozen:
+            self._seed(0, 0)
+            self.task.start()
+        epochs = FrozenEpochs(self.task, self.feed, self.config, self.runtime, self.folder, self._seed)
+        for loss, optimizer in epochs.run(len(frozen), self._frozen):
+            frozen.append(loss)
+            self._save_in_time(frozen=optimizer)
 
     @property
     def _stops_early(self) -> bool:
@@ -321,8 +330,11 @@ class _Run:
         if not current().alone and is_noisy(self.task.module):
             self._seed(epoch, self.feed.batches + 2 + self.progress.step * current().world + current().rank)
 
-    def _save_in_time(self) -> None:
-        """Write a checkpoint if the last one is old enough; the longer writing takes, the rarer they are."""
+    def _save_in_time(self, frozen: torch.optim.Optimizer | None = None) -> None:
+        """Write a checkpoint if the last one is old enough; the longer writing takes, the rarer they are.
+
+        `frozen` is the optimiser of the epochs with a frozen backbone, while these last.
+        """
         start = perf_counter()
         if not current().first or start - self._saved < self._pause:
             return
@@ -332,7 +344,7 @@ class _Run:
         self.progress.seconds += start - self._saved
         parts = {
             "module": tensors(self.task.module),
-            "optimizer": moments(self.optimizer),
+            **({"frozen": moments(frozen)} if frozen else {"optimizer": moments(self.optimizer)}),
             "task": self.task.state(),
             "best": self.best,
             "run": {"total": self.total},
@@ -350,6 +362,7 @@ class _Run:
         parts, progress = saved
         self.task.module.load_state_dict(parts["module"])
         load_moments(self.optimizer, parts.get("optimizer", {}))
+        self._frozen = parts.get("frozen", {})
         self.task.load_state(parts.get("task", {}))
         self.best = parts.get("best", {})
         self.total.copy_(parts["run"]["total"])

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from irbench.networks.backbones import VisionNetwork, center_crop
 from irbench.retrievers.encoders import irt_r
 from irbench.retrievers.encoders.ft_clip import Classification, Config
 from irbench.retrievers.irgen.identifiers import rqvae
+from irbench.runtime.cache import Store
+from irbench.runtime.machine import Runtime
+from irbench.training import loop
 from irbench.training.feed import Feed
-from irbench.training.frozen import train_frozen
+from irbench.training.frozen import FrozenEpochs
 from irbench.training.loop import train
 from irbench.training.optim import make_optimizer, make_scheduler
 
@@ -27,6 +31,10 @@ def seed(epoch: int, step: int) -> int:
     number = 1000 * epoch + step
     torch.manual_seed(number)
     return number
+
+
+def losses_of(task: Classification, feed: Feed, runtime: Runtime, folder: Path) -> list[float]:
+    return [loss for loss, _ in FrozenEpochs(task, feed, CONFIG, runtime, folder, seed).run(0, {})]
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ def classification(images) -> Classification:
 
 def test_it_is_as_if_the_backbone_were_asked_each_time(images, runtime, feed, tmp_path):
     task, slow = classification(images), classification(images)
-    losses = train_frozen(task, feed, CONFIG, runtime, tmp_path, seed)
+    losses = losses_of(task, feed, runtime, tmp_path)
 
     slow.backbone.eval().requires_grad_(requires_grad=False)
     short = replace(CONFIG, epochs=3)
@@ -70,10 +78,33 @@ def test_it_is_as_if_the_backbone_were_asked_each_time(images, runtime, feed, tm
 
 
 def test_one_that_was_killed_has_the_outputs_already(images, runtime, feed, tmp_path, monkeypatch):
-    first = train_frozen(classification(images), feed, CONFIG, runtime, tmp_path, seed)
+    first = losses_of(classification(images), feed, runtime, tmp_path)
     task = classification(images)
     monkeypatch.setattr(VisionNetwork, "forward", None)
-    assert train_frozen(task, feed, CONFIG, runtime, tmp_path, seed) == first
+    assert losses_of(task, feed, runtime, tmp_path) == first
+
+
+@pytest.mark.parametrize("finished", [1, 3])
+def test_one_that_was_killed_between_these_epochs_resumes_to_the_same_model(images, runtime, monkeypatch, finished):
+    """With a checkpoint after each of them, the last one included, which no other epoch follows yet."""
+    whole = train(classification(images), images, CONFIG, replace(runtime, store=Store(runtime.store.root / "whole")))
+    monkeypatch.setattr(loop, "_CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", float("inf"))
+    save = loop._Run._save_in_time
+
+    def killed(run, **optimizer):
+        save(run, **optimizer)
+        if len(run.progress.frozen) == finished and not run.progress.step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop._Run, "_save_in_time", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(classification(images), images, CONFIG, runtime)
+    monkeypatch.setattr(loop._Run, "_save_in_time", save)
+    monkeypatch.setattr(Classification, "start", None)  # it was prepared before
+    resumed = train(classification(images), images, CONFIG, runtime)
+    assert resumed.content == whole.content
+    assert resumed.training["ft-clip"]["frozen"] == whole.training["ft-clip"]["frozen"]
 
 
 def test_it_comes_before_the_epochs_and_is_told(images, runtime):
