@@ -58,7 +58,7 @@ class FrozenEpochs:
         if not left:
             return
         kept = self._kept()
-        with _frozen(task.backbone):
+        with frozen(task.backbone):
             optimizer = make_optimizer(task.module, task.backbone, short)
             load_moments(optimizer, saved)
             scheduler = make_scheduler(optimizer, short, self.feed.batches)
@@ -89,7 +89,8 @@ class FrozenEpochs:
 
 
 @contextmanager
-def _frozen(backbone: nn.Module) -> Iterator[None]:
+def frozen(backbone: nn.Module) -> Iterator[None]:
+    """Let the backbone learn nothing for a while."""
     learning = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad = False

@@ -77,6 +77,7 @@ def test_beam_compares_its_leaves_with_those_of_the_reference_decoder(runtime: R
         "encode --precision fp16",
         "encode --batches 0,1",
         "training --frozen-stages -1",
+        "training --frozen-stages 0,none",
         "trie --sizes many",
         "trie --sizes 10,0",
         "beam --compare 16",
@@ -278,6 +279,23 @@ def test_training_is_timed_part_by_part_and_stages_that_are_frozen_stay(runtime:
     assert {"conv1", "layer1", "layer2"} <= learned()
 
 
+def test_the_decoder_s_training_is_timed_on_a_backbone_that_learns_and_on_what_is_kept_of_it(runtime: Runtime) -> None:
+    plan = training.Plan(
+        backbone="test_resnet", image_size=32, batches=(4,), frozen_stages=(None, 0), targets=(2,), num_layers=1,
+        width=16, num_heads=2, patience=0,
+    )  # fmt: skip
+    model = training.Model(plan, runtime)
+    before = {name: value.clone() for name, value in model.network.backbone.state_dict().items()}
+    timed = training.measure(model, plan)
+    kept = next(timed)
+    assert (kept.targets, kept.frozen_stages, kept.augment_s) == (2, None, 0.0)
+    assert kept.forward_s > 0
+    assert all(value.equal(before[name]) for name, value in model.network.backbone.state_dict().items())
+    assert next(timed).augment_s > 0
+    now = model.network.backbone.named_parameters()
+    assert any((value != before[name]).any() for name, value in now)
+
+
 def test_metrics_say_what_plain_loops_say(runtime: Runtime) -> None:
     timed = metrics.measure(50, 120, runtime, 0)
     assert timed.difference < 1e-12
@@ -289,7 +307,7 @@ def test_metrics_say_what_plain_loops_say(runtime: Runtime) -> None:
     ("command", "key"),
     [
         ("encode --backbone test_vit --image-size 32 --batches 1,2 --precision fp32 --patience 0", "points"),
-        ("training --backbone test_resnet --image-size 32 --batches 4 --precision fp32 --patience 0", "points"),
+        ("training --backbone test_resnet --image-size 32 --targets 0,2 --frozen-stages 0,all --patience 0", "points"),
         ("search --search linear --gallery 300 --queries 10 --dim 8 --clusters 5 --patience 0", "points"),
         ("overhead --search linear --gallery 300 --queries 10 --dim 8 --patience 0", "searches"),
         ("load --search linear --gallery 300 --dim 8 --clients 1,2 --seconds 0.2", "loads"),

@@ -40,7 +40,8 @@ ENCODED: Columns = {
 }
 TRAINED: Columns = {
     "precision": lambda p: p.precision,
-    "frozen stages": lambda p: f"{p.frozen_stages}",
+    "trained to": lambda p: f"generate {p.targets}" if p.targets else "classify",
+    "frozen stages": lambda p: "all" if p.frozen_stages is None else f"{p.frozen_stages}",
     "batch": lambda p: f"{p.batch}",
     "ms": lambda p: f"{1000 * p.total_s:,.1f}",
     "images/s": lambda p: f"{p.images_per_s:,.1f}",

@@ -110,14 +110,30 @@ class TrainingOptions(NetworkOptions):
     backbone: Annotated[str, typer.Option("--backbone", help="Name of a timm model; its weights are random.")] = _LITE
     image_size: Annotated[int, typer.Option("--image-size", min=1, help="Pixels.")] = 128
     frozen_stages: Annotated[
-        str, typer.Option("--frozen-stages", help="Stages that do not learn, the stem before them neither; 0: all do.")
+        str,
+        typer.Option(
+            "--frozen-stages",
+            help="Stages that do not learn, the stem before them neither; 0: all do, all: none does, and what the "
+            "backbone computes is kept.",
+        ),
     ] = "0,3"
+    targets: Annotated[
+        str,
+        typer.Option(
+            "--targets",
+            help="Identifiers for an image on which IRGen's decoder is trained; 0: an encoder is, to classify.",
+        ),
+    ] = "0"
+    shared_codes: Annotated[
+        int,
+        typer.Option("--shared-codes", min=0, max=4, help="First codes, of 4, that identifiers of a class share."),
+    ] = 0
 
 
 @bench_app.command()
 @o.command(TrainingOptions)
 def training(options: TrainingOptions) -> None:
-    """Time the steps in which an encoder is fine-tuned on photographs, and their parts."""
+    """Time the steps in which an encoder, or IRGen's decoder on one, is trained on photographs, and their parts."""
     from irbench.bench import training as bench
 
     use(options.threads)
@@ -125,7 +141,9 @@ def training(options: TrainingOptions) -> None:
         backbone=options.backbone,
         image_size=options.image_size,
         batches=o.numbers("--batches", options.batches),
-        frozen_stages=o.numbers("--frozen-stages", options.frozen_stages, least=0),
+        frozen_stages=_stages(options.frozen_stages),
+        targets=o.numbers("--targets", options.targets, least=0),
+        shared_codes=options.shared_codes,
         patience=options.patience,
     )
     points = []
@@ -133,6 +151,11 @@ def training(options: TrainingOptions) -> None:
         points += show(bench.measure(bench.Model(plan, runtime), plan), TRAINED, as_json=options.as_json)
     if options.as_json:
         typer.echo(json.dumps({"points": points}))
+
+
+def _stages(text: str) -> tuple[int | None, ...]:
+    """Read numbers of frozen stages, as in 0,3,all; None is all."""
+    return tuple(None if one == "all" else o.numbers("--frozen-stages", one, least=0)[0] for one in text.split(","))
 
 
 def _pair(text: str) -> tuple[int, int]:
