@@ -32,7 +32,7 @@ export IRBENCH_QUIET=1 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 
 irbench() { "$PYTHON" -m irbench "$@"; }
 
-check() { "$PYTHON" -m pytest -q -m gpu tests/bench tests/irgen tests/searchers tests/training; }
+check() { "$PYTHON" -m pytest -q -m gpu tests; }
 
 bench() {
   measure encode irbench bench encode --precision "$(pick bf16 fp32)" --batches "$(pick 1,16,64,128,256,512 1)" \

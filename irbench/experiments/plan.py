@@ -31,8 +31,8 @@ _PAPER = ("res101-img+linear", "clip+linear", *(f"{m}+{s}" for m in TRAINED for 
 GRIDS = {
     "quick": ("pixels+linear", *(f"ft-clip+{search}" for search in SEARCHES), "classify", "irgen"),
     "full": ("pixels+linear", *_PAPER, "classify"),
-    "paper": _PAPER,
-    "million": ("clip+linear", "ft-clip+linear", "irgen"),
+    "paper": (*_PAPER, "classify"),  # what the paper has no row of: the control
+    "million": ("clip+linear", "ft-clip+linear", "classify", "irgen"),
     "encoders": tuple(f"{encoder}+linear" for encoder in ("res101-img", "clip", *_OF_TODAY)),
 }
 _AT_SCALE = {"mobile": ("imagenet+linear",)}  # rows of the grids quick and full that other scales do not have

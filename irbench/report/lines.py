@@ -144,7 +144,8 @@ def _cell(readings: Sequence[Reading]) -> Cell:
     values = [reading.value for reading in known if reading.value is not None]
     if not known:
         return Cell()
-    short = fmean(reading.short for reading in known)
+    counts = [reading.short for reading in known if reading.short is not None]
+    short = fmean(counts) if len(counts) == len(known) else None
     if len(known) == 1:
         return Cell(values[0], known[0].interval, short=short, rounds=known[0].rounds, session=known[0].session)
     cell = Cell(fmean(values), deviation=stdev(values), short=short)

@@ -1,7 +1,7 @@
 """The notes below a panel: what is missing and why, and what was left out of the numbers."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from irbench import paper
@@ -13,6 +13,8 @@ from irbench.report.wording import short
 from irbench.results.schema import Dataset, Result
 
 _DECODES = ("train_s", "encode_gallery_s")  # costs that decoding is a part of
+_START = "ft-clip"  # the method whose networks others start from
+_PAPER_CODES = 256
 _TRAINED = 1.0  # seconds; less is no training
 UNRELIABLE = "other programs used the CPU; rerun on an idle machine"
 
@@ -26,6 +28,8 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _without_recipe(results)
     yield from _of_mteb(results)
     yield from _not_clip(results)
+    yield from _starts(results)
+    yield from dict.fromkeys(_few_codes(results))
     yield from _rates_at_the_end(results)
     yield from _misses(results)
     yield from _imported(results)
@@ -60,9 +64,7 @@ def _weights(results: Sequence[Result]) -> Iterator[str]:
 def _trained_together(results: Sequence[Result]) -> Iterator[str]:
     """Say which networks were trained by several processes, whose batch norms may have other statistics."""
     for result in results:
-        training = result.retriever.get("training")
-        tasks = training.items() if isinstance(training, dict) else ()
-        for task, facts in tasks:
+        for task, facts in _tasks(result).items():
             processes = facts.get("processes") if isinstance(facts, dict) else None
             if isinstance(processes, list):
                 counts = " and ".join(map(str, processes))
@@ -113,8 +115,7 @@ def _without_counts(lines: Sequence[Line], columns: Sequence[Quantity]) -> Itera
         )
     ]
     if rows:
-        which = ", ".join(rows[:4]) + (f" and {len(rows) - 4} other rows" if len(rows) > 4 else "")
-        yield f"not known whether each query had K results: {which}"
+        yield f"not known whether each query had K results, so that none is marked as the best: {', '.join(rows)}"
 
 
 def left_out_of(facts: Dataset) -> Iterator[str]:
@@ -171,6 +172,27 @@ def _not_clip(results: Sequence[Result]) -> Iterator[str]:
         yield f"ft-clip: the paper's method of this name, on {', '.join(sorted(others))} in place of CLIP"
 
 
+def _starts(results: Sequence[Result]) -> Iterator[str]:
+    """Say whose networks start from a trained FT-CLIP, and that its training counts."""
+    starting = [one for one in results if one.identifier and _START in _tasks(one)]
+    if starting:
+        yield f"networks start from a trained {_START}, whose training counts as theirs: {_cells(starting)}"
+
+
+def _few_codes(results: Sequence[Result]) -> Iterator[str]:
+    """Say which rows of RQ-VAE tell nothing of the paper's, as their codebooks are smaller."""
+    for result in results:
+        size = result.retriever.get("codebook_size")
+        if result.identifier == "rqvae" and size not in (None, _PAPER_CODES):
+            yield f"{label(result)}: codebooks of {size} codes, {_PAPER_CODES} in the paper, whose row is another"
+
+
+def _tasks(result: Result) -> Mapping[str, Any]:
+    """Return the trainings that a result reports, by their names."""
+    training = result.retriever.get("training")
+    return training if isinstance(training, dict) else {}
+
+
 def _rates_at_the_end(results: Sequence[Result]) -> Iterator[str]:
     """Name the trainings whose learning rate is the smallest or the largest of those that were tried."""
     found: dict[tuple[str, str], list[int]] = defaultdict(list)
@@ -185,8 +207,7 @@ def _rates_at_the_end(results: Sequence[Result]) -> Iterator[str]:
 
 def _chosen_rates(result: Result) -> Iterator[tuple[str, float, Sequence[float]]]:
     """Yield each training that chose its learning rate, the rate, and those tried."""
-    trainings: Any = result.retriever.get("training")
-    for task, curves in trainings.items() if isinstance(trainings, dict) else ():
+    for task, curves in _tasks(result).items():
         if isinstance(curves, dict) and curves.get("lr_tried"):
             yield task, curves["lr"][0], curves["lr_tried"]
 

@@ -22,9 +22,10 @@ class Cell:
     p: float | None = None
     tied: bool = False  # not the best, and no significant difference from it
     rank: tuple[int, int] | None = None
+    among: int = 0  # rows that the rank compares: those with the same seeds
     rounds: tuple[float, ...] = ()  # of a time that was taken in rounds together with others: what each round gave
     session: str = ""  # equal for times that were taken together
-    short: float = 0.0  # share of the queries for which fewer results than K, or than n, were returned
+    short: float | None = 0.0  # share of the queries with fewer results than K, or than n; None where not known
 
 
 @dataclass(frozen=True, kw_only=True)

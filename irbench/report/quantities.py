@@ -24,7 +24,7 @@ class Reading:
     value: float | None
     interval: tuple[float, float] | None = None
     reason: str = ""
-    short: float = 0.0  # see report.panel.Cell
+    short: float | None = 0.0  # see report.panel.Cell
     rounds: tuple[float, ...] = ()  # of a time that was taken in rounds together with others: what each round gave
     session: str = ""  # equal for times that were taken together
 
@@ -170,7 +170,7 @@ def _estimate(name: str, result: Result) -> Reading:
         return Reading(None, reason=estimate.reason or "")
     low, high = estimate.ci95 or (None, None)
     interval = None if low is None or high is None else (100 * low, 100 * high)
-    return Reading(100 * estimate.mean, interval, short=estimate.short or 0.0)
+    return Reading(100 * estimate.mean, interval, short=estimate.short)
 
 
 def _cost(key: str, label: str, value: Callable[[Result], float | None], *, digits: int, better: int) -> Quantity:

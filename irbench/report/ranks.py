@@ -30,8 +30,8 @@ def marked(lines: Sequence[Line], columns: Sequence[Quantity]) -> list[Line]:
     """Mark the best of two or more measured values, as printed.
 
     Of a metric that is the best of the rows that are compared: other seeds are other networks, and other chance.
-    Published values are never marked, nor are those of queries with fewer results than K, nor times on whose order the
-    rounds do not agree.
+    Published values are never marked, nor are those of queries with fewer results than K, or of which that is not
+    known, nor times on whose order the rounds do not agree.
     """
     lines, timed = _marked_times(lines, columns)
     cells = {i: list(line.row.cells) for i, line in enumerate(lines) if line.row.kind == "measured"}
@@ -43,7 +43,7 @@ def marked(lines: Sequence[Line], columns: Sequence[Quantity]) -> list[Line]:
         best = _best(column, [cells[i][c] for i in here])
         for i in here:
             value = cells[i][c].value
-            is_best = value is not None and not cells[i][c].short and round(value, column.digits) == best
+            is_best = value is not None and cells[i][c].short == 0 and round(value, column.digits) == best
             cells[i][c] = replace(cells[i][c], best=is_best)
     return [_with(line, cells[i]) if i in cells else line for i, line in enumerate(lines)]
 
@@ -85,11 +85,11 @@ def _wins(mine: Sequence[float], others: Sequence[float], sign: int) -> bool:
 
 
 def _best(column: Quantity, cells: Sequence[Cell]) -> float | None:
-    """Return the best value of a column, as printed; None where that one rests on queries with fewer results."""
+    """Return the best value of a column, as printed; None where that one rests, or may, on fewer results."""
     known = [cell for cell in cells if cell.value is not None]
     if len(known) < 2 or not column.better:
         return None
-    values = [(column.better * round(cell.value or 0, column.digits), not cell.short) for cell in known]
+    values = [(column.better * round(cell.value or 0, column.digits), cell.short == 0) for cell in known]
     best, complete = max(values)
     return column.better * best if complete else None
 
@@ -219,6 +219,7 @@ def _standings(cells: Sequence[Cell], p: Values, scores: Values) -> list[Cell]:
         replace(
             cell,
             rank=(1 + int(above[i]), len(cells) - int(below[i])),
+            among=len(cells),
             p=to_best.get(i),
             tied=not cell.best and to_best.get(i, 0.0) >= ALPHA,
         )

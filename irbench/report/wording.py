@@ -31,9 +31,21 @@ def spread(cell: Cell, column: Quantity, form: str = "[{}, {}]") -> str:
 
 
 def rank(row: Row, panel: Panel) -> str:
-    """Return the best and worst place that the row may have at the panel's headline: "2-4"; empty where it has none."""
+    """Return the best and worst place that the row may have at the panel's headline: "2-4"; empty where it has none.
+
+    Where only rows with the same seeds compare, it says of how many: "2-4/6".
+    """
     cell = _ranked(row, panel)
-    return "-".join(map(str, dict.fromkeys(cell.rank))) if cell and cell.rank else ""
+    if not cell or not cell.rank:
+        return ""
+    places = "-".join(map(str, dict.fromkeys(cell.rank)))
+    return f"{places}/{cell.among}" if _in_parts(panel) else places
+
+
+def _in_parts(panel: Panel) -> bool:
+    """Tell whether ranks are those of several groups of rows, each with seeds of its own."""
+    ranked = [row.ran for row in panel.rows if (cell := _ranked(row, panel)) and cell.rank]
+    return len(set(ranked)) > 1
 
 
 def _ranked(row: Row, panel: Panel) -> Cell | None:
@@ -168,6 +180,8 @@ def _tests(table: Table, cells: Sequence[Cell]) -> Iterator[str]:
             "rank 1-6: anywhere from 1st to 6th (paired tests over queries, by class, and over seeds where there are "
             "several, Holm-corrected); one seed does not cover retraining"
         )
+    if any(_in_parts(panel) for panel in table.panels):
+        yield "rank 2/6: of the six rows with the same seeds; ranks of rows with other seeds do not compare"
     printed = [cell for panel in table.panels for row in panel.rows if (cell := _ranked(row, panel))]
     if any(cell.rank and cell.rank[0] == 1 and cell.p is not None and cell.p < ALPHA for cell in printed):
         yield (

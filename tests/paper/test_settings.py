@@ -45,6 +45,8 @@ def test_a_rqvae_map_has_256_codes():
     assert side * side * config.num_quantizers == 256
 
 
-def test_beams_are_the_published_ones_where_everything_is_as_published():
-    beams = {dataset: resolved("methods", "irgen-as-published", dataset).beam_size for dataset in paper.DATASETS}
-    assert beams == {"inshop": 30, "cub200": 8, "cars196": 8, "imagenet": 30, "places365": 30}
+def test_beams_and_blocks_are_the_published_ones_where_everything_is_as_published():
+    found = {dataset: resolved("methods", "irgen-as-published", dataset) for dataset in paper.DATASETS}
+    assert {dataset: (one.beam_size, one.num_layers) for dataset, one in found.items()} == {
+        "inshop": (30, 12), "cub200": (8, 12), "cars196": (8, 12), "imagenet": (30, 24), "places365": (30, 24),
+    }  # fmt: skip

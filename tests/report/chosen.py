@@ -65,7 +65,7 @@ class Artefacts:
                     for name in {metric, "precision_irgen"}
                     for k in ks
                 }
-                yield replace(made, metrics={name: Estimate(mean=mean) for name, mean in means.items()})
+                yield replace(made, metrics={name: Estimate(mean=mean, short=0.0) for name, mean in means.items()})
 
 
 def drawn(share, seed, queries=300):

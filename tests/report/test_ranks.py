@@ -13,10 +13,10 @@ from hypothesis.extra import numpy as arrays
 from irbench.metrics.retrieval import Judged, per_query
 from irbench.metrics.significance import holm, randomised
 from irbench.metrics.uncertainty import interval, p_value
+from irbench.report import wording
 from irbench.report.render import FORMATS, render
 from irbench.report.table import table
 from irbench.report.upper_bound import ideal
-from irbench.report.wording import captions
 
 
 def test_ranks_and_marks_follow_from_the_tests_of_all_pairs():
@@ -63,7 +63,7 @@ def test_a_caption_tells_where_marks_and_ranks_disagree_and_only_there():
         at = [column.key for column in shown.panels[0].columns].index(shown.panels[0].headline)
         cells = [row.cells[at] for row in rows(shown)]  # whose ranks are printed
         assert any(cell.rank[0] == 1 and not (cell.best or cell.tied) for cell in cells) == disagree
-        assert any(line.startswith("a rank from 1 without ≈") for line in captions(shown, best="*")) == disagree
+        assert any(line.startswith("a rank from 1 without ≈") for line in wording.captions(shown, best="*")) == disagree
 
 
 def test_scores_are_averaged_over_the_seeds_that_rows_share():
@@ -86,6 +86,11 @@ def test_rows_of_one_seed_are_a_family_of_their_own_and_several_seeds_have_one_i
         "steady": (1, 1), "worse": (2, 2), "single": (1, 1), "low": (2, 2),
     }  # fmt: skip
     assert any("seed 0, 1, 2: 2 rows; seed 0: 2 rows" in note for note in panel.notes)
+    printed = {row.method: wording.rank(row, panel) for row in panel.rows if row.kind == "measured"}
+    assert printed == {"steady": "1/2", "worse": "2/2", "single": "1/2", "low": "2/2"}
+    alone = [one for one in kept.results() if one.method in ("steady", "worse")]
+    (panel,) = table(alone, "precision", paper=False, judge=kept).panels
+    assert [wording.rank(row, panel) for row in panel.rows if row.kind == "measured"] == ["1", "2"]
     scores = np.array([per_query(kept(result(method="worse", seed=seed)), "precision@1") for seed in range(3)])
     assert cells["worse"].interval == pytest.approx([100 * bound for bound in interval(scores)])
     assert cells["worse"].deviation is not None
@@ -106,6 +111,16 @@ def test_a_number_that_rests_on_missing_results_is_marked_and_never_the_best():
         assert printed.count("90.0†") == 2  # at both K
         assert "50.0†" not in printed
         assert "25 %" in printed.replace("\\%", "%")
+
+
+def test_a_number_of_which_it_is_not_known_whether_results_are_missing_is_never_the_best():
+    full, unknown = result(50.0, method="full"), result(90.0, method="unknown")
+    unknown = replace(unknown, metrics={name: replace(one, short=None) for name, one in unknown.metrics.items()})
+    shown = table([full, unknown], "precision", paper=False)
+    assert [row.cells[0].best for row in rows(shown)] == [False, False]
+    assert any(note.endswith(": unknown+scann") for note in shown.panels[0].notes)
+    lower = replace(unknown, metrics={name: replace(one, mean=0.4) for name, one in unknown.metrics.items()})
+    assert [row.cells[0].best for row in rows(table([full, lower], "precision", paper=False))] == [True, False]
 
 
 def test_without_hits_there_is_no_rank_and_no_mark_against_an_untested_best():
