@@ -254,7 +254,7 @@ class _Run:
             self.task.start()
         epochs = FrozenEpochs(self.task, self.feed, self.config, self.runtime, self.folder, self._seed)
         for loss, optimizer in epochs.run(len(frozen), self._frozen):
-            frozen.append(loss)
+            frozen.append(self._finite(loss))
             self._save_in_time(frozen=optimizer)
 
     @property

@@ -78,6 +78,7 @@ def test_beam_compares_its_leaves_with_those_of_the_reference_decoder(runtime: R
         "encode --batches 0,1",
         "training --frozen-stages -1",
         "training --frozen-stages 0,none",
+        "training --shared-codes 2",
         "trie --sizes many",
         "trie --sizes 10,0",
         "beam --compare 16",

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from raising import raises
 from torch import Generator
 
+from irbench.core.errors import RecipeError
 from irbench.data.pixels import View, pixels
 from irbench.networks.backbones import VisionNetwork, center_crop
 from irbench.retrievers.encoders import irt_r
@@ -105,6 +107,12 @@ def test_one_that_was_killed_between_these_epochs_resumes_to_the_same_model(imag
     resumed = train(classification(images), images, CONFIG, runtime)
     assert resumed.content == whole.content
     assert resumed.training["ft-clip"]["frozen"] == whole.training["ft-clip"]["frozen"]
+
+
+def test_a_loss_that_is_no_number_is_reported_before_the_other_epochs(images, runtime, monkeypatch):
+    monkeypatch.setattr(loop._Run, "_epoch", None)
+    with raises(RecipeError, "diverged", "ft-clip"):
+        train(classification(images), images, replace(CONFIG, lr=1e30), runtime)
 
 
 def test_it_comes_before_the_epochs_and_is_told(images, runtime):

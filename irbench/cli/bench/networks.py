@@ -137,12 +137,15 @@ def training(options: TrainingOptions) -> None:
     from irbench.bench import training as bench
 
     use(options.threads)
+    targets = o.numbers("--targets", options.targets, least=0)
+    if options.shared_codes and not any(targets):
+        raise UsageError("--shared-codes needs --targets: a classifier has no identifiers", code="unused-option")
     plan = bench.Plan(
         backbone=options.backbone,
         image_size=options.image_size,
         batches=o.numbers("--batches", options.batches),
         frozen_stages=_stages(options.frozen_stages),
-        targets=o.numbers("--targets", options.targets, least=0),
+        targets=targets,
         shared_codes=options.shared_codes,
         patience=options.patience,
     )

@@ -22,12 +22,15 @@ def verdict(standings: "Sequence[Standing]", column: str) -> Iterator[str]:
     best = [one for one in standings if one.score.best]
     is_tested = any(one.score.p is not None for one in standings)
     compared = [one for one in standings if one.score.best or one.score.p is not None or not is_tested]
-    lead = [one for one in compared if one.score.best or one.score.tied] or compared[:1]
+    lead = [one for one in compared if one.score.best or one.score.tied]
+    lead = lead or [one for one in compared if _is_complete(one)][:1] or compared[:1]
     top = max(map(_value, best or lead))
     yield _leaders(lead, names, column)
     above = [one for one in compared if one not in lead and _value(one) > top]
     if few := [names[id(one)] for one in above if one.score.short]:
         yield f"Above these by value, but with fewer results than K for some queries: {_listed(few)}."
+    if unknown := [names[id(one)] for one in above if one.score.short is None]:
+        yield f"Above these by value, but perhaps with fewer results than K: {_listed(unknown)}."
     behind = [one for one in compared if one not in lead and _value(one) <= top]
     if is_tested:
         yield from _unordered(behind, min(map(_value, lead)), names)
@@ -38,12 +41,17 @@ def verdict(standings: "Sequence[Standing]", column: str) -> Iterator[str]:
     yield from _costs(lead, names)
     if all(one.row.seeds == 1 for one in lead):
         yield "One seed each: training again may change the order."
-    if apart := [one for one in standings if one not in compared or (one in above and not one.score.short)]:
+    if apart := [one for one in standings if one not in compared or (one in above and _is_complete(one))]:
         yield f"Not compared with the best, having other seeds or no stored hits: {_with_seeds(apart)}."
 
 
 def _value(one: "Standing") -> float:
     return one.score.value or 0.0
+
+
+def _is_complete(one: "Standing") -> bool:
+    """Is it known that every query had as many results as the value is about?"""
+    return one.score.short == 0
 
 
 def _may_be_first(one: "Standing") -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class PrefixTree:
-    """The distinct prefixes of each image's identifiers, of lengths 0 to M-1, image by image, shorter ones first.
+    """The prefixes of each image's identifiers, of lengths 0 to M-1, image by image; `of` counts equal ones once.
 
     Attention is computed image by image, `padded` to Q prefixes; everything else on the F prefixes alone.
     """
@@ -29,7 +29,12 @@ class PrefixTree:
 
     @classmethod
     def of(cls, codes: Tensor, num_images: int, codebook_size: int) -> Self:
-        """Return the tree of codes [B·P,M] of `num_images` images, P identifiers of each, one after another."""
+        """Return the tree of codes [B·P,M] of `num_images` images, P identifiers of each, one after another.
+
+        On a GPU nothing is shared: the host would wait for the number of prefixes, in every step.
+        """
+        if len(codes) == num_images or codes.device.type != "cpu":
+            return cls.apart(codes, num_images)
         numbers = _numbers(codes, num_images, codebook_size)
         M, F, device = codes.shape[1], int(numbers.max()) + 1, codes.device
         example = torch.empty(F, dtype=torch.long, device=device)
@@ -49,6 +54,15 @@ class PrefixTree:
         is_shorter = torch.arange(M, device=device) <= (example % M)[:, None]
         begins_with = torch.zeros(F, Q, dtype=torch.bool, device=device).scatter_(1, slot[ancestors], is_shorter)
         return cls(example, number, image * Q + slot, rows, begins_with[rows])
+
+    @classmethod
+    def apart(cls, codes: Tensor, num_images: int) -> Self:
+        """Return the tree of `of` with the prefixes of each identifier for itself: F = B·P·M and Q = P·M."""
+        M, Q, device = codes.shape[1], codes.numel() // num_images, codes.device
+        every, place = torch.arange(codes.numel(), device=device), torch.arange(Q, device=device)
+        is_own = (place // M)[:, None] == place // M
+        begins_with = is_own & (place % M <= (place % M)[:, None])
+        return cls(every, every.view_as(codes), every, every.view(num_images, Q), begins_with.expand(num_images, Q, Q))
 
     def padded(self, x: Tensor) -> Tensor:
         """Return [B,Q,D] of x [F,D]."""

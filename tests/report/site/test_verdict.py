@@ -104,6 +104,8 @@ def test_a_higher_value_with_missing_results_is_not_called_worse():
     few = standing("few", 93.0)
     text = said(replace(few, score=replace(few.score, short=0.1)), LEADER, standing("linear", 84.5))
     assert "fewer results than K for some queries: few." in text
+    text = said(replace(few, score=replace(few.score, short=None)), LEADER, standing("linear", 84.5))
+    assert "perhaps with fewer results than K: few." in text
     assert "linear follows 5.5 points behind the best." in text
     assert "below the best: few" not in text
 

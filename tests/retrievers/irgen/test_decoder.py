@@ -44,10 +44,10 @@ def test_a_step_with_a_cache_equals_the_whole_prefix_at_once(residual: Residual)
 
 
 @BOTH
-def test_what_identifiers_of_one_image_share_is_computed_once_and_with_the_same_gradients(residual: Residual) -> None:
-    model = decoder(
-        4, 3, seed=6, residual=residual
-    )  # of 3 codes: many prefixes are shared, and identifiers are repeated
+def test_what_identifiers_of_one_image_share_is_computed_once_and_with_the_same_gradients(
+    residual: Residual, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = decoder(4, 3, seed=6, residual=residual)  # of 3 codes: prefixes and whole identifiers occur again
     tokens, codes = torch.randn(3, 5, 6), torch.randint(0, 3, (3 * 8, 4))
 
     def learned(tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -56,8 +56,29 @@ def test_what_identifiers_of_one_image_share_is_computed_once_and_with_the_same_
         functional.cross_entropy(logits.flatten(0, 1), codes.flatten()).backward()
         return logits.detach(), [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
-    shared, apart = learned(tokens), learned(tokens.repeat_interleave(8, dim=0))
-    torch.testing.assert_close(shared, apart, rtol=1e-5, atol=1e-5)
+    shared = learned(tokens)
+    one_by_one = learned(tokens.repeat_interleave(8, dim=0))
+    monkeypatch.setattr(PrefixTree, "of", lambda codes, images, _: PrefixTree.apart(codes, images))
+    apart = learned(tokens)  # as on a GPU
+    torch.testing.assert_close(shared, one_by_one, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(apart, one_by_one, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_host_does_not_wait_for_a_gpu() -> None:
+    model = decoder(4, 3, seed=6)
+    tokens, codes = torch.randn(3, 5, 6), torch.randint(0, 3, (3 * 8, 4))
+    due = model(tokens, codes)
+    model, tokens, codes = model.cuda(), tokens.cuda(), codes.cuda()
+    model(tokens, codes)  # libraries are loaded
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = model(tokens, codes)
+        found.sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(found.cpu(), due, rtol=1e-4, atol=1e-4)
 
 
 def test_a_code_is_never_influenced_by_the_codes_after_it() -> None:
