@@ -30,7 +30,7 @@ from irbench.data.arrays import read_vectors
 from irbench.experiments.plan import search_named
 from irbench.experiments.processes import Ended, apart, each_apart
 from irbench.retrievers.irgen.beam import BeamSearch
-from irbench.runtime.conditions import processor_name
+from irbench.runtime.conditions import processor_and_steering
 from irbench.runtime.environment import total_memory
 from irbench.runtime.machine import Runtime, use_threads
 
@@ -212,7 +212,7 @@ def notes(plan: Plan, runtime: Runtime, costs: Sequence[Cost]) -> list[str]:
     short = dict.fromkeys(cost.method for cost in searched if (cost.recall or 0) < plan.recall)
     over = {cost.method: 1 for cost in searched if (cost.recall or 0) > plan.recall}.keys() - _SCANS
     seen = dict.fromkeys(cost.method for cost in searched)
-    found = [f"{threads} of {processor_name()}, networks on {runtime.device} in {runtime.precision}; {vectors}"]
+    found = [f"{threads} of {processor_and_steering()}, networks on {runtime.device} in {runtime.precision}; {vectors}"]
     if any(cost.method == GENERATES and cost.seconds for cost in costs):
         found += [
             f"IRGen decodes with {beams} beams and is taken to be as precise as exact search: not measured here",

@@ -51,7 +51,7 @@ from irbench.runtime.conditions import (
     average_load,
     decoded_again,
     forget_decoded_again,
-    processor_name,
+    processor_and_steering,
     significant,
 )
 from irbench.runtime.environment import environment, peak_memory, reset_peak_memory, resident_memory
@@ -375,7 +375,7 @@ class Experiment:
         training_load = ConcurrentLoad()
         with training.run():
             self._train(retriever)
-        now = Work(training.seconds["total"], processor_name(), training_load.cores())
+        now = Work(training.seconds["total"], processor_and_steering(), training_load.cores())
         trained = significant((now, *training.remembered))
         reset_peak_memory(self.runtime)
         with indexing.run():

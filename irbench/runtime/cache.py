@@ -21,7 +21,7 @@ from time import perf_counter
 from typing import Any
 
 from irbench.core.errors import DISK_FULL, StoreError, writing
-from irbench.runtime.conditions import ConcurrentLoad, Work, decoded_again, note_decoded_again, processor_name
+from irbench.runtime.conditions import ConcurrentLoad, Work, decoded_again, note_decoded_again, processor_and_steering
 from irbench.runtime.locks import Held, locked
 from irbench.runtime.progress import say
 from irbench.runtime.timer import charge, off_the_clock, remembered, waited
@@ -143,7 +143,7 @@ class Store:
             with self._writing(only=DISK_FULL):
                 earlier = make(folder) or 0.0
             seconds = perf_counter() - start - (waited() - idle_before)  # others are paid for what they make
-            own = Work(seconds, processor_name(), load.cores(), decoded_again())
+            own = Work(seconds, processor_and_steering(), load.cores(), decoded_again())
             stopped = (Work(earlier),) if earlier else ()
             works = (own, *stopped, *remembered()[before:])
             charge(span, stopped, key.digest)  # what this process has not spent itself

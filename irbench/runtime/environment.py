@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from irbench.core.version import VERSION
-from irbench.runtime.conditions import field_of, processor_name
+from irbench.runtime.conditions import field_of, processor_and_steering
 from irbench.runtime.machine import Runtime
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY", re.IGNORECASE)
@@ -38,7 +38,7 @@ def environment(runtime: Runtime) -> dict[str, object]:
         "torch": torch.__version__,
         **{name: _version(*packages) for name, packages in _LIBRARIES.items()},
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": processor_name(),
+        "cpu": processor_and_steering(),
         "cores": os.cpu_count(),
         "load": round(psutil.getloadavg()[0], 1),
         "threads": torch.get_num_threads(),

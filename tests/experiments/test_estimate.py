@@ -56,7 +56,7 @@ def test_a_cell_costs_what_it_cost_with_another_seed(
         assert planned(*PIXELS, *other).items() >= unknown.items(), other
     files[-1].unlink()
     assert planned(*PIXELS, "--seed", "7")["result_bytes"] is None
-    monkeypatch.setattr("irbench.runtime.environment.processor_name", lambda: "another processor")
+    monkeypatch.setattr("irbench.runtime.environment.processor_and_steering", lambda: "another processor")
     assert planned(*PIXELS, "--seed", "7").items() >= unknown.items()
     assert not list(Path("runs/results").glob("*/*/seed7*"))
 

@@ -77,7 +77,7 @@ def test_an_entry_is_made_once_and_its_price_is_charged_each_time(tmp_path):
 
 def test_an_entry_keeps_the_conditions_of_all_work_behind_it(tmp_path, monkeypatch):
     def under(processor, load):
-        monkeypatch.setattr("irbench.runtime.cache.processor_name", lambda: processor)
+        monkeypatch.setattr("irbench.runtime.cache.processor_and_steering", lambda: processor)
         monkeypatch.setattr("irbench.runtime.cache.ConcurrentLoad.cores", lambda _: load)
 
     start, model = Key("model", {"start": 1}), Key("model", {"on top of": "start"})

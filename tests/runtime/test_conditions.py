@@ -10,7 +10,15 @@ from types import SimpleNamespace
 import pytest
 
 from irbench.runtime import conditions
-from irbench.runtime.conditions import ConcurrentLoad, OwnLoad, Work, average_load, significant
+from irbench.runtime.conditions import (
+    ConcurrentLoad,
+    OwnLoad,
+    Work,
+    average_load,
+    processor_and_steering,
+    processor_name,
+    significant,
+)
 
 BURN = "import time; end = time.perf_counter() + 0.5\nwhile time.perf_counter() < end: pass"
 
@@ -68,3 +76,12 @@ def test_opening_a_model_is_no_part_of_its_training() -> None:
     opened, tokenizer, decoder = Work(0.5, "here"), Work(9.0, "there"), Work(300.0, "there")
     assert significant([opened, tokenizer, decoder]) == (tokenizer, decoder)
     assert significant([Work(0.001, "here")]) == (Work(0.001, "here"),)  # nothing was trained
+
+
+def test_variables_that_steer_libraries_are_told_with_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in conditions._STEERING:
+        monkeypatch.delenv(name, raising=False)
+    assert processor_and_steering() == processor_name()
+    monkeypatch.setenv("LD_PRELOAD", "/home/somebody/lib/a.so:/opt/b.so c.so")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert processor_and_steering() == f"{processor_name()} (ONEDNN_MAX_CPU_ISA=AVX2, LD_PRELOAD=a.so b.so c.so)"
