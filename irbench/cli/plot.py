@@ -55,11 +55,11 @@ class PlotOptions:
 @o.command(PlotOptions)
 def plot(options: PlotOptions) -> None:
     """Draw stored results: curves, times by component, quality against speed, or retrieved images."""
-    from irbench.report.figures import FigureOptions, check_format, draw, save
+    from irbench.report.figures import FigureOptions, check_out, draw, save
     from irbench.results.artefacts import Artefacts
 
     check_choice("kind of figure", options.kind, _KINDS)
-    check_format(options.out)
+    check_out(options.out)
     stored = read_results(options.results)
     names, places = known_names(options.dataset or (), stored.results, stored.folder)
     shown = FigureOptions(

@@ -6,9 +6,9 @@ from time import perf_counter
 
 from irbench.core.errors import Unavailable
 from irbench.experiments.run import Experiment
-from irbench.experiments.settings import check_writable
 from irbench.metrics import diagnostics
 from irbench.protocols import Trainable
+from irbench.runtime.cache import check_writable
 from irbench.runtime.machine import seed_everything, use_threads
 
 

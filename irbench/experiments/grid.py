@@ -9,11 +9,11 @@ from irbench.experiments.executors import Executor
 from irbench.experiments.images import read_datasets_again
 from irbench.experiments.run import Experiment
 from irbench.experiments.schedule import carry_out, of_one_index
-from irbench.experiments.settings import check_writable
 from irbench.experiments.watcher import Watcher
 from irbench.results import files
 from irbench.results.rescore import known_metrics
 from irbench.results.schema import Result
+from irbench.runtime.cache import check_writable
 from irbench.runtime.together import Together
 
 _END = "the end"

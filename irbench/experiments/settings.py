@@ -1,10 +1,9 @@
 """Where and how cells are run, checked before anything is computed."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from irbench.core.errors import UsageError, check_choice, writing
+from irbench.core.errors import UsageError, check_choice
 from irbench.runtime.machine import DEVICES, PRECISIONS
 from irbench.runtime.together import ALONE, Together
 
@@ -48,10 +47,3 @@ class Settings:
         return tuple(
             file for path in self.weights for file in (sorted(path.glob(_WEIGHTS)) if path.is_dir() else (path,))
         )
-
-
-def check_writable(folder: Path, option: str) -> None:
-    """Find out, before anything is computed, whether `folder`, given by `option`, can be written."""
-    with writing(f"to {folder}", option):
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()

@@ -206,6 +206,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def check_writable(folder: Path, option: str) -> None:
+    """Find out, before anything is computed, whether `folder`, given by `option`, can be written."""
+    with writing(f"to {folder}", option):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it, so that they outlive a loss of power with what is flushed in them."""
     if not path.is_dir():

@@ -229,12 +229,14 @@ FEW = np.eye(300, dtype=np.float32)
         (["--sizes", "100,200,300,400,500", "-k", "101"], "bad-number"),
         (["--vectors", "v.npy"], "unused-option"),
         (["--out", "figure.gif"], "bad-format"),
+        (["--out", f"{__file__}/figure.svg"], "not-writable"),
         (["--precision", "both"], "unknown-choice"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options: list[str], code: str) -> None:
     failed = CliRunner().invoke(app, [*SMALL, *options])
     assert getattr(failed.exception, "code", None) == code
+    assert failed.stdout == ""  # before anything is measured
 
 
 def test_a_file_with_too_few_vectors_is_refused_before_anything_is_measured(tmp_path: Path) -> None:

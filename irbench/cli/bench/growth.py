@@ -164,12 +164,12 @@ class CrossoverOptions(DeviceOptions):
 def crossover(options: CrossoverOptions) -> None:
     """Find the size of the gallery from which on generating costs less than encoding and searching."""
     from irbench.bench import crossover as bench
-    from irbench.report.figures.output import check_format
+    from irbench.report.figures.output import check_out
 
     plan = options.plan()
     plan.check_vectors()
     if options.out:
-        check_format(options.out)
+        check_out(options.out)
     check_choice("--precision", options.precision, ("fp32", "bf16"))
     use(options.threads)
     (runtime,) = runtimes(options.device, options.precision)

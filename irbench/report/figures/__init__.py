@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from irbench.core.errors import UsageError, check_choice
 from irbench.report.figures import curves, pareto, retrieved, throughput
-from irbench.report.figures.output import FORMATS, check_format, save, svg
+from irbench.report.figures.output import FORMATS, check_out, save, svg
 from irbench.report.figures.selection import Group, Selection, name_of, select
 from irbench.report.figures.sheet import Drawing, style
 from irbench.results.artefacts import Artefacts
 from irbench.results.schema import Result
 
-__all__ = ["BY", "FORMATS", "KINDS", "Drawing", "FigureOptions", "check_format", "draw", "name_of", "save", "svg"]
+__all__ = ["BY", "FORMATS", "KINDS", "Drawing", "FigureOptions", "check_out", "draw", "name_of", "save", "svg"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from irbench.core.errors import UsageError, writing
 from irbench.report.figures.sheet import Drawing, style
-from irbench.runtime.cache import write_atomically
+from irbench.runtime.cache import check_writable, write_atomically
 
 FORMATS = ("svg", "png", "pdf")
 _DPI = 200  # of .png
@@ -25,6 +25,14 @@ def check_format(path: Path) -> str:
     if suffix not in FORMATS:
         raise UsageError(f"--out {path}: name a file that ends in .svg, .png or .pdf", code="bad-format")
     return suffix
+
+
+def check_out(path: Path) -> None:
+    """Find out, before anything is computed, whether a figure can be written to `path`."""
+    check_format(path)
+    if path.is_dir():
+        raise UsageError(f"--out {path}: is a folder; name a file", code="not-writable")
+    check_writable(path.parent, "--out")
 
 
 def save(figure: Drawing, path: Path) -> None:

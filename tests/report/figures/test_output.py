@@ -82,3 +82,11 @@ def test_another_ending_is_refused(shelf, tmp_path):
     with raises(UsageError, "bad-format", ".svg", ".png", ".pdf"):
         save(draw("mrr", shelf.all, shelf.artefacts), tmp_path / "x.jpg")
     assert not (tmp_path / "x.jpg").exists()
+
+
+def test_a_folder_in_the_place_of_the_file_is_told_at_once(shelf, tmp_path):
+    shelf.put("a")
+    (tmp_path / "figure.svg").mkdir()
+    call = ["plot", "mrr", "--results", str(shelf.artefacts.results), "--out", str(tmp_path / "figure.svg")]
+    failed = CliRunner().invoke(app, call)
+    assert (failed.exit_code, failed.exception.code) == (1, "not-writable")
