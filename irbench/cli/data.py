@@ -167,6 +167,7 @@ def audit(options: AuditOptions) -> None:
     """Find near-duplicates within and between splits, labels in conflict, and what results score without them."""
     from irbench.data import audit as bench
     from irbench.data import datasets
+    from irbench.report.site import audit as page
     from irbench.results import own
     from irbench.results.files import read_all
     from irbench.results.hits import Reader
@@ -174,6 +175,8 @@ def audit(options: AuditOptions) -> None:
     from irbench.results.without import effects
     from irbench.runtime.cache import Store
 
+    if options.out is not None:
+        page.check(options.out)
     root = options.results or default_folder()
     place = datasets.placed(own.located(options.dataset, root), options.work)
     benchmark = datasets.load(
@@ -187,9 +190,7 @@ def audit(options: AuditOptions) -> None:
     changed = list(effects(stored, Reader(root), benchmark, found.queries))
     typer.echo(json.dumps(_audited(found, changed)) if options.as_json else "\n".join(_audit_lines(found, changed)))
     if options.out is not None:
-        from irbench.report.site.audit import write
-
-        typer.echo(f"images side by side: {write(found, changed, options.out)}", err=True)
+        typer.echo(f"images side by side: {page.write(found, changed, options.out)}", err=True)
 
 
 def _features(options: AuditOptions, benchmark: "Benchmark") -> "dict[str, NDArray[np.float32]]":

@@ -9,17 +9,19 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from irbench.core.errors import DataError, writing
+from irbench.core.errors import DataError, UsageError, writing
 from irbench.core.text import as_text
 from irbench.core.version import VERSION
 from irbench.data.audit import SPLITS, Audit, Pair, Place
 from irbench.data.sources import Source
 from irbench.report import palette
 from irbench.results.without import Effect
-from irbench.runtime.cache import make_folder, write_atomically
+from irbench.runtime.cache import check_writable, make_folder, write_atomically
 
 MOST = 300  # pairs that are shown
 _SIDE = 180
+_PAGE = "index.html"
+_GENERATOR = "irbench data audit"  # stands in the page: only a page with it is replaced
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -29,6 +31,14 @@ class Shown:
 
     pair: Pair
     images: tuple[str, str]
+
+
+def check(out: Path) -> None:
+    """Find out, before images are compared, whether the page can be written into `out` and replaces no other one."""
+    check_writable(out, "--out")
+    page = out / _PAGE
+    if page.exists() and f'content="{_GENERATOR}"' not in page.read_text(errors="replace"):
+        raise UsageError(f"--out {out}: holds a page {_PAGE} already; name a new folder", code="not-empty")
 
 
 def write(audit: Audit, effects: Sequence[Effect], out: Path) -> Path:
@@ -44,9 +54,15 @@ def write(audit: Audit, effects: Sequence[Effect], out: Path) -> Path:
     )
     colors = {name: getattr(palette, name.upper()) for name in ("ink", "muted", "faint", "paper", "right", "wrong")}
     page = templates.get_template("audit.html").render(
-        audit=audit, shown=shown, effects=list(summed(effects)), version=VERSION, colors=colors, text=as_text
+        audit=audit,
+        shown=shown,
+        effects=list(summed(effects)),
+        version=VERSION,
+        colors=colors,
+        text=as_text,
+        generator=_GENERATOR,
     )
-    path = out / "index.html"
+    path = out / _PAGE
     with writing(path, "--out"):
         make_folder(out)
         write_atomically(path, page)
