@@ -56,9 +56,15 @@ def test_what_is_found_and_what_results_score_without_it(photos: Path) -> None:
     page = (photos / "audit" / "index.html").read_text()
     assert page.count("data:image/jpeg") == 4
     carried_out("data", "audit", "photos", "--out", "audit")  # its own page is replaced
-    (photos / "audit" / "index.html").write_text("<h1>My thesis</h1>")
-    failed = CliRunner().invoke(app, ["data", "audit", "photos", "--out", "audit"])
-    assert (failed.exception.code, failed.stdout) == ("not-empty", "")
-    assert (photos / "audit" / "index.html").read_text() == "<h1>My thesis</h1>"
     assert "again.jpg" in page
     assert "precision@1" in carried_out("data", "audit", "photos")
+
+
+def test_a_page_of_somebody_else_is_not_replaced(photos: Path) -> None:
+    (photos / "mine").mkdir()
+    (photos / "mine" / "index.html").write_text("<h1>My thesis</h1>")
+    (photos / "other" / "index.html").mkdir(parents=True)
+    for out in ("mine", "other"):
+        failed = CliRunner().invoke(app, ["data", "audit", "photos", "--out", out])
+        assert (failed.exception.code, failed.stdout) == ("not-empty", "")
+    assert (photos / "mine" / "index.html").read_text() == "<h1>My thesis</h1>"

@@ -37,7 +37,7 @@ def check(out: Path) -> None:
     """Find out, before images are compared, whether the page can be written into `out` and replaces no other one."""
     check_writable(out, "--out")
     page = out / _PAGE
-    if page.exists() and f'content="{_GENERATOR}"' not in page.read_text(errors="replace"):
+    if page.exists() and not (page.is_file() and f'content="{_GENERATOR}"'.encode() in page.read_bytes()):
         raise UsageError(f"--out {out}: holds a page {_PAGE} already; name a new folder", code="not-empty")
 
 
