@@ -7,7 +7,7 @@ Shape letters: B images, T positions of the map, C channels, D dimensions of the
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -111,7 +111,8 @@ class CombinedDescriptors(nn.Module):
         self.powers = [_POWERS[letter] for letter in letters]
         size = config.dim // len(letters)
         self.branches = nn.ModuleList(nn.Linear(network.token_dim, size, bias=False) for _ in letters)
-        self.frozen_statistics = config.frozen_statistics
+        if config.frozen_statistics:
+            network.freeze_statistics()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors [B,D] of images [B,3,S,S]."""
@@ -129,15 +130,6 @@ class CombinedDescriptors(nn.Module):
             for branch, descriptor in zip(self.branches, pooled, strict=True)
         ]
         return functional.normalize(torch.cat(parts, dim=1), dim=1)
-
-    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's signature
-        """Set training mode; frozen batch norms stay in evaluation mode."""
-        super().train(mode)
-        if self.frozen_statistics:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
 
 def _keep_third_stage_wide(backbone: Any, name: str) -> None:

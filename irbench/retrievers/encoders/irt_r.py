@@ -8,13 +8,13 @@ Shape letters: B images, M images in the memory, D dimensions.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,13 +29,18 @@ from irbench.training.losses import PairLoss, koleo
 class Config(TrainingConfig):
     """Schema of methods/irt-r.toml."""
 
-    unused_keys: ClassVar[frozenset[str]] = frozenset({"frozen_epochs"})  # nothing else than the network learns
-
+    dim: NonNegativeInt = 0  # D, of a linear layer on the network's feature; 0: the feature itself
+    frozen_statistics: bool = False  # batch norms keep their pretrained means and variances
     margin: float = 0.5  # beta: negative pairs whose cosine is lower have no loss
     spread: NonNegativeFloat = 0.7  # lambda, the weight of KoLeo
     memory_ratio: Share = 1.0  # size of the memory, as a share of the training set …
     memory_limit: PositiveInt = 65_536  # … and at most: each image of a batch is compared with all images there
     momentum: Part = 0.0  # of the moving average of the network that fills the memory; 0: the network itself does
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.frozen_epochs and not self.dim:
+            raise ValueError(f"frozen_epochs = {self.frozen_epochs}: without dim, nothing but the backbone learns")
 
 
 class IrtREncoder(TrainedEncoder[Config, "PairLearning"]):
@@ -52,15 +57,18 @@ class PairLearning(EncoderTask):
     """Contrastive loss with a memory, and KoLeo. The memory is part of the module, so that checkpoints contain it."""
 
     name = "irt-r"
+    features: Featurizer
     gathers = True
 
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], config: Config) -> None:
         self.backbone, self.config = network, config
         self.classes = torch.from_numpy(classes)
-        self.features = Featurizer(network, UnitLength())
+        if config.frozen_statistics:
+            network.freeze_statistics()
+        self.features = Featurizer(network, _head(network.dim, config.dim))
         self.pair_loss = PairLoss(config.margin)
         images = min(config.memory_limit, max(1, round(config.memory_ratio * len(classes))))
-        self.memory = Memory(images, network.dim)
+        self.memory = Memory(images, config.dim or network.dim)
         self.module = nn.ModuleList([self.features, self.memory])
         self.slow = copy.deepcopy(self.features).requires_grad_(requires_grad=False) if config.momentum else None
         if self.slow is not None:
@@ -68,9 +76,17 @@ class PairLearning(EncoderTask):
 
     def loss(self, images: Tensor, rows: Tensor) -> Tensor:
         """Return the contrastive loss within the batch and with the memory, plus KoLeo."""
-        vectors, rows = self.part.gather(self.features(images)), self.part.gather(rows)  # [B,D], [B]
-        self.memory.add(self._memory_vectors(images, vectors), rows)
-        with torch.autocast(images.device.type, enabled=False):
+        return self._loss(self.features(images), rows, lambda slow: slow(images))
+
+    def loss_of_tokens(self, tokens: Tensor, rows: Tensor) -> Tensor:
+        """Return the same by the tokens [B,T,D] of a backbone that does not learn."""
+        return self._loss(self.features.of_tokens(tokens), rows, lambda slow: slow.of_tokens(tokens))
+
+    def _loss(self, vectors: Tensor, rows: Tensor, by: Callable[[Featurizer], Tensor]) -> Tensor:
+        """Return the loss of this part's vectors [B,D]; `by` asks another copy of the network for them."""
+        vectors, rows = self.part.gather(vectors), self.part.gather(rows)
+        self.memory.add(self._memory_vectors(vectors, by), rows)
+        with torch.autocast(vectors.device.type, enabled=False):
             across = self._contrastive(vectors, rows, self.memory.vectors, self.memory.rows)
             return self._within(vectors, rows) + across
 
@@ -89,13 +105,18 @@ class PairLearning(EncoderTask):
         return loss
 
     @torch.no_grad()
-    def _memory_vectors(self, images: Tensor, vectors: Tensor) -> Tensor:
+    def _memory_vectors(self, vectors: Tensor, by: Callable[[Featurizer], Tensor]) -> Tensor:
         """Return the vectors [B,D] for the memory: those of the moving average, where there is one."""
         if self.slow is None:
             return vectors
         for slow, fast in zip(self.slow.parameters(), self.features.parameters(), strict=True):
             slow.lerp_(fast, 1 - self.config.momentum)
-        return self.part.gather(self.slow(images))
+        return self.part.gather(by(self.slow))
+
+
+def _head(features: int, dim: int) -> nn.Module:
+    """Return what makes unit vectors of features: after a linear layer to `dim` dimensions, if that is not 0."""
+    return nn.Sequential(nn.Linear(features, dim, bias=False), UnitLength()) if dim else UnitLength()
 
 
 class UnitLength(nn.Module):

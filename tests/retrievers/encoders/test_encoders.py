@@ -140,6 +140,16 @@ def test_cgd_statistics_stand_still_where_frozen(frozen):
     assert features.network.backbone.layer3.training
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_irt_r_statistics_stand_still_where_frozen(frozen):
+    config = IrtRConfig(**{**TRAINING, "backbone": "test_resnet", "frozen_statistics": frozen})
+    task = PairLearning(VisionNetwork(config), np.arange(4), config)
+    before = {name: value.clone() for name, value in task.backbone.named_buffers()}
+    task.module.train()
+    task.loss(torch.rand(4, 3, 32, 32) * 255, torch.arange(4))
+    assert all(value.equal(before[name]) for name, value in task.backbone.named_buffers()) == frozen
+
+
 @pytest.mark.parametrize("change", [{"descriptors": "SX"}, {"descriptors": ""}, {"descriptors": "SGM", "dim": 32}])
 def test_cgd_tells_descriptors_that_it_does_not_know(change):
     with raises(RecipeError, "bad-value", "cgd.toml", "descriptors"):
@@ -180,18 +190,21 @@ def slow_pairs(vectors, rows, others, other_rows, classes, margin):
     return sum(sum(part) / max(1, sum(v > 0 for v in part)) for part in (near, far))
 
 
-def test_irt_r_loss_is_that_of_its_pairs_and_its_memory():
-    config = IrtRConfig(**{**TRAINING, "memory_ratio": 0.6, "spread": 0.0, "margin": 0.2})
+@pytest.mark.parametrize("dim", [0, 7])
+def test_irt_r_loss_is_that_of_its_pairs_and_its_memory(dim):
+    config = IrtRConfig(**{**TRAINING, "memory_ratio": 0.6, "spread": 0.0, "margin": 0.2, "dim": dim})
     classes = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
     task = PairLearning(VisionNetwork(config), classes, config)
     task.module.eval()
     images = torch.rand(10, 3, 32, 32) * 255
     with torch.no_grad():
         vectors = task.features(images)
+        assert vectors.shape[1] == (dim or task.backbone.dim)
         memory = []
-        for rows in ([0, 3, 6, 1], [2, 4, 1, 8], [9, 7, 5, 0]):
+        for by_tokens, rows in ((False, [0, 3, 6, 1]), (True, [2, 4, 1, 8]), (False, [9, 7, 5, 0])):
             memory = (memory + rows)[-6:]
-            got = task.loss(images[rows], torch.tensor(rows)).item()
+            loss, given = (task.loss_of_tokens, task.backbone) if by_tokens else (task.loss, torch.nn.Identity())
+            got = loss(given(images[rows]), torch.tensor(rows)).item()
             batch = slow_pairs(vectors[rows], rows, vectors[rows], rows, classes, 0.2)
             across = slow_pairs(vectors[rows], rows, vectors[memory], memory, classes, 0.2)
             assert got == pytest.approx(batch + across, rel=1e-3)
