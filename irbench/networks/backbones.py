@@ -134,13 +134,13 @@ class VisionNetwork(TimmNetwork):
         super().__init__(config, weights=weights)
         self.backbone.reset_classifier(0)
         self._frozen: dict[str, nn.Parameter] = {}
-        self._keeps_statistics = False
+        self._frozen_statistics = False
 
-    def freeze(self, stages: int) -> None:
+    def freeze(self, stages: int, *, statistics: bool = False) -> None:
         """Let the stem and the first `stages` stages (a transformer's blocks) learn nothing; 0 undoes an earlier call.
 
-        The batch norms of what is frozen keep the statistics that they have. Raises `RecipeError` where no stage would
-        be left.
+        The batch norms of what is frozen keep the means and variances that they have, with `statistics` all of them do.
+        Raises `RecipeError` where no stage would be left.
         """
         for parameter in self._frozen.values():
             parameter.requires_grad = True
@@ -149,11 +149,7 @@ class VisionNetwork(TimmNetwork):
         self._frozen = {name: one for name, one in learning.items() if name in names}
         for parameter in self._frozen.values():
             parameter.requires_grad = False
-        self.train(self.training)
-
-    def freeze_statistics(self) -> None:
-        """Let all batch norms keep the means and variances that they have; scales and offsets learn as before."""
-        self._keeps_statistics = True
+        self._frozen_statistics = statistics
         self.train(self.training)
 
     def _first(self, stages: int) -> set[str]:
@@ -171,10 +167,9 @@ class VisionNetwork(TimmNetwork):
         super().train(mode)
         for owner in {name.rpartition(".")[0] for name in self._frozen} - {""}:  # "": a class token's is the network
             self.backbone.get_submodule(owner).eval()
-        if self._keeps_statistics:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+        for module in self.backbone.modules() if self._frozen_statistics else ():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:

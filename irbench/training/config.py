@@ -21,6 +21,7 @@ class TrainingConfig(NetworkConfig):
 
     epochs: PositiveInt
     frozen_stages: NonNegativeInt = 0  # the stem and so many stages after it never learn; 0: all of the network does
+    frozen_statistics: bool = False  # batch norms keep the means and variances with which the network starts
     frozen_epochs: NonNegativeInt = 0  # before these, with a backbone that does not learn: see irbench.training.frozen
     batch: PositiveInt = 64
     per_class: NonNegativeInt = 0  # images of each class in a batch; 0: batches regardless of classes

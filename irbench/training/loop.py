@@ -148,6 +148,8 @@ def train(
             f"{task.name} is trained on classes, and the training images have no labels, or one for all",
             code="too-few-classes",
         )
+    if isinstance(task.backbone, VisionNetwork):
+        task.backbone.freeze(config.frozen_stages, statistics=config.frozen_statistics)
     images_uint8 = pixels(images, View(config.resize_size, config.fit), runtime)
     key = _key(task, [images.fingerprint, images_uint8.content, images.mirror], config, runtime, also)
 
@@ -211,8 +213,6 @@ class _Run:
         task.module.to(runtime.device)
         if task.classes is not None:
             task.classes = task.classes.to(runtime.device)
-        if isinstance(task.backbone, VisionNetwork):
-            task.backbone.freeze(config.frozen_stages)
         synchronize_statistics(task, runtime.device)
         self.optimizer = make_optimizer(task.module, task.backbone, config)
         self.scheduler = make_scheduler(self.optimizer, config, feed.batches)

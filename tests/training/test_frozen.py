@@ -139,6 +139,17 @@ def test_stages_that_a_recipe_freezes_stay_through_the_training_and_only_through
         assert [name for name in trained(0) if name.startswith(part)]
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_that_a_recipe_freezes_stay_while_all_else_learns(images, runtime, frozen):
+    task = classification(images)
+    before = {name: value.clone() for name, value in task.backbone.state_dict().items()}
+    train(task, images, replace(CONFIG, frozen_epochs=0, frozen_statistics=frozen), runtime)
+    changed = {name for name, value in task.backbone.state_dict().items() if not value.equal(before[name])}
+    statistics = {name for name, _ in task.backbone.named_buffers() if name in before}
+    assert changed & statistics == (set() if frozen else statistics)
+    assert changed - statistics == set(before) - statistics
+
+
 def test_a_method_of_which_nothing_would_learn_refuses_it():
     with pytest.raises(ValueError, match="frozen_epochs = 3"):
         irt_r.Config(backbone="test_resnet", epochs=1, lr=1.0, frozen_epochs=3)

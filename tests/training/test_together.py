@@ -108,12 +108,17 @@ def test_the_failure_of_one_process_ends_all_with_its_reason(together):
 
 def classification(**changes):
     config = ft_clip.Config(**{**crew.NETWORK, **changes})
-    return ft_clip.FtClipEncoder(config, None).task(VisionNetwork(config), np.arange(4))
+    return ready(ft_clip.FtClipEncoder(config, None).task(VisionNetwork(config), np.arange(4)), config)
 
 
 def descriptors(**changes):
     config = cgd.Config(**{**crew.NETWORK, "backbone": "test_resnet", "dim": 32, **changes})
-    return cgd.CgdEncoder(config, None).task(VisionNetwork(config), np.arange(4))
+    return ready(cgd.CgdEncoder(config, None).task(VisionNetwork(config), np.arange(4)), config)
+
+
+def ready(task, config):
+    task.backbone.freeze(config.frozen_stages, statistics=config.frozen_statistics)
+    return task
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class Config(TrainingConfig):
     temperature: PositiveFloat = 0.5  # of the classification
     label_smoothing: Part = 0.1
     keep_wide: bool = True  # remove the down-sampling of a ResNet's third stage, as the authors do
-    frozen_statistics: bool = True  # batch norms keep their pretrained means and variances
+    frozen_statistics: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,8 +111,6 @@ class CombinedDescriptors(nn.Module):
         self.powers = [_POWERS[letter] for letter in letters]
         size = config.dim // len(letters)
         self.branches = nn.ModuleList(nn.Linear(network.token_dim, size, bias=False) for _ in letters)
-        if config.frozen_statistics:
-            network.freeze_statistics()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unit vectors [B,D] of images [B,3,S,S]."""

@@ -30,7 +30,6 @@ class Config(TrainingConfig):
     """Schema of methods/irt-r.toml."""
 
     dim: NonNegativeInt = 0  # D, of a linear layer on the network's feature; 0: the feature itself
-    frozen_statistics: bool = False  # batch norms keep their pretrained means and variances
     margin: float = 0.5  # beta: negative pairs whose cosine is lower have no loss
     spread: NonNegativeFloat = 0.7  # lambda, the weight of KoLeo
     memory_ratio: Share = 1.0  # size of the memory, as a share of the training set …
@@ -63,8 +62,6 @@ class PairLearning(EncoderTask):
     def __init__(self, network: VisionNetwork, classes: NDArray[np.int64], config: Config) -> None:
         self.backbone, self.config = network, config
         self.classes = torch.from_numpy(classes)
-        if config.frozen_statistics:
-            network.freeze_statistics()
         self.features = Featurizer(network, _head(network.dim, config.dim))
         self.pair_loss = PairLoss(config.margin)
         images = min(config.memory_limit, max(1, round(config.memory_ratio * len(classes))))

@@ -130,26 +130,6 @@ def test_cgd_joins_descriptors_of_equal_weight_in_the_order_of_their_letters():
     torch.testing.assert_close(features.pooled(cells)[0], cells.amax(dim=1))
 
 
-@pytest.mark.parametrize("frozen", [True, False])
-def test_cgd_statistics_stand_still_where_frozen(frozen):
-    features = cgd(frozen_statistics=frozen)
-    before = features.network.backbone.bn1.running_mean.clone()
-    features.train()
-    features(torch.rand(4, 3, 32, 32) * 255)
-    assert torch.equal(features.network.backbone.bn1.running_mean, before) == frozen
-    assert features.network.backbone.layer3.training
-
-
-@pytest.mark.parametrize("frozen", [True, False])
-def test_irt_r_statistics_stand_still_where_frozen(frozen):
-    config = IrtRConfig(**{**TRAINING, "backbone": "test_resnet", "frozen_statistics": frozen})
-    task = PairLearning(VisionNetwork(config), np.arange(4), config)
-    before = {name: value.clone() for name, value in task.backbone.named_buffers()}
-    task.module.train()
-    task.loss(torch.rand(4, 3, 32, 32) * 255, torch.arange(4))
-    assert all(value.equal(before[name]) for name, value in task.backbone.named_buffers()) == frozen
-
-
 @pytest.mark.parametrize("change", [{"descriptors": "SX"}, {"descriptors": ""}, {"descriptors": "SGM", "dim": 32}])
 def test_cgd_tells_descriptors_that_it_does_not_know(change):
     with raises(RecipeError, "bad-value", "cgd.toml", "descriptors"):

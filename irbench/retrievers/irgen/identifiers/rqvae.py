@@ -41,7 +41,7 @@ class Config(TrainingConfig):
     """Schema of methods/identifier/rqvae.toml."""
 
     unused_keys: ClassVar[frozenset[str]] = frozenset(
-        {"frozen_epochs", "frozen_stages", "drop_path", "final_norm", "train_size"}
+        {"frozen_epochs", "frozen_stages", "frozen_statistics", "drop_path", "final_norm", "train_size"}
     )
 
     backbone: Literal["autoencoder"] = "autoencoder"  # the only choice: trained from scratch
