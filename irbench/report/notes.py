@@ -9,7 +9,7 @@ from irbench.core.text import as_text
 from irbench.report.lines import Line, label, precision_of, why
 from irbench.report.quantities import Quantity, at_full_load
 from irbench.report.ranks import taken_together
-from irbench.report.wording import short
+from irbench.report.wording import enumerated, short
 from irbench.results.schema import Dataset, Result
 
 _DECODES = ("train_s", "encode_gallery_s")  # costs that decoding is a part of
@@ -259,8 +259,7 @@ def _trained_apart(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _cells(results: Sequence[Result]) -> str:
-    names = list(dict.fromkeys(result.cell for result in results))
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} others" if len(names) > 4 else "")
+    return enumerated(list(dict.fromkeys(result.cell for result in results)))
 
 
 def _misses(results: Sequence[Result]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from io import StringIO
 
 from irbench.report.text import plain_console
+from irbench.report.wording import enumerated
 from irbench.results.regression.compare import Comparison
 from irbench.results.regression.cost import CostChange
 from irbench.results.regression.limits import Limits
@@ -23,7 +24,6 @@ _COLORS = {
     "new": "cyan",
 }
 _NAME = 12  # columns that a cell's name has at least
-_LISTED = 4  # missing cells that are named
 
 
 def as_json(comparisons: Sequence[Comparison], limits: Limits, problems: Sequence[str] = (), *, passed: bool) -> str:
@@ -178,9 +178,7 @@ def _missing(comparisons: Sequence[Comparison]) -> Iterator[str]:
         cells = [one for one in comparisons if one.dataset == dataset]
         missing = [one.cell for one in cells if one.verdict == "missing"]
         if missing:
-            rest = f" and {len(missing) - _LISTED} others" if len(missing) > _LISTED + 1 else ""
-            some = ", ".join(missing[:_LISTED] if rest else missing) + rest
-            which = some if len(missing) < len(cells) else "all cells of the baseline"
+            which = enumerated(missing) if len(missing) < len(cells) else "all cells of the baseline"
             yield f"{len(missing)} missing on {dataset}: {which}"
 
 

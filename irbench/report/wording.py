@@ -14,11 +14,18 @@ _ORIGINS = ("file", "hub", "package")  # with which the origin of weights in a f
 GAP = "—"
 TIED = "≈"
 SHORT = "†"
+_NAMED = 4  # of many, where they are listed in a sentence
 
 
 def number(cell: Cell, column: Quantity) -> str:
     """Return a value as it is printed, marked where some queries had fewer results than it is about."""
     return GAP if cell.value is None else f"{cell.value:.{column.digits}f}{SHORT if cell.short else ''}"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Return one or more names as a part of a sentence: all of them, or the first ones and how many others."""
+    shown = names if len(names) <= _NAMED + 1 else [*names[:_NAMED], f"{len(names) - _NAMED} others"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
 def spread(cell: Cell, column: Quantity, form: str = "[{}, {}]") -> str:

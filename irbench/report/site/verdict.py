@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from irbench.report.wording import enumerated
+
 if TYPE_CHECKING:
     from irbench.report.site.pages import Standing
 
-_NAMED = 4  # methods that are listed by name
 _ONLY = "by the comparisons with it, though not by those of all pairs, on which ranks rest"
 
 
@@ -28,9 +29,9 @@ def verdict(standings: "Sequence[Standing]", column: str) -> Iterator[str]:
     yield _leaders(lead, names, column)
     above = [one for one in compared if one not in lead and _value(one) > top]
     if few := [names[id(one)] for one in above if one.score.short]:
-        yield f"Above these by value, but with fewer results than K for some queries: {_listed(few)}."
+        yield f"Above these by value, but with fewer results than K for some queries: {enumerated(few)}."
     if unknown := [names[id(one)] for one in above if one.score.short is None]:
-        yield f"Above these by value, but perhaps with fewer results than K: {_listed(unknown)}."
+        yield f"Above these by value, but perhaps with fewer results than K: {enumerated(unknown)}."
     behind = [one for one in compared if one not in lead and _value(one) <= top]
     if is_tested:
         yield from _unordered(behind, min(map(_value, lead)), names)
@@ -67,7 +68,7 @@ def _unordered(behind: "Sequence[Standing]", lowest: float, names: dict[int, str
         f"By value among these, yet significantly below the best {_ONLY}": [one for one in amid if _may_be_first(one)],
         f"Significantly below the best {_ONLY}": [one for one in behind if _may_be_first(one) and one not in amid],
     }
-    yield from (f"{what}: {_listed([names[id(one)] for one in some])}." for what, some in found.items() if some)
+    yield from (f"{what}: {enumerated([names[id(one)] for one in some])}." for what, some in found.items() if some)
 
 
 def _names(standings: "Sequence[Standing]") -> dict[int, str]:
@@ -96,13 +97,13 @@ def _seeds(one: "Standing") -> str:
 
 
 def _with_seeds(some: "Sequence[Standing]") -> str:
-    return _listed([f"{one.entry.label} ({_seeds(one)})" for one in some])
+    return enumerated([f"{one.entry.label} ({_seeds(one)})" for one in some])
 
 
 def _leaders(lead: "Sequence[Standing]", names: dict[int, str], column: str) -> str:
     values = sorted(one.score.value or 0 for one in lead)
     span = " to ".join(dict.fromkeys(f"{value:.1f}" for value in (values[0], values[-1])))
-    who = _listed([names[id(one)] for one in lead])
+    who = enumerated([names[id(one)] for one in lead])
     if len(lead) == 1:
         return f"{who} leads with {span} % {column}."
     return f"{who} lead with {span} % {column}; no difference between the best of them and the others is significant."
@@ -125,8 +126,3 @@ def _costs(lead: "Sequence[Standing]", names: dict[int, str]) -> Iterator[str]:
         yield f"{who} takes {size}." if alone else f"{who} is the smallest, with {size}."
     if not fast and any(one.cost.queries_per_s for one in lead):
         yield "Speeds were measured beside other programs and are not compared."
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [*names[:_NAMED], *([f"{len(names) - _NAMED} others"] if len(names) > _NAMED else [])]
-    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
