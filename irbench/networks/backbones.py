@@ -133,8 +133,8 @@ class VisionNetwork(TimmNetwork):
     def __init__(self, config: NetworkConfig, *, weights: Sequence[Path] = ()) -> None:
         super().__init__(config, weights=weights)
         self.backbone.reset_classifier(0)
-        self._frozen: dict[str, nn.Parameter] = {}
-        self._frozen_statistics = False
+        self._frozen: list[nn.Parameter] = []  # which would learn otherwise
+        self._still: set[str] = set()  # modules that stay in evaluation mode
 
     def freeze(self, stages: int, *, statistics: bool = False) -> None:
         """Let the stem and the first `stages` stages (a transformer's blocks) learn nothing; 0 undoes an earlier call.
@@ -142,14 +142,15 @@ class VisionNetwork(TimmNetwork):
         The batch norms of what is frozen keep the means and variances that they have, with `statistics` all of them do.
         Raises `RecipeError` where no stage would be left.
         """
-        for parameter in self._frozen.values():
+        for parameter in self._frozen:
             parameter.requires_grad = True
         names = self._first(stages) if stages else set()
-        learning = {name: one for name, one in self.backbone.named_parameters() if one.requires_grad}
-        self._frozen = {name: one for name, one in learning.items() if name in names}
-        for parameter in self._frozen.values():
+        self._frozen = [one for name, one in self.backbone.named_parameters() if name in names and one.requires_grad]
+        for parameter in self._frozen:
             parameter.requires_grad = False
-        self._frozen_statistics = statistics
+        self._still = {name.rpartition(".")[0] for name in names} - {""}  # "": a class token's is the network
+        if statistics:
+            self._still |= {name for name, one in self.backbone.named_modules() if isinstance(one, nn.BatchNorm2d)}
         self.train(self.training)
 
     def _first(self, stages: int) -> set[str]:
@@ -165,11 +166,8 @@ class VisionNetwork(TimmNetwork):
     def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 -- torch's signature
         """Set training mode; what is frozen stays in evaluation mode."""
         super().train(mode)
-        for owner in {name.rpartition(".")[0] for name in self._frozen} - {""}:  # "": a class token's is the network
-            self.backbone.get_submodule(owner).eval()
-        for module in self.backbone.modules() if self._frozen_statistics else ():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        for name in self._still:
+            self.backbone.get_submodule(name).eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:

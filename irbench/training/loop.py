@@ -148,8 +148,9 @@ def train(
             f"{task.name} is trained on classes, and the training images have no labels, or one for all",
             code="too-few-classes",
         )
-    if isinstance(task.backbone, VisionNetwork):
-        task.backbone.freeze(config.frozen_stages, statistics=config.frozen_statistics)
+    for network in task.module.modules():  # a moving average of the backbone, too
+        if isinstance(network, VisionNetwork):
+            network.freeze(config.frozen_stages, statistics=config.frozen_statistics)
     images_uint8 = pixels(images, View(config.resize_size, config.fit), runtime)
     key = _key(task, [images.fingerprint, images_uint8.content, images.mirror], config, runtime, also)
 

@@ -150,6 +150,17 @@ def test_statistics_that_a_recipe_freezes_stay_while_all_else_learns(images, run
     assert changed - statistics == set(before) - statistics
 
 
+@pytest.mark.parametrize("key", ["frozen_stages", "frozen_statistics"])
+def test_what_is_frozen_is_so_in_a_moving_average_of_the_network_too(images, runtime, key):
+    config = irt_r.Config(
+        backbone="test_resnet", image_size=32, resize_size=40, epochs=1, batch=16, lr=1e-2, momentum=0.9, **{key: 1}
+    )
+    task = irt_r.PairLearning(VisionNetwork(config), np.unique(images.labels, return_inverse=True)[1], config)
+    before = task.slow.network.backbone.bn1.running_mean.clone()
+    train(task, images, config, runtime)
+    assert torch.equal(task.slow.network.backbone.bn1.running_mean, before)
+
+
 def test_a_method_of_which_nothing_would_learn_refuses_it():
     with pytest.raises(ValueError, match="frozen_epochs = 3"):
         irt_r.Config(backbone="test_resnet", epochs=1, lr=1.0, frozen_epochs=3)

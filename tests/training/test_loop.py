@@ -30,7 +30,14 @@ TRAINING = {"backbone": "test_resnet", "image_size": 32, "resize_size": 36, "bat
 RECIPES = {
     "ft-clip": {"warmup": 0.3, "rotate": 10.0, "shift": 0.1, "backbone_lr": 0.5, "drop_path": 0.2},
     "cgd": {"per_class": 3, "dim": 32, "frozen_statistics": False, "optimizer": "adam", "schedule": "step"},
-    "irt-r": {"memory_ratio": 0.7, "momentum": 0.9, "clip_gradient": 1.0, "schedule": "constant"},
+    "irt-r": {
+        "memory_ratio": 0.7,
+        "momentum": 0.9,
+        "dim": 16,
+        "frozen_epochs": 1,
+        "clip_gradient": 1.0,
+        "schedule": "constant",
+    },
 }
 JUDGED = {"validation_share": 0.2, "patience": 2}
 EPOCHS = 3
