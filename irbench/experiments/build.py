@@ -164,13 +164,19 @@ class Builder:
 
     def _class_and_config(self, registry: Registry, name: str, recipe: Recipe) -> tuple[Any, Any]:
         schema = registry.schema(name)
-        asked, mine = dict(self.cell.overrides), f"{recipe.name}."
-        wished = asked | {key.removeprefix(mine): value for key, value in asked.items() if key.startswith(mine)}
+        wished = _asked_of(self.cell, recipe)
         if self.cell.epochs is not None:
             wished["epochs"] = self.cell.epochs
         overrides = {f.name: wished[f.name] for f in fields(schema) if f.name in wished}
         config = recipe.config(schema, scale=self.cell.scale, dataset=dataset_of(self.cell, recipe), **overrides)
         return registry.load(name), config
+
+
+def _asked_of(cell: Cell, recipe: Recipe) -> dict[str, Any]:
+    """Return what the cell overrides, KEY for all of its recipes and RECIPE.KEY, which wins, for this one."""
+    asked, mine = dict(cell.overrides), f"{recipe.name}."
+    for_all = {key: value for key, value in asked.items() if "." not in key}
+    return for_all | {key.removeprefix(mine): value for key, value in asked.items() if key.startswith(mine)}
 
 
 def _with_recipe(recipe: Recipe, keys: Collection[str]) -> frozenset[str]:
@@ -184,12 +190,15 @@ def names_code_of_the_user(found: Sequence[Recipe]) -> bool:
 
 
 def built_on(cell: Cell, found: Sequence[Recipe]) -> list[Recipe]:
-    """Return the recipes of methods that are values in these recipes, and in the recipes of those methods."""
+    """Return the recipes of methods that are values in these recipes, and in the recipes of those methods.
+
+    A value that the cell overrides counts in place of the recipe's: `start = "cgd"` for `start = "ft-clip"`.
+    """
     known, names, waiting = set(recipes.names("methods")), set[str](), list(found)
     while waiting:
         recipe = waiting.pop()
-        values = recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe)).values()
-        more = {value for value in values if isinstance(value, str) and value in known} - names
+        values = recipe.params(scale=cell.scale, dataset=dataset_of(cell, recipe)) | _asked_of(cell, recipe)
+        more = {value for value in values.values() if isinstance(value, str) and value in known} - names
         names |= more
         waiting += [recipes.find("methods", name) for name in more]
     return [recipes.find("methods", name) for name in sorted(names)]

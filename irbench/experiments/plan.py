@@ -346,8 +346,14 @@ def _answer(function: Callable[..., _Answer], *arguments: object) -> _Answer | I
 
 
 def _with_known(cell: Cell, objects: Objects | None, overrides: Overrides) -> _Known:
+    """Return the cell with its overrides. A method that one of them names brings its keys, in place of another's."""
     known = default_values(cell, objects)
-    return override(cell, overrides, known), frozenset(known)
+    while True:
+        made = override(cell, overrides, known)
+        then = default_values(made, objects)
+        if then.keys() == known.keys():
+            return made, frozenset(known)
+        known = then
 
 
 def override(cell: Cell, overrides: Overrides, defaults: Mapping[str, object]) -> Cell:

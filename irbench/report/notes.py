@@ -13,7 +13,7 @@ from irbench.report.wording import enumerated, short
 from irbench.results.schema import Dataset, Result
 
 _DECODES = ("train_s", "encode_gallery_s")  # costs that decoding is a part of
-_START = "ft-clip"  # the method whose networks others start from
+_OF_A_DECODER = frozenset({"tokenizer", "rqvae", "irgen"})  # trainings that are not those of an encoder
 _PAPER_CODES = 256
 _TRAINED = 1.0  # seconds; less is no training
 UNRELIABLE = "other programs used the CPU; rerun on an idle machine"
@@ -173,10 +173,14 @@ def _not_clip(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _starts(results: Sequence[Result]) -> Iterator[str]:
-    """Say whose networks start from a trained FT-CLIP, and that its training counts."""
-    starting = [one for one in results if one.identifier and _START in _tasks(one)]
-    if starting:
-        yield f"networks start from a trained {_START}, whose training counts as theirs: {_cells(starting)}"
+    """Name the encoders that are trained before a decoder, and say that their training counts."""
+    found: dict[str, list[Result]] = defaultdict(list)
+    for one in results:
+        for encoder in _tasks(one) if one.identifier else ():
+            if encoder not in _OF_A_DECODER:
+                found[encoder].append(one)
+    for encoder, starting in found.items():
+        yield f"trained on top of {encoder}, whose training counts as theirs: {_cells(starting)}"
 
 
 def _few_codes(results: Sequence[Result]) -> Iterator[str]:

@@ -101,6 +101,18 @@ def test_a_key_of_a_recipe_that_the_cell_does_not_have_is_refused() -> None:
         cells(Request(methods=("irgen",), overrides=(("rqvae.epochs", 3),)))
 
 
+def test_a_method_that_an_override_names_takes_the_place_of_the_one_in_the_recipe(runtime) -> None:
+    starts = (("irgen.start", "cgd"), ("semantic.start", "cgd"))
+    (cell,) = cells(Request(methods=("irgen",), overrides=(*starts, ("cgd.epochs", 4))))
+    assert dict(cell.overrides) == {**dict(starts), "cgd.epochs": 4}
+    assert [recipe.name for recipe in Builder(cell, runtime).recipes()] == ["irgen", "semantic", "cgd"]
+    with raises(UsageError, "unknown-key", "ft-clip.epochs"):
+        cells(Request(methods=("irgen",), overrides=(*starts, ("ft-clip.epochs", 4))))
+    (one, both) = cells(Request(methods=("ft-clip+linear", "irgen"), overrides=(("start", "cgd"), ("cgd.epochs", 4))))
+    assert one.overrides == ()
+    assert [recipe.name for recipe in Builder(both, runtime).recipes()] == ["irgen", "semantic", "cgd"]
+
+
 def test_a_factory_string_is_a_part_of_a_searchs_name() -> None:
     (cell,) = cells(Request(methods=("ft-clip+faiss:IVF64,PQ8x4",), overrides=(("rerank", 50), ("ft-clip.epochs", 3))))
     assert (cell.search, dict(cell.overrides)) == (

@@ -385,7 +385,7 @@ def test_the_load_that_is_shown_is_of_the_fewest_clients_with_nearly_all_through
     assert not any("not settled" in note for note in notes)  # 8 clients are not shown
 
 
-def test_a_table_says_whose_networks_start_from_another_method_s_and_which_codebooks_are_not_the_papers():
+def test_a_table_says_on_which_encoders_decoders_are_trained_and_which_codebooks_are_not_the_papers():
     training = {"ft-clip": {"seconds": 3.0}, "irgen": {"seconds": 4.0}}
     own = {name: training[name] for name in ("irgen",)}
     few, many = ({"training": training, "codebook_size": size} for size in (8, 256))
@@ -393,11 +393,14 @@ def test_a_table_says_whose_networks_start_from_another_method_s_and_which_codeb
     def notes(retriever, identifier="rqvae", method="irgen"):
         made = result(method=method, search=None, identifier=identifier, retriever=retriever)
         return [
-            note for note in table([made], "precision", paper=False).panels[0].notes if "ft-clip" in note or "8" in note
+            note
+            for note in table([made], "precision", paper=False).panels[0].notes
+            if any(named in note for named in ("ft-clip", "cgd", "8"))
         ]
 
     assert len(notes(few)) == 2
     assert len(notes(many)) == 1
     assert len(notes(few, identifier="semantic")) == 1
     assert notes({"training": own, "codebook_size": 256}) == []
+    assert len(notes({"training": {"cgd": {}, "tokenizer": {}, "ft-clip": {}, "irgen": {}}}, "semantic")) == 2
     assert notes({"training": {"ft-clip": {}}}, identifier=None, method="classify") == []
