@@ -116,6 +116,9 @@ class Components(Protocol):
     def encoder(self, method: str | None = None) -> Encoder:
         """Return the encoder of recipe `method`, by default the cell's own; its embeddings are cached."""
 
+    def encoder_config(self, method: str) -> object:
+        """Return the `Config` of the encoder of recipe `method`, of which nothing is trained or loaded."""
+
     def trained_encoder(self, method: str, images: ImageSet) -> Encoder:
         """Return the encoder of recipe `method`, trained on `images`, which others can start from."""
 

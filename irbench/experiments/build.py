@@ -62,6 +62,10 @@ class Builder:
             identity["processes"] = self.processes
         return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
 
+    def encoder_config(self, method: str) -> object:
+        """Return the `Config` of the encoder of recipe `method`."""
+        return self._encoder(method)[1]
+
     def trained_encoder(self, method: str, images: "ImageSet") -> "Encoder":
         """Return the encoder of recipe `method`, trained on `images`, for others to start from."""
         cls, config = self._encoder(method)

@@ -6,7 +6,7 @@ import pytest
 from raising import raises
 
 from irbench.core.cell import Cell
-from irbench.core.errors import UsageError
+from irbench.core.errors import RecipeError, UsageError
 from irbench.experiments.build import Builder
 from irbench.experiments.plan import GRIDS, PAPER_DATASETS, Request, cells
 
@@ -111,6 +111,27 @@ def test_a_method_that_an_override_names_takes_the_place_of_the_one_in_the_recip
     (one, both) = cells(Request(methods=("ft-clip+linear", "irgen"), overrides=(("start", "cgd"), ("cgd.epochs", 4))))
     assert one.overrides == ()
     assert [recipe.name for recipe in Builder(both, runtime).recipes()] == ["irgen", "semantic", "cgd"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code"),
+    [
+        ((("irgen.start", "cgd"),), "other-fit"),
+        ((("semantic.start", "cgd"),), "other-fit"),
+        ((("start", "cgd"), ("cgd.fit", "center-crop")), None),
+        ((("start", "cgd"), ("fit", "squash")), None),
+        ((("ft-clip.fit", "squash"),), "other-fit"),
+        ((("irgen.backbone", "test_vit"),), "wrong-backbone"),
+        ((("start", "weights"), ("fit", "squash")), None),
+    ],
+)
+def test_networks_start_from_those_of_their_kind_or_the_cell_is_refused(runtime, overrides, code: str | None) -> None:
+    (cell,) = cells(Request(methods=("irgen",), overrides=overrides))
+    if code is None:
+        Builder(cell, runtime).check()
+        return
+    with raises(RecipeError, code):
+        Builder(cell, runtime).check()
 
 
 def test_a_factory_string_is_a_part_of_a_searchs_name() -> None:

@@ -48,6 +48,9 @@ class Components:
     def __init__(self, runtime, tokens):
         self.runtime, self.tokens = runtime, tokens
 
+    def encoder_config(self, method):
+        return START
+
     def trained_encoder(self, method, images):
         encoder = FtClipEncoder(START, self.runtime)
         encoder.train(images)

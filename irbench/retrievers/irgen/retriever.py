@@ -24,7 +24,7 @@ from irbench.retrievers.irgen.decoder import Decoder, DecoderConfig
 from irbench.retrievers.irgen.exact import ExactSearch, Found, Misses, misses
 from irbench.retrievers.irgen.features import cached_features
 from irbench.retrievers.irgen.gallery import Gallery, by_similarity
-from irbench.retrievers.irgen.start import StartConfig, starting_network
+from irbench.retrievers.irgen.start import StartConfig, check_start, starting_network
 from irbench.runtime.batches import in_batches
 from irbench.runtime.code import code_digest
 from irbench.runtime.machine import Runtime
@@ -82,6 +82,7 @@ class IrgenRetriever:
     """
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
+        check_start(config, components)
         self.config, self.runtime, self.components = config, runtime, components
         self.identifier = components.identifier()
         self._task: Autoregression | None = None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from irbench.core.benchmark import ImageSet
 from irbench.core.errors import RecipeError
-from irbench.networks.backbones import VisionNetwork
+from irbench.networks.backbones import NetworkConfig, VisionNetwork
 from irbench.protocols import Components
 from irbench.runtime.machine import Runtime, seed_everything
 from irbench.training.config import TrainingConfig
@@ -31,10 +31,30 @@ class Start(NamedTuple):
     training: dict[str, dict[str, object]]  # of the method that it starts from: see TrainedModel.training
 
 
+def check_start(config: StartConfig, components: Components) -> None:
+    """Raise `RecipeError` where the network of `start` cannot be this recipe's; nothing is trained to find out."""
+    if config.start == "weights":
+        return
+    other = components.encoder_config(config.start)
+    if not isinstance(other, NetworkConfig):  # of the user's, perhaps: known when it is trained
+        return
+    if other.backbone != config.backbone:
+        raise RecipeError(
+            f'start = "{config.start}": its network is {other.backbone}, but backbone = "{config.backbone}"',
+            code="wrong-backbone",
+        )
+    if other.fit != config.fit:  # everything would have other proportions than the network has learned
+        raise RecipeError(
+            f'start = "{config.start}": its network learns from images with fit = "{other.fit}", but fit = '
+            f'"{config.fit}" is for this one; set one of the two, as in --set {config.start}.fit={config.fit}',
+            code="other-fit",
+        )
+
+
 def starting_network(config: StartConfig, runtime: Runtime, components: Components, images: ImageSet) -> Start:
     """Return the network to train on `images`.
 
-    Raises `RecipeError` if `start` names a method without a network, or with another backbone than the recipe's.
+    Raises `RecipeError` if `start` names a method without a network.
     """
     seed_everything(runtime.seed)
     if config.start == "weights":
@@ -45,11 +65,5 @@ def starting_network(config: StartConfig, runtime: Runtime, components: Componen
         raise RecipeError(
             f'start = "{config.start}": this method trains no network that another could start from', code="no-network"
         )
-    network, trained = encoder.network, encoder.trained_model
     seed_everything(runtime.seed)  # the state of the generators must not depend on whether the encoder was cached
-    if network.name != config.backbone:
-        raise RecipeError(
-            f'start = "{config.start}": its network is {network.name}, but backbone = "{config.backbone}"',
-            code="wrong-backbone",
-        )
-    return Start(network, trained.content, trained.training)
+    return Start(encoder.network, encoder.trained_model.content, encoder.trained_model.training)

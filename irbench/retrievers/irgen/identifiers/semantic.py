@@ -32,7 +32,7 @@ from irbench.networks.backbones import VisionNetwork
 from irbench.protocols import Components
 from irbench.retrievers.irgen.features import cached_features, features
 from irbench.retrievers.irgen.quantizer import ResidualQuantizer
-from irbench.retrievers.irgen.start import StartConfig, starting_network
+from irbench.retrievers.irgen.start import StartConfig, check_start, starting_network
 from irbench.runtime.machine import Runtime
 from irbench.training.loop import Task, train
 
@@ -53,6 +53,7 @@ class SemanticIdentifier:
     """Codes of the residual quantisation of a feature that is trained for it."""
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
+        check_start(config, components)
         self.config, self.runtime, self.components = config, runtime, components
         self._task: Tokenization | None = None
         self._training: dict[str, dict[str, object]] = {}
