@@ -55,6 +55,7 @@ CODES: Mapping[str, str] = {
     "not-at-scale": "a method that is not for this scale",
     "unknown-backbone": "a network, or a tag of weights, that does not exist",
     "wrong-backbone": "a network that the method cannot use",
+    "other-fit": "a network that starts from one which learned from images fitted another way",
     # data
     "bad-annotation": "an annotation file with a line or field that its format does not allow",
     "bad-box": "a bounding box that is no box of the image",
