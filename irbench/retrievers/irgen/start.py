@@ -38,11 +38,7 @@ def check_start(config: StartConfig, components: Components) -> None:
     other = components.encoder_config(config.start)
     if not isinstance(other, NetworkConfig):  # of the user's, perhaps: known when it is trained
         return
-    if other.backbone != config.backbone:
-        raise RecipeError(
-            f'start = "{config.start}": its network is {other.backbone}, but backbone = "{config.backbone}"',
-            code="wrong-backbone",
-        )
+    _check_backbone(config, other.backbone)
     if other.fit != config.fit:  # everything would have other proportions than the network has learned
         raise RecipeError(
             f'start = "{config.start}": its network learns from images with fit = "{other.fit}", but fit = '
@@ -51,10 +47,18 @@ def check_start(config: StartConfig, components: Components) -> None:
         )
 
 
+def _check_backbone(config: StartConfig, backbone: str) -> None:
+    if backbone != config.backbone:
+        raise RecipeError(
+            f'start = "{config.start}": its network is {backbone}, but backbone = "{config.backbone}"',
+            code="wrong-backbone",
+        )
+
+
 def starting_network(config: StartConfig, runtime: Runtime, components: Components, images: ImageSet) -> Start:
     """Return the network to train on `images`.
 
-    Raises `RecipeError` if `start` names a method without a network.
+    Raises `RecipeError` if `start` names a method without a network, or with another backbone than the recipe's.
     """
     seed_everything(runtime.seed)
     if config.start == "weights":
@@ -65,5 +69,6 @@ def starting_network(config: StartConfig, runtime: Runtime, components: Componen
         raise RecipeError(
             f'start = "{config.start}": this method trains no network that another could start from', code="no-network"
         )
+    _check_backbone(config, encoder.network.name)  # a class of the user's need not have a config that tells it
     seed_everything(runtime.seed)  # the state of the generators must not depend on whether the encoder was cached
     return Start(encoder.network, encoder.trained_model.content, encoder.trained_model.training)
