@@ -4,7 +4,7 @@ Encoders and searchers are constructed as `Class(config, runtime)`; identifiers 
 components, as `Class(config, runtime, components)`. `config` is the class's own frozen `Config`, read from a recipe;
 `runtime` (irbench.runtime.machine.Runtime) states where and how to compute. A constructor does no work.
 
-Shape letters: N images, D dimensions, M codes, Q queries, K sequences of a query.
+Shape letters: N images, D dimensions, C classes, M codes, Q queries, K sequences of a query.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -35,6 +35,14 @@ class Encoder(Protocol):
 
     def describe(self) -> Description:
         """Describe the backbone and its size."""
+
+
+@runtime_checkable
+class ClassifyingEncoder(Encoder, Protocol):
+    """An encoder whose training includes a classifier, which method `classify` uses."""
+
+    def classify(self, images: ImageSet) -> tuple[Embeddings, NDArray[np.float32]]:
+        """Return E[N,D] as `encode` does, and log-probabilities [N,C] of the sorted labels of the training images."""
 
 
 class Searcher(Protocol):
@@ -116,11 +124,8 @@ class Components(Protocol):
     def encoder(self, method: str | None = None) -> Encoder:
         """Return the encoder of recipe `method`, by default the cell's own; its embeddings are cached."""
 
-    def encoder_config(self, method: str) -> object:
-        """Return the `Config` of the encoder of recipe `method`, of which nothing is trained or loaded."""
-
-    def trained_encoder(self, method: str, images: ImageSet) -> Encoder:
-        """Return the encoder of recipe `method`, trained on `images`, which others can start from."""
+    def uncached_encoder(self, method: str) -> Encoder:
+        """Return the encoder of recipe `method` itself, not yet trained, for its network or its classifier."""
 
     def searcher(self) -> Searcher:
         """Return the cell's searcher."""

@@ -9,12 +9,10 @@ from irbench.config.recipes import IdentifierHead, MethodHead, Recipe, SearchHea
 from irbench.config.registry import ENCODERS, IDENTIFIERS, RETRIEVERS, SEARCHERS, Registry
 from irbench.core.cell import Cell
 from irbench.core.errors import NotApplicable, RecipeError, UsageError
-from irbench.protocols import Trainable
 from irbench.runtime.code import code_digest
 from irbench.runtime.machine import Runtime
 
 if TYPE_CHECKING:
-    from irbench.core.benchmark import ImageSet
     from irbench.protocols import Encoder, Identifier, Retriever, Searcher
 
 OWN = "embedding."  # how the keys begin of the retriever that is made of an encoder and a searcher
@@ -62,16 +60,10 @@ class Builder:
             identity["processes"] = self.processes
         return CachedEncoder(cls(config, self.runtime), self.runtime.store, identity)
 
-    def encoder_config(self, method: str) -> object:
-        """Return the `Config` of the encoder of recipe `method`."""
-        return self._encoder(method)[1]
-
-    def trained_encoder(self, method: str, images: "ImageSet") -> "Encoder":
-        """Return the encoder of recipe `method`, trained on `images`, for others to start from."""
+    def uncached_encoder(self, method: str) -> "Encoder":
+        """Return the encoder of recipe `method` itself, not yet trained."""
         cls, config = self._encoder(method)
         encoder: Encoder = cls(config, self.runtime)
-        if isinstance(encoder, Trainable):
-            encoder.train(images)
         return encoder
 
     def searcher(self) -> "Searcher":

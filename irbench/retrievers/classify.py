@@ -17,8 +17,7 @@ from irbench.core.description import Description
 from irbench.core.errors import ContractError, RecipeError
 from irbench.core.ranking import MISSING, Ranking
 from irbench.core.rows import Rows
-from irbench.protocols import Components
-from irbench.retrievers.encoders.ft_clip import FtClipEncoder
+from irbench.protocols import ClassifyingEncoder, Components, Trainable
 from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import span
 
@@ -27,7 +26,7 @@ from irbench.runtime.timer import span
 class Config:
     """Schema of methods/classify.toml."""
 
-    encoder: str = "ft-clip"  # a method whose encoder is trained by classification
+    encoder: str = "ft-clip"  # a method whose encoder trains a classifier: ft-clip or cgd
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,20 @@ class ClassifyRetriever:
 
     def __init__(self, config: Config, runtime: Runtime, components: Components) -> None:
         self.config, self.runtime, self.components = config, runtime, components
-        self._trained: FtClipEncoder | None = None
+        self._trained: ClassifyingEncoder | None = None
         self._known: dict[str, int] = {}  # the classes of the training images, by id
         self._indexed: _Gallery | None = None
 
     def train(self, images: ImageSet) -> None:
         """Train the encoder and its classifier; `RecipeError` if `encoder` names a method without a classifier."""
-        encoder = self.components.trained_encoder(self.config.encoder, images)
-        if not isinstance(encoder, FtClipEncoder):
+        encoder = self.components.uncached_encoder(self.config.encoder)
+        if not isinstance(encoder, ClassifyingEncoder):
             raise RecipeError(
-                f'encoder = "{self.config.encoder}": this method trains no classifier; try "ft-clip"',
+                f'encoder = "{self.config.encoder}": this method trains no classifier; try "ft-clip" or "cgd"',
                 code="no-classifier",
             )
+        if isinstance(encoder, Trainable):
+            encoder.train(images)
         numbers = np.unique(images.labels, return_inverse=True)[1].tolist()
         self._trained, self._known = encoder, dict(zip(images.ids, numbers, strict=True))
 
@@ -131,11 +132,11 @@ class ClassifyRetriever:
 
     def _classified(self, images: ImageSet) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the vectors [N,D] that are compared, and the log-probabilities [N,C] of the classes."""
-        features = self._encoder.features(images)
-        return (features.unit() if self._encoder.unit else features).array, self._encoder.classify(features.array)
+        vectors, chances = self._encoder.classify(images)
+        return vectors.array, chances
 
     @property
-    def _encoder(self) -> FtClipEncoder:
+    def _encoder(self) -> ClassifyingEncoder:
         if self._trained is None:
             raise ContractError("ClassifyRetriever was used before it was trained", code="not-trained")
         return self._trained

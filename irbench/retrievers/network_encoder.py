@@ -83,16 +83,20 @@ class TrainedEncoder(ABC, Generic[C, T]):
 
     def encode(self, images: ImageSet) -> Embeddings:
         """Return the features [N,D] of the images, of length one if `unit`; `ContractError` before `train`."""
-        features = self.features(images)
-        return features.unit() if self.unit else features
+        return self.scaled(self.features(images))
 
     def features(self, images: ImageSet) -> Embeddings:
         """Return the features [N,D] of the images as the network gives them; `ContractError` before `train`."""
-        module = self.trained_task.features
+        return Embeddings(self.run(self.trained_task.features, images))
+
+    def scaled(self, features: Embeddings) -> Embeddings:
+        """Return the features [N,D] as they are compared: of length one if `unit`."""
+        return features.unit() if self.unit else features
+
+    def run(self, module: nn.Module, images: ImageSet) -> NDArray[np.float32]:
+        """Return the outputs [N,…] of a trained module for the images as this encoder views them."""
         self.runtime.cast_weights(module)
-        return Embeddings(
-            run_network(module, images, self.view, image_size=self.config.image_size, runtime=self.runtime)
-        )
+        return run_network(module, images, self.view, image_size=self.config.image_size, runtime=self.runtime)
 
     def describe(self) -> Description:
         """Describe the backbone, the bytes of the network, and the training."""

@@ -1,7 +1,5 @@
 """The control: classes by posterior, images of a class by similarity."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from raising import raises
@@ -15,18 +13,21 @@ from irbench.retrievers.classify import ClassifyRetriever, Config
 from irbench.runtime.machine import Runtime
 
 
-def retriever(runtime: Runtime, encoder: str = "ft-clip", *, cosine: bool = False) -> ClassifyRetriever:
-    overrides = (("ft-clip.cosine", cosine),)
-    cell = Cell(method="classify", dataset="digits", scale="tiny", epochs=2, overrides=overrides)
+def retriever(runtime: Runtime, encoder: str = "ft-clip", **overrides: object) -> ClassifyRetriever:
+    keys = (("classify.encoder", encoder), *((f"{encoder}.{key}", value) for key, value in overrides.items()))
+    cell = Cell(method="classify", dataset="digits", scale="tiny", epochs=2, overrides=keys)
     return ClassifyRetriever(Config(encoder=encoder), runtime, Builder(cell, runtime))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cosine", [True, False])
+@pytest.mark.parametrize(
+    ("encoder", "keys", "unit"),
+    [("ft-clip", {"cosine": True}, True), ("ft-clip", {"cosine": False}, False), ("cgd", {}, True)],
+)
 def test_rankings_are_those_of_a_loop_over_classes_and_images(
-    images: ImageSet, runtime: Runtime, *, cosine: bool
+    images: ImageSet, runtime: Runtime, encoder: str, keys: dict[str, bool], *, unit: bool
 ) -> None:
-    made = retriever(runtime, cosine=cosine)
+    made = retriever(runtime, encoder, **keys)
     trained, k = images.take(np.arange(0, 40, 2)), 25
     made.train(trained)
     made.index(images)
@@ -34,11 +35,10 @@ def test_rankings_are_those_of_a_loop_over_classes_and_images(
     made.remove(removed)
     found = made.search(images, k)
 
-    vectors, features = made._encoder.encode(images).array, made._encoder.features(images).array
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert (lengths == pytest.approx(1)) == cosine
-    assert vectors == pytest.approx(features / np.linalg.norm(features, axis=1, keepdims=True) * lengths, abs=1e-6)
-    posterior = made._encoder.classify(features)
+    compared, posterior = made._encoder.classify(images)
+    vectors = compared.array
+    assert vectors == pytest.approx(made._encoder.encode(images).array, abs=1e-6)
+    assert (np.linalg.norm(vectors, axis=1) == pytest.approx(1)) == unit
     assert np.exp(posterior).sum(axis=1) == pytest.approx(1)
     numbers = {label: number for number, label in enumerate(np.unique(trained.labels))}
     known = {id_: numbers[label] for id_, label in zip(trained.ids, trained.labels, strict=True)}
@@ -54,6 +54,10 @@ def test_rankings_are_those_of_a_loop_over_classes_and_images(
     assert sorted(made.search(images, 40).rows[0]) == [row for row in range(42) if row not in removed]
 
 
-def test_an_encoder_without_a_classifier_is_refused(images: ImageSet, runtime: Runtime, tmp_path: Path) -> None:
-    with raises(RecipeError, "no-classifier", "pixels"):
-        retriever(runtime, "pixels").train(images)
+@pytest.mark.parametrize("encoder", ["pixels", "irt-r"])
+def test_an_encoder_without_a_classifier_is_refused_before_it_is_trained(
+    images: ImageSet, runtime: Runtime, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("irbench.training.loop._Run", None)
+    with raises(RecipeError, "no-classifier", encoder):
+        retriever(runtime, encoder).train(images)

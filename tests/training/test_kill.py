@@ -48,13 +48,8 @@ class Components:
     def __init__(self, runtime, tokens):
         self.runtime, self.tokens = runtime, tokens
 
-    def encoder_config(self, method):
-        return START
-
-    def trained_encoder(self, method, images):
-        encoder = FtClipEncoder(START, self.runtime)
-        encoder.train(images)
-        return encoder
+    def uncached_encoder(self, method):
+        return FtClipEncoder(START, self.runtime)
 
     def identifier(self):
         return SemanticIdentifier(TokenizerConfig(**TOKENS, **self.tokens), self.runtime, self)

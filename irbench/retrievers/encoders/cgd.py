@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from irbench.config.fields import Part
+from irbench.core.benchmark import ImageSet
+from irbench.core.embeddings import Embeddings
 from irbench.core.errors import RecipeError
 from irbench.data.pixels import View
 from irbench.networks.backbones import VisionNetwork
@@ -63,6 +65,12 @@ class CgdEncoder(TrainedEncoder[Config, "DescriptorLearning"]):
         """Train by ranking and by classification; `classes` [N] are the classes of the training images."""
         return DescriptorLearning(network, classes, self.config)
 
+    def classify(self, images: ImageSet) -> tuple[Embeddings, NDArray[np.float32]]:
+        """Return the vectors [N,D], and the log-probabilities [N,C] of the auxiliary classifier."""
+        outputs = self.run(_ClassifiedDescriptors(self.trained_task), images)
+        vectors, logits = np.split(outputs, [self.config.dim], axis=1)
+        return self.scaled(Embeddings(vectors)), torch.from_numpy(logits).log_softmax(dim=1).numpy()
+
 
 class DescriptorLearning(EncoderTask):
     """Batch-hard triplets on the whole vector, plus cross-entropy on the first descriptor."""
@@ -91,12 +99,17 @@ class DescriptorLearning(EncoderTask):
         """Return triplet loss plus classification loss of the batch."""
         target = self.target(self.part.gather(rows))
         pooled = [self.part.gather(descriptor) for descriptor in self.features.pooled(tokens)]
-        logits = self.classifier(pooled[0]).float() / self.config.temperature
+        logits = self.logits(pooled)
         classification = functional.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
         vectors = self.features.joined(pooled)
         with torch.autocast(tokens.device.type, enabled=False):
             ranking: Tensor = self.triplets(vectors, target, self.miner(vectors, target))
         return ranking + classification
+
+    def logits(self, pooled: list[Tensor]) -> Tensor:
+        """Return the logits [B,C] of the classes, from the first of the raw descriptors, each [B,C']."""
+        logits: Tensor = self.classifier(pooled[0]).float() / self.config.temperature
+        return logits
 
 
 class CombinedDescriptors(nn.Module):
@@ -128,6 +141,21 @@ class CombinedDescriptors(nn.Module):
             for branch, descriptor in zip(self.branches, pooled, strict=True)
         ]
         return functional.normalize(torch.cat(parts, dim=1), dim=1)
+
+
+class _ClassifiedDescriptors(nn.Module):
+    """Images [B,3,S,S] to unit vectors and logits [B,D+C], by one run of the network."""
+
+    def __init__(self, task: DescriptorLearning) -> None:
+        super().__init__()
+        self.module = task.module  # so that its parts are cast and set to evaluation with it
+        self.task = task
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the vectors, and after them the logits."""
+        features = self.task.features
+        pooled = features.pooled(features.network(images))
+        return torch.cat([features.joined(pooled), self.task.logits(pooled)], dim=1)
 
 
 def _keep_third_stage_wide(backbone: Any, name: str) -> None:

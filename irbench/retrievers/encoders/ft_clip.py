@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from irbench.core.benchmark import ImageSet
+from irbench.core.embeddings import Embeddings
 from irbench.networks.backbones import Featurizer, VisionNetwork
 from irbench.retrievers.network_encoder import EncoderTask, TrainedEncoder
 from irbench.training.config import TrainingConfig
@@ -42,12 +44,13 @@ class FtClipEncoder(TrainedEncoder[Config, "Classification"]):
         return Classification(network, classes, self.config.label_smoothing)
 
     @torch.inference_mode()
-    def classify(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return log-probabilities [N,C] of the training images' classes for features [N,D]; in float32."""
+    def classify(self, images: ImageSet) -> tuple[Embeddings, NDArray[np.float32]]:
+        """Return the vectors [N,D] and the log-probabilities [N,C] of the training images' classes; in float32."""
+        features = self.features(images)
         classifier = self.trained_task.classifier
         weight, bias = classifier.weight.float().cpu(), classifier.bias.float().cpu()
-        logits = functional.linear(torch.from_numpy(vectors), weight, bias)
-        return logits.log_softmax(dim=1).numpy()
+        logits = functional.linear(torch.from_numpy(features.array), weight, bias)
+        return self.scaled(features), logits.log_softmax(dim=1).numpy()
 
 
 class Classification(EncoderTask):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from irbench.core.benchmark import ImageSet
 from irbench.core.errors import RecipeError
 from irbench.networks.backbones import NetworkConfig, VisionNetwork
-from irbench.protocols import Components
+from irbench.protocols import Components, Trainable
 from irbench.runtime.machine import Runtime, seed_everything
 from irbench.training.config import TrainingConfig
 from irbench.training.sharing import SharesNetwork
@@ -35,7 +35,7 @@ def check_start(config: StartConfig, components: Components) -> None:
     """Raise `RecipeError` where the network of `start` cannot be this recipe's; nothing is trained to find out."""
     if config.start == "weights":
         return
-    other = components.encoder_config(config.start)
+    other = getattr(components.uncached_encoder(config.start), "config", None)
     if not isinstance(other, NetworkConfig):  # of the user's, perhaps: known when it is trained
         return
     _check_backbone(config, other.backbone)
@@ -64,7 +64,9 @@ def starting_network(config: StartConfig, runtime: Runtime, components: Componen
     if config.start == "weights":
         network = VisionNetwork(config, weights=runtime.weights)
         return Start(network, network.weights, {})
-    encoder = components.trained_encoder(config.start, images)
+    encoder = components.uncached_encoder(config.start)
+    if isinstance(encoder, Trainable):
+        encoder.train(images)
     if not isinstance(encoder, SharesNetwork):
         raise RecipeError(
             f'start = "{config.start}": this method trains no network that another could start from', code="no-network"

@@ -10,8 +10,9 @@ from raising import raises
 from irbench.config.recipes import build_config
 from irbench.config.registry import ENCODERS
 from irbench.core.errors import ContractError, RecipeError
+from irbench.data.pixels import pixels
 from irbench.networks import backbones
-from irbench.networks.backbones import VisionNetwork
+from irbench.networks.backbones import VisionNetwork, center_crop
 from irbench.networks.pooling import power_mean
 from irbench.retrievers.encoders.cgd import CombinedDescriptors
 from irbench.retrievers.encoders.cgd import Config as CgdConfig
@@ -128,6 +129,18 @@ def test_cgd_joins_descriptors_of_equal_weight_in_the_order_of_their_letters():
     expected = torch.cat([part / part.norm(dim=1, keepdim=True) for part in parts], dim=1) / 2**0.5
     torch.testing.assert_close(features(images), expected)
     torch.testing.assert_close(features.pooled(cells)[0], cells.amax(dim=1))
+
+
+def test_the_classifier_of_cgd_sees_the_mean_of_the_map(runtime, images):
+    encoder = make("cgd", runtime, images, temperature=0.25)
+    _, found = encoder.classify(images)
+    norm, linear = encoder.trained_task.classifier
+    batch = torch.from_numpy(pixels(images, encoder.view, runtime)[:].copy())
+    with torch.inference_mode():
+        mean = encoder.network(center_crop(batch, encoder.config.image_size)).double().mean(dim=1)
+        scaled = (mean - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+        chances = (((scaled @ linear.weight.double().T) + linear.bias) / 0.25).exp()
+    np.testing.assert_allclose(np.exp(found), chances / chances.sum(dim=1, keepdim=True), rtol=1e-3)
 
 
 @pytest.mark.parametrize("change", [{"descriptors": "SX"}, {"descriptors": ""}, {"descriptors": "SGM", "dim": 32}])
