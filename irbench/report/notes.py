@@ -1,5 +1,6 @@
 """The notes below a panel: what is missing and why, and what was left out of the numbers."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from irbench.results.schema import Dataset, Result
 _DECODES = ("train_s", "encode_gallery_s")  # costs that decoding is a part of
 _OF_A_DECODER = frozenset({"tokenizer", "rqvae", "irgen"})  # trainings that are not those of an encoder
 _PAPER_CODES = 256
+_FITS = {"center-crop": "its middle (center-crop)", "squash": "all of it, squashed"}
+_SQUARE = ("digits", "omniglot")  # data sets of square images
 _TRAINED = 1.0  # seconds; less is no training
 UNRELIABLE = "other programs used the CPU; rerun on an idle machine"
 
@@ -29,6 +32,7 @@ def notes_of(dataset: str, lines: Sequence[Line], columns: Sequence[Quantity]) -
     yield from _of_mteb(results)
     yield from _not_clip(results)
     yield from _starts(results)
+    yield from _fits(dataset, results)
     yield from dict.fromkeys(_few_codes(results))
     yield from _rates_at_the_end(results)
     yield from _misses(results)
@@ -181,6 +185,28 @@ def _starts(results: Sequence[Result]) -> Iterator[str]:
                 found[encoder].append(one)
     for encoder, starting in found.items():
         yield f"trained on top of {encoder}, whose training counts as theirs: {_cells(starting)}"
+
+
+def _fits(dataset: str, results: Sequence[Result]) -> Iterator[str]:
+    """Say which rows see another part of an image, where images are not square: it can decide more than the method."""
+    found: dict[str, list[Result]] = defaultdict(list)
+    for one in results:
+        for fit in _fits_of(one):
+            found[fit].append(one)
+    if len(found) > 1 and not dataset.startswith(_SQUARE):
+        fewer, more = sorted(found, key=lambda fit: len(found[fit]))
+        yield (
+            f"of an image that is not square, the networks of {_cells(found[fewer])} see {_FITS[fewer]}; "
+            f"the others {_FITS[more]}"
+        )
+
+
+def _fits_of(result: Result) -> set[str]:
+    """Return how a result's networks make an image square: the `fit` of each recipe that has a backbone."""
+    said, asked = dict(result.recipe_in_force), result.overrides
+    recipes = (key.removesuffix(".backbone") for key in said if key.endswith(".backbone"))
+    own = {name: json.loads(said.get(f"{name}.fit", '"center-crop"')) for name in recipes}
+    return {str(asked.get(f"{name}.fit", asked.get("fit", fit))) for name, fit in own.items()}
 
 
 def _few_codes(results: Sequence[Result]) -> Iterator[str]:

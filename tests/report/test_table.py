@@ -385,6 +385,30 @@ def test_the_load_that_is_shown_is_of_the_fewest_clients_with_nearly_all_through
     assert not any("not settled" in note for note in notes)  # 8 clients are not shown
 
 
+def test_a_table_says_which_networks_see_another_part_of_an_image():
+    def of(method, fit, **changes):
+        text = f'### {method}\n[params]\nbackbone = "resnet18"\n{fit}'
+        return result(method=method, recipe=RecipeUsed(text=text, hash=method), **changes)
+
+    crops, squashes = of("ft-clip", ""), of("cgd", 'fit = "squash"')
+    told = "of an image that is not square, the networks of {} see {}; the others {}"
+    middle, whole = "its middle (center-crop)", "all of it, squashed"
+
+    def said(*results):
+        panels = table(results, "precision", paper=False).panels
+        return [note for panel in panels for note in panel.notes if "not square" in note]
+
+    assert said(crops, of("irt-r", "")) == said(squashes) == []
+    assert said(crops, of("irt-r", ""), squashes) == [told.format("cgd+scann", whole, middle)]
+    assert said(crops, squashes, of("irt-r", 'fit = "squash"')) == [told.format("ft-clip+scann", middle, whole)]
+    cropped, squashed = (of("ft-clip", 'fit = "squash"', variant=f"{key}-center-crop") for key in ("fit", "lr"))
+    assert len(said(cropped, squashed)) == 1
+    assert said(cropped, of("ft-clip", "", variant="lr-1")) == []
+    assert len(said(of("ft-clip", "", variant="fit-squash"), of("ft-clip", "", variant="lr-1"))) == 1
+    square = replace(CUB, name="digits")
+    assert said(replace(crops, dataset=square), replace(squashes, dataset=square)) == []
+
+
 def test_a_table_says_on_which_encoders_decoders_are_trained_and_which_codebooks_are_not_the_papers():
     training = {"ft-clip": {"seconds": 3.0}, "irgen": {"seconds": 4.0}}
     own = {name: training[name] for name in ("irgen",)}
