@@ -11,6 +11,7 @@ from irbench.experiments.timing import ROUNDS, Ready, prepare, time_together, un
 from irbench.results import files, own
 from irbench.results.hits import Reader
 from irbench.results.schema import Result
+from irbench.runtime.progress import track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ def retime(
     sessions: list[Retimed] = []
     for group in _by_dataset(chosen):
         ready: list[Ready] = []
-        for result in group:
+        for result in track(group, f"prepare {len(group)} cells of {group[0].dataset.name}"):
             try:
                 ready.append(_ready(result, places.get(result.dataset.name), settings))
             except IrbenchError as error:
