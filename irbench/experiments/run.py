@@ -329,7 +329,6 @@ class Experiment:
         retriever, cost = indexed.retriever, indexed.cost
         reset_peak_memory(self.runtime)  # what other cells left on this index is not this one's
         resident = resident_memory()
-        description = described(retriever, "retriever")
         loads = [indexed.load]
         timing_load = ConcurrentLoad()
         use_threads(self.runtime.threads)  # an index's library may have changed torch's when it was built
@@ -342,6 +341,7 @@ class Experiment:
         latency.check_answers(timed.answers, ranking, benchmark.scored)
         identifiers = retriever.identifiers() if isinstance(retriever, Generative) else None
         ranking_file = rankings.save_ranking(ranking, self.settings.work / "rankings", identifiers)
+        description = described(retriever, "retriever")  # after the search, which some of it tells
         with_costs = _with_query_cost(cost, timed, description)
         host, device = peak_memory(self.runtime)
         with_costs = replace(

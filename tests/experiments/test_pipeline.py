@@ -53,6 +53,7 @@ def test_the_quick_grid_reaches_its_marks_and_is_not_computed_twice(irbench: Cal
     assert mean("irgen", "precision@30") >= 0.97
     assert mean("irgen", "precision@30") > mean("ft-clip+linear", "precision@30")
     assert mean("irgen", "map@100") > 0.97  # a ranking is full
+    assert found["irgen"].retriever["beam_size"] == 100  # of the search that was scored, not the recipe's
     assert mean("classify", "precision@30") == mean("classify", "precision@1") >= 0.98  # one class after the other
     short = {cell for cell, result in found.items() if any(one.short for one in result.metrics.values())}
     assert short <= {"ft-clip+ivfpq"}  # whose five cells hold fewer than 100 images for some queries
