@@ -17,7 +17,7 @@ _DECODES = ("train_s", "encode_gallery_s")  # costs that decoding is a part of
 _OF_A_DECODER = frozenset({"tokenizer", "rqvae", "irgen"})  # trainings that are not those of an encoder
 _PAPER_CODES = 256
 _FITS = {"center-crop": "its middle (center-crop)", "squash": "all of it, squashed"}
-_SQUARE = ("digits", "omniglot")  # data sets of square images
+_SQUARE = frozenset({"digits", "omniglot-small", "omniglot-million"})  # data sets of square images
 _TRAINED = 1.0  # seconds; less is no training
 UNRELIABLE = "other programs used the CPU; rerun on an idle machine"
 
@@ -193,12 +193,12 @@ def _fits(dataset: str, results: Sequence[Result]) -> Iterator[str]:
     for one in results:
         for fit in _fits_of(one):
             found[fit].append(one)
-    if len(found) > 1 and not dataset.startswith(_SQUARE):
-        fewer, more = sorted(found, key=lambda fit: len(found[fit]))
-        yield (
-            f"of an image that is not square, the networks of {_cells(found[fewer])} see {_FITS[fewer]}; "
-            f"the others {_FITS[more]}"
-        )
+    if len(found) < 2 or dataset.removesuffix("-incremental") in _SQUARE:
+        return
+    *fewer, most = sorted(found, key=lambda fit: len(found[fit]))
+    seen = {fit: _FITS.get(fit, f'it by fit = "{fit}"') for fit in found}  # of a user's own, too
+    parts = "; ".join(f"the networks of {_cells(found[fit])} see {seen[fit]}" for fit in fewer)
+    yield f"of an image that is not square, {parts}; the others {seen[most]}"
 
 
 def _fits_of(result: Result) -> set[str]:

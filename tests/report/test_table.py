@@ -405,6 +405,8 @@ def test_a_table_says_which_networks_see_another_part_of_an_image():
     assert len(said(cropped, squashed)) == 1
     assert said(cropped, of("ft-clip", "", variant="lr-1")) == []
     assert len(said(of("ft-clip", "", variant="fit-squash"), of("ft-clip", "", variant="lr-1"))) == 1
+    (three,) = said(crops, of("irt-r", ""), squashes, of("mine", 'fit = "pad"'))
+    assert all(part in three for part in ("cgd+scann", "mine+scann", 'fit = "pad"', f"the others {middle}"))
     square = replace(CUB, name="digits")
     assert said(replace(crops, dataset=square), replace(squashes, dataset=square)) == []
 
