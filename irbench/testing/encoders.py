@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from irbench.config.registry import ENCODERS
 from irbench.core.benchmark import ImageSet
 from irbench.core.embeddings import Embeddings
-from irbench.protocols import Encoder, Trainable
+from irbench.protocols import ClassifyingEncoder, Encoder, Trainable
 from irbench.retrievers.adapters import as_encoder
 from irbench.runtime.machine import Runtime
 from irbench.runtime.timer import Timer
@@ -114,6 +114,18 @@ def _the_encoder_describes_itself(made: Subject[Encoder]) -> None:
         demand(stored > 0 or weights == 0, due="bytes of a model that has parameters", came=stored)
 
 
+def _a_classifier_knows_the_training_classes(made: Subject[Encoder]) -> None:
+    encoder, images = _trained(made), toys.images()
+    if not isinstance(encoder, ClassifyingEncoder) or made.ready:  # of a ready one the training images are not known
+        return
+    vectors, chances = encoder.classify(images)
+    _demand_close(vectors.array, _encoded(encoder, images), due="the vectors of `encode`")
+    shape = (len(images), len(np.unique(images.labels)))
+    demand(chances.shape == shape, due=f"log-probabilities {list(shape)}", came=list(chances.shape))
+    sums = np.exp(chances).sum(axis=1)
+    demand(np.allclose(sums, 1, atol=1e-3), due="probabilities that sum to 1", came=f"sums from {sums.min():g}")
+
+
 _CHECKS: Sequence[Check[Encoder]] = (
     _every_image_gets_a_finite_vector_of_its_own,
     _a_vector_does_not_depend_on_the_batch,
@@ -124,6 +136,7 @@ _CHECKS: Sequence[Check[Encoder]] = (
     _encoding_before_training_is_refused,
     _bypassing_caches_gives_the_same,
     _the_encoder_describes_itself,
+    _a_classifier_knows_the_training_classes,
 )
 
 

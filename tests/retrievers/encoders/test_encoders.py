@@ -131,6 +131,15 @@ def test_cgd_joins_descriptors_of_equal_weight_in_the_order_of_their_letters():
     torch.testing.assert_close(features.pooled(cells)[0], cells.amax(dim=1))
 
 
+def test_the_classifier_of_ft_clip_sees_the_feature(runtime, images):
+    encoder = make("ft-clip", runtime, images)
+    _, found = encoder.classify(images)
+    features, linear = torch.from_numpy(encoder.features(images).array).double(), encoder.trained_task.classifier
+    with torch.inference_mode():
+        chances = (features @ linear.weight.double().T + linear.bias).exp()
+    np.testing.assert_allclose(np.exp(found), chances / chances.sum(dim=1, keepdim=True), rtol=1e-3)
+
+
 def test_the_classifier_of_cgd_sees_the_mean_of_the_map(runtime, images):
     encoder = make("cgd", runtime, images, temperature=0.25)
     _, found = encoder.classify(images)
