@@ -2,11 +2,12 @@
 
 A time that is taken when a cell is run stands next to others that were taken an hour earlier, beside other programs.
 Here all cells are made ready first, from what is stored of them; then each is timed once in every round, in an order
-that changes from round to round, with a reference operation between its queries. A time is multiplied by what the
-reference usually takes over what it took just then.
+that changes from round to round, with a reference operation around its queries. A time is multiplied by what the
+reference usually takes over what it took just then. The reference stands around the queries, not between them: it
+would push what they use out of the processor's caches, and how much of that is near then depends on the neighbours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import fmean, median
 from time import perf_counter
@@ -30,7 +31,7 @@ from irbench.runtime.timer import Timer
 ROUNDS = 9
 SINGLES = 12  # queries sent one by one in a round
 DETAILED = 4  # of which so many are sent once more for the subspans
-BETWEEN = 5  # references between two batches
+AROUND = 5  # references on each side of the single queries, and of a batch
 BATCHES = 3  # of `latency.BATCH` queries in a round
 _LOADED = 2.0  # seconds of a steady state, at least
 SPANS = ("encode", "search", "total")
@@ -146,45 +147,53 @@ def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Resul
 
 
 class Reference:
-    """An operation that is always the same: a convolution, a sort and a loop of Python, together about 2 ms."""
+    """An operation that is always the same: a small network, a sort and a loop of Python, together about 3 ms.
+
+    Of what queries consist of too, so that whatever slows these down slows it down as much.
+    """
 
     def __init__(self) -> None:
         import torch
+        from torch import nn
 
-        self._convolve = torch.nn.functional.conv2d
-        self._images, self._weights = torch.ones(4, 16, 64, 64), torch.ones(16, 16, 3, 3)
+        def layers() -> Iterator[nn.Module]:
+            for _ in range(20):
+                yield from (nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU())
+
+        with torch.random.fork_rng(devices=()):
+            self._network = nn.Sequential(*layers()).eval()
+        self._images, self._inference = torch.ones(1, 32, 16, 16), torch.inference_mode
         self._numbers = np.arange(20_000) * 7919 % 20_011
 
     def __call__(self) -> float:
         """Return the milliseconds that it takes now."""
         start = perf_counter()
-        self._convolve(self._images, self._weights)
+        with self._inference():
+            self._network(self._images)
         np.sort(self._numbers)
         sum(number & 3 for number in range(10_000))
         return 1000 * (perf_counter() - start)
 
 
 def _once(cell: Ready, reference: Reference, number: int) -> Round:
-    """Time a cell once: single queries each beside one reference, whose median counts, as that of the queries does.
+    """Time a cell once: single queries, then batches, each between references.
 
-    Each round has other queries as long as there are any: an index that remembers answers is no faster for it.
-
-    Batches, whose sum counts, stand between several references, whose mean counts.
+    Each round has other queries as long as there are any: an index that remembers answers is no faster for it. Of
+    single queries and the references around them the medians count, of batches the sum and of theirs the mean.
     """
     own = OwnLoad()
-    _measure(cell, cell.warm_up)  # brings code and memory into the caches
     shift = max(1, len(cell.singles) // SINGLES)
     queries = cell.singles[number % shift :: shift][:SINGLES]
     reference()
-    singles, beside_singles = [], []
-    for single in queries:
-        beside_singles.append(reference())
-        singles.append(_measure(cell, single))
+    beside_singles = [reference() for _ in range(AROUND)]
+    _measure(cell, cell.warm_up)  # brings code and memory into the caches
+    singles = [_measure(cell, single) for single in queries]
+    beside_singles += [reference() for _ in range(AROUND)]
     detailed = [_measure(cell, single, detailed=True) for single in queries[:DETAILED]]
-    batched, beside_batches = [], [reference() for _ in range(BETWEEN)]
+    batched, beside_batches = [], [reference() for _ in range(AROUND)]
     for batch in cell.batches:
         batched.append(_measure(cell, batch))
-        beside_batches += [reference() for _ in range(BETWEEN)]
+        beside_batches += [reference() for _ in range(AROUND)]
     count = sum(map(len, cell.batches))
     return Round(
         singles=_by_span(singles, SPANS) | _by_span(detailed, latency.SUBSPANS),
