@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 from engines import needs_spann
 
-from irbench.experiments.timing import Reference, Round
+from irbench.experiments import retime, timing
+from irbench.experiments.timing import AROUND, DETAILED, SINGLES, Reference, Round
 from irbench.report.lines import Line
 from irbench.report.panel import Cell, Row
 from irbench.report.quantities import quantities
@@ -70,6 +72,34 @@ def test_stored_cells_are_timed_together_and_nothing_else_changes(irbench: Calla
     shown = irbench("table", "--metric", "latency", "--shortened", "--format", "json").stdout
     assert all(id_ in shown for id_ in {one["id"] for one in sessions})
     assert irbench("run", "-m", "pixels", "--max-queries", "40", "--dry-run").stderr.count("stored already") == 1
+
+
+def test_no_reference_stands_between_single_queries(irbench: Callable, monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []  # how many queries, 0 for the reference
+
+    class Counted(Reference):
+        def __call__(self) -> float:
+            asked.append(0)
+            return super().__call__()
+
+    class Watched:
+        def __init__(self, retriever):
+            self._retriever = retriever
+
+        def search(self, queries, k):
+            asked.append(len(queries))
+            return self._retriever.search(queries, k)
+
+    def prepare(*arguments):
+        ready = timing.prepare(*arguments)
+        return replace(ready, retriever=Watched(ready.retriever))
+
+    monkeypatch.setattr(timing, "Reference", Counted)
+    monkeypatch.setattr(retime, "prepare", prepare)
+    assert irbench("run", "-m", "pixels", "--max-queries", "40").returncode == 0
+    assert irbench("time", "--rounds", "5").returncode == 0
+    runs = [(number, len(list(group))) for number, group in groupby(asked)]
+    assert runs[:6] == [(0, 1 + AROUND), (1, 1 + SINGLES), (0, AROUND), (1, DETAILED), (0, AROUND), (40, 1)]
 
 
 def test_clients_are_answered_after_the_rounds_and_their_load_is_in_the_tables(irbench: Callable, tmp_path: Path):
