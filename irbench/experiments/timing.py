@@ -149,7 +149,7 @@ def time_together(cells: Sequence[Ready], *, rounds: int = ROUNDS) -> list[Resul
 class Reference:
     """An operation that is always the same: a small network, a sort and a loop of Python, together about 3 ms.
 
-    Of what queries consist of too, so that whatever slows these down slows it down as much.
+    It has what queries consist of, so that what slows them down slows it down too.
     """
 
     def __init__(self) -> None:
@@ -181,25 +181,29 @@ def _once(cell: Ready, reference: Reference, number: int) -> Round:
     Each round has other queries as long as there are any: an index that remembers answers is no faster for it. Of
     single queries and the references around them the medians count, of batches the sum and of theirs the mean.
     """
+
+    def references() -> list[float]:
+        return [reference() for _ in range(AROUND)]
+
     own = OwnLoad()
     shift = max(1, len(cell.singles) // SINGLES)
     queries = cell.singles[number % shift :: shift][:SINGLES]
     reference()
-    beside_singles = [reference() for _ in range(AROUND)]
+    before = references()
     _measure(cell, cell.warm_up)  # brings code and memory into the caches
     singles = [_measure(cell, single) for single in queries]
-    beside_singles += [reference() for _ in range(AROUND)]
     detailed = [_measure(cell, single, detailed=True) for single in queries[:DETAILED]]
-    batched, beside_batches = [], [reference() for _ in range(AROUND)]
+    between = references()
+    batched, after = [], []
     for batch in cell.batches:
         batched.append(_measure(cell, batch))
-        beside_batches += [reference() for _ in range(AROUND)]
+        after += references()
     count = sum(map(len, cell.batches))
     return Round(
         singles=_by_span(singles, SPANS) | _by_span(detailed, latency.SUBSPANS),
         batched={span: sum(times) / count for span, times in _by_span(batched, SPANS).items()},
-        beside_singles=median(beside_singles),
-        beside_batches=fmean(beside_batches),
+        beside_singles=median(before + between),
+        beside_batches=fmean(between + after),
         cores=own.cores(),
     )
 
