@@ -70,7 +70,7 @@ def _value(dataset: str, quantity: str, cell: str, seeds: Sequence[int], values:
 
 def pages() -> list[Path]:
     """Return the files that may have such tables."""
-    return [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    return [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
 def main(*, check: Annotated[bool, typer.Option("--check", help="Only say which pages differ.")] = False) -> None:
