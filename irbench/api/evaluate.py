@@ -13,9 +13,9 @@ from irbench.core.ranking import Ranking
 from irbench.data import datasets as data_sets
 from irbench.experiments import grid as grids
 from irbench.experiments.attempts import Outcome
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.objects import Named, is_vectors
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.experiments.watcher import Watcher
 from irbench.metrics import retrieval

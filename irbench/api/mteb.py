@@ -13,8 +13,8 @@ from irbench.core.errors import ContractError, UsageError
 from irbench.core.ranking import MISSING, Ranking
 from irbench.data import shards
 from irbench.data.dataset_images import image_set
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.objects import Named, is_vectors
-from irbench.experiments.run import Experiment
 from irbench.protocols import Retriever
 from irbench.results.trec.entries import strictly_decreasing
 from irbench.retrievers.checked import as_ranking
@@ -99,7 +99,7 @@ class MtebRetriever:
     @cached_property
     def _retriever(self) -> Retriever:
         """The method, trained if there is anything to train on."""
-        return self._experiment.train() if self._trains else self._experiment.untrained()
+        return self._experiment.trained() if self._trains else self._experiment.untrained()
 
     def index(self, corpus: Any, **task: Any) -> None:  # noqa: ARG002 -- the same for every task
         """Index the images of a corpus (`datasets.Dataset` with columns "id" and "image"), in place of any earlier."""

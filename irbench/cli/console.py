@@ -10,8 +10,8 @@ from irbench.core.text import as_text
 from irbench.data import datasets
 from irbench.experiments.attempts import Outcome
 from irbench.experiments.estimate import Estimate, estimate, missing_weights
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.query import Retrieved
-from irbench.experiments.run import Experiment
 from irbench.experiments.watcher import Watcher
 from irbench.report.render import render
 from irbench.report.table import table

@@ -206,7 +206,7 @@ def _features(options: AuditOptions, benchmark: "Benchmark") -> "dict[str, NDArr
     )  # fmt: skip
     settings = Settings(data=options.data, work=options.work, results=options.results or Path("runs/results"))
     (experiment,) = experiments(request, settings)
-    retriever = experiment.train()
+    retriever = experiment.trained()
     if not isinstance(retriever, SearchesVectors):
         raise UsageError(f"--method {options.method} has no vectors of images to compare", code="not-applicable")
     return {name: retriever.vectors(getattr(benchmark, name)) for name in SPLITS}

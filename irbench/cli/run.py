@@ -19,8 +19,8 @@ from irbench.core.errors import UsageError
 from irbench.runtime.progress import quiet
 
 if TYPE_CHECKING:
+    from irbench.experiments.experiment import Experiment
     from irbench.experiments.plan import Request
-    from irbench.experiments.run import Experiment
     from irbench.experiments.settings import Settings
 
 app = typer.Typer()
@@ -187,8 +187,8 @@ class AblateOptions(o.RunOptions):
 def ablate(options: AblateOptions) -> None:
     """Vary one thing: identifiers, their length, epochs, beam size, an incremental gallery, or index settings."""
     from irbench.experiments.ablations import ABLATIONS, ablation_cells
+    from irbench.experiments.experiment import Experiment
     from irbench.experiments.plan import located
-    from irbench.experiments.run import Experiment
 
     def planned() -> list[Experiment]:
         settings = _settings(options)

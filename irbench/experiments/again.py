@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from irbench.core.benchmark import Benchmark
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
 from irbench.protocols import Retriever, SupportsUpdates, Trainable
 from irbench.runtime.cache import TrainedStore
 from irbench.runtime.machine import Runtime, seed_everything

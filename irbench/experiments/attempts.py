@@ -20,8 +20,9 @@ from irbench.core.errors import (
     is_out_of_memory,
 )
 from irbench.core.text import as_message
+from irbench.experiments import run
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.processes import Ended, Stop, apart, each_apart
-from irbench.experiments.run import Experiment, Indexed
 from irbench.results import files
 from irbench.results.schema import Status
 from irbench.runtime.cache import Busy
@@ -110,7 +111,7 @@ def attend_apart(experiment: Experiment, timeout: float | None) -> None:
 def _attend(experiment: Experiment) -> None:
     with suppress(OtherFailed):
         try:
-            experiment.train()
+            experiment.trained()
         except Exception as error:
             experiment.settings.together.fail(f"{type(error).__name__}: {error}")
 
@@ -172,19 +173,19 @@ def _examined(experiment: Experiment, force: bool) -> _Examined:  # noqa: FBT001
 
 def attempt(experiments: Sequence[Experiment]) -> Iterator[Outcome]:
     """Run experiments of one index in this process, write their results, and yield how each ended."""
-    shared: Indexed | None = None
+    shared: run.Indexed | None = None
 
-    def run(experiment: Experiment) -> Outcome:
+    def carry_out(experiment: Experiment) -> Outcome:
         nonlocal shared
-        same_index = shared is not None and experiment.takes_over(shared)
+        same_index = shared is not None and shared.answers_for(experiment)
         if shared is None or not same_index:
             shared = None  # makes room for the other one
-            shared = experiment.index()
-        path = files.write(experiment.measure(shared, brief=same_index), experiment.settings.results)
+            shared = run.index(experiment)
+        path = files.write(run.measure(experiment, shared, brief=same_index), experiment.settings.results)
         return Outcome("ok", path=path, same_index=same_index)
 
     for experiment in experiments:
-        outcome = _ended(experiment, partial(run, experiment))
+        outcome = _ended(experiment, partial(carry_out, experiment))
         if outcome.status != "ok":
             shared = None  # what has failed once may be in any state
         yield outcome

@@ -15,7 +15,7 @@ from irbench.core.benchmark import Benchmark
 from irbench.core.errors import UsageError
 from irbench.core.ranking import MISSING, Ranking
 from irbench.experiments.again import index, trained
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
 from irbench.metrics import retrieval
 from irbench.protocols import Retriever
 from irbench.results import files

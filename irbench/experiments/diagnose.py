@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 
 from irbench.core.errors import Unavailable
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
 from irbench.metrics import diagnostics
 from irbench.protocols import Trainable
 from irbench.runtime.cache import check_writable

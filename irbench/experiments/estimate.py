@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from irbench.data.pixels import room
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.plan import default_values
-from irbench.experiments.run import Experiment
 from irbench.results import files
 from irbench.results.schema import Result
 from irbench.runtime.environment import environment

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from irbench.experiments.attempts import Outcome, attend_apart, check_apart, run_apart
 from irbench.experiments.executors import Executor
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.images import read_datasets_again
-from irbench.experiments.run import Experiment
+from irbench.experiments.run import index, measure
 from irbench.experiments.schedule import carry_out, of_one_index
 from irbench.experiments.watcher import Watcher
 from irbench.results import files
@@ -26,7 +27,7 @@ def run_here(experiment: Experiment, *, force: bool = False) -> Result:
     if stored is not None:
         experiment.rescore()
         return stored
-    result = experiment.run()
+    result = measure(experiment, index(experiment))
     files.write(result, experiment.settings.results)
     return result
 

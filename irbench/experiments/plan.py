@@ -15,9 +15,9 @@ from irbench.core.errors import FileRaisedError, IrbenchError, UsageError, check
 from irbench.core.names import checked_name
 from irbench.data import datasets
 from irbench.experiments.build import OWN, built_on, dataset_of, names_code_of_the_user
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.objects import MtebModel, Named, Objects, PythonFile, is_vectors, kind_of
 from irbench.experiments.processes import Ended, apart
-from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.results import own
 

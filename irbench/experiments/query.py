@@ -10,7 +10,7 @@ from irbench.core.benchmark import Benchmark, ImageSet
 from irbench.core.errors import DataError, UsageError
 from irbench.core.ranking import MISSING
 from irbench.data.sources import Source
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
 from irbench.protocols import Generative, Trainable
 from irbench.runtime.machine import seed_everything, use_threads
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from irbench.core.errors import IrbenchError, UsageError
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.settings import Settings
 from irbench.experiments.timing import ROUNDS, Ready, prepare, time_together, under_load
 from irbench.results import files, own

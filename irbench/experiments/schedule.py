@@ -15,7 +15,7 @@ from typing import Literal, cast
 from irbench.core.cell import Cell
 from irbench.experiments.attempts import Outcome, record
 from irbench.experiments.executors import Answer, Executor, Job, Lost
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.watcher import Watcher
 
 _POLL_S = 5.0  # until what others are making is asked for again, where nothing of the grid's is finished before

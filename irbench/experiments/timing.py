@@ -19,7 +19,7 @@ from irbench.core.benchmark import ImageSet
 from irbench.core.ranking import Ranking
 from irbench.experiments import latency
 from irbench.experiments.again import index, trained
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
 from irbench.protocols import Retriever
 from irbench.results.schema import LoadPoint, QueryTimes, Result, TimingSession
 from irbench.runtime.conditions import ConcurrentLoad, OwnLoad

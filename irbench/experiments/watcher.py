@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from irbench.experiments.attempts import Outcome
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
 
 
 class Watcher:

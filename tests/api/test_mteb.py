@@ -245,6 +245,6 @@ def test_without_mteb_a_model_is_missing_and_the_rest_is_not(digits, monkeypatch
     (one,) = experiments(Request(methods=("mteb:a/b+ivfpq",), datasets=(digits,)), settings)
     assert (one.cell.method, one.cell.search) == ("mteb-a-b", "ivfpq")
     with raises(irbench.MissingLibrary, "missing-library", "irbench-retrieval[mteb]"):
-        one.run()
+        one.trained()
     with raises(irbench.MissingLibrary, "missing-library", "irbench-retrieval[mteb]"):
         irbench.MtebRetriever("pixels")

@@ -14,7 +14,6 @@ from irbench.data import datasets, manifest, sources
 from irbench.data import pixels as module
 from irbench.data.pixels import View, pixels
 from irbench.experiments import images as experiment_images
-from irbench.experiments import run
 from irbench.experiments.plan import Request, experiments
 from irbench.experiments.settings import Settings
 
@@ -75,7 +74,7 @@ def test_another_process_neither_loads_a_data_set_nor_asks_for_its_files(photos,
     here.check()
     sent = here.sent()
     assert sent.listed
-    monkeypatch.setattr(run.datasets, "load", None)
+    monkeypatch.setattr(datasets, "load", None)
     monkeypatch.setattr(sources.Source, "state", None)
     monkeypatch.setattr(experiment_images, "_load", None)
     same(sent.benchmark, here.benchmark)

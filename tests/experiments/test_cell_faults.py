@@ -16,8 +16,8 @@ import irbench
 from irbench.core.errors import StoreError
 from irbench.experiments import latency
 from irbench.experiments.attempts import attempt, run_apart
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.results import files
 from irbench.results.regression.cost import cost_changes

@@ -7,9 +7,9 @@ from killing import in_a_fork
 
 from irbench.experiments import latency
 from irbench.experiments.attempts import attempt
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.images import read_datasets_again
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.results import files
 

@@ -11,7 +11,8 @@ from irbench.config.registry import SEARCHERS
 from irbench.core.cell import Cell
 from irbench.experiments.attempts import attempt
 from irbench.experiments.build import Builder
-from irbench.experiments.run import Experiment
+from irbench.experiments.experiment import Experiment
+from irbench.experiments.run import index, measure
 from irbench.experiments.settings import Settings
 from irbench.report.table import table
 from irbench.results.files import read
@@ -67,7 +68,7 @@ def test_an_encoder_that_learns_nothing_finds_what_it_found_before(search: str, 
 
 def test_the_new_images_are_the_last_rows(settings: Settings) -> None:
     experiment = Experiment(replace(CELL, incremental=True), settings)
-    result = experiment.run()
+    result = measure(experiment, index(experiment))
     assert result.ranking is not None
     rows = load_ranking(result.ranking, settings.work / "rankings").rows
     answered = experiment.benchmark.gallery.labels[rows[:, 0]] == experiment.benchmark.queries.labels

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from irbench.core.ranking import MISSING, Ranking
 from irbench.experiments.attempts import attempt
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.neighbours import KS, Neighbours, neighbours
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.results import rankings
 from irbench.testing import toys

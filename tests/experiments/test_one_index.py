@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from irbench.experiments import attempts, grid
+from irbench.experiments import attempts, grid, run
 from irbench.experiments.ablations import ablation_cells
 from irbench.experiments.attempts import Outcome, attempt, run_apart
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.plan import Request
 from irbench.experiments.processes import Ended
-from irbench.experiments.run import Experiment, Indexed
 from irbench.experiments.schedule import of_one_index
 from irbench.experiments.settings import Settings
 from irbench.experiments.watcher import Watcher
@@ -69,18 +69,18 @@ def test_one_index_gives_what_an_index_for_each_gives(sweep, method: str) -> Non
 
 def test_a_cell_that_fails_ends_alone_and_the_next_gets_another_index(sweep, monkeypatch) -> None:
     indexed: list[str] = []
-    index, set_parameters = Experiment.index, IvfPqSearcher.set_query_parameters
+    index, set_parameters = run.index, IvfPqSearcher.set_query_parameters
 
-    def counted(self: Experiment) -> Indexed:
-        indexed.append(str(self.cell))
-        return index(self)
+    def counted(experiment: Experiment) -> run.Indexed:
+        indexed.append(str(experiment.cell))
+        return index(experiment)
 
     def refuses_four(self: IvfPqSearcher, config) -> bool:
         if config.nprobe == 4:
             raise ZeroDivisionError("four")
         return set_parameters(self, config)
 
-    monkeypatch.setattr(Experiment, "index", counted)
+    monkeypatch.setattr(run, "index", counted)
     monkeypatch.setattr(IvfPqSearcher, "set_query_parameters", refuses_four)
     experiments = sweep("pixels+ivfpq")
     outcomes = list(attempt(experiments))

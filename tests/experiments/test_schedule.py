@@ -14,8 +14,8 @@ from irbench.experiments import schedule
 from irbench.experiments.ablations import ablation_cells
 from irbench.experiments.attempts import Outcome, Prepared
 from irbench.experiments.executors import Answer, Job, Lost
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.plan import Request, experiments
-from irbench.experiments.run import Experiment
 from irbench.experiments.settings import Settings
 from irbench.experiments.watcher import Watcher
 from irbench.results import files

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from irbench.config.recipes import Resources
 from irbench.experiments.attempts import Outcome, Prepared, prepare_apart, run_apart
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.processes import Stop
-from irbench.experiments.run import Experiment
 from irbench.runtime.machine import available_cores
 
 if TYPE_CHECKING:

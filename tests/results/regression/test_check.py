@@ -12,8 +12,9 @@ import pytest
 from toy_results import change, draw, make
 
 from irbench.cli.main import main
+from irbench.experiments.experiment import Experiment
 from irbench.experiments.plan import Request, cells
-from irbench.experiments.run import Experiment
+from irbench.experiments.run import index, measure
 from irbench.experiments.settings import Settings
 from irbench.report.regression import _rows, as_text
 from irbench.results import files
@@ -63,7 +64,8 @@ def test_the_whole_way_from_a_planted_searcher_to_the_exit_status(monkeypatch, t
 
     def run(folder: str) -> Path:
         settings = Settings(data=tmp_path, work=tmp_path / "work", results=tmp_path / folder)
-        files.write(Experiment(cell, settings).run(), settings.results)
+        one = Experiment(cell, settings)
+        files.write(measure(one, index(one)), settings.results)
         return settings.results
 
     search = LinearSearcher.search
